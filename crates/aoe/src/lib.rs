@@ -1,0 +1,1 @@
+//! The ATA over Ethernet protocol without I/O: wire format, target and initiator.

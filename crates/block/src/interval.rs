@@ -1,0 +1,273 @@
+//! Which ranges are in use: a table of fixed capacity that finds everything overlapping a range.
+//!
+//! Volumes are cut into granules of 256 sectors and each granule hashed to a chain, so that an entry, which is no
+//! longer than a granule, lies in at most two chains. Inserting and removing take constant time, a look-up walks
+//! the entries near the range. Nothing is allocated after construction, and nothing depends on a random hash.
+
+use crate::range::LbaRange;
+use crate::request::ExportId;
+
+/// Sectors in a granule; also the longest range an entry may have.
+const GRANULE_SECTORS: u64 = 256;
+/// The end of a chain, or no entry.
+const NIL: u32 = u32::MAX;
+
+/// Names an entry while it is in the table.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct EntryId(u32);
+
+/// Ranges in use, each with a value.
+#[derive(Debug)]
+pub struct IntervalTable<T> {
+    /// Head of each chain: a [`LinkName`], or `NIL`.
+    chains: Box<[u32]>,
+    entries: Box<[Entry<T>]>,
+    /// First free entry, chained through `links[0].next`.
+    free: u32,
+    len: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry<T> {
+    used: Option<Used<T>>,
+    /// One link for the granule of the first sector, one for that of the last where it is another.
+    links: [Link; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Used<T> {
+    export: ExportId,
+    range: LbaRange,
+    value: T,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    previous: u32,
+    next: u32,
+}
+
+impl Link {
+    const FREE: Self = Self { previous: NIL, next: NIL };
+}
+
+impl<T: Copy> IntervalTable<T> {
+    /// A table of at most `capacity` entries.
+    ///
+    /// # Panics
+    /// If `capacity` is zero or more than 2^30.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        assert!(capacity > 0 && capacity <= 1 << 30, "capacity out of bounds");
+        let mut entries: Box<[Entry<T>]> =
+            vec![Entry { used: None, links: [Link::FREE; 2] }; capacity].into_boxed_slice();
+        for (index, entry) in entries.iter_mut().enumerate() {
+            let next = index + 1;
+            entry.links[0].next = if next < capacity { index_u32(next) } else { NIL };
+        }
+        let chains = vec![NIL; (capacity * 2).next_power_of_two()].into_boxed_slice();
+        Self { chains, entries, free: 0, len: 0 }
+    }
+
+    /// Entries in use.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no entry is in use.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a range, unless the table is full.
+    ///
+    /// # Panics
+    /// If `range` is empty or longer than 256 sectors.
+    pub fn insert(&mut self, export: ExportId, range: LbaRange, value: T) -> Option<EntryId> {
+        assert!(!range.is_empty() && u64::from(range.count().0) <= GRANULE_SECTORS, "range {range} out of bounds");
+        if self.free == NIL {
+            return None;
+        }
+        let index = self.free;
+        self.free = self.entries[index as usize].links[0].next;
+        self.entries[index as usize] =
+            Entry { used: Some(Used { export, range, value }), links: [Link::FREE; 2] };
+        let (first, last) = granules(range);
+        self.push(export, first, index * 2);
+        if last != first {
+            self.push(export, last, index * 2 + 1);
+        }
+        self.len += 1;
+        Some(EntryId(index))
+    }
+
+    /// Takes an entry out.
+    ///
+    /// # Panics
+    /// If `id` is not in the table.
+    pub fn remove(&mut self, id: EntryId) -> T {
+        let used = self.entries[id.0 as usize].used.take().expect("an entry is removed once");
+        let (first, last) = granules(used.range);
+        self.unlink(used.export, first, id.0 * 2);
+        if last != first {
+            self.unlink(used.export, last, id.0 * 2 + 1);
+        }
+        self.entries[id.0 as usize].links[0].next = self.free;
+        self.free = id.0;
+        self.len -= 1;
+        used.value
+    }
+
+    /// The range and value of an entry in use.
+    #[must_use]
+    pub fn entry(&self, id: EntryId) -> Option<(LbaRange, T)> {
+        self.entries.get(id.0 as usize)?.used.map(|used| (used.range, used.value))
+    }
+
+    /// Every entry of `export` that shares a sector with `range`, each once, in no particular order.
+    pub fn overlapping(
+        &self,
+        export: ExportId,
+        range: LbaRange,
+    ) -> impl Iterator<Item = (EntryId, LbaRange, T)> + '_ {
+        let (first, last) = granules(range);
+        (first..=last).flat_map(move |granule| {
+            let mut cursor = self.chains[self.chain(export, granule)];
+            std::iter::from_fn(move || {
+                while cursor != NIL {
+                    let index = cursor / 2;
+                    let entry = &self.entries[index as usize];
+                    cursor = entry.links[cursor as usize % 2].next;
+                    let used = entry.used.expect("a chained entry is in use");
+                    // Chains are shared by hash, and an entry in two of the granules is reported in the first.
+                    let reported_in = granules(used.range).0.max(first);
+                    if used.export == export && used.range.overlaps(range) && reported_in == granule {
+                        return Some((EntryId(index), used.range, used.value));
+                    }
+                }
+                None
+            })
+        })
+    }
+
+    fn chain(&self, export: ExportId, granule: u64) -> usize {
+        let key = granule ^ (u64::from(export.0) << 40);
+        let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        usize::try_from(hash).expect("32 bits fit") & (self.chains.len() - 1)
+    }
+
+    /// Puts link `name` (entry * 2 + which of its links) at the head of its chain.
+    fn push(&mut self, export: ExportId, granule: u64, name: u32) {
+        let chain = self.chain(export, granule);
+        let head = self.chains[chain];
+        *self.link_mut(name) = Link { previous: NIL, next: head };
+        if head != NIL {
+            self.link_mut(head).previous = name;
+        }
+        self.chains[chain] = name;
+    }
+
+    fn unlink(&mut self, export: ExportId, granule: u64, name: u32) {
+        let Link { previous, next } = *self.link_mut(name);
+        if previous == NIL {
+            let chain = self.chain(export, granule);
+            assert_eq!(self.chains[chain], name, "a first link is its chain's head");
+            self.chains[chain] = next;
+        } else {
+            self.link_mut(previous).next = next;
+        }
+        if next != NIL {
+            self.link_mut(next).previous = previous;
+        }
+    }
+
+    fn link_mut(&mut self, name: u32) -> &mut Link {
+        &mut self.entries[name as usize / 2].links[name as usize % 2]
+    }
+}
+
+/// The granules of the first and the last sector.
+const fn granules(range: LbaRange) -> (u64, u64) {
+    (range.start().0 / GRANULE_SECTORS, (range.end().0 - 1) / GRANULE_SECTORS)
+}
+
+fn index_u32(index: usize) -> u32 {
+    u32::try_from(index).expect("capacity is at most 2^30")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sector::{Lba, SectorCount};
+
+    fn range(start: u64, count: u16) -> LbaRange {
+        LbaRange::new(Lba(start), SectorCount(count)).expect("a range within bounds")
+    }
+
+    fn found(table: &IntervalTable<u32>, export: u32, of: LbaRange) -> Vec<u32> {
+        let mut values: Vec<u32> = table.overlapping(ExportId(export), of).map(|(_, _, v)| v).collect();
+        values.sort_unstable();
+        values
+    }
+
+    #[test]
+    fn an_entry_across_a_granule_is_found_from_both_sides_and_once() {
+        let mut table = IntervalTable::new(4);
+        let id = table.insert(ExportId(1), range(250, 16), 7).expect("room");
+        assert_eq!(found(&table, 1, range(255, 1)), [7]);
+        assert_eq!(found(&table, 1, range(256, 1)), [7]);
+        assert_eq!(found(&table, 1, range(240, 200)), [7]);
+        assert_eq!(found(&table, 1, range(0, 250)), [0u32; 0]);
+        assert_eq!(found(&table, 2, range(250, 16)), [0u32; 0]);
+        assert_eq!(table.remove(id), 7);
+        assert!(table.is_empty());
+        assert_eq!(found(&table, 1, range(250, 16)), [0u32; 0]);
+    }
+
+    #[test]
+    fn a_full_table_takes_no_more_until_something_leaves() {
+        let mut table = IntervalTable::new(2);
+        let first = table.insert(ExportId(0), range(0, 1), 0).expect("room");
+        table.insert(ExportId(0), range(0, 1), 1).expect("room");
+        assert_eq!(table.insert(ExportId(0), range(0, 1), 2), None);
+        table.remove(first);
+        table.insert(ExportId(0), range(0, 1), 3).expect("room again");
+        assert_eq!(found(&table, 0, range(0, 1)), [1, 3]);
+    }
+
+    #[test]
+    fn it_agrees_with_a_list_over_a_long_random_run() {
+        let mut table = IntervalTable::new(64);
+        let mut list: Vec<(EntryId, u32, LbaRange, u32)> = Vec::new();
+        let mut state = 0x1234_5678_u64;
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        for step in 0..20_000u32 {
+            if list.len() == 64 || (random(3) == 0 && !list.is_empty()) {
+                let at = usize::try_from(random(list.len() as u64)).expect("index");
+                let (id, _, _, value) = list.swap_remove(at);
+                assert_eq!(table.remove(id), value);
+            } else {
+                let export = u32::try_from(random(3)).expect("small");
+                let of = range(random(2000), u16::try_from(1 + random(255)).expect("small"));
+                let id = table.insert(ExportId(export), of, step).expect("room");
+                list.push((id, export, of, step));
+            }
+            let export = u32::try_from(random(3)).expect("small");
+            let of = range(random(2000), u16::try_from(1 + random(900)).expect("small"));
+            let mut expected: Vec<u32> = list
+                .iter()
+                .filter(|(_, e, r, _)| *e == export && r.overlaps(of))
+                .map(|(_, _, _, v)| *v)
+                .collect();
+            expected.sort_unstable();
+            assert_eq!(found(&table, export, of), expected);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What is asked of a disk.
+
+use crate::buffer::BufferSlice;
+use crate::range::LbaRange;
+
+/// Which export of this node: an index that the node gives out and never uses twice while it runs.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ExportId(pub u32);
+
+/// Names a request until its completion came back.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct RequestId(pub u32);
+
+/// What to do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Operation {
+    /// Read the sectors; the shell picks the buffer and names it in the completion.
+    Read {
+        /// Which sectors.
+        range: LbaRange,
+    },
+    /// Write the sectors.
+    Write {
+        /// Which sectors.
+        range: LbaRange,
+        /// Their bytes; `length` is `range.bytes()`.
+        data: BufferSlice,
+        /// Complete only when the sectors are on stable storage.
+        durable: bool,
+    },
+    /// Make everything completed so far durable.
+    Flush,
+}
+
+/// One request to the disk of one export.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BlockRequest {
+    /// Handed back with the completion.
+    pub id: RequestId,
+    /// Whose disk.
+    pub export: ExportId,
+    /// What to do.
+    pub operation: Operation,
+}

@@ -1,0 +1,3 @@
+//! The `etherpair` command.
+
+fn main() {}

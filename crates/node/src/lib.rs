@@ -1,0 +1,1 @@
+//! A StorageNode without I/O: exports composed of protocol cores and disks.
