@@ -29,7 +29,9 @@ pub enum GeometryError {
     #[error("it is empty; make it as large as the disk is to be, for example with `truncate -s 10G`")]
     Empty,
     /// The end falls inside a sector.
-    #[error("its size of {bytes} bytes is not a multiple of {unit}; grow it to the next multiple with `truncate -s %{unit}`")]
+    #[error(
+        "its size of {bytes} bytes is not a multiple of {unit}; grow it to the next multiple with `truncate -s %{unit}`"
+    )]
     Unaligned {
         /// Size found.
         bytes: u64,
@@ -37,7 +39,9 @@ pub enum GeometryError {
         unit: u64,
     },
     /// More sectors than LBA48 can name.
-    #[error("its size of {bytes} bytes is more than the 128 PiB that ATA can address; export a part with --length")]
+    #[error(
+        "its size of {bytes} bytes is more than the 128 PiB that ATA can address; export a part with --length"
+    )]
     TooLarge {
         /// Size found.
         bytes: u64,

@@ -86,7 +86,10 @@ impl<T: Copy> IntervalTable<T> {
     /// # Panics
     /// If `range` is empty or longer than 256 sectors.
     pub fn insert(&mut self, export: ExportId, range: LbaRange, value: T) -> Option<EntryId> {
-        assert!(!range.is_empty() && u64::from(range.count().0) <= GRANULE_SECTORS, "range {range} out of bounds");
+        assert!(
+            !range.is_empty() && u64::from(range.count().0) <= GRANULE_SECTORS,
+            "range {range} out of bounds"
+        );
         if self.free == NIL {
             return None;
         }

@@ -1,1 +1,14 @@
 //! The kernel: packet sockets, rings, io_uring, clock; the only unsafe code.
+//!
+//! What lies outside `sys` is safe Rust; every system call and every pointer is in `sys`, each with its reason.
+#![deny(unsafe_code)]
+// This is a shell: it may read the clock, start threads and sleep.
+#![allow(clippy::disallowed_methods)]
+
+pub mod clock;
+pub mod frame_port;
+mod interface;
+#[allow(unsafe_code)]
+mod sys;
+
+pub use interface::{Interface, InterfaceError};

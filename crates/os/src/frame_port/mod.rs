@@ -1,0 +1,334 @@
+//! A frame port: AoE frames of one interface in and out, many at a time.
+//!
+//! Received frames stay in slots that the caller names by number and releases in any order; sent frames are queued and
+//! flushed. The payload of a received ATA frame lies on a 512-byte boundary, so that it can go to a disk from where it
+//! is. What a frame means is not decided here.
+
+mod error;
+mod filter;
+mod plain;
+mod ring;
+mod timestamp;
+mod transmit;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use block::Instant;
+
+pub use error::{MTU_MIN, PortError, SendError};
+pub use filter::{EXACT_ADDRESSES_MAX, FrameFilter};
+pub use transmit::{FRAME_HEAD_BYTES_MAX, Payload, QueueFull, TransmitFrame};
+
+use crate::interface::Interface;
+use crate::sys::packet_socket::{self, PacketSocket};
+use plain::PlainReceiver;
+use ring::RingReceiver;
+use transmit::Transmit;
+
+/// The Ethernet type of AoE.
+pub const ETHERTYPE: u16 = 0x88a2;
+
+const ETHERNET_HEADER_BYTES: u32 = 14;
+
+/// Where in a received ATA frame the payload begins.
+const PAYLOAD_OFFSET: u32 = 36;
+
+/// Where in a slot a frame begins: its payload then lies on a sector boundary.
+const FRAME_OFFSET: u32 = 512 - PAYLOAD_OFFSET;
+
+/// Bytes to be sent that the kernel may hold for us. The usual 208 KiB are twenty frames of 8 KiB.
+const SEND_BUFFER_BYTES: usize = 4 << 20;
+
+/// How frames get from the kernel to us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PortKind {
+    /// A ring shared with the kernel: least processor time.
+    Ring,
+    /// One system call a batch: needs nothing but the socket.
+    Plain,
+}
+
+impl fmt::Display for PortKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Ring => "ring",
+            Self::Plain => "plain",
+        })
+    }
+}
+
+/// What to open.
+#[derive(Clone, Debug)]
+pub struct PortOptions {
+    /// Name of the interface.
+    pub interface: String,
+    /// How to receive.
+    pub kind: PortKind,
+    /// What to receive.
+    pub filter: FrameFilter,
+    /// Memory for received frames, in bytes.
+    pub ring_bytes: usize,
+    /// Frames that can be queued before a flush.
+    pub send_batch: usize,
+}
+
+impl PortOptions {
+    /// A ring of 16 MiB and 64 frames a flush, which suit most machines.
+    #[must_use]
+    pub fn new(interface: &str, filter: FrameFilter) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            kind: PortKind::Ring,
+            filter,
+            ring_bytes: 16 << 20,
+            send_batch: 64,
+        }
+    }
+}
+
+/// A frame that came in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Received {
+    /// Where it lies until released.
+    pub slot: u32,
+    /// Its bytes.
+    pub length: u32,
+    /// When the kernel received it.
+    pub received: Instant,
+}
+
+/// What has gone through a port since it was opened.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PortStatistics {
+    /// Frames that passed the filter.
+    pub received: u64,
+    /// Frames that passed the filter and were lost because no slot was free.
+    pub lost: u64,
+    /// Frames longer than the MTU was when the port was opened; thrown away.
+    pub truncated: u64,
+    /// Frames sent.
+    pub sent: u64,
+}
+
+/// An open port. Not shared: each shard opens its own, several on one interface if need be.
+#[derive(Debug)]
+pub struct FramePort {
+    // The receiver goes first, so that no ring is unmapped under a live socket's hands by surprise.
+    receiver: Receiver,
+    transmit: Transmit,
+    socket: PacketSocket,
+    interface: Interface,
+    kind: PortKind,
+    statistics: PortStatistics,
+}
+
+#[derive(Debug)]
+enum Receiver {
+    Ring(RingReceiver),
+    Plain(PlainReceiver),
+}
+
+impl FramePort {
+    /// Opens a port; frames that come from then on are received.
+    pub fn open(options: &PortOptions) -> Result<Self, PortError> {
+        let interface = Interface::named(&options.interface)?;
+        check(&interface)?;
+        let failed = |step| {
+            let interface = interface.name.clone();
+            move |source: io::Error| match source.kind() {
+                io::ErrorKind::PermissionDenied => PortError::NotPermitted { interface },
+                _ => PortError::Socket { interface, step, source },
+            }
+        };
+        let socket = PacketSocket::open().map_err(failed("opening a packet socket"))?;
+        socket.attach_filter(&options.filter.program()).map_err(failed("installing the filter"))?;
+        socket
+            .set_packet(libc::PACKET_QDISC_BYPASS, 1 as libc::c_int)
+            .map_err(failed("bypassing the qdisc"))?;
+        socket.reserve_buffer(libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER_BYTES);
+        let receiver = Receiver::new(&socket, &interface, options)?;
+        socket.bind(interface.index, ETHERTYPE).map_err(failed("binding to the interface"))?;
+        Ok(Self {
+            receiver,
+            transmit: Transmit::new(options.send_batch),
+            socket,
+            interface,
+            kind: options.kind,
+            statistics: PortStatistics::default(),
+        })
+    }
+
+    /// The next frame, in the order they came in.
+    pub fn receive(&mut self) -> Option<Received> {
+        match &mut self.receiver {
+            Receiver::Ring(ring) => ring.receive(),
+            Receiver::Plain(plain) => plain.receive(&self.socket),
+        }
+    }
+
+    /// When the frame came in that [`Self::receive`] will give next, to merge several ports in order.
+    pub fn peek_received(&mut self) -> Option<Instant> {
+        match &mut self.receiver {
+            Receiver::Ring(ring) => ring.peek(),
+            Receiver::Plain(plain) => plain.peek(&self.socket),
+        }
+    }
+
+    /// The bytes of a received frame that was not released yet.
+    #[must_use]
+    pub fn frame(&self, slot: u32) -> &[u8] {
+        match &self.receiver {
+            Receiver::Ring(ring) => ring.frame(slot),
+            Receiver::Plain(plain) => plain.frame(slot),
+        }
+    }
+
+    /// Gives the slot of a received frame back; slots may be released in any order.
+    pub fn release(&mut self, slot: u32) {
+        match &mut self.receiver {
+            Receiver::Ring(ring) => ring.release(slot),
+            Receiver::Plain(plain) => plain.release(slot),
+        }
+    }
+
+    /// How many of [`Self::slots`] cannot be received into because of what was not released. In a ring these are all
+    /// from the oldest slot still held on: near the end, frames must be copied out or they are lost.
+    #[must_use]
+    pub fn slots_held(&self) -> usize {
+        match &self.receiver {
+            Receiver::Ring(ring) => ring.held(),
+            Receiver::Plain(plain) => plain.held(),
+        }
+    }
+
+    /// Frames the port has room for.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        match &self.receiver {
+            Receiver::Ring(ring) => ring.slots(),
+            Receiver::Plain(plain) => plain.slots(),
+        }
+    }
+
+    /// The memory all received frames lie in, first byte and length, for an io_uring to know. It stays where it is
+    /// until the port is dropped.
+    #[must_use]
+    pub const fn memory(&self) -> (*mut u8, usize) {
+        match &self.receiver {
+            Receiver::Ring(ring) => ring.region(),
+            Receiver::Plain(plain) => plain.region(),
+        }
+    }
+
+    /// Adds a frame to those to be sent; a short one is filled up with zeros.
+    pub fn queue(&mut self, frame: TransmitFrame<'_>) -> Result<(), QueueFull> {
+        self.transmit.queue(frame)
+    }
+
+    /// Frames queued.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.transmit.queued()
+    }
+
+    /// Sends what is queued, in order; never waits. How many frames were sent.
+    pub fn flush(&mut self) -> Result<usize, SendError> {
+        let result = self.transmit.flush(&self.socket, &self.interface.name);
+        let sent = result.as_ref().map_or_else(SendError::sent, |&sent| sent);
+        self.statistics.sent += sent as u64;
+        result
+    }
+
+    /// Throws away what is queued; how many frames that were.
+    pub fn discard_queued(&mut self) -> usize {
+        self.transmit.discard()
+    }
+
+    /// Changes which frames are received from now on.
+    pub fn set_filter(&mut self, filter: &FrameFilter) -> Result<(), PortError> {
+        self.socket.attach_filter(&filter.program()).map_err(|source| PortError::Socket {
+            interface: self.interface.name.clone(),
+            step: "installing the filter",
+            source,
+        })
+    }
+
+    /// Waits until there is a frame to receive or the time is over; true if there is one. For callers that hold no
+    /// slots while they wait: the descriptor of a ring stays readable while the newest slot is held.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
+        if self.peek_received().is_some() {
+            return true;
+        }
+        // An error on the socket (the link went down once) would make it readable for ever.
+        drop(self.socket.take_error());
+        let waited = packet_socket::poll(self.socket.as_fd(), libc::POLLIN, timeout);
+        waited.is_ok() && self.peek_received().is_some()
+    }
+
+    /// Takes the note the socket keeps of a link that went down, which otherwise leaves it readable without frames.
+    pub fn clear_error(&mut self) {
+        drop(self.socket.take_error());
+    }
+
+    /// Counts of frames; asks the kernel for its own.
+    pub fn statistics(&mut self) -> PortStatistics {
+        if let Ok((received, lost)) = self.socket.take_statistics() {
+            self.statistics.received += u64::from(received);
+            self.statistics.lost += u64::from(lost);
+        }
+        self.statistics.truncated = match &self.receiver {
+            Receiver::Ring(ring) => ring.truncated(),
+            Receiver::Plain(plain) => plain.truncated(),
+        };
+        self.statistics
+    }
+
+    /// The interface as it was when the port was opened. A port whose interface now has a larger MTU is opened anew.
+    #[must_use]
+    pub const fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// How the port receives.
+    #[must_use]
+    pub const fn kind(&self) -> PortKind {
+        self.kind
+    }
+}
+
+impl AsFd for FramePort {
+    /// The descriptor that becomes readable when frames come. For rings wait edge-triggered, or with a multishot poll:
+    /// the level stays high while the newest slot is held.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Receiver {
+    fn new(socket: &PacketSocket, interface: &Interface, options: &PortOptions) -> Result<Self, PortError> {
+        let receiver = match options.kind {
+            PortKind::Ring => RingReceiver::new(socket, interface.mtu, options.ring_bytes).map(Self::Ring),
+            PortKind::Plain => PlainReceiver::new(socket, interface.mtu, options.ring_bytes).map(Self::Plain),
+        };
+        let kind = options.kind;
+        receiver.map_err(|source| PortError::KindRefused { interface: interface.name.clone(), kind, source })
+    }
+}
+
+fn check(interface: &Interface) -> Result<(), PortError> {
+    if !interface.is_up {
+        return Err(PortError::Down { interface: interface.name.clone() });
+    }
+    if interface.mtu < MTU_MIN {
+        return Err(PortError::MtuTooSmall { interface: interface.name.clone(), mtu: interface.mtu });
+    }
+    Ok(())
+}
+
+/// Bytes a slot needs for the longest frame, with every slot's payload on a sector boundary.
+const fn slot_bytes(mtu: u32) -> u32 {
+    (FRAME_OFFSET + ETHERNET_HEADER_BYTES + mtu).next_multiple_of(512)
+}

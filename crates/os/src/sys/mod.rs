@@ -1,0 +1,10 @@
+//! Everything unsafe: system calls, memory shared with the kernel, and the structures they are spoken to with.
+//!
+//! What is offered upward is safe to call. Memory that the kernel may write to is never lent out as a slice while it may.
+
+pub(crate) mod clock;
+pub(crate) mod link;
+pub(crate) mod mapping;
+pub(crate) mod messages;
+pub(crate) mod packet_ring;
+pub(crate) mod packet_socket;
