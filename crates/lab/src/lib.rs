@@ -1,1 +1,31 @@
-//! The test laboratory: namespaces, virtual wires, guests, processes and packages, cleaned up by their owner.
+//! The test laboratory: real parts put together on one machine and taken away by their owner.
+//!
+//! Tests, `cargo xtask demo` and `cargo xtask bench` build their little worlds from the pieces here: Debian packages
+//! ([`package`]), network namespaces and the wires between them ([`Namespace`], [`network`]), processes in them
+//! ([`Program`], [`Process`]), disks that work and disks that fail ([`disk`]), and whole machines ([`guest`]).
+//!
+//! One rule holds for all of it: nothing outlives its owner, however the owner ends. Namespaces, taps, loop devices and
+//! memory file systems are held by open descriptors and vanish with the last one; processes die with the thread that
+//! started them (so keep that thread alive); directories are locked while in use and swept away by the next run.
+//!
+//! It never touches the interfaces of the host, and it decides nothing about what is tested.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the laboratory is a shell: it waits for the real world, by the real clock"
+)]
+
+pub mod disk;
+mod error;
+mod namespace;
+pub mod network;
+pub mod package;
+mod process;
+mod scratch;
+mod sys;
+mod wait;
+
+pub use error::Error;
+pub use namespace::Namespace;
+pub use process::{Output, Process, Program, Signal};
+pub use scratch::{Scratch, cache_directory, workspace_directory};
+pub use wait::wait_until;
