@@ -1,0 +1,322 @@
+//! Command 0 (AoEr11 §3.1): the registers of an ATA command, bytes 24 to 35; its data follows.
+//!
+//! Requests and replies have the same layout and different meanings: feature and command, error and status. The
+//! extended flag is read but decides nothing: the opcode says whether an address has 28 or 48 bits (WinAoE sets the
+//! flag even on IDENTIFY). Data behind a command that takes none is ignored, as aoe-sancheck and the Linux driver's
+//! probe need.
+
+use std::fmt;
+use std::ops::{BitOr, Range};
+
+use block::{Lba, SectorCount};
+
+use super::header::Command;
+use super::{Field, Frame, Head, WireError, pad};
+use crate::ata::{AtaCommand, ErrorRegister, Status};
+use crate::limits::{FRAME_BYTES_MIN, PAYLOAD_OFFSET};
+
+mod field {
+    use std::ops::Range;
+
+    pub(super) const FLAGS: usize = 24;
+    pub(super) const ERROR_FEATURE: usize = 25;
+    pub(super) const SECTOR_COUNT: usize = 26;
+    pub(super) const COMMAND_STATUS: usize = 27;
+    pub(super) const LBA: Range<usize> = 28..34;
+    pub(super) const RESERVED: Range<usize> = 34..36;
+    pub(super) const END: usize = 36;
+}
+
+/// The flags of an ATA argument.
+#[derive(Clone, Copy, Default, Eq, Hash, PartialEq)]
+pub struct AtaFlags(u8);
+
+impl AtaFlags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+    /// W: data goes to the device.
+    pub const WRITE: Self = Self(0x01);
+    /// A: the target may answer a write before it is done.
+    pub const ASYNCHRONOUS: Self = Self(0x02);
+    /// D: the device/head register's bit of that name.
+    pub const DEVICE_HEAD: Self = Self(0x10);
+    /// E: the address has 48 bits.
+    pub const EXTENDED: Self = Self(0x40);
+
+    const KNOWN: u8 = 0x53;
+
+    /// The flags in a byte; reserved bits are dropped.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits & Self::KNOWN)
+    }
+
+    /// The byte on the wire.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Whether every flag of `flags` is set.
+    #[must_use]
+    pub const fn contains(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+}
+
+impl BitOr for AtaFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for AtaFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names =
+            [(Self::EXTENDED, 'E'), (Self::DEVICE_HEAD, 'D'), (Self::ASYNCHRONOUS, 'A'), (Self::WRITE, 'W')];
+        for (flag, name) in names {
+            write!(f, "{}", if self.contains(flag) { name } else { '-' })?;
+        }
+        Ok(())
+    }
+}
+
+/// The six address registers, lowest first. What they mean depends on the command.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct LbaRegisters(pub [u8; 6]);
+
+impl LbaRegisters {
+    /// In the fourth register of a 28-bit command: LBA mode, as the Linux driver sends it.
+    pub const DEVICE_LBA: u8 = 0xe0;
+
+    /// The low 28 bits; what the device register's upper half says is masked.
+    #[must_use]
+    pub const fn lba28(self) -> Lba {
+        let [a, b, c, d, ..] = self.0;
+        Lba(u32::from_le_bytes([a, b, c, d & 0x0f]) as u64)
+    }
+
+    /// All 48 bits.
+    #[must_use]
+    pub const fn lba48(self) -> Lba {
+        let [a, b, c, d, e, f] = self.0;
+        Lba(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
+    /// Registers of a 28-bit command.
+    ///
+    /// # Panics
+    /// If `lba` has more bits.
+    #[must_use]
+    pub const fn from_lba28(lba: Lba) -> Self {
+        assert!(lba.0 < 1 << 28, "more than 28 bits");
+        let [a, b, c, d, ..] = lba.0.to_le_bytes();
+        Self([a, b, c, d | Self::DEVICE_LBA, 0, 0])
+    }
+
+    /// Registers of a 48-bit command.
+    ///
+    /// # Panics
+    /// If `lba` has more bits.
+    #[must_use]
+    pub const fn from_lba48(lba: Lba) -> Self {
+        assert!(lba.0 < 1 << 48, "more than 48 bits");
+        let [a, b, c, d, e, f, ..] = lba.0.to_le_bytes();
+        Self([a, b, c, d, e, f])
+    }
+
+    /// LBA mid and high: where SMART has its signature.
+    #[must_use]
+    pub const fn mid_high(self) -> [u8; 2] {
+        [self.0[1], self.0[2]]
+    }
+}
+
+/// A frame of command 0 with all its registers.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a>(Frame<'a>);
+
+impl<'a> View<'a> {
+    /// Checks command and length.
+    ///
+    /// # Errors
+    /// [`WireError::Command`], [`WireError::Truncated`].
+    pub fn new(frame: Frame<'a>) -> Result<Self, WireError> {
+        frame.expect_command(Command::Ata)?;
+        frame.field(Field::Ata, field::FLAGS..field::END)?;
+        Ok(Self(frame))
+    }
+
+    /// What follows the registers: data, trailing data, padding. The command and the sector count say how much
+    /// of it counts.
+    #[must_use]
+    pub fn payload(self) -> &'a [u8] {
+        &self.0.bytes()[PAYLOAD_OFFSET..]
+    }
+
+    /// As many sectors of the payload as `count` says, if the frame has them.
+    #[must_use]
+    pub fn sectors(self, count: SectorCount) -> Option<&'a [u8]> {
+        self.payload().get(..count.bytes())
+    }
+
+    fn byte(self, offset: usize) -> u8 {
+        self.0.bytes()[offset]
+    }
+
+    fn lba(self) -> LbaRegisters {
+        let mut registers = [0; 6];
+        registers.copy_from_slice(&self.0.bytes()[field::LBA]);
+        LbaRegisters(registers)
+    }
+}
+
+/// The registers of a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Request {
+    /// See [`AtaFlags`].
+    pub flags: AtaFlags,
+    /// The feature register: the sub-command of SMART and SET FEATURES.
+    pub feature: u8,
+    /// Sectors to carry. Its upper byte does not exist on the wire: at most 255, and 0 is 0.
+    pub sector_count: u8,
+    /// What to do.
+    pub command: AtaCommand,
+    /// Where.
+    pub lba: LbaRegisters,
+}
+
+impl Request {
+    /// Reads the registers.
+    #[must_use]
+    pub fn parse(view: View<'_>) -> Self {
+        Self {
+            flags: AtaFlags::from_bits(view.byte(field::FLAGS)),
+            feature: view.byte(field::ERROR_FEATURE),
+            sector_count: view.byte(field::SECTOR_COUNT),
+            command: AtaCommand::from(view.byte(field::COMMAND_STATUS)),
+            lba: view.lba(),
+        }
+    }
+
+    /// Where the command points: 28 or 48 bits by its opcode.
+    #[must_use]
+    pub const fn lba(&self) -> Lba {
+        if self.command.is_extended() { self.lba.lba48() } else { self.lba.lba28() }
+    }
+
+    /// The sector count as a type of its own.
+    #[must_use]
+    pub const fn sectors(&self) -> SectorCount {
+        SectorCount(self.sector_count as u16)
+    }
+
+    /// Writes bytes 24 to 35.
+    ///
+    /// # Panics
+    /// If `frame` is shorter.
+    pub fn emit(&self, frame: &mut [u8]) -> usize {
+        let registers = [self.flags.bits(), self.feature, self.sector_count, self.command.opcode()];
+        emit_registers(frame, registers, self.lba)
+    }
+}
+
+/// The registers of a reply.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// Those of the request.
+    pub flags: AtaFlags,
+    /// What went wrong, where the status says that something did.
+    pub error: ErrorRegister,
+    /// Sectors not carried; the value asked for by commands that ask for one.
+    pub sector_count: u8,
+    /// How it went.
+    pub status: Status,
+    /// Those of the request, or an answer (SMART RETURN STATUS).
+    pub lba: LbaRegisters,
+}
+
+impl Reply {
+    /// What succeeded: ready, nothing left over.
+    #[must_use]
+    pub const fn success(request: &Request) -> Self {
+        Self {
+            flags: request.flags,
+            error: ErrorRegister::NONE,
+            sector_count: 0,
+            status: Status::READY,
+            lba: request.lba,
+        }
+    }
+
+    /// What failed with that error.
+    #[must_use]
+    pub const fn failure(request: &Request, error: ErrorRegister) -> Self {
+        Self {
+            flags: request.flags,
+            error,
+            sector_count: request.sector_count,
+            status: Status::READY_ERROR,
+            lba: request.lba,
+        }
+    }
+
+    /// Reads the registers.
+    #[must_use]
+    pub fn parse(view: View<'_>) -> Self {
+        Self {
+            flags: AtaFlags::from_bits(view.byte(field::FLAGS)),
+            error: ErrorRegister(view.byte(field::ERROR_FEATURE)),
+            sector_count: view.byte(field::SECTOR_COUNT),
+            status: Status(view.byte(field::COMMAND_STATUS)),
+            lba: view.lba(),
+        }
+    }
+
+    /// Writes bytes 24 to 35.
+    ///
+    /// # Panics
+    /// If `frame` is shorter.
+    pub fn emit(&self, frame: &mut [u8]) -> usize {
+        let registers = [self.flags.bits(), self.error.0, self.sector_count, self.status.0];
+        emit_registers(frame, registers, self.lba)
+    }
+}
+
+fn emit_registers(frame: &mut [u8], registers: [u8; 4], lba: LbaRegisters) -> usize {
+    const REGISTERS: Range<usize> = field::FLAGS..field::LBA.start;
+    frame[REGISTERS].copy_from_slice(&registers);
+    frame[field::LBA].copy_from_slice(&lba.0);
+    frame[field::RESERVED].fill(0);
+    field::END
+}
+
+/// The bytes of a reply before its payload, or of a whole reply that has none: nothing is allocated, and the payload
+/// is sent from where it lies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ReplyHead {
+    bytes: [u8; FRAME_BYTES_MIN],
+    length: u8,
+}
+
+impl ReplyHead {
+    /// 36 bytes where sectors follow, 60 padded ones where none do.
+    #[must_use]
+    pub fn new(head: &Head, reply: &Reply, payload: SectorCount) -> Self {
+        let mut bytes = [0; FRAME_BYTES_MIN];
+        head.emit(&mut bytes);
+        let mut length = reply.emit(&mut bytes);
+        if payload.0 == 0 {
+            length = pad(&mut bytes, length);
+        }
+        Self { bytes, length: u8::try_from(length).expect("at most 60") }
+    }
+
+    /// What to send before the payload.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}

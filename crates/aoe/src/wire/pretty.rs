@@ -1,0 +1,163 @@
+//! Any frame as one line of text, in the manner of tcpdump: for logs and captures, never for decisions.
+
+use std::fmt;
+
+use super::config::{self, ConfigCommand};
+use super::header::{self, Command};
+use super::mac_mask::{self, DirectiveCommand, Directives};
+use super::reserve::{self, Addresses};
+use super::{Frame, WireError, ata};
+
+/// Shows the bytes of a frame, whatever they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Pretty<'a>(pub &'a [u8]);
+
+impl fmt::Display for Pretty<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let frame = match Frame::new(self.0) {
+            Ok(frame) => frame,
+            Err(error) => return write!(f, "not AoE: {error}"),
+        };
+        let ethernet = frame.ethernet();
+        let header = frame.header();
+        let direction = if header.response { "response" } else { "request" };
+        write!(f, "{} > {} ", ethernet.source, ethernet.destination)?;
+        write!(f, "{} {direction} {} tag {}", header.address, header.command, header.tag)?;
+        if header.version != header::VERSION {
+            write!(f, " version {}", header.version)?;
+        }
+        if let Some(error) = header.error {
+            return write!(f, " error: {error}");
+        }
+        if let Err(error) = write_argument(f, frame, header)? {
+            write!(f, " malformed: {error}")?;
+        }
+        write!(f, ", {} bytes", self.0.len())
+    }
+}
+
+/// Outer error: the formatter's. Inner: the frame's.
+type Written = Result<Result<(), WireError>, fmt::Error>;
+
+/// Goes on with the value, or ends the writing with the frame's error.
+macro_rules! parsed {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(error)),
+        }
+    };
+}
+
+fn write_argument(f: &mut fmt::Formatter<'_>, frame: Frame<'_>, header: header::Repr) -> Written {
+    match (header.command, header.response) {
+        (Command::Ata, false) => write_ata_request(f, frame),
+        (Command::Ata, true) => write_ata_reply(f, frame),
+        (Command::QueryConfig, false) => write_config_request(f, frame),
+        (Command::QueryConfig, true) => write_config_reply(f, frame),
+        (Command::MacMaskList, response) => write_mac_mask(f, frame, response),
+        (Command::ReserveRelease, response) => write_reserve(f, frame, response),
+        (Command::Vendor(_) | Command::Unknown(_), _) => Ok(Ok(())),
+    }
+}
+
+fn write_ata_request(f: &mut fmt::Formatter<'_>, frame: Frame<'_>) -> Written {
+    let request = ata::Request::parse(parsed!(ata::View::new(frame)));
+    let ata::Request { flags, feature, sector_count, command, .. } = request;
+    write!(f, ", {command} lba {} sectors {sector_count} flags {flags:?}", request.lba())?;
+    if feature != 0 {
+        write!(f, " feature {feature:#04x}")?;
+    }
+    Ok(Ok(()))
+}
+
+fn write_ata_reply(f: &mut fmt::Formatter<'_>, frame: Frame<'_>) -> Written {
+    let reply = ata::Reply::parse(parsed!(ata::View::new(frame)));
+    write!(f, ", status {}", reply.status)?;
+    if reply.status.is_failure() {
+        write!(f, " error {}", reply.error)?;
+    }
+    Ok(Ok(()))
+}
+
+fn write_config_request(f: &mut fmt::Formatter<'_>, frame: Frame<'_>) -> Written {
+    let request = parsed!(config::Request::parse(frame));
+    write!(f, ", {}", name(request.command()))?;
+    match request {
+        config::Request::Read => Ok(Ok(())),
+        config::Request::Test(string)
+        | config::Request::TestPrefix(string)
+        | config::Request::Set(string)
+        | config::Request::ForceSet(string) => write!(f, " \"{}\"", string.escape_ascii()).map(Ok),
+    }
+}
+
+fn write_config_reply(f: &mut fmt::Formatter<'_>, frame: Frame<'_>) -> Written {
+    let repr = parsed!(config::Repr::parse(parsed!(config::View::new(frame))));
+    write!(f, ", {} buffers {} firmware {:#06x}", name(repr.command), repr.buffer_count, repr.firmware)?;
+    let string = repr.string.escape_ascii();
+    write!(f, " sectors {} string \"{string}\"", repr.sectors_per_command()).map(Ok)
+}
+
+const fn name(command: ConfigCommand) -> &'static str {
+    match command {
+        ConfigCommand::Read => "read",
+        ConfigCommand::Test => "test",
+        ConfigCommand::TestPrefix => "test prefix",
+        ConfigCommand::Set => "set",
+        ConfigCommand::ForceSet => "force set",
+    }
+}
+
+fn write_mac_mask(f: &mut fmt::Formatter<'_>, frame: Frame<'_>, response: bool) -> Written {
+    let view = parsed!(mac_mask::View::new(frame));
+    if !response {
+        return match parsed!(mac_mask::Request::parse(view)) {
+            mac_mask::Request::Read => write!(f, ", read").map(Ok),
+            mac_mask::Request::Edit(directives) => {
+                write!(f, ", edit")?;
+                write_directives(f, directives)
+            }
+        };
+    }
+    match parsed!(mac_mask::Reply::parse(view)) {
+        mac_mask::Reply::List { entries, .. } => {
+            write!(f, ", list")?;
+            write_directives(f, entries)
+        }
+        mac_mask::Reply::Refused { error, index, .. } => {
+            write!(f, ", refused: {error:?} at directive {index}").map(Ok)
+        }
+    }
+}
+
+fn write_directives(f: &mut fmt::Formatter<'_>, directives: Directives<'_>) -> Written {
+    for directive in directives.iter() {
+        match directive.command {
+            DirectiveCommand::None => write!(f, " ")?,
+            DirectiveCommand::Add => write!(f, " +")?,
+            DirectiveCommand::Delete => write!(f, " -")?,
+            DirectiveCommand::Unknown(number) => write!(f, " {number:#04x}?")?,
+        }
+        write!(f, "{}", directive.address)?;
+    }
+    Ok(Ok(()))
+}
+
+fn write_reserve(f: &mut fmt::Formatter<'_>, frame: Frame<'_>, response: bool) -> Written {
+    let view = parsed!(reserve::View::new(frame));
+    let (verb, addresses) = if response {
+        ("list", parsed!(reserve::Reply::parse(view)).addresses)
+    } else {
+        match parsed!(reserve::Request::parse(view)) {
+            reserve::Request::Read => ("read", Addresses::default()),
+            reserve::Request::Set(addresses) => ("set", addresses),
+            reserve::Request::ForceSet(addresses) => ("force set", addresses),
+        }
+    };
+    write!(f, ", {verb}")?;
+    for address in addresses.iter() {
+        write!(f, " {address}")?;
+    }
+    Ok(Ok(()))
+}
