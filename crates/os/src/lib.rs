@@ -6,8 +6,11 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod clock;
+pub mod cpu;
 pub mod frame_port;
 mod interface;
+pub mod link_monitor;
+pub mod pcap;
 #[allow(unsafe_code)]
 mod sys;
 

@@ -10,6 +10,16 @@ pub(crate) fn realtime_nanos() -> u64 {
     read(libc::CLOCK_REALTIME)
 }
 
+/// Nanoseconds of processor time of the calling thread.
+pub(crate) fn thread_nanos() -> u64 {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// Nanoseconds of processor time of the process.
+pub(crate) fn process_nanos() -> u64 {
+    read(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid for writes for the length of the call.

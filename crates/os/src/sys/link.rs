@@ -1,8 +1,9 @@
-//! What the kernel says of a network interface, by ioctl: unlike sysfs it answers for the namespace of the caller.
+//! What the kernel says of a network interface: by ioctl, which unlike sysfs answers for the namespace of the caller,
+//! and by notifications (rtnetlink). Unsafe because the standard library has neither.
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Largest payload of a frame on the interface, in bytes.
 pub(crate) fn mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
@@ -18,6 +19,26 @@ pub(crate) fn is_running(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool>
     // SAFETY: SIOCGIFFLAGS fills this member.
     let flags = libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags });
     Ok(flags & libc::IFF_UP != 0 && flags & libc::IFF_RUNNING != 0)
+}
+
+/// A socket that says what happens to interfaces, in messages to be read from it.
+pub(crate) fn open_notifications() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes no pointers.
+    let descriptor = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and nobody else knows the number.
+    let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    // SAFETY: an all-zero address is a valid one.
+    let mut address: libc::sockaddr_nl = unsafe { mem::zeroed() };
+    address.nl_family = libc::c_ushort::try_from(libc::AF_NETLINK).map_err(io::Error::other)?;
+    address.nl_groups = libc::RTMGRP_LINK.cast_unsigned();
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_nl>()).map_err(io::Error::other)?;
+    // SAFETY: `address` is readable for `length` bytes.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
 }
 
 fn ask(socket: BorrowedFd<'_>, name: &str, question: libc::Ioctl) -> io::Result<libc::ifreq> {

@@ -3,6 +3,7 @@
 //! What is offered upward is safe to call. Memory that the kernel may write to is never lent out as a slice while it may.
 
 pub(crate) mod clock;
+pub(crate) mod cpu;
 pub(crate) mod link;
 pub(crate) mod mapping;
 pub(crate) mod messages;
