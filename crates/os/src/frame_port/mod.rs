@@ -10,6 +10,7 @@ mod plain;
 mod ring;
 mod timestamp;
 mod transmit;
+mod uring;
 
 use std::fmt;
 use std::io;
@@ -27,6 +28,7 @@ use crate::sys::packet_socket::{self, PacketSocket};
 use plain::PlainReceiver;
 use ring::RingReceiver;
 use transmit::Transmit;
+use uring::UringReceiver;
 
 /// The Ethernet type of AoE.
 pub const ETHERTYPE: u16 = 0x88a2;
@@ -47,6 +49,8 @@ const SEND_BUFFER_BYTES: usize = 4 << 20;
 pub enum PortKind {
     /// A ring shared with the kernel: least processor time.
     Ring,
+    /// A private io_uring: no held slot holds up the others.
+    Uring,
     /// One system call a batch: needs nothing but the socket.
     Plain,
 }
@@ -55,6 +59,7 @@ impl fmt::Display for PortKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Ring => "ring",
+            Self::Uring => "io_uring",
             Self::Plain => "plain",
         })
     }
@@ -128,6 +133,7 @@ pub struct FramePort {
 #[derive(Debug)]
 enum Receiver {
     Ring(RingReceiver),
+    Uring(Box<UringReceiver>),
     Plain(PlainReceiver),
 }
 
@@ -165,6 +171,7 @@ impl FramePort {
     pub fn receive(&mut self) -> Option<Received> {
         match &mut self.receiver {
             Receiver::Ring(ring) => ring.receive(),
+            Receiver::Uring(uring) => uring.receive(),
             Receiver::Plain(plain) => plain.receive(&self.socket),
         }
     }
@@ -173,6 +180,7 @@ impl FramePort {
     pub fn peek_received(&mut self) -> Option<Instant> {
         match &mut self.receiver {
             Receiver::Ring(ring) => ring.peek(),
+            Receiver::Uring(uring) => uring.peek(),
             Receiver::Plain(plain) => plain.peek(&self.socket),
         }
     }
@@ -182,6 +190,7 @@ impl FramePort {
     pub fn frame(&self, slot: u32) -> &[u8] {
         match &self.receiver {
             Receiver::Ring(ring) => ring.frame(slot),
+            Receiver::Uring(uring) => uring.frame(slot),
             Receiver::Plain(plain) => plain.frame(slot),
         }
     }
@@ -190,6 +199,7 @@ impl FramePort {
     pub fn release(&mut self, slot: u32) {
         match &mut self.receiver {
             Receiver::Ring(ring) => ring.release(slot),
+            Receiver::Uring(uring) => uring.release(slot),
             Receiver::Plain(plain) => plain.release(slot),
         }
     }
@@ -200,6 +210,7 @@ impl FramePort {
     pub fn slots_held(&self) -> usize {
         match &self.receiver {
             Receiver::Ring(ring) => ring.held(),
+            Receiver::Uring(uring) => uring.held(),
             Receiver::Plain(plain) => plain.held(),
         }
     }
@@ -209,6 +220,7 @@ impl FramePort {
     pub fn slots(&self) -> usize {
         match &self.receiver {
             Receiver::Ring(ring) => ring.slots(),
+            Receiver::Uring(uring) => uring.slots(),
             Receiver::Plain(plain) => plain.slots(),
         }
     }
@@ -219,6 +231,7 @@ impl FramePort {
     pub const fn memory(&self) -> (*mut u8, usize) {
         match &self.receiver {
             Receiver::Ring(ring) => ring.region(),
+            Receiver::Uring(uring) => uring.region(),
             Receiver::Plain(plain) => plain.region(),
         }
     }
@@ -264,7 +277,7 @@ impl FramePort {
         }
         // An error on the socket (the link went down once) would make it readable for ever.
         drop(self.socket.take_error());
-        let waited = packet_socket::poll(self.socket.as_fd(), libc::POLLIN, timeout);
+        let waited = packet_socket::poll(self.as_fd(), libc::POLLIN, timeout);
         waited.is_ok() && self.peek_received().is_some()
     }
 
@@ -281,6 +294,7 @@ impl FramePort {
         }
         self.statistics.truncated = match &self.receiver {
             Receiver::Ring(ring) => ring.truncated(),
+            Receiver::Uring(uring) => uring.truncated(),
             Receiver::Plain(plain) => plain.truncated(),
         };
         self.statistics
@@ -301,9 +315,12 @@ impl FramePort {
 
 impl AsFd for FramePort {
     /// The descriptor that becomes readable when frames come. For rings wait edge-triggered, or with a multishot poll:
-    /// the level stays high while the newest slot is held.
+    /// the level stays high while the newest slot is held. An io_uring port must have been asked for frames before.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match &self.receiver {
+            Receiver::Uring(uring) => uring.descriptor(),
+            Receiver::Ring(_) | Receiver::Plain(_) => self.socket.as_fd(),
+        }
     }
 }
 
@@ -311,6 +328,9 @@ impl Receiver {
     fn new(socket: &PacketSocket, interface: &Interface, options: &PortOptions) -> Result<Self, PortError> {
         let receiver = match options.kind {
             PortKind::Ring => RingReceiver::new(socket, interface.mtu, options.ring_bytes).map(Self::Ring),
+            PortKind::Uring => {
+                UringReceiver::new(socket, interface.mtu, options.ring_bytes).map(Box::new).map(Self::Uring)
+            }
             PortKind::Plain => PlainReceiver::new(socket, interface.mtu, options.ring_bytes).map(Self::Plain),
         };
         let kind = options.kind;

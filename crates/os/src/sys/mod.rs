@@ -9,3 +9,4 @@ pub(crate) mod mapping;
 pub(crate) mod messages;
 pub(crate) mod packet_ring;
 pub(crate) mod packet_socket;
+pub(crate) mod uring_receive;

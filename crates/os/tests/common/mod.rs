@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use os::frame_port::{FrameFilter, FramePort, PortKind, PortOptions, Received, TransmitFrame};
 
 /// The kinds every port test runs for.
-pub(crate) const KINDS: [PortKind; 2] = [PortKind::Ring, PortKind::Plain];
+pub(crate) const KINDS: [PortKind; 3] = [PortKind::Ring, PortKind::Uring, PortKind::Plain];
 
 /// Moves this thread into a fresh network namespace. It goes when the thread ends.
 pub(crate) fn own_network() {
