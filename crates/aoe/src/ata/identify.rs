@@ -309,5 +309,137 @@ fn sum(page: &[u8; SECTOR_BYTES]) -> u8 {
 fn put_checksum(page: &mut [u8; SECTOR_BYTES]) {
     let integrity = word::INTEGRITY * 2;
     page[integrity] = bit::SIGNATURE;
+    page[integrity + 1] = 0;
     page[integrity + 1] = sum(page).wrapping_neg();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identify() -> Identify {
+        Identify {
+            sectors: 2048,
+            lba48: true,
+            serial: AtaString::new("e7.1"),
+            firmware: AtaString::new("0.1"),
+            model: AtaString::new("etherpair"),
+            physical_sector_size: LogicalSectorSize::B512,
+            write_cache: false,
+            smart: true,
+        }
+    }
+
+    fn page(identify: &Identify) -> [u8; SECTOR_BYTES] {
+        let mut page = [0xaa; SECTOR_BYTES];
+        identify.emit(&mut page);
+        page
+    }
+
+    fn words(page: &[u8; SECTOR_BYTES]) -> Vec<(usize, u16)> {
+        (0..256).map(|word| (word, take(page, word))).filter(|(_, value)| *value != 0).collect()
+    }
+
+    #[test]
+    fn a_small_disk_has_these_words_and_no_others() {
+        let page = page(&identify());
+        assert_eq!(&page[20..40], b"7e1.                ");
+        assert_eq!(&page[46..54], b".0 1    ");
+        assert_eq!(&page[54..94], b"teehpria r                              ");
+        let texts = 10..47;
+        let found: Vec<_> = words(&page).into_iter().filter(|(word, _)| !texts.contains(word)).collect();
+        let expected = [
+            (0, 0x0040),
+            (1, 2),
+            (3, 16),
+            (6, 63),
+            (47, 0x8000),
+            (49, 0x0200),
+            (50, 0x4000),
+            (53, 0x0001),
+            (54, 2),
+            (55, 16),
+            (56, 63),
+            (57, 2016),
+            (60, 2048),
+            (80, 0x01f0),
+            (82, 0x0021),
+            (83, 0x7400),
+            (84, 0x4001),
+            (85, 0x0001),
+            (86, 0x3400),
+            (87, 0x4001),
+            (100, 2048),
+            (106, 0x4000),
+            (209, 0x4000),
+        ];
+        assert_eq!(found[..found.len() - 1], expected);
+        assert_eq!(found.last().map(|(word, value)| (*word, value & 0xff)), Some((255, 0xa5)));
+        assert_eq!(sum(&page), 0);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for (sectors, lba48) in [(0, true), (1, false), (SECTORS_LBA28_MAX, false), (1 << 48, true)] {
+            for physical_sector_size in [LogicalSectorSize::B512, LogicalSectorSize::B4096] {
+                let written =
+                    Identify { sectors, lba48, physical_sector_size, write_cache: true, ..identify() };
+                assert_eq!(Identify::parse(&page(&written)), Ok(written));
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_disk_caps_its_old_sizes() {
+        let page = page(&Identify { sectors: 1 << 32, ..identify() });
+        assert_eq!((take(&page, 60), take(&page, 61)), (0xffff, 0x0fff));
+        assert_eq!([100, 101, 102, 103].map(|word| take(&page, word)), [0, 0, 1, 0]);
+        assert_eq!((take(&page, 1), take(&page, 54)), (16_383, 16_383));
+        let capacity = u32::from(take(&page, 58)) << 16 | u32::from(take(&page, 57));
+        assert_eq!(capacity, 16_383 * 16 * 63);
+    }
+
+    #[test]
+    fn larger_physical_sectors_show_in_one_word() {
+        let page = page(&Identify { physical_sector_size: LogicalSectorSize::B4096, ..identify() });
+        assert_eq!((take(&page, 106), take(&page, 117), take(&page, 118)), (0x6003, 0, 0));
+    }
+
+    #[test]
+    fn either_word_with_its_bit_makes_a_disk_of_48_bits() {
+        for word in [word::SUPPORTED_2, word::ENABLED_2] {
+            let mut page = page(&identify());
+            let without = take(&page, word) & !bit::LBA48;
+            put(&mut page, word, without);
+            put_checksum(&mut page);
+            assert_eq!(Identify::parse(&page).map(|identify| identify.lba48), Ok(true));
+        }
+    }
+
+    #[test]
+    fn damage_is_noticed_where_there_is_a_checksum() {
+        let mut damaged = page(&identify());
+        damaged[120] ^= 1;
+        assert_eq!(Identify::parse(&damaged), Err(IdentifyError::Checksum));
+        damaged[510] = 0;
+        assert_eq!(Identify::parse(&damaged).map(|identify| identify.model), Ok(identify().model));
+        assert_eq!(Identify::parse(&damaged[..511]), Err(IdentifyError::Truncated { length: 511 }));
+    }
+
+    #[test]
+    fn a_size_beyond_48_bits_is_refused() {
+        let mut page = page(&identify());
+        put(&mut page, 103, 2);
+        put_checksum(&mut page);
+        let sectors = 2 << 48 | 2048;
+        assert_eq!(Identify::parse(&page), Err(IdentifyError::Sectors { sectors }));
+    }
+
+    #[test]
+    fn text_keeps_to_its_alphabet_and_length() {
+        assert_eq!(AtaString::<4>::new("äb\u{7f}defg").as_bytes(), b"?b?d");
+        assert_eq!(AtaString::<8>::new(" a b").to_string(), "a b");
+        assert_eq!(AtaString::<8>([0; 8]).to_string(), "");
+        assert_eq!(AtaString::<8>(*b"a\x00\xffb    ").to_string(), "a??b");
+    }
 }

@@ -194,3 +194,63 @@ fn put_checksum(page: &mut [u8; SECTOR_BYTES]) {
     page[data::CHECKSUM] = 0;
     page[data::CHECKSUM] = page.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)).wrapping_neg();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(page: &[u8; SECTOR_BYTES]) -> u8 {
+        page.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte))
+    }
+
+    #[test]
+    fn read_data_has_its_attributes_and_a_checksum() {
+        let mut page = [0xaa; SECTOR_BYTES];
+        let errors = Attribute {
+            id: Attribute::REPORTED_UNCORRECTABLE,
+            prefailure: true,
+            value: 99,
+            worst: 98,
+            raw: 0x0605_0403_0201,
+        };
+        emit_data(&mut page, &[errors]);
+        assert_eq!(page[..14], [0x10, 0, 187, 1, 0, 99, 98, 1, 2, 3, 4, 5, 6, 0]);
+        assert!(page[14..362].iter().all(|byte| *byte == 0));
+        assert_eq!((page[362], page[367], page[370]), (2, 1, 1));
+        assert_eq!(sum(&page), 0);
+    }
+
+    #[test]
+    fn a_page_is_full_with_thirty_attributes() {
+        let attribute = Attribute { id: 1, prefailure: false, value: 100, worst: 100, raw: 0 };
+        let mut page = [0; SECTOR_BYTES];
+        emit_data(&mut page, &[attribute; ATTRIBUTES_MAX]);
+        assert_eq!((page[2 + 29 * 12], page[362]), (1, 2));
+    }
+
+    #[test]
+    fn the_directory_names_the_logs_that_can_be_read() {
+        let mut page = [0xaa; SECTOR_BYTES];
+        SmartLog::Directory.emit(&mut page, 0);
+        for address in 0..=u8::MAX {
+            let pages = u16::from(page[usize::from(address) * 2]);
+            assert_eq!(pages, u16::from(SmartLog::from_address(address).is_some()), "log {address:#04x}");
+        }
+    }
+
+    #[test]
+    fn logs_have_a_version_and_a_checksum() {
+        let mut page = [0xaa; SECTOR_BYTES];
+        SmartLog::SummaryError.emit(&mut page, 0x0102);
+        assert_eq!((page[0], page[1], page[452], page[453], sum(&page)), (1, 0, 2, 1, 0));
+        SmartLog::SelfTest.emit(&mut page, 7);
+        assert_eq!((page[0], page[1], page[508], sum(&page)), (1, 0, 0, 0));
+    }
+
+    #[test]
+    fn every_feature_comes_back_as_itself() {
+        for number in 0..=u8::MAX {
+            assert_eq!(SmartFeature::from(number).number(), number);
+        }
+    }
+}

@@ -320,3 +320,109 @@ impl ReplyHead {
         &self.bytes[..usize::from(self.length)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{Address, Shelf, Slot};
+    use crate::wire::tests::{TARGET, request_frame};
+
+    /// READ SECTORS EXT of two sectors at 0x1234, as the Linux driver sends it.
+    const READ: [u8; 12] = [0x40, 0x00, 0x02, 0x24, 0x34, 0x12, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00];
+
+    fn request(argument: &[u8]) -> Request {
+        let bytes = request_frame(Command::Ata, argument);
+        Request::parse(View::new(Frame::new(&bytes).expect("a frame")).expect("12 bytes"))
+    }
+
+    #[test]
+    fn a_read_is_byte_for_byte_what_linux_sends() {
+        let read = Request {
+            flags: AtaFlags::EXTENDED,
+            feature: 0,
+            sector_count: 2,
+            command: AtaCommand::ReadSectorsExt,
+            lba: LbaRegisters::from_lba48(Lba(0x1234)),
+        };
+        assert_eq!(request(&READ), read);
+        assert_eq!((read.lba(), read.sectors()), (Lba(0x1234), SectorCount(2)));
+        let mut emitted = [0xaa; 36];
+        assert_eq!(read.emit(&mut emitted), 36);
+        assert_eq!(emitted[24..], READ);
+    }
+
+    #[test]
+    fn twenty_eight_bits_are_masked_whatever_the_flags_say() {
+        let argument = [0x51, 0, 1, 0x30, 0xff, 0xff, 0xff, 0xef, 0x55, 0x55, 0, 0];
+        let write = request(&argument);
+        assert_eq!(write.lba(), Lba(0x0fff_ffff));
+        assert!(write.flags.contains(AtaFlags::WRITE | AtaFlags::EXTENDED));
+        assert_eq!(LbaRegisters::from_lba28(Lba(0x0fff_ffff)).0, [0xff, 0xff, 0xff, 0xef, 0, 0]);
+    }
+
+    #[test]
+    fn forty_eight_bits_come_from_the_opcode_alone() {
+        let argument = [0x00, 0, 1, 0x34, 1, 2, 3, 4, 5, 6, 0, 0];
+        assert_eq!(request(&argument).lba(), Lba(0x0605_0403_0201));
+    }
+
+    #[test]
+    fn reserved_flags_and_bytes_are_ignored() {
+        let mut argument = READ;
+        argument[0] |= 0xac;
+        argument[10..].fill(0xed);
+        assert_eq!(request(&argument), request(&READ));
+    }
+
+    #[test]
+    fn a_cut_argument_is_refused_and_trailing_data_is_not() {
+        let short = request_frame(Command::Ata, &READ[..11]);
+        let error = View::new(Frame::new(&short).expect("a frame")).expect_err("cut");
+        assert_eq!(error, WireError::Truncated { field: Field::Ata, needed: 36, length: 35 });
+        assert_eq!(error.answer(), Some(crate::AoeError::BadArgument));
+
+        let mut long = request_frame(Command::Ata, &READ);
+        long.resize(36 + 1024 + 7, 0xed);
+        let view = View::new(Frame::new(&long).expect("a frame")).expect("whole");
+        assert_eq!(view.payload().len(), 1031);
+        assert_eq!(view.sectors(SectorCount(2)).map(<[u8]>::len), Some(1024));
+        assert_eq!(view.sectors(SectorCount(3)), None);
+    }
+
+    #[test]
+    fn another_command_is_not_read_as_ata() {
+        let bytes = request_frame(Command::QueryConfig, &READ);
+        let error = View::new(Frame::new(&bytes).expect("a frame")).expect_err("not ATA");
+        assert_eq!(error, WireError::Command { expected: Command::Ata, value: Command::QueryConfig });
+    }
+
+    fn reply_head(reply: impl Fn(&Request) -> Reply, payload: SectorCount) -> ReplyHead {
+        let bytes = request_frame(Command::Ata, &READ);
+        let frame = Frame::new(&bytes).expect("a frame");
+        let head = frame.head().reply(TARGET, Address::new(Shelf(20), Slot(0)).expect("valid"));
+        let request = Request::parse(View::new(frame).expect("whole"));
+        ReplyHead::new(&head, &reply(&request), payload)
+    }
+
+    #[test]
+    fn a_reply_with_data_is_36_bytes_before_it() {
+        let head = reply_head(Reply::success, SectorCount(2));
+        let expected = [
+            0x20, 0xcf, 0x30, 0x02, 0xb0, 0x52, 0x68, 0xa3, 0xc4, 0xf4, 0x84, 0x1e, 0x88,
+            0xa2, // Ethernet
+            0x18, 0x00, 0x00, 0x14, 0x00, 0x00, 0x00, 0x02, 0xcd, 0x63, // AoE
+            0x40, 0x00, 0x00, 0x40, 0x34, 0x12, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, // ATA
+        ];
+        assert_eq!(head.bytes(), expected);
+    }
+
+    #[test]
+    fn a_reply_without_data_is_padded_with_zeros() {
+        let head = reply_head(|request| Reply::failure(request, ErrorRegister::IDNF), SectorCount(0));
+        assert_eq!(head.bytes().len(), 60);
+        assert_eq!(head.bytes()[24..28], [0x40, 0x10, 0x02, 0x41]);
+        assert!(head.bytes()[34..].iter().all(|byte| *byte == 0));
+        let view = View::new(Frame::new(head.bytes()).expect("a frame")).expect("whole");
+        assert!(Reply::parse(view).status.is_failure());
+    }
+}

@@ -218,3 +218,105 @@ impl<'a> Request<'a> {
             .emit(frame)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::request_frame;
+
+    /// What a vblade of firmware 0x4015 says of itself.
+    const VBLADE: [u8; 8] = [0x00, 0x10, 0x40, 0x15, 0x02, 0x10, 0x00, 0x00];
+
+    fn request(bytes: &[u8]) -> Result<Request<'_>, WireError> {
+        Request::parse(Frame::new(bytes).expect("a frame"))
+    }
+
+    fn repr(bytes: &[u8]) -> Result<Repr<'_>, WireError> {
+        Repr::parse(View::new(Frame::new(bytes).expect("a frame"))?)
+    }
+
+    #[test]
+    fn a_target_describes_itself_byte_for_byte_as_vblade_does() {
+        let vblade = Repr {
+            buffer_count: 16,
+            firmware: 0x4015,
+            sector_count: 2,
+            version: 1,
+            command: ConfigCommand::Read,
+            string: b"",
+        };
+        assert_eq!(repr(&request_frame(Command::QueryConfig, &VBLADE)), Ok(vblade));
+        let mut emitted = [0xaa; 32];
+        assert_eq!(vblade.emit(&mut emitted), 32);
+        assert_eq!(emitted[24..], VBLADE);
+    }
+
+    #[test]
+    fn a_sector_count_of_zero_means_two() {
+        let mut argument = VBLADE;
+        argument[4] = 0;
+        let bytes = request_frame(Command::QueryConfig, &argument);
+        assert_eq!(repr(&bytes).map(|repr| repr.sectors_per_command()), Ok(SectorCount(2)));
+        argument[4] = 16;
+        let bytes = request_frame(Command::QueryConfig, &argument);
+        assert_eq!(repr(&bytes).map(|repr| repr.sectors_per_command()), Ok(SectorCount(16)));
+    }
+
+    #[test]
+    fn every_request_with_a_string_is_byte_exact() {
+        type Make = fn(&'static [u8]) -> Request<'static>;
+        let table: [(u8, Make); 4] =
+            [(1, Request::Test), (2, Request::TestPrefix), (3, Request::Set), (4, Request::ForceSet)];
+        for (number, make) in table {
+            let argument = [0, 0, 0, 0, 0, 0x10 | number, 0, 3, b'f', b'o', b'o'];
+            let bytes = request_frame(Command::QueryConfig, &argument);
+            assert_eq!(request(&bytes), Ok(make(b"foo")));
+            let mut emitted = [0xaa; 35];
+            assert_eq!(make(b"foo").emit(&mut emitted), 35);
+            assert_eq!(emitted[24..], argument);
+        }
+    }
+
+    #[test]
+    fn a_read_may_be_cut_anywhere_and_announce_what_it_does_not_send() {
+        // nmap: no argument at all, and its padding.
+        assert_eq!(request(&request_frame(Command::QueryConfig, &[])), Ok(Request::Read));
+        assert_eq!(request(&request_frame(Command::QueryConfig, &[0; 36])), Ok(Request::Read));
+        // aoeping: a string of 1024 bytes that is filler; here also cut.
+        let aoeping = [0, 0, 0, 0, 0, 0x00, 0x04, 0x00, 0xed, 0xed];
+        for length in 0..=aoeping.len() {
+            let bytes = request_frame(Command::QueryConfig, &aoeping[..length]);
+            assert_eq!(request(&bytes), Ok(Request::Read), "argument of {length} bytes");
+        }
+        let absurd = [0xff, 0xff, 0xff, 0xff, 0xff, 0xf0, 0xff, 0xff];
+        assert_eq!(request(&request_frame(Command::QueryConfig, &absurd)), Ok(Request::Read));
+    }
+
+    #[test]
+    fn a_string_that_is_cut_or_too_long_is_refused_where_it_counts() {
+        let cut = request_frame(Command::QueryConfig, &[0, 0, 0, 0, 0, 0x13, 0, 3, b'f', b'o']);
+        let error = WireError::Truncated { field: Field::ConfigString, needed: 35, length: 34 };
+        assert_eq!(request(&cut), Err(error));
+        assert_eq!(error.answer(), Some(crate::AoeError::BadArgument));
+
+        let mut long = request_frame(Command::QueryConfig, &[0, 0, 0, 0, 0, 0x14, 0x04, 0x01]);
+        long.resize(2000, b'x');
+        assert_eq!(request(&long), Err(WireError::ConfigStringLength { value: 1025 }));
+        long[31] = 0;
+        assert!(matches!(request(&long), Ok(Request::ForceSet(string)) if string.len() == 1024));
+
+        let headless = request_frame(Command::QueryConfig, &[0, 0, 0, 0, 0, 0x13, 0]);
+        assert_eq!(
+            request(&headless),
+            Err(WireError::Truncated { field: Field::Config, needed: 32, length: 31 })
+        );
+    }
+
+    #[test]
+    fn a_command_that_does_not_exist_is_a_bad_argument() {
+        let bytes = request_frame(Command::QueryConfig, &[0, 0, 0, 0, 0, 0x15, 0, 0]);
+        let error = request(&bytes).expect_err("CCmd 5");
+        assert_eq!(error, WireError::ConfigCommand { value: 5 });
+        assert_eq!(error.answer(), Some(crate::AoeError::BadArgument));
+    }
+}

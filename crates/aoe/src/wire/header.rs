@@ -249,3 +249,66 @@ impl Repr {
 pub(super) fn command(frame: Frame<'_>) -> Command {
     Command::from(frame.bytes()[field::COMMAND])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A config request to everybody, as the Linux driver sent it; its Ethernet header in front.
+    const REQUEST: [u8; 24] = [
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x20, 0xcf, 0x30, 0x02, 0xb0, 0x52, 0x88, 0xa2, // Ethernet
+        0x10, 0x00, 0xff, 0xff, 0xff, 0x01, 0x00, 0x00, 0x00, 0x00,
+    ];
+
+    fn parse(bytes: &[u8]) -> Repr {
+        Repr::parse(Frame::new(bytes).expect("a frame"))
+    }
+
+    #[test]
+    fn a_request_is_byte_for_byte_what_linux_sends() {
+        let request = Repr::request(AddressPattern::EVERY, Command::QueryConfig, Tag(0));
+        assert_eq!(parse(&REQUEST), request);
+        let mut emitted = REQUEST;
+        emitted[14..].fill(0xaa);
+        assert_eq!(request.emit(&mut emitted), 24);
+        assert_eq!(emitted, REQUEST);
+    }
+
+    #[test]
+    fn a_refusal_has_both_flags_and_its_number() {
+        let address = Address::new(Shelf(0x0102), Slot(3)).expect("valid");
+        let request = Repr::request(address.into(), Command::Unknown(0x42), Tag(0x8000_0001));
+        let refusal = request.reply(address).refusing(AoeError::UnrecognizedCommand);
+        let mut emitted = REQUEST;
+        refusal.emit(&mut emitted);
+        assert_eq!(emitted[14..], [0x1c, 0x01, 0x01, 0x02, 0x03, 0x42, 0x80, 0x00, 0x00, 0x01]);
+        assert_eq!(parse(&emitted), refusal);
+    }
+
+    #[test]
+    fn reserved_flags_and_the_error_byte_of_no_error_are_ignored() {
+        let mut bytes = REQUEST;
+        bytes[14] |= 0x03;
+        bytes[15] = 0x77;
+        assert_eq!(parse(&bytes), parse(&REQUEST));
+    }
+
+    #[test]
+    fn another_version_is_read_so_that_it_can_be_answered() {
+        let mut bytes = REQUEST;
+        bytes[14] = 0x20;
+        assert_eq!(parse(&bytes).version, 2);
+        let address = Address::new(Shelf(0), Slot(0)).expect("valid");
+        assert_eq!(parse(&bytes).reply(address).version, VERSION);
+    }
+
+    #[test]
+    fn every_number_comes_back_as_itself() {
+        for number in 0..=u8::MAX {
+            assert_eq!(Command::from(number).number(), number);
+            assert_eq!(AoeError::from(number).number(), number);
+        }
+        assert_eq!(Command::from(0xf0), Command::Vendor(0xf0));
+        assert_eq!(Command::from(0xef), Command::Unknown(0xef));
+    }
+}

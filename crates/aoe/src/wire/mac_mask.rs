@@ -338,3 +338,98 @@ fn emit_argument(frame: &mut [u8], command: MacMaskCommand, error: u8, count: u8
     frame[field::RESERVED..field::END].copy_from_slice(&[0, command.number(), error, count]);
     field::END
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::{INITIATOR, TARGET, request_frame};
+
+    /// Add one host, delete another, do nothing with a third.
+    const EDIT: [u8; 28] = [
+        0, 1, 0, 3, // argument
+        0, 1, 0x20, 0xcf, 0x30, 0x02, 0xb0, 0x52, //
+        0, 2, 0x68, 0xa3, 0xc4, 0xf4, 0x84, 0x1e, //
+        0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    ];
+
+    const DIRECTIVES: [Directive; 3] = [
+        Directive { command: DirectiveCommand::Add, address: INITIATOR },
+        Directive { command: DirectiveCommand::Delete, address: TARGET },
+        Directive { command: DirectiveCommand::None, address: MacAddress::BROADCAST },
+    ];
+
+    fn view(bytes: &[u8]) -> Result<View<'_>, WireError> {
+        View::new(Frame::new(bytes).expect("a frame"))
+    }
+
+    #[test]
+    fn an_edit_is_byte_exact() {
+        let bytes = request_frame(Command::MacMaskList, &EDIT);
+        let request = view(&bytes).and_then(Request::parse).expect("an edit");
+        let Request::Edit(directives) = request else { panic!("{request:?} is not an edit") };
+        assert!(directives.iter().eq(DIRECTIVES));
+        assert_eq!((directives.len(), directives.is_empty()), (3, false));
+        let mut emitted = [0xaa; 52];
+        assert_eq!(request.emit(&mut emitted), 52);
+        assert_eq!(emitted[24..], EDIT);
+        let mut emitted = [0xaa; 52];
+        assert_eq!(emit_edit(&mut emitted, DIRECTIVES.into_iter()), 52);
+        assert_eq!(emitted[24..], EDIT);
+    }
+
+    #[test]
+    fn a_list_is_byte_exact() {
+        let mut bytes = request_frame(Command::MacMaskList, &[0xaa; 20]);
+        let end = emit_list(&mut bytes, MacMaskCommand::Edit, [INITIATOR, TARGET].into_iter());
+        let expected = [
+            0, 1, 0, 2, // argument
+            0, 0, 0x20, 0xcf, 0x30, 0x02, 0xb0, 0x52, //
+            0, 0, 0x68, 0xa3, 0xc4, 0xf4, 0x84, 0x1e,
+        ];
+        assert_eq!((end, &bytes[24..]), (44, &expected[..]));
+        let reply = view(&bytes).and_then(Reply::parse).expect("a list");
+        let Reply::List { command: MacMaskCommand::Edit, entries } = reply else { panic!("{reply:?}") };
+        assert!(entries.iter().map(|entry| entry.address).eq([INITIATOR, TARGET]));
+    }
+
+    #[test]
+    fn a_refusal_says_which_directive_and_carries_none() {
+        let mut bytes = request_frame(Command::MacMaskList, &[0xaa; 4]);
+        emit_refused(&mut bytes, MacMaskCommand::Edit, MacMaskError::ListFull, 9);
+        assert_eq!(bytes[24..], [0, 1, 3, 9]);
+        let refused =
+            Reply::Refused { command: MacMaskCommand::Edit, error: MacMaskError::ListFull, index: 9 };
+        assert_eq!(view(&bytes).and_then(Reply::parse), Ok(refused));
+    }
+
+    #[test]
+    fn directives_beyond_the_frame_are_refused_and_a_read_ignores_them() {
+        let mut bytes = request_frame(Command::MacMaskList, &[0, 1, 0, 255, 0, 1]);
+        let error =
+            WireError::Truncated { field: Field::MacMaskDirectives, needed: 28 + 255 * 8, length: 30 };
+        assert_eq!(view(&bytes).and_then(Request::parse), Err(error));
+        bytes[25] = 0;
+        assert_eq!(view(&bytes).and_then(Request::parse), Ok(Request::Read));
+        bytes[25] = 2;
+        assert_eq!(view(&bytes).and_then(Request::parse), Err(WireError::MacMaskCommand { value: 2 }));
+        bytes.truncate(27);
+        let error = WireError::Truncated { field: Field::MacMask, needed: 28, length: 27 };
+        assert_eq!(view(&bytes).err(), Some(error));
+    }
+
+    #[test]
+    fn an_unknown_directive_is_handed_on() {
+        let bytes = request_frame(Command::MacMaskList, &[0, 1, 0, 1, 0, 3, 1, 2, 3, 4, 5, 6]);
+        let request = view(&bytes).and_then(Request::parse).expect("an edit");
+        let Request::Edit(directives) = request else { panic!("{request:?} is not an edit") };
+        assert_eq!(directives.iter().next().map(|first| first.command), Some(DirectiveCommand::Unknown(3)));
+    }
+
+    #[test]
+    fn every_number_comes_back_as_itself() {
+        for number in 0..=u8::MAX {
+            assert_eq!(DirectiveCommand::from(number).number(), number);
+            assert_eq!(MacMaskError::from_number(number).map_or(0, MacMaskError::number), number);
+        }
+    }
+}

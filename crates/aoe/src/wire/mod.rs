@@ -256,3 +256,72 @@ const fn check_length(bytes: &[u8], field: Field, needed: usize) -> Result<(), W
 fn read_u16(bytes: &[u8]) -> u16 {
     u16::from_be_bytes([bytes[0], bytes[1]])
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::address::{AddressPattern, Shelf, Slot};
+    use header::{Command, Tag};
+
+    pub(crate) const INITIATOR: MacAddress = MacAddress([0x20, 0xcf, 0x30, 0x02, 0xb0, 0x52]);
+    pub(crate) const TARGET: MacAddress = MacAddress([0x68, 0xa3, 0xc4, 0xf4, 0x84, 0x1e]);
+
+    /// A request to e20.0 with this argument, as it would be received.
+    pub(crate) fn request_frame(command: Command, argument: &[u8]) -> Vec<u8> {
+        let address = AddressPattern { shelf: Shelf(20), slot: Slot(0) };
+        let head = Head {
+            ethernet: ethernet::Repr { destination: TARGET, source: INITIATOR },
+            header: header::Repr::request(address, command, Tag(0x0002_cd63)),
+        };
+        let mut bytes = vec![0; ARGUMENT_OFFSET];
+        head.emit(&mut bytes);
+        bytes.extend_from_slice(argument);
+        bytes
+    }
+
+    #[test]
+    fn a_frame_that_ends_inside_its_headers_is_refused_and_not_answered() {
+        let bytes = request_frame(Command::Ata, &[]);
+        for length in 0..ARGUMENT_OFFSET {
+            let error = Frame::new(&bytes[..length]).expect_err("cut");
+            let (field, needed) =
+                if length < 14 { (Field::Ethernet, 14) } else { (Field::Header, ARGUMENT_OFFSET) };
+            assert_eq!(error, WireError::Truncated { field, needed, length });
+            assert_eq!(error.answer(), None);
+        }
+        assert!(Frame::new(&bytes).is_ok());
+    }
+
+    #[test]
+    fn another_protocol_is_refused_by_its_number() {
+        let mut bytes = request_frame(Command::Ata, &[]);
+        bytes[12..14].copy_from_slice(&[0x08, 0x00]);
+        let error = Frame::new(&bytes).expect_err("IPv4");
+        assert_eq!(error, WireError::EtherType { value: 0x0800 });
+        assert_eq!(error.answer(), None);
+    }
+
+    #[test]
+    fn a_reply_goes_back_to_the_sender_with_its_tag_and_our_own_address() {
+        let mut bytes = request_frame(Command::QueryConfig, &[]);
+        bytes[..6].fill(0xff);
+        bytes[16..19].fill(0xff);
+        let head = Frame::new(&bytes).expect("a frame").head();
+        let address = Address::new(Shelf(7), Slot(1)).expect("valid");
+        let reply = head.reply(TARGET, address);
+        assert_eq!(reply.ethernet, ethernet::Repr { destination: INITIATOR, source: TARGET });
+        assert_eq!(Address::try_from(reply.header.address), Ok(address));
+        assert_eq!(reply.header.tag, head.header.tag);
+        assert!(reply.header.response);
+    }
+
+    #[test]
+    fn padding_is_zero_and_never_shortens() {
+        let mut bytes = [0xaa; 80];
+        assert_eq!(pad(&mut bytes, 36), FRAME_BYTES_MIN);
+        assert!(bytes[36..60].iter().all(|byte| *byte == 0));
+        assert_eq!((bytes[35], bytes[60]), (0xaa, 0xaa));
+        assert_eq!(pad(&mut bytes, 70), 70);
+        assert_eq!(bytes[60], 0xaa);
+    }
+}

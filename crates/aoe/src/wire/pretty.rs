@@ -161,3 +161,79 @@ fn write_reserve(f: &mut fmt::Formatter<'_>, frame: Frame<'_>, response: bool) -
     }
     Ok(Ok(()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::request_frame;
+
+    fn line(command: Command, argument: &[u8]) -> String {
+        Pretty(&request_frame(command, argument)).to_string()
+    }
+
+    fn response_line(command: Command, argument: &[u8]) -> String {
+        let mut bytes = request_frame(command, argument);
+        bytes[14] |= 0x08;
+        Pretty(&bytes).to_string()
+    }
+
+    const REQUEST: &str = "20:cf:30:02:b0:52 > 68:a3:c4:f4:84:1e e20.0 request";
+    const RESPONSE: &str = "20:cf:30:02:b0:52 > 68:a3:c4:f4:84:1e e20.0 response";
+
+    #[test]
+    fn ata_is_one_line() {
+        assert_eq!(
+            line(Command::Ata, &[0x40, 0, 2, 0x24, 0x34, 0x12, 0, 0, 0, 0, 0, 0]),
+            format!("{REQUEST} ATA tag 0x0002cd63, READ SECTORS EXT lba 4660 sectors 2 flags E---, 36 bytes")
+        );
+        assert_eq!(
+            response_line(Command::Ata, &[0x40, 0x10, 2, 0x41, 0, 0, 0, 0, 0, 0, 0, 0]),
+            format!("{RESPONSE} ATA tag 0x0002cd63, status DRDY|ERR error IDNF, 36 bytes")
+        );
+    }
+
+    #[test]
+    fn config_is_one_line_even_with_control_characters() {
+        assert_eq!(
+            line(Command::QueryConfig, &[0, 0, 0, 0, 0, 0x13, 0, 3, b'a', b'\n', 0xff]),
+            format!("{REQUEST} Query Config tag 0x0002cd63, set \"a\\n\\xff\", 35 bytes")
+        );
+        assert_eq!(
+            response_line(Command::QueryConfig, &[0, 16, 0x40, 0x15, 2, 0x10, 0, 0]),
+            format!(
+                "{RESPONSE} Query Config tag 0x0002cd63, \
+                 read buffers 16 firmware 0x4015 sectors 2 string \"\", 32 bytes"
+            )
+        );
+    }
+
+    #[test]
+    fn lists_of_hosts_are_one_line() {
+        assert_eq!(
+            line(Command::MacMaskList, &[0, 1, 0, 2, 0, 1, 1, 2, 3, 4, 5, 6, 0, 2, 1, 2, 3, 4, 5, 7]),
+            format!(
+                "{REQUEST} MAC Mask List tag 0x0002cd63, edit +01:02:03:04:05:06 -01:02:03:04:05:07, 44 bytes"
+            )
+        );
+        assert_eq!(
+            response_line(Command::MacMaskList, &[0, 1, 3, 9]),
+            format!("{RESPONSE} MAC Mask List tag 0x0002cd63, refused: ListFull at directive 9, 28 bytes")
+        );
+        assert_eq!(
+            line(Command::ReserveRelease, &[1, 1, 1, 2, 3, 4, 5, 6]),
+            format!("{REQUEST} Reserve/Release tag 0x0002cd63, set 01:02:03:04:05:06, 32 bytes")
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_frame_is_said() {
+        assert_eq!(
+            line(Command::ReserveRelease, &[1, 2]),
+            format!(
+                "{REQUEST} Reserve/Release tag 0x0002cd63 malformed: frame of 26 bytes ends inside its \
+                 reserve addresses, which needs 38, 26 bytes"
+            )
+        );
+        assert_eq!(Pretty(&[0; 14]).to_string(), "not AoE: EtherType 0x0000 is not AoE (0x88a2)");
+    }
+}

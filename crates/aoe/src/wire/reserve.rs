@@ -177,3 +177,60 @@ pub fn emit(
     }
     end
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests::{INITIATOR, TARGET, request_frame};
+
+    const SET: [u8; 14] = [1, 2, 0x20, 0xcf, 0x30, 0x02, 0xb0, 0x52, 0x68, 0xa3, 0xc4, 0xf4, 0x84, 0x1e];
+
+    fn view(bytes: &[u8]) -> Result<View<'_>, WireError> {
+        View::new(Frame::new(bytes).expect("a frame"))
+    }
+
+    #[test]
+    fn a_set_is_byte_exact() {
+        let bytes = request_frame(Command::ReserveRelease, &SET);
+        let request = view(&bytes).and_then(Request::parse).expect("a set");
+        let Request::Set(addresses) = request else { panic!("{request:?} is not a set") };
+        assert!(addresses.iter().eq([INITIATOR, TARGET]));
+        assert_eq!((addresses.len(), addresses.is_empty()), (2, false));
+        let mut emitted = [0xaa; 38];
+        assert_eq!(request.emit(&mut emitted), 38);
+        assert_eq!(emitted[24..], SET);
+        let mut emitted = [0xaa; 38];
+        emit(&mut emitted, ReserveCommand::Set, [INITIATOR, TARGET].into_iter());
+        assert_eq!(emitted[24..], SET);
+    }
+
+    #[test]
+    fn a_release_is_a_set_of_nobody() {
+        let bytes = request_frame(Command::ReserveRelease, &[2, 0]);
+        assert_eq!(view(&bytes).and_then(Request::parse), Ok(Request::ForceSet(Addresses::default())));
+    }
+
+    #[test]
+    fn a_reply_has_the_whole_list() {
+        let bytes = request_frame(Command::ReserveRelease, &SET);
+        let reply = view(&bytes).and_then(Reply::parse).expect("a reply");
+        assert_eq!((reply.command, reply.addresses.len()), (ReserveCommand::Set, 2));
+        let mut emitted = [0xaa; 38];
+        reply.emit(&mut emitted);
+        assert_eq!(emitted[24..], SET);
+    }
+
+    #[test]
+    fn addresses_beyond_the_frame_are_refused_and_a_read_ignores_them() {
+        let mut bytes = request_frame(Command::ReserveRelease, &[1, 255, 1, 2]);
+        let error = WireError::Truncated { field: Field::ReserveAddresses, needed: 26 + 255 * 6, length: 28 };
+        assert_eq!(view(&bytes).and_then(Request::parse), Err(error));
+        bytes[24] = 0;
+        assert_eq!(view(&bytes).and_then(Request::parse), Ok(Request::Read));
+        bytes[24] = 3;
+        assert_eq!(view(&bytes).and_then(Request::parse), Err(WireError::ReserveCommand { value: 3 }));
+        bytes.truncate(25);
+        let error = WireError::Truncated { field: Field::Reserve, needed: 26, length: 25 };
+        assert_eq!(view(&bytes).err(), Some(error));
+    }
+}
