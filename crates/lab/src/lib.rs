@@ -16,6 +16,7 @@
 
 pub mod disk;
 mod error;
+pub mod guest;
 mod namespace;
 pub mod network;
 pub mod package;
