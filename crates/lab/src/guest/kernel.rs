@@ -34,14 +34,25 @@ impl Kernel {
         download(&fresh)?;
         let kernel = Self::unpacked(&fresh).ok_or_else(|| PACKAGE.error("it holds no kernel".into()))?;
         Program::new("depmod").arg("-b").arg(&fresh).arg(&kernel.version).run()?;
+        kernel.unpack_image()?;
         let _ = fs::remove_dir_all(&cache);
         fs::rename(&fresh, &cache).map_err(Error::system("put the kernel into the cache"))?;
         Self::unpacked(&cache).ok_or_else(|| PACKAGE.error("it holds no kernel".into()))
     }
 
-    /// The kernel image.
+    /// The kernel image, an ELF file that is entered directly: unpacking itself would cost an emulated machine 5 s a start.
     pub(crate) fn image(&self) -> PathBuf {
-        self.root.join("boot").join(format!("vmlinuz-{}", self.version))
+        self.root.join("vmlinux")
+    }
+
+    fn unpack_image(&self) -> Result<(), Error> {
+        let path = self.root.join("boot").join(format!("vmlinuz-{}", self.version));
+        let image = fs::read(&path).map_err(Error::system(format!("read {}", path.display())))?;
+        let payload =
+            payload(&image).ok_or_else(|| PACKAGE.error("its image has an unknown layout".into()))?;
+        let packed = self.root.join("vmlinux.xz");
+        fs::write(&packed, payload).map_err(Error::system(format!("write {}", packed.display())))?;
+        Program::new("xz").args(["--decompress", "--force"]).arg(&packed).run().map(|_| ())
     }
 
     /// The files of `modules` and of all that they need, each once, in the order in which they must be loaded.
@@ -66,6 +77,16 @@ impl Kernel {
         let version = entries.next()?.file_name().into_string().ok()?;
         Some(Self { root: root.to_path_buf(), version })
     }
+}
+
+/// The compressed kernel in a boot image: where it is stands in the header of the x86 boot protocol.
+fn payload(image: &[u8]) -> Option<&[u8]> {
+    let word = |offset: usize| Some(u32::from_le_bytes(image.get(offset..offset + 4)?.try_into().ok()?));
+    let setup_sectors = usize::from(*image.get(0x1F1)?) + 1;
+    let start = setup_sectors * 512 + usize::try_from(word(0x248)?).ok()?;
+    // The last four bytes are the unpacked length, which is not part of the compressed stream.
+    let length = usize::try_from(word(0x24C)?).ok()?.checked_sub(4)?;
+    image.get(start..start + length)
 }
 
 fn download(directory: &Path) -> Result<(), Error> {

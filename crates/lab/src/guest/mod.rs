@@ -108,12 +108,12 @@ impl GuestOptions {
     fn program(self, kernel: &kernel::Kernel, directory: &std::path::Path) -> Program {
         let at = |name: &str| directory.join(name).display().to_string();
         let mut program = Program::new("qemu-system-x86_64")
-            .args(["-accel", "tcg", "-cpu", "max,la57=off", "-m", &self.memory_mebibytes.to_string()])
+            .args(["-accel", "tcg,tb-size=256", "-cpu", "max,la57=off", "-m", &self.memory_mebibytes.to_string()])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .arg("-kernel")
             .arg(kernel.image())
             .args(["-initrd", &at("initramfs")])
-            .args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off audit=0 tsc=reliable"])
+            .args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off audit=0 nokaslr cryptomgr.notests rcupdate.rcu_expedited=1"])
             .args(["-serial", &format!("file:{}", at("console"))])
             .args(["-serial", &format!("unix:{},server=on,wait=off", at("control"))])
             .args([
@@ -254,6 +254,7 @@ mod tests {
         let options = GuestOptions::new("guest").plug(&switch, "br0").expect("plug");
         let mut guest = options.start(&scratch).expect("guest");
         let limit = Duration::from_secs(30);
+
         let said = guest.run("uname -s; cat /sys/class/net/eth0/mtu; /usr/bin/env true && echo usr", limit);
         assert_eq!(said.expect("script"), "Linux\n9000\nusr\n");
         let error = guest.run("echo oops; exit 3", limit).expect_err("exit 3").to_string();
