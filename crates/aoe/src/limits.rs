@@ -1,6 +1,6 @@
 //! Every limit of the protocol with its reason, and what must hold between them, checked when this compiles.
 
-use block::{SECTOR_BYTES, SectorCount};
+use block::{Duration, SECTOR_BYTES, SectorCount};
 
 /// Shortest Ethernet frame, without its checksum. Cards pad to it; veth, tap and packet sockets do not, and tools
 /// such as aoeping ignore anything shorter, so whoever emits a frame pads it.
@@ -23,6 +23,20 @@ pub const MAC_MASK_MAX: usize = 255;
 
 /// Hosts in a reservation: its count is one byte on the wire.
 pub const RESERVATION_MAX: usize = 255;
+
+/// Entries that clients may put on a MAC mask list: the answer, which holds all of them, still fits an MTU of 1500.
+pub const MAC_MASK_EDITED_MAX: usize = 184;
+
+/// Hosts that clients may reserve for: likewise.
+pub const RESERVATION_SET_MAX: usize = 247;
+
+/// A frame older than this when its turn comes is dropped. Stock initiators ask again long before, so an older frame
+/// is a copy of something that was done, or that its sender has given up.
+pub const FRAME_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// How long after a write was answered a copy of it may still come in by an interface: the network holds no frame
+/// longer. A frame received later is a new write.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// Sectors that one ATA command may carry: 64 KiB, more than any Ethernet MTU holds (loopback's 65,536 holds 127).
 pub const SECTORS_PER_FRAME_MAX: SectorCount = SectorCount(128);

@@ -1,0 +1,164 @@
+//! From a received frame to the exports it is for: which frames count at all, and for whom.
+//!
+//! Everything dropped here is dropped silently; the wire is shared and most of what is on it is not for us.
+
+use block::{BufferName, ExportId, Instant};
+
+use super::Target;
+use super::duplicate::is_stale;
+use super::port::{PortId, PortLink};
+use super::refusal::Refusal;
+use crate::address::Address;
+use crate::mac::MacAddress;
+use crate::wire::header::{self, AoeError, Command};
+use crate::wire::{Frame, Head, WireError};
+
+/// A request that was looked at as far as its header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) now: Instant,
+    pub(crate) received: Instant,
+    pub(crate) port: PortId,
+    pub(crate) link: PortLink,
+    pub(crate) frame: Frame<'a>,
+    pub(crate) head: Head,
+    pub(crate) buffer: BufferName,
+}
+
+impl Arrival<'_> {
+    /// The head of an answer from the export at `address`.
+    pub(crate) const fn reply(&self, address: Address) -> Head {
+        self.head.reply(self.link.mac, address)
+    }
+
+    pub(crate) const fn initiator(&self) -> MacAddress {
+        self.head.ethernet.source
+    }
+
+    /// Whether more than one target may have got it.
+    pub(crate) const fn is_to_many(&self) -> bool {
+        self.head.ethernet.destination.is_multicast() || !self.head.header.address.is_exact()
+    }
+}
+
+/// What becomes of a frame's buffer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Buffer {
+    /// A write's data lies in it.
+    Kept,
+    /// Nobody needs it any more.
+    Done,
+}
+
+impl Target {
+    /// Looks at a frame and has every export that it is for answer it.
+    pub(super) fn arrive(
+        &mut self,
+        now: Instant,
+        received: Instant,
+        port: PortId,
+        frame: &[u8],
+        buffer: BufferName,
+    ) -> Result<Buffer, Refusal> {
+        let frame = Frame::new(frame).map_err(|_| Refusal::NotAoe)?;
+        let link = self.ports.link(port).ok_or(Refusal::PortDown)?;
+        let head = frame.head();
+        let arrival = Arrival { now, received, port, link, frame, head, buffer };
+        self.check_header(&arrival)?;
+        if head.header.address.is_exact() {
+            let id = self.directory.find(head.header.address).ok_or(Refusal::UnknownAddress)?;
+            return self.deliver_counted(id, &arrival);
+        }
+        self.deliver_to_many(&arrival)
+    }
+
+    /// What can be said without knowing an export.
+    fn check_header(&self, arrival: &Arrival<'_>) -> Result<(), Refusal> {
+        let Head { ethernet, header } = &arrival.head;
+        if header.response {
+            return Err(Refusal::Response);
+        }
+        if ethernet.source.is_multicast() || self.ports.is_own(ethernet.source) {
+            return Err(Refusal::BadSource);
+        }
+        if ethernet.destination != arrival.link.mac && ethernet.destination != MacAddress::BROADCAST {
+            return Err(Refusal::OtherDestination);
+        }
+        if is_stale(arrival.now, arrival.received) {
+            return Err(Refusal::Stale);
+        }
+        Ok(())
+    }
+
+    /// Each export that a wildcard matches answers for itself. Nothing that keeps the buffer is done for many.
+    fn deliver_to_many(&mut self, arrival: &Arrival<'_>) -> Result<Buffer, Refusal> {
+        let mut result = Err(Refusal::UnknownAddress);
+        for id in self.exports.names() {
+            let Some(export) = self.exports.find(id) else { continue };
+            if !arrival.head.header.address.matches(export.address()) {
+                continue;
+            }
+            match self.deliver_counted(id, arrival) {
+                Ok(buffer) => {
+                    assert_eq!(buffer, Buffer::Done, "a write to many was admitted");
+                    result = Ok(Buffer::Done);
+                }
+                Err(refusal) if result.is_err() => result = Err(refusal),
+                Err(_) => {}
+            }
+        }
+        result
+    }
+
+    fn deliver_counted(&mut self, id: ExportId, arrival: &Arrival<'_>) -> Result<Buffer, Refusal> {
+        self.deliver(id, arrival).inspect_err(|refusal| {
+            if let Some(export) = self.exports.find_mut(id) {
+                export.statistics.refusals.add(*refusal);
+            }
+        })
+    }
+
+    fn deliver(&mut self, id: ExportId, arrival: &Arrival<'_>) -> Result<Buffer, Refusal> {
+        let export = self.exports.find(id).expect("the directory names exports that exist");
+        if !export.state().admits(arrival.initiator()) {
+            return Err(Refusal::Masked);
+        }
+        if arrival.head.header.version != header::VERSION {
+            return self.refuse_arrival(id, arrival, AoeError::UnsupportedVersion);
+        }
+        match arrival.head.header.command {
+            Command::Ata => self.ata(id, arrival),
+            Command::QueryConfig => self.config(id, arrival),
+            Command::MacMaskList => self.mac_mask(id, arrival),
+            Command::ReserveRelease => self.reserve(id, arrival),
+            Command::Vendor(_) | Command::Unknown(_) => {
+                self.refuse_arrival(id, arrival, AoeError::UnrecognizedCommand)
+            }
+        }
+    }
+
+    /// Answers a request with an error of the AoE header.
+    pub(super) fn refuse_arrival(
+        &mut self,
+        id: ExportId,
+        arrival: &Arrival<'_>,
+        error: AoeError,
+    ) -> Result<Buffer, Refusal> {
+        let export = self.exports.find(id).expect("a frame was for this export");
+        let head = arrival.reply(export.address());
+        self.refuse(id, arrival.port, &head, error).map(|()| Buffer::Done)
+    }
+
+    /// Answers an argument that makes no sense as the protocol wants it.
+    pub(super) fn refuse_argument(
+        &mut self,
+        id: ExportId,
+        arrival: &Arrival<'_>,
+        error: WireError,
+    ) -> Result<Buffer, Refusal> {
+        match error.answer() {
+            Some(answer) => self.refuse_arrival(id, arrival, answer),
+            None => Err(Refusal::NotAoe),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Changes that clients make to the small state: made durable first, then visible, then answered.
+//!
+//! One change of an export is stored at a time; others are dropped meanwhile and will be asked for again.
+
+use block::ExportId;
+
+use super::Target;
+use super::arrival::Arrival;
+use super::export::SmallState;
+use super::output::{Output, StateError};
+use super::port::PortId;
+use super::refusal::Refusal;
+use crate::wire::Head;
+use crate::wire::config::ConfigCommand;
+use crate::wire::header::AoeError;
+use crate::wire::reserve::ReserveCommand;
+
+/// A change that is being stored.
+#[derive(Debug)]
+pub(crate) struct Change {
+    state: SmallState,
+    port: PortId,
+    head: Head,
+    command: ChangeCommand,
+}
+
+/// What asked for it, as its answer says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ChangeCommand {
+    Config(ConfigCommand),
+    MacMask,
+    Reserve(ReserveCommand),
+}
+
+impl Target {
+    /// Answers a change with how things are now, or has them changed first.
+    pub(super) fn change(
+        &mut self,
+        id: ExportId,
+        arrival: &Arrival<'_>,
+        command: ChangeCommand,
+        state: SmallState,
+    ) -> Result<(), Refusal> {
+        assert!(state.is_within_limits(), "a change was checked before it is stored");
+        let export = self.exports.find_mut(id).expect("a frame was for this export");
+        let head = arrival.reply(export.address());
+        if export.change.is_some() {
+            return Err(Refusal::ChangePending);
+        }
+        if *export.state() == state {
+            return self.answer_change(id, arrival.port, &head, command);
+        }
+        self.check_output_room()?;
+        let export = self.export_mut(id);
+        export.change = Some(Change { state: state.clone(), port: arrival.port, head, command });
+        self.push(Output::StoreState { export: id, state });
+        Ok(())
+    }
+
+    /// The change is durable, or failed and nothing has changed.
+    pub(super) fn state_stored(
+        &mut self,
+        id: ExportId,
+        result: Result<(), StateError>,
+    ) -> Result<(), Refusal> {
+        let Some(export) = self.exports.find_mut(id) else { return Ok(()) };
+        let change = export.change.take().expect("a state is stored because a change asked for it");
+        let Change { state, port, head, command } = change;
+        if result.is_err() {
+            return self.refuse(id, port, &head, AoeError::DeviceUnavailable);
+        }
+        export.config.state = state;
+        self.answer_change(id, port, &head, command)
+    }
+
+    fn answer_change(
+        &mut self,
+        id: ExportId,
+        port: PortId,
+        head: &Head,
+        command: ChangeCommand,
+    ) -> Result<(), Refusal> {
+        match command {
+            ChangeCommand::Config(command) => self.answer_config(id, port, head, command),
+            ChangeCommand::MacMask => self.answer_mac_mask_edit(id, port, head),
+            ChangeCommand::Reserve(command) => self.answer_reserve(id, port, head, command),
+        }
+    }
+}

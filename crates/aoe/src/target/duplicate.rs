@@ -1,0 +1,307 @@
+//! What to do with a write that looks like one seen before.
+//!
+//! Initiators send a request again under a new tag when its answer is late, so the copy may come after the write was
+//! answered, and after the same sectors were written anew: executed, it would bring old data back. This file
+//! remembers completed writes for as long as a copy may still come, and tells copies from new writes. Copies of
+//! writes still in flight are found by `outstanding`, which knows those.
+//!
+//! How long: the copy left the initiator before the answer reached it. The wire may hold it for
+//! [`DUPLICATE_WINDOW`] after that, and the receive queue for [`FRAME_AGE_MAX`]; older ones are dropped unread. So a
+//! write is remembered for the sum, and a frame *received* more than the window after a write ended is a new write.
+//! When the memory is full of younger ones it refuses new writes; it never forgets early.
+
+use block::{ExportId, Instant, LbaRange};
+
+use super::sector_sequence::{SectorSequences, Sequence, bucket, spread};
+use super::slab::{NIL, Slab};
+use crate::digest::Digest;
+use crate::limits::{DUPLICATE_WINDOW, FRAME_AGE_MAX};
+use crate::mac::MacAddress;
+
+/// Forgotten at once, at most: keeps up with the one write that is admitted, and no input has to pay for many.
+const FORGOTTEN_MAX: usize = 4;
+
+/// What makes two writes the same one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct WriteIdentity {
+    /// Whose disk.
+    pub(crate) export: ExportId,
+    /// Who sent it.
+    pub(crate) initiator: MacAddress,
+    /// Where to.
+    pub(crate) range: LbaRange,
+    /// What.
+    pub(crate) digest: Digest,
+}
+
+/// What to do with a write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// Execute it: no copy of it is known, or that one failed and nothing came after.
+    New,
+    /// Answer it: its data stands on the disk already.
+    Answer,
+    /// Drop it: it was executed, and something that overlaps it was admitted since.
+    Superseded,
+}
+
+/// Writes completed a short while ago, and the order of all admitted ones.
+#[derive(Debug)]
+pub(crate) struct WriteHistory {
+    entries: Slab<Entry>,
+    /// Newest entry of each chain plus one.
+    chains: Box<[u32]>,
+    oldest: u32,
+    youngest: u32,
+    sequences: SectorSequences,
+    /// Writes admitted that will need an entry when they complete.
+    admitted: usize,
+    multiplier: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    identity: WriteIdentity,
+    completed: Instant,
+    sequence: Sequence,
+    /// Next older entry of the chain plus one.
+    next: u32,
+    younger: u32,
+    failed: bool,
+}
+
+impl WriteHistory {
+    /// Remembers at most `capacity` writes, those in flight included.
+    pub(crate) fn new(capacity: usize, seed: u64) -> Self {
+        Self {
+            entries: Slab::new(capacity),
+            chains: vec![0; capacity.next_power_of_two()].into_boxed_slice(),
+            oldest: NIL,
+            youngest: NIL,
+            // A write that is no whole number of aligned blocks, or a larger one, touches two or more.
+            sequences: SectorSequences::new(capacity * 2, seed),
+            admitted: 0,
+            multiplier: spread(seed.rotate_left(17)),
+        }
+    }
+
+    /// Whether a write that came in a frame received at `received` was executed already.
+    pub(crate) fn judge(&self, identity: &WriteIdentity, received: Instant) -> Verdict {
+        let mut next = self.chains[self.chain(identity)];
+        while next != 0 {
+            let entry = &self.entries[next - 1];
+            if entry.identity == *identity {
+                return self.judge_against(entry, received);
+            }
+            next = entry.next;
+        }
+        Verdict::New
+    }
+
+    /// Older copies need no look: what rules out the newest rules them out.
+    fn judge_against(&self, entry: &Entry, received: Instant) -> Verdict {
+        if received.since(entry.completed) > DUPLICATE_WINDOW {
+            return Verdict::New;
+        }
+        let WriteIdentity { export, range, .. } = entry.identity;
+        if !self.sequences.is_latest(export, range, entry.sequence) {
+            Verdict::Superseded
+        } else if entry.failed {
+            Verdict::New
+        } else {
+            Verdict::Answer
+        }
+    }
+
+    /// Enters a write into the order, or refuses it because the memory is full.
+    pub(crate) fn admit(&mut self, now: Instant, export: ExportId, range: LbaRange) -> Option<Sequence> {
+        let mut forgotten = 0;
+        while (forgotten < FORGOTTEN_MAX || !self.has_room(range)) && self.forget_oldest(now) {
+            forgotten += 1;
+        }
+        if !self.has_room(range) {
+            return None;
+        }
+        self.admitted += 1;
+        Some(self.sequences.admit(export, range))
+    }
+
+    /// Remembers an admitted write that has ended. A failed one counts, since it may have changed the disk.
+    pub(crate) fn complete(
+        &mut self,
+        now: Instant,
+        identity: WriteIdentity,
+        sequence: Sequence,
+        failed: bool,
+    ) {
+        assert!(self.admitted > 0, "a write completes once");
+        self.admitted -= 1;
+        let chain = self.chain(&identity);
+        let next = self.chains[chain];
+        let entry = Entry { identity, completed: now, sequence, next, younger: NIL, failed };
+        let index = self.entries.insert(entry);
+        self.chains[chain] = index + 1;
+        match self.youngest {
+            NIL => self.oldest = index,
+            youngest => self.entries[youngest].younger = index,
+        }
+        self.youngest = index;
+    }
+
+    /// An admitted write was dropped before the disk saw it.
+    pub(crate) fn abandon(&mut self, export: ExportId, range: LbaRange) {
+        assert!(self.admitted > 0, "a write is abandoned once");
+        self.admitted -= 1;
+        self.sequences.release(export, range);
+    }
+
+    /// Writes admitted and not ended.
+    pub(crate) const fn in_flight(&self) -> usize {
+        self.admitted
+    }
+
+    /// Writes remembered or in flight.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() + self.admitted
+    }
+
+    fn has_room(&self, range: LbaRange) -> bool {
+        self.entries.room() > self.admitted && self.sequences.has_room(range)
+    }
+
+    /// Forgets the oldest write if no copy of it can come any more.
+    fn forget_oldest(&mut self, now: Instant) -> bool {
+        if self.oldest == NIL {
+            return false;
+        }
+        let index = self.oldest;
+        let Entry { identity, completed, younger, .. } = self.entries[index];
+        if now.since(completed) <= DUPLICATE_WINDOW + FRAME_AGE_MAX {
+            return false;
+        }
+        self.oldest = younger;
+        if younger == NIL {
+            self.youngest = NIL;
+        }
+        self.unchain(index, &identity);
+        self.entries.remove(index);
+        self.sequences.release(identity.export, identity.range);
+        true
+    }
+
+    fn unchain(&mut self, index: u32, identity: &WriteIdentity) {
+        let chain = self.chain(identity);
+        let after = self.entries[index].next;
+        if self.chains[chain] == index + 1 {
+            self.chains[chain] = after;
+            return;
+        }
+        let mut previous = self.chains[chain] - 1;
+        while self.entries[previous].next != index + 1 {
+            previous = self.entries[previous].next - 1;
+        }
+        self.entries[previous].next = after;
+    }
+
+    fn chain(&self, identity: &WriteIdentity) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "either half of a digest is a hash")]
+        let content = identity.digest.0 as u64;
+        let place = identity.range.start().0 ^ (u64::from(identity.export.0) << 46);
+        bucket(content.wrapping_add(place.wrapping_mul(self.multiplier)), self.chains.len())
+    }
+}
+
+/// Whether a frame received at `received` is too old to be acted on at `now`.
+pub(crate) fn is_stale(now: Instant, received: Instant) -> bool {
+    now.since(received) > FRAME_AGE_MAX
+}
+
+const _: () = assert!(size_of::<Entry>() <= 80, "an entry stays small");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use block::{Lba, SectorCount};
+
+    const EXPORT: ExportId = ExportId(0);
+
+    fn range(start: u64, count: u16) -> LbaRange {
+        LbaRange::new(Lba(start), SectorCount(count)).expect("a range within bounds")
+    }
+
+    fn identity(start: u64, content: u128) -> WriteIdentity {
+        let initiator = MacAddress([2, 0, 0, 0, 0, 1]);
+        WriteIdentity { export: EXPORT, initiator, range: range(start, 8), digest: Digest(content) }
+    }
+
+    fn at(milliseconds: u64) -> Instant {
+        Instant::from_nanos(milliseconds * 1_000_000)
+    }
+
+    fn write(history: &mut WriteHistory, now: Instant, start: u64, content: u128, failed: bool) {
+        let sequence = history.admit(now, EXPORT, range(start, 8)).expect("room");
+        history.complete(now, identity(start, content), sequence, failed);
+    }
+
+    #[test]
+    fn a_copy_is_answered_until_something_overlapping_was_admitted() {
+        let mut history = WriteHistory::new(16, 7);
+        write(&mut history, at(10), 0, 1, false);
+        assert_eq!(history.judge(&identity(0, 1), at(11)), Verdict::Answer);
+        assert_eq!(history.judge(&identity(0, 2), at(11)), Verdict::New);
+        assert_eq!(history.judge(&identity(8, 1), at(11)), Verdict::New);
+        history.admit(at(12), EXPORT, range(7, 1)).expect("room");
+        assert_eq!(history.judge(&identity(0, 1), at(13)), Verdict::Superseded);
+    }
+
+    #[test]
+    fn a_copy_received_before_the_write_ended_is_a_copy_and_one_received_late_is_a_new_write() {
+        let mut history = WriteHistory::new(16, 7);
+        write(&mut history, at(5000), 0, 1, false);
+        write(&mut history, at(5000), 0, 2, false);
+        assert_eq!(history.judge(&identity(0, 1), at(4500)), Verdict::Superseded);
+        assert_eq!(history.judge(&identity(0, 1), at(6000)), Verdict::Superseded);
+        assert_eq!(history.judge(&identity(0, 1), at(6001)), Verdict::New);
+    }
+
+    #[test]
+    fn a_failed_write_is_tried_again_unless_something_came_after() {
+        let mut history = WriteHistory::new(16, 7);
+        write(&mut history, at(10), 0, 1, true);
+        assert_eq!(history.judge(&identity(0, 1), at(11)), Verdict::New);
+        write(&mut history, at(12), 0, 2, false);
+        assert_eq!(history.judge(&identity(0, 1), at(13)), Verdict::Superseded);
+    }
+
+    #[test]
+    fn a_failed_write_supersedes_what_came_before() {
+        let mut history = WriteHistory::new(16, 7);
+        write(&mut history, at(10), 0, 1, false);
+        write(&mut history, at(11), 0, 2, true);
+        assert_eq!(history.judge(&identity(0, 1), at(12)), Verdict::Superseded);
+    }
+
+    #[test]
+    fn a_full_memory_refuses_until_its_oldest_write_is_past_all_copies() {
+        let mut history = WriteHistory::new(2, 7);
+        write(&mut history, at(0), 0, 1, false);
+        write(&mut history, at(1), 8, 1, false);
+        assert_eq!(history.admit(at(2000), EXPORT, range(16, 8)), None);
+        assert!(history.admit(at(2001), EXPORT, range(16, 8)).is_some());
+        assert_eq!(history.len(), 2);
+        history.abandon(EXPORT, range(16, 8));
+        assert_eq!(history.len(), 1);
+    }
+
+    #[test]
+    fn nothing_is_left_behind_when_all_is_forgotten() {
+        let mut history = WriteHistory::new(1024, 7);
+        for step in 0..5000u64 {
+            write(&mut history, at(step * 3), step * 5 % 4096, u128::from(step % 7), step % 11 == 0);
+        }
+        while history.forget_oldest(at(1_000_000)) {}
+        assert_eq!(history.len(), 0);
+        assert!(history.chains.iter().all(|chain| *chain == 0));
+        assert!(history.sequences.has_room(range(0, 255)));
+    }
+}

@@ -1,0 +1,167 @@
+//! From admission to answer: starting what may start, and what follows from a completion.
+
+use block::{
+    BlockError, BlockRequest, BufferSlice, Completion, ExportId, Instant, LbaRange, Operation, RequestId,
+};
+
+use super::Target;
+use super::ata::failed;
+use super::duplicate::is_stale;
+use super::output::{Output, ReplyHead, Transmit};
+use super::outstanding::{Answer, Finished, Request, Work};
+use crate::wire::ata::Reply;
+
+/// Why a request that waited is not executed when its turn comes.
+enum Obstacle {
+    /// The write is too old (rule D3), or its export is gone: silence.
+    Silence,
+    /// The export was made smaller meanwhile.
+    BeyondEnd,
+}
+
+impl Target {
+    /// Takes a request in. The caller has seen that there is room.
+    pub(super) fn admit(&mut self, request: Request, ordered: Option<LbaRange>) {
+        match self.outstanding.admit(request, ordered) {
+            Some(id) => self.start(id),
+            None => self.export_mut(request.export).statistics.waited += 1,
+        }
+    }
+
+    /// A disk has done what it was asked.
+    pub(super) fn completed(&mut self, now: Instant, completion: Completion) {
+        let Completion { id, result } = completion;
+        let finished = self.outstanding.finish(id);
+        let request = &finished.request;
+        match request.work {
+            Work::Write { identity, data, sequence, .. } => {
+                self.history.complete(now, identity, sequence, result.is_err());
+                self.push(Output::Release(data.buffer));
+                self.answer_all(finished, result.err());
+            }
+            Work::Read { range } => self.answer_read(request, range, result),
+            Work::Flush => self.answer_all(finished, result.err()),
+        }
+        if result.is_err() {
+            self.count_error(request);
+        }
+        self.start_ready(now);
+    }
+
+    /// Answers a request and the copies that joined it.
+    fn answer_all(&mut self, mut finished: Finished, error: Option<BlockError>) {
+        let export = finished.request.export;
+        let mut next = Some(finished.request.answer);
+        while let Some(answer) = next {
+            self.answer(export, &answer, error);
+            next = self.outstanding.next_copy(&mut finished);
+        }
+    }
+
+    fn answer(&mut self, export: ExportId, answer: &Answer, error: Option<BlockError>) {
+        if self.exports.find(export).is_none() {
+            return;
+        }
+        let reply = match error {
+            None => Reply::success(&answer.request),
+            Some(error) => failed(&answer.request, error),
+        };
+        self.send(answer, reply);
+    }
+
+    fn answer_read(
+        &mut self,
+        request: &Request,
+        range: LbaRange,
+        result: Result<Option<BufferSlice>, BlockError>,
+    ) {
+        let payload = match result {
+            Ok(payload) => payload.expect("a read completes with its bytes"),
+            Err(error) => return self.answer(request.export, &request.answer, Some(error)),
+        };
+        assert_eq!(payload.length as usize, range.bytes(), "a read completes with all its bytes");
+        let Answer { port, head, request: registers } = &request.answer;
+        if self.exports.find(request.export).is_none() || self.ports.link(*port).is_none() {
+            return self.push(Output::Release(payload.buffer));
+        }
+        let head = ReplyHead::new(head, &Reply::success(registers), range.count());
+        self.push(Output::Send(Transmit { port: *port, head, payload: Some(payload) }));
+    }
+
+    /// Sends an answer without data, if its interface is still up.
+    pub(super) fn send(&mut self, answer: &Answer, reply: Reply) {
+        if self.ports.link(answer.port).is_some() {
+            let head = ReplyHead::new(&answer.head, &reply, block::SectorCount(0));
+            self.push(Output::Send(Transmit { port: answer.port, head, payload: None }));
+        }
+    }
+
+    fn count_error(&mut self, request: &Request) {
+        let Some(export) = self.exports.find_mut(request.export) else { return };
+        match request.work {
+            Work::Read { .. } => export.statistics.read_errors += 1,
+            Work::Write { .. } | Work::Flush => export.statistics.write_errors += 1,
+        }
+    }
+
+    /// Starts, or drops, everything that waited for what has just ended.
+    fn start_ready(&mut self, now: Instant) {
+        while let Some(id) = self.outstanding.next_ready() {
+            match self.obstacle(now, id) {
+                None => self.start(id),
+                Some(obstacle) => self.give_up(id, &obstacle),
+            }
+        }
+    }
+
+    fn start(&mut self, id: RequestId) {
+        let request = self.outstanding.request(id);
+        let operation = match request.work {
+            Work::Read { range } => Operation::Read { range },
+            Work::Write { identity, data, durable, .. } => {
+                Operation::Write { range: identity.range, data, durable }
+            }
+            Work::Flush => Operation::Flush,
+        };
+        let export = request.export;
+        self.push(Output::Block(BlockRequest { id, export, operation }));
+    }
+
+    /// Time has passed since the request was admitted: what may have changed is looked at again. A read that waited
+    /// long is still worth its answer, and brings nothing old back.
+    fn obstacle(&self, now: Instant, id: RequestId) -> Option<Obstacle> {
+        let request = self.outstanding.request(id);
+        let Some(export) = self.exports.find(request.export) else { return Some(Obstacle::Silence) };
+        let (range, stale) = match request.work {
+            Work::Read { range } => (range, false),
+            Work::Write { identity, .. } => (identity.range, is_stale(now, request.received)),
+            Work::Flush => return None,
+        };
+        if stale {
+            return Some(Obstacle::Silence);
+        }
+        (range.end().0 > export.config.sectors).then_some(Obstacle::BeyondEnd)
+    }
+
+    /// Ends a request that no disk has seen.
+    fn give_up(&mut self, id: RequestId, obstacle: &Obstacle) {
+        let mut finished = self.outstanding.finish(id);
+        let Request { export, work, .. } = finished.request;
+        if let Work::Write { identity, data, .. } = work {
+            self.history.abandon(export, identity.range);
+            self.push(Output::Release(data.buffer));
+        }
+        match obstacle {
+            Obstacle::BeyondEnd => {
+                self.answer_all(finished, Some(BlockError::BeyondEnd));
+                self.export_mut(export).statistics.aborted += 1;
+            }
+            Obstacle::Silence => {
+                while self.outstanding.next_copy(&mut finished).is_some() {}
+                if let Some(export) = self.exports.find_mut(export) {
+                    export.statistics.stale_dropped += 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Requests that were admitted and not answered yet, and in which order the disk may see them.
+//!
+//! A write waits for every earlier unfinished write that overlaps it, a read likewise; reads never make anything
+//! wait. So the disk never has two overlapping writes, and a value that was read stays read. On disks with 4096-byte
+//! sectors writes are ordered by the whole sectors they touch, since a part of one is read, modified and written.
+//!
+//! Nothing records who waits for whom. A request counts the unfinished writes it overlaps when it is admitted; a
+//! write that ends lowers the count of every later request it overlaps, which is the same set.
+
+use block::{BufferSlice, EntryId, ExportId, Instant, IntervalTable, LbaRange, RequestId};
+
+use super::duplicate::WriteIdentity;
+use super::port::PortId;
+use super::sector_sequence::Sequence;
+use super::slab::{NIL, Slab};
+use crate::wire::{Head, ata};
+
+/// Where an answer goes, and what it answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    /// The interface that the request came in by.
+    pub(crate) port: PortId,
+    /// Head of the reply.
+    pub(crate) head: Head,
+    /// The registers of the request.
+    pub(crate) request: ata::Request,
+}
+
+/// What the disk is to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Work {
+    /// Read these sectors.
+    Read {
+        /// Which.
+        range: LbaRange,
+    },
+    /// Write sectors.
+    Write {
+        /// Who writes what where.
+        identity: WriteIdentity,
+        /// The bytes, in the buffer of the frame that brought them.
+        data: BufferSlice,
+        /// Whether the answer promises stable storage.
+        durable: bool,
+        /// Its place in the order of admission.
+        sequence: Sequence,
+    },
+    /// Make everything durable.
+    Flush,
+}
+
+/// One request to a disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    /// Whose disk.
+    pub(crate) export: ExportId,
+    /// When its frame, or the latest copy of it, was received.
+    pub(crate) received: Instant,
+    /// Who waits for the outcome.
+    pub(crate) answer: Answer,
+    /// What to do.
+    pub(crate) work: Work,
+}
+
+/// A request that has left the table, and the first of the copies that want the same answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finished {
+    /// The request.
+    pub(crate) request: Request,
+    copies: u32,
+}
+
+/// All requests of a shard that are waiting or at a disk.
+#[derive(Debug)]
+pub(crate) struct Outstanding {
+    slots: Slab<Slot>,
+    /// Unfinished writes and waiting reads; the value is the slot.
+    intervals: IntervalTable<u32>,
+    /// Slots that wait for nothing any more and have not been started.
+    ready: Vec<u32>,
+    admitted: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    request: Request,
+    /// Place in the order of admission; its low half tells two users of a slot apart.
+    order: u64,
+    interval: Option<EntryId>,
+    /// First copy of this write, or the next copy after this one.
+    copies: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Waits for this many earlier writes.
+    Waiting(u32),
+    /// Nothing is in its way; the disk has it or is about to get it.
+    Started,
+    /// Wants the answer of the write whose list it is in.
+    Copy,
+    Free,
+}
+
+impl Outstanding {
+    /// Most requests that a request's name has room for.
+    pub(crate) const CAPACITY_MAX: usize = 1 << 16;
+
+    /// Room for `capacity` requests, copies included.
+    pub(crate) fn new(capacity: usize) -> Self {
+        assert!(capacity <= Self::CAPACITY_MAX, "more requests than their names can tell apart");
+        Self {
+            slots: Slab::new(capacity),
+            intervals: IntervalTable::new(capacity),
+            ready: Vec::with_capacity(capacity),
+            admitted: 0,
+        }
+    }
+
+    /// Requests in the table, copies included.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether one more request would be too many.
+    pub(crate) fn is_full(&self) -> bool {
+        self.slots.room() == 0
+    }
+
+    /// The unfinished write that `identity` is a copy of.
+    pub(crate) fn find_copy(&self, identity: &WriteIdentity) -> Option<u32> {
+        self.intervals.overlapping(identity.export, identity.range).map(|(_, _, slot)| slot).find(|slot| {
+            matches!(&self.slots[*slot].request.work, Work::Write { identity: other, .. } if other == identity)
+        })
+    }
+
+    /// Lets a copy of the write in `slot` have its answer too. The copy is as good a reason to execute the write as
+    /// the first frame was, so the write is as young as its youngest copy.
+    pub(crate) fn add_copy(&mut self, slot: u32, answer: Answer, received: Instant) {
+        let primary = &mut self.slots[slot];
+        primary.request.received = primary.request.received.max(received);
+        let copy = Slot {
+            request: Request { answer, ..primary.request },
+            order: 0,
+            interval: None,
+            copies: primary.copies,
+            state: State::Copy,
+        };
+        let copy = self.slots.insert(copy);
+        self.slots[slot].copies = copy;
+    }
+
+    /// Admits a request that is ordered by `ordered` (a flush by nothing): its name if it may start at once, `None`
+    /// if it has to wait until [`Self::next_ready`] gives it out.
+    pub(crate) fn admit(&mut self, request: Request, ordered: Option<LbaRange>) -> Option<RequestId> {
+        let waits_for = ordered.map_or(0, |range| self.unfinished_writes(request.export, range));
+        let state = if waits_for == 0 { State::Started } else { State::Waiting(waits_for) };
+        self.admitted += 1;
+        let slot = Slot { request, order: self.admitted, interval: None, copies: NIL, state };
+        let slot = self.slots.insert(slot);
+        let is_write = matches!(request.work, Work::Write { .. });
+        if let Some(range) = ordered.filter(|_| is_write || waits_for > 0) {
+            let entry = self.intervals.insert(request.export, range, slot);
+            self.slots[slot].interval = Some(entry.expect("as many intervals as slots"));
+        }
+        (waits_for == 0).then(|| self.name(slot))
+    }
+
+    /// The request of that name, which the disk has or is about to get.
+    pub(crate) fn request(&self, id: RequestId) -> &Request {
+        &self.slots[self.slot(id)].request
+    }
+
+    /// Takes a request out that was completed or given up, and makes ready what waited for it.
+    pub(crate) fn finish(&mut self, id: RequestId) -> Finished {
+        let index = self.slot(id);
+        let slot = self.slots[index];
+        self.slots[index].state = State::Free;
+        self.slots.remove(index);
+        if let Some(entry) = slot.interval {
+            let (range, _) = self.intervals.entry(entry).expect("a write keeps its interval to its end");
+            self.intervals.remove(entry);
+            self.wake(slot.request.export, range, slot.order);
+        }
+        Finished { request: slot.request, copies: slot.copies }
+    }
+
+    /// The next copy that wants the answer of `finished`; it leaves the table.
+    pub(crate) fn next_copy(&mut self, finished: &mut Finished) -> Option<Answer> {
+        if finished.copies == NIL {
+            return None;
+        }
+        let index = finished.copies;
+        let slot = &mut self.slots[index];
+        assert_eq!(slot.state, State::Copy, "only copies are in a write's list");
+        slot.state = State::Free;
+        finished.copies = slot.copies;
+        let answer = slot.request.answer;
+        self.slots.remove(index);
+        Some(answer)
+    }
+
+    /// A request that waits for nothing any more: from now on it counts as started.
+    pub(crate) fn next_ready(&mut self) -> Option<RequestId> {
+        let index = self.ready.pop()?;
+        let slot = &mut self.slots[index];
+        slot.state = State::Started;
+        if let Work::Read { .. } = slot.request.work
+            && let Some(entry) = slot.interval.take()
+        {
+            self.intervals.remove(entry);
+        }
+        Some(self.name(index))
+    }
+
+    fn unfinished_writes(&self, export: ExportId, range: LbaRange) -> u32 {
+        let writes = self
+            .intervals
+            .overlapping(export, range)
+            .filter(|(_, _, slot)| matches!(self.slots[*slot].request.work, Work::Write { .. }));
+        u32::try_from(writes.count()).expect("fewer than the capacity")
+    }
+
+    /// One write fewer for every later request that overlaps `range`.
+    fn wake(&mut self, export: ExportId, range: LbaRange, order: u64) {
+        for (_, _, index) in self.intervals.overlapping(export, range) {
+            let slot = &mut self.slots[index];
+            if slot.order < order {
+                continue;
+            }
+            let State::Waiting(waits_for) = slot.state else {
+                panic!("a request that overlaps an earlier unfinished write was started");
+            };
+            slot.state = State::Waiting(waits_for - 1);
+            if waits_for == 1 {
+                self.ready.push(index);
+            }
+        }
+        // Chains hold the latest first, and `next_ready` takes from the end: the earliest starts first.
+    }
+
+    fn name(&self, slot: u32) -> RequestId {
+        RequestId(slot | generation(self.slots[slot].order))
+    }
+
+    fn slot(&self, id: RequestId) -> u32 {
+        let index = id.0 & 0xffff;
+        assert!((index as usize) < self.slots.touched(), "{id:?} was never given out");
+        let slot = &self.slots[index];
+        assert!(
+            slot.state == State::Started && generation(slot.order) == id.0 & 0xffff_0000,
+            "{id:?} is not at the disk: completed twice or never given out"
+        );
+        index
+    }
+}
+
+/// The low half of an order in the upper half of a name.
+const fn generation(order: u64) -> u32 {
+    ((order & 0xffff) as u32) << 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::AddressPattern;
+    use crate::ata::AtaCommand;
+    use crate::digest::Digest;
+    use crate::mac::MacAddress;
+    use crate::wire::{ethernet, header};
+    use block::{BufferName, Lba, SectorCount};
+
+    const EXPORT: ExportId = ExportId(0);
+
+    fn answer(port: u8) -> Answer {
+        let ethernet = ethernet::Repr { destination: MacAddress::default(), source: MacAddress::default() };
+        let header = header::Repr::request(AddressPattern::EVERY, header::Command::Ata, header::Tag(0));
+        let request = ata::Request {
+            flags: ata::AtaFlags::WRITE,
+            feature: 0,
+            sector_count: 1,
+            command: AtaCommand::WriteSectorsExt,
+            lba: ata::LbaRegisters::default(),
+        };
+        Answer { port: PortId(port), head: Head { ethernet, header }, request }
+    }
+
+    fn range(start: u64, count: u16) -> LbaRange {
+        LbaRange::new(Lba(start), SectorCount(count)).expect("a range within bounds")
+    }
+
+    fn at(milliseconds: u64) -> Instant {
+        Instant::from_nanos(milliseconds * 1_000_000)
+    }
+
+    fn write(start: u64, count: u16) -> Request {
+        let range = range(start, count);
+        let identity =
+            WriteIdentity { export: EXPORT, initiator: MacAddress::default(), range, digest: Digest(0) };
+        let data = BufferSlice { buffer: BufferName(0), offset: 36, length: 512 };
+        let work = Work::Write { identity, data, durable: true, sequence: Sequence::default() };
+        Request { export: EXPORT, received: at(0), answer: answer(0), work }
+    }
+
+    fn read(start: u64, count: u16) -> Request {
+        Request { work: Work::Read { range: range(start, count) }, ..write(start, count) }
+    }
+
+    fn admit(outstanding: &mut Outstanding, request: Request, start: u64, count: u16) -> Option<RequestId> {
+        outstanding.admit(request, Some(range(start, count)))
+    }
+
+    #[test]
+    fn overlapping_writes_start_one_after_the_other_in_order_of_admission() {
+        let mut outstanding = Outstanding::new(8);
+        let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("nothing is in its way");
+        assert_eq!(admit(&mut outstanding, write(4, 8), 4, 8), None);
+        assert_eq!(admit(&mut outstanding, write(8, 8), 8, 8), None);
+        assert!(admit(&mut outstanding, write(16, 8), 16, 8).is_some());
+        outstanding.finish(first);
+        let second = outstanding.next_ready().expect("the second waits no more");
+        assert!(
+            matches!(outstanding.request(second).work, Work::Write { identity, .. } if identity.range == range(4, 8))
+        );
+        assert_eq!(outstanding.next_ready(), None);
+        outstanding.finish(second);
+        let third = outstanding.next_ready().expect("the third waits no more");
+        outstanding.finish(third);
+        assert_eq!(outstanding.len(), 1);
+    }
+
+    #[test]
+    fn a_read_waits_for_writes_and_nothing_waits_for_a_read() {
+        let mut outstanding = Outstanding::new(8);
+        assert!(admit(&mut outstanding, read(0, 8), 0, 8).is_some());
+        let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("reads are in nobody's way");
+        assert_eq!(admit(&mut outstanding, read(7, 4), 7, 4), None);
+        assert!(admit(&mut outstanding, write(8, 8), 8, 8).is_some());
+        outstanding.finish(first);
+        let waiting = outstanding.next_ready().expect("the read waited for the first write only");
+        assert!(matches!(outstanding.request(waiting).work, Work::Read { .. }));
+    }
+
+    #[test]
+    fn whole_sectors_of_a_4096_byte_disk_are_ordered() {
+        let mut outstanding = Outstanding::new(8);
+        assert!(outstanding.admit(write(1, 1), Some(range(1, 1).widened_to(8))).is_some());
+        assert_eq!(outstanding.admit(write(6, 1), Some(range(6, 1).widened_to(8))), None);
+    }
+
+    #[test]
+    fn a_copy_shares_the_answer_and_keeps_the_write_young() {
+        let mut outstanding = Outstanding::new(3);
+        let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("starts");
+        let Work::Write { identity, .. } = write(0, 8).work else { panic!("a write") };
+        let slot = outstanding.find_copy(&identity).expect("in flight");
+        outstanding.add_copy(slot, answer(1), at(5));
+        outstanding.add_copy(slot, answer(2), at(3));
+        assert!(outstanding.is_full());
+        assert_eq!(outstanding.request(first).received, at(5));
+        let mut finished = outstanding.finish(first);
+        let copies: Vec<u8> =
+            std::iter::from_fn(|| outstanding.next_copy(&mut finished)).map(|answer| answer.port.0).collect();
+        assert_eq!((copies, outstanding.len()), (vec![2, 1], 0));
+        assert_eq!(outstanding.find_copy(&identity), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "completed twice")]
+    fn a_request_completed_twice_is_our_own_fault() {
+        let mut outstanding = Outstanding::new(2);
+        let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("starts");
+        outstanding.finish(first);
+        admit(&mut outstanding, write(0, 8), 0, 8).expect("starts");
+        outstanding.finish(first);
+    }
+}
