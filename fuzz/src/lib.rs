@@ -1,1 +1,8 @@
-//! Bodies of the fuzz targets.
+//! Bodies of the fuzz targets: each takes arbitrary bytes and panics if a promise is broken.
+//!
+//! The same bodies run as property tests (`tests/`, part of the test command, on the stable toolchain) and under
+//! libFuzzer (`libfuzzer/`, on nightly, for as long as one likes). `README.md` says how.
+
+mod wire;
+
+pub use wire::{identify_page, text, wire_frame};
