@@ -1,0 +1,26 @@
+//! An abstract model of the mirror protocol, searched exhaustively in small scopes, so that no rule is folklore.
+//!
+//! It knows nothing of the code that keeps the protocol: it is a second, much smaller telling of the same rules, in which
+//! everything that can happen within a scope does happen. A scope is a handful of requests from both sides; a search
+//! visits every state that chance can bring about (which message arrives, which sector a disk writes, which power fails)
+//! and asks of each whether what the initiators saw could come from one correct disk.
+//!
+//! Reading order: [`words`], [`rules`] (the switchboard), [`disk`], [`link`], [`node`], then the life of a write and of a
+//! read in `mirror`, [`world`] (all that can happen), [`history`] and [`property`] (what is right), [`scope`] and
+//! [`catalogue`] (what is searched), [`search`] and [`record`] (how, and what came out: `docs/model.md`).
+#![forbid(unsafe_code)]
+
+pub mod catalogue;
+pub mod disk;
+pub mod history;
+pub mod link;
+mod mirror;
+pub mod node;
+pub mod property;
+pub mod record;
+pub mod rules;
+pub mod scope;
+pub mod search;
+mod tell;
+pub mod words;
+pub mod world;

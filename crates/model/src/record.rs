@@ -1,0 +1,70 @@
+//! The record in `docs/model.md`: how large each scope is and how short each counterexample.
+//!
+//! The page is the only place with these numbers. `cargo run -p model --example record` writes it anew, the tests compare
+//! with it, and a change of the protocol is seen as a change of the page.
+
+use crate::rules::Rule;
+use crate::search::Explored;
+
+/// Where the page is.
+pub const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/model.md");
+
+/// Fails if the page says something else about a scope in which everything holds.
+///
+/// # Panics
+///
+/// If a property is broken, or the states or the depth differ from the page.
+pub fn assert_holds_as_recorded(scope: &str, explored: &Explored) {
+    assert!(explored.broken.is_empty(), "{scope}: {:?} broken; see search::counterexample", explored.broken);
+    let found = [grouped(explored.states), explored.depth.to_string()];
+    let row = row(|cells| cells.len() == 4 && cells[0] == scope);
+    let cure = "if the change is meant: cargo run -p model --example record";
+    assert_eq!(row.map(|cells| [cells[1].clone(), cells[2].clone()]), Some(found), "{scope}: {cure}");
+}
+
+/// Fails if the page says something else about the counterexample that this rule prevents.
+///
+/// # Panics
+///
+/// If the page has no such counterexample, or one of another length.
+pub fn assert_breaks_as_recorded(rule: Rule, property: &str, steps: usize) {
+    let row = row(|cells| cells.len() == 4 && cells[0] == format!("`{rule:?}`") && cells[2] == property);
+    let cure = "if the change is meant: cargo run -p model --example record";
+    assert_eq!(row.map(|cells| cells[3].clone()), Some(steps.to_string()), "{rule:?}: {cure}");
+}
+
+/// A number with a space between each three digits.
+#[must_use]
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The first row of any table of the page that fits.
+fn row(fits: impl Fn(&[String]) -> bool) -> Option<Vec<String>> {
+    let cells =
+        |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let page =
+        std::fs::read_to_string(PAGE).expect("docs/model.md: cargo run -p model --example record writes it");
+    page.lines().filter(|line| line.starts_with('|')).map(cells).find(|cells| fits(cells))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        assert_eq!(
+            [0, 999, 1_000, 68_852, 1_234_567].map(grouped),
+            ["0", "999", "1 000", "68 852", "1 234 567"]
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Tells what happens in words, for the traces that a person reads. Writes are called A, B, C, reads r, s, t.
+
+use crate::link::Message;
+use crate::scope::Scope;
+use crate::words::{Image, Kind, RequestId, Side, Value, WriteId};
+use crate::world::{Action, World};
+
+/// What an action means in the state in which it happens, and which answers follow from it.
+#[must_use]
+pub(crate) fn step(scope: &Scope, before: &World, action: Action, after: &World) -> String {
+    let mut text = happening(scope, before, action);
+    for (id, call) in after.history.iter() {
+        if call.progress == before.history.call(id).progress {
+            continue;
+        }
+        if let Some(outcome) = outcome(scope, id, call.progress) {
+            text.push_str(&outcome);
+        }
+    }
+    text
+}
+
+fn outcome(scope: &Scope, id: RequestId, progress: crate::history::Progress) -> Option<String> {
+    use crate::history::Progress;
+    let name = request(scope, id);
+    match (progress, scope.requests[id.index()].kind) {
+        (Progress::Returned(_), Kind::Write) => Some(format!("; **{name} is answered**")),
+        (Progress::Returned(found), Kind::Read) => {
+            Some(format!("; **{name} is answered with {}**", content(scope, id, found)))
+        }
+        (Progress::Dropped, _) => Some(format!("; {name} is dropped")),
+        _ => None,
+    }
+}
+
+fn happening(scope: &Scope, before: &World, action: Action) -> String {
+    match action {
+        Action::Invoke(id) => {
+            let at = before.history.call(id).at;
+            let name = request(scope, id);
+            match scope.requests[id.index()].kind {
+                Kind::Write => format!("{at} admits write {name}"),
+                Kind::Read => format!("{at} begins read {name}"),
+            }
+        }
+        Action::Sample(id) => format!("the disk gives read {} its value", request(scope, id)),
+        Action::Deliver(to) => {
+            let message = before.links[to.index()].first().expect("a message that arrives was under way");
+            format!("{to} receives {}", told(scope, message))
+        }
+        Action::Show(side, write, sector) => {
+            format!("{} becomes visible in sector {sector} of {}", name(scope, write), disk(side))
+        }
+        Action::Finish(side, write) => format!("{} is durable on {}", name(scope, write), disk(side)),
+    }
+}
+
+fn told(scope: &Scope, message: Message) -> String {
+    match message {
+        Message::Replicate(write) => format!("replicated write {}", name(scope, write)),
+        Message::Ack(write) => format!("the acknowledgement of {}", name(scope, write)),
+        Message::Commit(write) => format!("the commit of {}", name(scope, write)),
+    }
+}
+
+fn disk(side: Side) -> String {
+    format!("disk {}", side.index())
+}
+
+fn name(scope: &Scope, write: WriteId) -> String {
+    request(scope, write.request)
+}
+
+fn request(scope: &Scope, id: RequestId) -> String {
+    let kind = scope.requests[id.index()].kind;
+    let before = scope.requests[..id.index()].iter().filter(|request| request.kind == kind).count();
+    let names = if kind == Kind::Write { "ABCDEFG" } else { "rstuvwx" };
+    names.chars().nth(before).expect("a scope has at most seven requests").to_string()
+}
+
+fn content(scope: &Scope, id: RequestId, found: Image) -> String {
+    let values = scope.requests[id.index()].sectors.iter().map(|sector| value(scope, found[sector]));
+    values.collect::<Vec<_>>().join(", ")
+}
+
+fn value(scope: &Scope, value: Value) -> String {
+    match value.written_by() {
+        Some(id) => request(scope, id),
+        None if value == Value::STALE => "what it had missed".to_owned(),
+        None => "the initial content".to_owned(),
+    }
+}
