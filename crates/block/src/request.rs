@@ -8,8 +8,19 @@ use crate::range::LbaRange;
 pub struct ExportId(pub u32);
 
 /// Names a request until its completion came back.
+///
+/// The low 16 bits are a slot, below the number of requests that may be outstanding at once and used by one of them at
+/// a time; the others tell the users of a slot apart.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RequestId(pub u32);
+
+impl RequestId {
+    /// Where a table with a place for each outstanding request keeps this one.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+}
 
 /// What to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
