@@ -5,13 +5,19 @@
 // This is a shell: it may read the clock, start threads and sleep.
 #![allow(clippy::disallowed_methods)]
 
+mod buffer_pool;
 pub mod clock;
 pub mod cpu;
+pub mod disk;
+mod disk_engine;
 pub mod frame_port;
 mod interface;
 pub mod link_monitor;
+mod page_cache;
 pub mod pcap;
+pub mod shard;
 #[allow(unsafe_code)]
 mod sys;
 
+pub use disk_engine::EngineKind;
 pub use interface::{Interface, InterfaceError};

@@ -215,6 +215,16 @@ impl FramePort {
         }
     }
 
+    /// Whether a slot may be held for long. In a ring it may not: the kernel fills slots strictly in turn and stops at
+    /// the first one held.
+    #[must_use]
+    pub const fn releases_in_any_order(&self) -> bool {
+        match self.receiver {
+            Receiver::Ring(_) => false,
+            Receiver::Plain(_) | Receiver::Uring(_) => true,
+        }
+    }
+
     /// Frames the port has room for.
     #[must_use]
     pub fn slots(&self) -> usize {

@@ -4,9 +4,12 @@
 
 pub(crate) mod clock;
 pub(crate) mod cpu;
+pub(crate) mod file;
 pub(crate) mod link;
 pub(crate) mod mapping;
+pub(crate) mod memory;
 pub(crate) mod messages;
 pub(crate) mod packet_ring;
 pub(crate) mod packet_socket;
+pub(crate) mod uring;
 pub(crate) mod uring_receive;

@@ -1,0 +1,210 @@
+//! Carries disk operations to the kernel and their results back, for one shard.
+//!
+//! Two engines behind one face: io_uring, and threads with `pread`/`pwrite` where a container forbids io_uring. Also
+//! the place where the shard sleeps: until an operation completes, a descriptor becomes readable, or time is up.
+
+mod threads;
+mod uring;
+
+use std::io;
+use std::os::fd::RawFd;
+
+use block::Duration;
+
+use crate::sys::memory::IoSlice;
+use threads::ThreadEngine;
+use uring::UringEngine;
+
+/// What to do with a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    Read(IoSlice),
+    Write { data: IoSlice, durable: bool },
+    Sync,
+}
+
+/// One operation; `token` comes back with its result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DiskOperation {
+    pub(crate) token: u32,
+    pub(crate) file: RawFd,
+    /// In bytes from the start of the file.
+    pub(crate) offset: u64,
+    pub(crate) action: Action,
+}
+
+/// The end of one operation: bytes moved, or the negated error number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct DiskResult {
+    pub(crate) token: u32,
+    pub(crate) result: i32,
+}
+
+/// Which engine to use.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum EngineKind {
+    /// io_uring if the kernel lets us, else threads, with one line in the log.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// Threads.
+    Threads,
+}
+
+/// The engine of one shard. One lives as long as its shard, so the size of the larger does not matter.
+#[expect(clippy::large_enum_variant, reason = "one value a shard")]
+pub(crate) enum DiskEngine {
+    Uring(UringEngine),
+    Threads(ThreadEngine),
+}
+
+impl DiskEngine {
+    /// An engine; `region` is the memory that most operations will use. Must be made by the thread that uses it.
+    pub(crate) fn new(kind: EngineKind, region: IoSlice) -> io::Result<Self> {
+        match kind {
+            EngineKind::Uring => UringEngine::new(region).map(Self::Uring),
+            EngineKind::Threads => ThreadEngine::new().map(Self::Threads),
+            EngineKind::Auto => match UringEngine::new(region) {
+                Ok(engine) => Ok(Self::Uring(engine)),
+                Err(error) => {
+                    tracing::warn!(
+                        "io_uring is not available here ({error}): disk requests go through threads, which is \
+                         slower; allow io_uring in the container's seccomp profile and set kernel.io_uring_disabled=0"
+                    );
+                    ThreadEngine::new().map(Self::Threads)
+                }
+            },
+        }
+    }
+
+    /// Queues an operation. Its memory must stay as it is until the result was taken.
+    pub(crate) fn queue(&mut self, operation: DiskOperation) {
+        match self {
+            Self::Uring(engine) => engine.queue(operation),
+            Self::Threads(engine) => engine.queue(operation),
+        }
+    }
+
+    /// Starts what is queued and makes finished operations visible to [`DiskEngine::completed`].
+    pub(crate) fn submit(&mut self) -> io::Result<()> {
+        match self {
+            Self::Uring(engine) => engine.submit(),
+            Self::Threads(_) => Ok(()),
+        }
+    }
+
+    /// The next result.
+    pub(crate) fn completed(&mut self) -> Option<DiskResult> {
+        match self {
+            Self::Uring(engine) => engine.completed(),
+            Self::Threads(engine) => engine.completed(),
+        }
+    }
+
+    /// Operations queued or running.
+    pub(crate) fn in_flight(&self) -> usize {
+        match self {
+            Self::Uring(engine) => engine.in_flight(),
+            Self::Threads(engine) => engine.in_flight(),
+        }
+    }
+
+    /// Prepares to sleep: from here on a readable descriptor among `files` ends [`DiskEngine::wait`].
+    /// The caller looks at its descriptors once more between the two.
+    pub(crate) fn arm(&mut self, files: &[RawFd]) -> io::Result<()> {
+        match self {
+            Self::Uring(engine) => engine.arm(files),
+            Self::Threads(engine) => {
+                engine.arm(files);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sleeps until something completes, an armed descriptor is readable, or `timeout` has passed.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Uring(engine) => engine.wait(timeout),
+            Self::Threads(engine) => engine.wait(timeout),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::memory::Memory;
+    use std::io::{Read, Write};
+    use std::os::fd::AsRawFd;
+
+    fn engines() -> Vec<(Memory, DiskEngine)> {
+        [EngineKind::Uring, EngineKind::Threads]
+            .into_iter()
+            .map(|kind| {
+                let memory = Memory::anonymous(1 << 16).expect("memory");
+                let engine = DiskEngine::new(kind, memory.slice()).expect("an engine");
+                (memory, engine)
+            })
+            .collect()
+    }
+
+    fn wait_for(engine: &mut DiskEngine) -> DiskResult {
+        loop {
+            if let Some(result) = engine.completed() {
+                return result;
+            }
+            engine.wait(None).expect("a wait");
+        }
+    }
+
+    #[test]
+    fn both_engines_write_read_and_sync() {
+        for (memory, mut engine) in engines() {
+            let mut file = tempfile::tempfile().expect("a file");
+            file.write_all(&[0; 4096]).expect("a page");
+            let (from, to) = (memory.slice().part(0, 4096), memory.slice().part(4096, 4096));
+            from.copy_from(&[9; 4096]);
+            let file_number = file.as_raw_fd();
+            let operation = |token, action| DiskOperation { token, file: file_number, offset: 0, action };
+            engine.queue(operation(1, Action::Write { data: from, durable: true }));
+            assert_eq!(wait_for(&mut engine), DiskResult { token: 1, result: 4096 });
+            engine.queue(operation(2, Action::Read(to)));
+            assert_eq!(wait_for(&mut engine), DiskResult { token: 2, result: 4096 });
+            assert_eq!(to.look(), [9; 4096]);
+            engine.queue(operation(3, Action::Sync));
+            assert_eq!(wait_for(&mut engine), DiskResult { token: 3, result: 0 });
+            assert_eq!(engine.in_flight(), 0);
+        }
+    }
+
+    #[test]
+    fn both_engines_report_errors_and_the_end_of_a_file() {
+        for (memory, mut engine) in engines() {
+            let file = tempfile::tempfile().expect("an empty file");
+            let data = memory.slice().part(0, 512);
+            engine.queue(DiskOperation {
+                token: 1,
+                file: file.as_raw_fd(),
+                offset: 0,
+                action: Action::Read(data),
+            });
+            assert_eq!(wait_for(&mut engine), DiskResult { token: 1, result: 0 });
+            engine.queue(DiskOperation { token: 2, file: -1, offset: 0, action: Action::Read(data) });
+            assert_eq!(wait_for(&mut engine), DiskResult { token: 2, result: -libc::EBADF });
+        }
+    }
+
+    #[test]
+    fn a_readable_descriptor_ends_the_sleep_of_both_engines() {
+        for (_memory, mut engine) in engines() {
+            let (mut reader, mut writer) = io::pipe().expect("a pipe");
+            engine.arm(&[reader.as_raw_fd()]).expect("armed");
+            writer.write_all(b"x").expect("a byte");
+            engine.wait(None).expect("ends");
+            let mut byte = [0];
+            reader.read_exact(&mut byte).expect("the byte");
+            assert_eq!(engine.completed(), None);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The disks of a shard and the operations on their way to and from them.
+//!
+//! It turns a request of the node into operations of the engine and their results into completions: finds a buffer,
+//! copies where the kernel cannot take the memory as it is, goes on after short transfers, names what went wrong.
+
+use std::collections::VecDeque;
+use std::io;
+
+use block::{BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant, LbaRange};
+use block::{Operation, RequestId, SECTOR_BYTES};
+
+use super::place::Place;
+use crate::buffer_pool::BufferPool;
+use crate::disk::{Disk, block_error};
+use crate::disk_engine::{Action, DiskEngine, DiskOperation, DiskResult};
+use crate::sys::memory::IoSlice;
+
+/// All disks of one shard.
+pub(super) struct Disks {
+    engine: DiskEngine,
+    /// By export; `None` once removed.
+    disks: Vec<Option<Disk>>,
+    /// By the request's slot: a request has one operation at a time. Its token is the request's own number.
+    operations: Box<[Option<Running>]>,
+    /// Requests that wait for a buffer.
+    starved: VecDeque<(BlockRequest, Option<IoSlice>)>,
+}
+
+/// An operation on its way.
+#[derive(Clone, Copy)]
+struct Running {
+    id: RequestId,
+    export: ExportId,
+    kind: Kind,
+    /// In bytes, in the file.
+    offset: u64,
+    data: Option<IoSlice>,
+    /// Bytes done by earlier, short transfers.
+    done: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Read { buffer: u32 },
+    Write { durable: bool, bounce: Option<u32> },
+    Flush,
+}
+
+impl Disks {
+    pub(super) fn new(engine: DiskEngine, outstanding_max: usize) -> Self {
+        Self {
+            engine,
+            disks: Vec::new(),
+            operations: vec![None; outstanding_max].into_boxed_slice(),
+            starved: VecDeque::with_capacity(outstanding_max),
+        }
+    }
+
+    pub(super) fn add(&mut self, export: ExportId, disk: Disk) {
+        let index = export.0 as usize;
+        if self.disks.len() <= index {
+            self.disks.resize_with(index + 1, || None);
+        }
+        self.disks[index] = Some(disk);
+    }
+
+    pub(super) fn disk_mut(&mut self, export: ExportId) -> Option<&mut Disk> {
+        self.disks.get_mut(export.0 as usize)?.as_mut()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ExportId, &mut Disk)> {
+        (0..).map(ExportId).zip(&mut self.disks).filter_map(|(export, disk)| Some((export, disk.as_mut()?)))
+    }
+
+    /// Starts a request. The completion comes back at once if no disk is needed, otherwise from [`Disks::completed`].
+    /// `data` is the memory of a write.
+    pub(super) fn start(
+        &mut self,
+        now: Instant,
+        request: BlockRequest,
+        data: Option<IoSlice>,
+        pool: &mut BufferPool,
+    ) -> Option<Completion> {
+        let BlockRequest { id, export, operation } = request;
+        let Some(disk) = self.disks.get_mut(export.0 as usize).and_then(Option::as_mut) else {
+            return Some(Completion { id, result: Err(BlockError::Gone) });
+        };
+        let running = match operation {
+            Operation::Read { range } => {
+                if let Some(found) = find_cached(disk, now, export, range) {
+                    return Some(Completion { id, result: Ok(Some(found)) });
+                }
+                let Some(buffer) = pool.take() else {
+                    self.starved.push_back((request, None));
+                    return None;
+                };
+                let data = pool.slice(buffer, 0, range.bytes());
+                let kind = Kind::Read { buffer };
+                let offset = disk.byte_offset(range.start());
+                Running { id, export, kind, offset, data: Some(data), done: 0 }
+            }
+            Operation::Write { range, durable, .. } => {
+                let data = data.expect("a write comes with its memory");
+                assert_eq!(data.length(), range.bytes(), "a write's memory is as long as its range");
+                let (data, bounce) = if disk.aligned(data.address()) {
+                    (data, None)
+                } else if let Some((copy, buffer)) = bounce(data, pool) {
+                    (copy, Some(buffer))
+                } else {
+                    self.starved.push_back((request, Some(data)));
+                    return None;
+                };
+                let offset = disk.byte_offset(range.start());
+                Running {
+                    id,
+                    export,
+                    kind: Kind::Write { durable, bounce },
+                    offset,
+                    data: Some(data),
+                    done: 0,
+                }
+            }
+            Operation::Flush => Running { id, export, kind: Kind::Flush, offset: 0, data: None, done: 0 },
+        };
+        self.queue(running);
+        None
+    }
+
+    /// Starts what is queued.
+    pub(super) fn submit(&mut self) -> io::Result<()> {
+        self.engine.submit()
+    }
+
+    /// The next completion.
+    pub(super) fn completed(&mut self, now: Instant, pool: &mut BufferPool) -> Option<Completion> {
+        if !self.starved.is_empty()
+            && pool.free() > 0
+            && let Some((request, data)) = self.starved.pop_front()
+            && let Some(completion) = self.start(now, request, data, pool)
+        {
+            return Some(completion);
+        }
+        loop {
+            let result = self.engine.completed()?;
+            if let Some(completion) = self.finish(result, pool) {
+                return Some(completion);
+            }
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.engine.in_flight()
+    }
+
+    pub(super) fn arm(&mut self, files: &[i32]) -> io::Result<()> {
+        self.engine.arm(files)
+    }
+
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.engine.wait(timeout)
+    }
+
+    fn queue(&mut self, running: Running) {
+        let disk = self.disks[running.export.0 as usize].as_ref().expect("the disk of a running operation");
+        let action = match (running.kind, running.data) {
+            (Kind::Read { .. }, Some(data)) => Action::Read(rest(data, running.done)),
+            (Kind::Write { durable, .. }, Some(data)) => {
+                Action::Write { data: rest(data, running.done), durable }
+            }
+            (Kind::Flush, _) => Action::Sync,
+            (Kind::Read { .. } | Kind::Write { .. }, None) => unreachable!("reads and writes have memory"),
+        };
+        let operation = DiskOperation {
+            token: running.id.0,
+            file: disk.file_number(),
+            offset: running.offset + running.done as u64,
+            action,
+        };
+        let slot = &mut self.operations[running.id.slot()];
+        assert!(slot.is_none(), "a request has one operation at a time");
+        *slot = Some(running);
+        self.engine.queue(operation);
+    }
+
+    /// What a result means; `None` if the operation goes on.
+    fn finish(&mut self, result: DiskResult, pool: &mut BufferPool) -> Option<Completion> {
+        let mut running = self.operations[RequestId(result.token).slot()]
+            .take()
+            .expect("a result belongs to a running operation");
+        let length = running.data.map_or(0, IoSlice::length);
+        let outcome = match usize::try_from(result.result) {
+            Err(_) if matches!(-result.result, libc::EINTR | libc::EAGAIN) => {
+                self.queue(running);
+                return None;
+            }
+            Err(_) => Err(block_error(-result.result)),
+            Ok(moved) if running.done + moved >= length => Ok(()),
+            Ok(0) => Err(BlockError::BeyondEnd),
+            Ok(moved) => {
+                running.done += moved;
+                self.queue(running);
+                return None;
+            }
+        };
+        Some(self.complete(running, outcome, pool))
+    }
+
+    fn complete(
+        &mut self,
+        running: Running,
+        outcome: Result<(), BlockError>,
+        pool: &mut BufferPool,
+    ) -> Completion {
+        let result = match (running.kind, outcome) {
+            (Kind::Read { buffer }, Ok(())) => {
+                let length = running.data.map_or(0, IoSlice::length);
+                if let Some(cache) = self.disk_mut(running.export).and_then(Disk::cache) {
+                    cache.note_read(running.offset, length);
+                }
+                let length = u32::try_from(length).expect("a request is small");
+                let name = Place::Pool(buffer).name().expect("pool buffers have names");
+                Ok(Some(BufferSlice { buffer: name, offset: 0, length }))
+            }
+            (Kind::Read { buffer }, Err(error)) => {
+                pool.give(buffer);
+                Err(error)
+            }
+            (Kind::Write { bounce, .. }, outcome) => {
+                if let Some(buffer) = bounce {
+                    pool.give(buffer);
+                }
+                outcome.map(|()| None)
+            }
+            (Kind::Flush, outcome) => outcome.map(|()| None),
+        };
+        Completion { id: running.id, result }
+    }
+}
+
+fn rest(data: IoSlice, done: usize) -> IoSlice {
+    data.part(done, data.length() - done)
+}
+
+fn bounce(data: IoSlice, pool: &mut BufferPool) -> Option<(IoSlice, u32)> {
+    let buffer = pool.take()?;
+    let copy = pool.slice(buffer, 0, data.length());
+    copy.copy_from_slice(data);
+    Some((copy, buffer))
+}
+
+/// The sectors in the page cache, named, if they are there.
+fn find_cached(disk: &mut Disk, now: Instant, export: ExportId, range: LbaRange) -> Option<BufferSlice> {
+    let offset = disk.byte_offset(range.start());
+    disk.cache()?.find(now, offset, range.bytes())?;
+    let buffer = Place::Cached { export, file_sector: offset / SECTOR_BYTES as u64 }.name()?;
+    Some(BufferSlice { buffer, offset: 0, length: u32::try_from(range.bytes()).ok()? })
+}

@@ -1,0 +1,570 @@
+//! One shard: a thread that owns everything its requests touch.
+//!
+//! Its frame ports, its disks with their engine, its buffers and its node. The loop takes frames in receive order,
+//! carries out what the node says, hands disk operations and replies to the kernel in batches, and sleeps when there
+//! is nothing to do. Nothing is shared with other shards, nothing is allocated for a read or a write.
+
+mod disks;
+mod place;
+mod statistics;
+mod transmit;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+
+use aoe::MacAddress;
+use aoe::target::{ExportConfig, PortId, PortLink, SmallState, StateError, TargetError, TargetLimits};
+use block::{BufferName, BufferSlice, Completion, Duration, ExportId, Instant, Operation};
+use node::{Input, Node, Output};
+use thiserror::Error;
+
+use self::disks::Disks;
+use self::place::Place;
+pub use self::statistics::{ExportStatistics, ShardStatistics};
+use self::transmit::{Flushed, Transmitter};
+use crate::buffer_pool::BufferPool;
+use crate::clock;
+use crate::cpu::CpuError;
+use crate::disk::Disk;
+use crate::disk_engine::{DiskEngine, EngineKind};
+use crate::frame_port::{FramePort, PortError, PortOptions};
+use crate::pcap::PcapWriter;
+use crate::sys::file::EventFd;
+use crate::sys::memory::IoSlice;
+
+/// Frames taken from the ports before their replies leave and disk operations start.
+const FRAMES_A_TURN: usize = 64;
+/// Where a copied frame begins in its buffer, so that an ATA payload (byte 36) is aligned to a sector.
+const FRAME_OFFSET: usize = 512 - aoe::limits::PAYLOAD_OFFSET;
+
+/// How a shard is made.
+#[derive(Debug)]
+pub struct ShardOptions {
+    /// Shown by `ps` and in logs.
+    pub name: String,
+    /// Its interfaces; the index is the port's number.
+    pub ports: Vec<PortOptions>,
+    /// Bounds of the target.
+    pub limits: TargetLimits,
+    /// How disk operations reach the kernel.
+    pub engine: EngineKind,
+    /// How long to look for the next frame, with nothing under way, before sleeping.
+    pub busy_poll: Duration,
+    /// Pin the thread to this CPU.
+    pub cpu: Option<usize>,
+    /// Record all frames there.
+    pub pcap: Option<PcapWriter>,
+}
+
+/// Why a shard could not start.
+#[derive(Debug, Error)]
+pub enum ShardError {
+    /// A port could not be opened.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The core it was to run on.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    /// The kernel refused memory, a ring or a thread.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The thread ended before it could say why.
+    #[error("the thread ended while starting")]
+    Lost,
+}
+
+/// What the control plane asks of a shard.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve this disk.
+    AddExport {
+        /// The disk, opened and locked.
+        disk: Box<Disk>,
+        /// Everything else.
+        config: Box<ExportConfig>,
+        /// Where to say under which number.
+        reply: Sender<Result<ExportId, TargetError>>,
+    },
+    /// An [`Event::StoreState`] was carried out, or could not be.
+    StateStored {
+        /// Whose state.
+        export: ExportId,
+        /// Whether it is on stable storage.
+        result: Result<(), StateError>,
+    },
+    /// An interface came up, went down or changed.
+    PortChanged {
+        /// Which.
+        port: PortId,
+        /// Its address and MTU, `None` while it is down.
+        link: Option<PortLink>,
+    },
+    /// Look at the sizes of all disks again.
+    RefreshDisks,
+    /// Say what was done so far.
+    Statistics(Sender<ShardStatistics>),
+    /// Finish what is under way and end.
+    Stop,
+}
+
+/// What a shard asks of the control plane.
+#[derive(Debug)]
+pub enum Event {
+    /// Make this durable and answer with [`Command::StateStored`].
+    StoreState {
+        /// Whose state.
+        export: ExportId,
+        /// All of it.
+        state: SmallState,
+    },
+    /// A disk has a new size, and initiators were told.
+    Resized {
+        /// Whose disk.
+        export: ExportId,
+        /// Its new size.
+        sectors: u64,
+    },
+    /// A disk could not be looked at; it is served as before.
+    RefreshFailed {
+        /// Whose disk.
+        export: ExportId,
+        /// What is wrong.
+        error: crate::disk::DiskError,
+    },
+    /// The shard cannot go on.
+    Failed(io::Error),
+}
+
+/// The control plane's end of a running shard.
+#[derive(Debug)]
+pub struct ShardHandle {
+    commands: Sender<Command>,
+    wake: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ShardHandle {
+    /// Starts a shard on a thread of its own; its events go to `notify`, from that thread.
+    ///
+    /// # Errors
+    /// If a port cannot be opened or the kernel refuses what it needs.
+    pub fn start(options: ShardOptions, notify: impl Fn(Event) + Send + 'static) -> Result<Self, ShardError> {
+        let (commands, receiver) = channel();
+        let (started, outcome) = channel();
+        let wake = Arc::new(EventFd::new()?);
+        let shard_wake = Arc::clone(&wake);
+        let builder = std::thread::Builder::new().name(options.name.clone());
+        // The ring of the engine belongs to the thread that makes it, so the shard is made there.
+        let thread =
+            builder.spawn(move || match Shard::new(options, receiver, shard_wake, Box::new(notify)) {
+                Ok(mut shard) => {
+                    if started.send(Ok(())).is_ok() {
+                        shard.run();
+                    }
+                }
+                Err(error) => {
+                    // Nobody listens only if the starter is gone, and then nobody wants to know.
+                    let _ = started.send(Err(error));
+                }
+            })?;
+        outcome.recv().unwrap_or(Err(ShardError::Lost))?;
+        Ok(Self { commands, wake, thread: Some(thread) })
+    }
+
+    /// Asks something of the shard. Returns whether it still runs.
+    pub fn send(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).is_ok();
+        self.wake.signal();
+        sent
+    }
+
+    /// Ends the shard once what is under way is done.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.send(Command::Stop);
+            // A shard that panicked has aborted the process already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ShardHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Shard {
+    node: Node,
+    ports: Vec<FramePort>,
+    transmitter: Transmitter,
+    disks: Disks,
+    pool: BufferPool,
+    /// Buffers that only disk requests may take, so that copied frames cannot starve what must finish.
+    pool_reserve: usize,
+    commands: Receiver<Command>,
+    wake: Arc<EventFd>,
+    notify: Box<dyn Fn(Event) + Send>,
+    sleepers: Vec<RawFd>,
+    busy_poll: Duration,
+    /// When something last happened.
+    active_at: Instant,
+    stopping: bool,
+    statistics: ShardStatistics,
+}
+
+impl Shard {
+    fn new(
+        options: ShardOptions,
+        commands: Receiver<Command>,
+        wake: Arc<EventFd>,
+        notify: Box<dyn Fn(Event) + Send>,
+    ) -> Result<Self, ShardError> {
+        if let Some(cpu) = options.cpu {
+            crate::cpu::pin_to_core(cpu)?;
+        }
+        let ports = options.ports.iter().map(FramePort::open).collect::<Result<Vec<_>, _>>()?;
+        let send_batch = options.ports.iter().map(|port| port.send_batch).max().unwrap_or(1);
+        let mtu = ports.iter().map(|port| port.interface().mtu).max().unwrap_or(1500);
+        let outstanding_max = options.limits.outstanding_max;
+        let pool = BufferPool::new(outstanding_max + outstanding_max / 4, buffer_bytes(mtu))?;
+        let engine = DiskEngine::new(options.engine, pool.region())?;
+        let mut sleepers: Vec<RawFd> = ports.iter().map(|port| port.as_fd().as_raw_fd()).collect();
+        sleepers.push(wake.as_raw_fd());
+        let now = clock::now();
+        let mut shard = Self {
+            node: Node::new(options.limits),
+            transmitter: Transmitter::new(ports.len(), send_batch, options.pcap),
+            disks: Disks::new(engine, outstanding_max),
+            pool,
+            pool_reserve: outstanding_max / 4,
+            ports,
+            commands,
+            wake,
+            notify,
+            sleepers,
+            busy_poll: options.busy_poll,
+            active_at: now,
+            stopping: false,
+            statistics: ShardStatistics::default(),
+        };
+        for index in 0..shard.ports.len() {
+            let interface = shard.ports[index].interface();
+            let link = PortLink { mac: MacAddress(interface.mac), mtu: interface.mtu };
+            let port = port_id(index);
+            shard.feed(now, Input::PortChanged { port, link: Some(link) });
+        }
+        Ok(shard)
+    }
+
+    fn run(&mut self) {
+        while !(self.stopping && self.disks.in_flight() == 0) {
+            if let Err(error) = self.turn() {
+                (self.notify)(Event::Failed(error));
+                return;
+            }
+        }
+    }
+
+    /// One round of the loop.
+    fn turn(&mut self) -> io::Result<()> {
+        let now = clock::now();
+        let commands = self.take_commands(now);
+        let frames = self.take_frames(now);
+        // Reads served from memory leave before the disk is asked for the others.
+        self.transmit();
+        self.disks.submit()?;
+        let completions = self.take_completions(now);
+        self.transmit();
+        if self.node.poll_timeout().is_some_and(|at| at <= now) {
+            self.feed(now, Input::Timeout);
+            self.transmit();
+        }
+        if commands + frames + completions > 0 {
+            self.active_at = now;
+            return Ok(());
+        }
+        self.idle(now)
+    }
+
+    fn take_commands(&mut self, now: Instant) -> usize {
+        let mut count = 0;
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.obey(now, command),
+                Err(TryRecvError::Empty) => return count,
+                Err(TryRecvError::Disconnected) => {
+                    self.stopping = true;
+                    return count;
+                }
+            }
+            count += 1;
+        }
+    }
+
+    fn obey(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::AddExport { disk, config, reply } => {
+                let added = self.node.add_export(now, *config);
+                if let Ok(export) = added {
+                    self.disks.add(export, *disk);
+                }
+                // A control plane that is gone stops us by its closed channel.
+                let _ = reply.send(added);
+                self.carry_out(now);
+            }
+            Command::StateStored { export, result } => self.feed(now, Input::StateStored { export, result }),
+            Command::PortChanged { port, link } => self.feed(now, Input::PortChanged { port, link }),
+            Command::RefreshDisks => self.refresh_disks(now),
+            Command::Statistics(reply) => {
+                let _ = reply.send(self.statistics.snapshot(&self.node, &self.disks, &self.pool));
+            }
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn refresh_disks(&mut self, now: Instant) {
+        let mut resized = Vec::new();
+        for (export, disk) in self.disks.iter_mut() {
+            match disk.refresh() {
+                Ok(Some(geometry)) => resized.push((export, geometry.sectors())),
+                Ok(None) => {}
+                Err(error) => (self.notify)(Event::RefreshFailed { export, error }),
+            }
+        }
+        for (export, sectors) in resized {
+            self.feed(now, Input::Resized { export, sectors });
+            (self.notify)(Event::Resized { export, sectors });
+        }
+    }
+
+    /// Takes frames, the oldest of all ports first, up to a turn's worth.
+    fn take_frames(&mut self, now: Instant) -> usize {
+        let mut count = 0;
+        while count < FRAMES_A_TURN {
+            let Some(port) = self.oldest_port() else { break };
+            self.take_frame(now, port);
+            count += 1;
+        }
+        count
+    }
+
+    fn oldest_port(&mut self) -> Option<usize> {
+        if let [port] = self.ports.as_mut_slice() {
+            return port.peek_received().map(|_| 0);
+        }
+        let times = self.ports.iter_mut().enumerate();
+        times.filter_map(|(index, port)| Some((port.peek_received()?, index))).min().map(|(_, index)| index)
+    }
+
+    fn take_frame(&mut self, now: Instant, index: usize) {
+        let Some(received) = self.ports[index].receive() else { return };
+        self.statistics.frames_received += 1;
+        self.transmitter.record(received.received, self.ports[index].frame(received.slot));
+        let port = port_id(index);
+        let length = received.length as usize;
+        let has_payload = length > aoe::limits::FRAME_BYTES_MIN;
+        if has_payload && !self.ports[index].releases_in_any_order() {
+            // A slot held until a slow disk is done would stop the whole ring, so the bytes leave it at once. The
+            // target looks at them next, so the copy costs little more than that look would have.
+            self.take_copied(now, port, received, length);
+            return;
+        }
+        let name = Place::Slot { port: port.0, slot: received.slot }.name().expect("slots have names");
+        let frame = self.ports[index].frame(received.slot);
+        let input = Input::Frame { port, received: received.received, frame, buffer: name };
+        // A refused frame is counted by the target, which knows why.
+        let _ = self.node.handle_input(now, input);
+        self.carry_out(now);
+    }
+
+    fn take_copied(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        received: crate::frame_port::Received,
+        length: usize,
+    ) {
+        let index = port.0 as usize;
+        let room = self.pool.buffer_bytes() - FRAME_OFFSET;
+        let buffer =
+            if length <= room && self.pool.free() > self.pool_reserve { self.pool.take() } else { None };
+        let Some(buffer) = buffer else {
+            self.statistics.frames_without_buffer += 1;
+            self.ports[index].release(received.slot);
+            return;
+        };
+        let copy = self.pool.slice(buffer, FRAME_OFFSET, length);
+        copy.copy_from(self.ports[index].frame(received.slot));
+        self.ports[index].release(received.slot);
+        let name = Place::Pool(buffer).name().expect("pool buffers have names");
+        let input = Input::Frame { port, received: received.received, frame: copy.look(), buffer: name };
+        let _ = self.node.handle_input(now, input);
+        self.carry_out(now);
+    }
+
+    fn take_completions(&mut self, now: Instant) -> usize {
+        let mut count = 0;
+        while let Some(completion) = self.disks.completed(now, &mut self.pool) {
+            self.feed(now, Input::Completed(completion));
+            count += 1;
+        }
+        count
+    }
+
+    fn feed(&mut self, now: Instant, input: Input<'_>) {
+        let _ = self.node.handle_input(now, input);
+        self.carry_out(now);
+    }
+
+    /// Carries out everything the node wants. A read found in memory completes at once, which makes more outputs.
+    fn carry_out(&mut self, now: Instant) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Disk(request) => {
+                    let data = match request.operation {
+                        // A write's bytes begin where the slice says, inside a frame.
+                        Operation::Write { data, .. } => Some(self.memory(data)),
+                        Operation::Read { .. } | Operation::Flush => None,
+                    };
+                    if let Some(completion) = self.disks.start(now, request, data, &mut self.pool) {
+                        self.complete_now(now, completion);
+                    }
+                }
+                Output::Copy { from, to } => self.memory(to).copy_from_slice(self.memory(from)),
+                Output::Send(transmit) => {
+                    let payload = transmit.payload.map(|slice| (slice.buffer, self.memory(slice)));
+                    self.queue_frame(now, transmit.port, transmit.head.bytes(), payload);
+                }
+                Output::SendControl { port, frame } => self.queue_frame(now, port, &frame, None),
+                Output::Release(name) => self.release(name),
+                Output::StoreState { export, state } => (self.notify)(Event::StoreState { export, state }),
+            }
+        }
+    }
+
+    fn complete_now(&mut self, now: Instant, completion: Completion) {
+        let _ = self.node.handle_input(now, Input::Completed(completion));
+    }
+
+    fn queue_frame(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        head: &[u8],
+        payload: Option<(BufferName, IoSlice)>,
+    ) {
+        let index = port.0 as usize;
+        let flushed = self.transmitter.queue(now, index, &mut self.ports[index], head, payload);
+        self.account(flushed);
+    }
+
+    /// Sends what is queued and frees the buffers of what was sent.
+    fn transmit(&mut self) {
+        for index in 0..self.ports.len() {
+            if self.ports[index].queued() > 0 {
+                let flushed = self.transmitter.flush(index, &mut self.ports[index]);
+                self.account(flushed);
+            }
+        }
+    }
+
+    fn account(&mut self, flushed: Flushed) {
+        self.statistics.frames_sent += flushed.sent as u64;
+        self.statistics.frames_unsent += flushed.dropped as u64;
+        while let Some(name) = self.transmitter.take_done() {
+            self.release(name);
+        }
+        while let Some(name) = self.transmitter.take_unreadable() {
+            self.forget(name);
+        }
+    }
+
+    /// A page that was believed to be in memory could not be read from there: the initiator will ask again, and then
+    /// the engine reads it and reports what is wrong.
+    fn forget(&mut self, name: BufferName) {
+        self.statistics.pages_lost += 1;
+        if let Place::Cached { export, file_sector } = Place::of(name)
+            && let Some(cache) = self.disks.disk_mut(export).and_then(Disk::cache)
+        {
+            cache.forget(file_sector * block::SECTOR_BYTES as u64);
+        } else {
+            self.release(name);
+        }
+    }
+
+    fn release(&mut self, name: BufferName) {
+        match Place::of(name) {
+            Place::Pool(buffer) => self.pool.give(buffer),
+            Place::Slot { port, slot } => self.ports[port as usize].release(slot),
+            Place::Cached { .. } => {}
+        }
+    }
+
+    /// The memory that a slice names.
+    fn memory(&mut self, slice: BufferSlice) -> IoSlice {
+        let (offset, length) = (slice.offset as usize, slice.length as usize);
+        match Place::of(slice.buffer) {
+            Place::Pool(buffer) => self.pool.slice(buffer, offset, length),
+            Place::Slot { port, slot } => {
+                IoSlice::received(self.ports[port as usize].frame(slot)).part(offset, length)
+            }
+            Place::Cached { export, file_sector } => {
+                let cache =
+                    self.disks.disk_mut(export).and_then(Disk::cache).expect("a cached place has a cache");
+                cache.slice(file_sector * block::SECTOR_BYTES as u64 + offset as u64, length)
+            }
+        }
+    }
+
+    /// Nothing happened: look a little longer if a frame is likely, else sleep.
+    fn idle(&mut self, now: Instant) -> io::Result<()> {
+        // With a disk operation under way the next event is a completion, which only the kernel can bring.
+        if self.disks.in_flight() == 0 && now.since(self.active_at) < self.busy_poll {
+            std::hint::spin_loop();
+            return Ok(());
+        }
+        self.disks.arm(&self.sleepers)?;
+        // From here on a new frame ends the sleep; one that came just before is taken now.
+        if self.oldest_port().is_some() {
+            return Ok(());
+        }
+        let timeout = self.node.poll_timeout().map(|at| at.since(now));
+        let timeout = if self.transmitter.is_blocked() {
+            Some(timeout.unwrap_or(BLOCKED_RETRY).min(BLOCKED_RETRY))
+        } else {
+            timeout
+        };
+        self.disks.wait(timeout)?;
+        self.wake.clear();
+        for port in &mut self.ports {
+            if port.peek_received().is_none() {
+                // A link that went down once leaves its socket readable until somebody asks why.
+                port.clear_error();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How soon to try again to send what the interface's queue had no room for.
+const BLOCKED_RETRY: Duration = Duration::from_millis(1);
+
+fn port_id(index: usize) -> PortId {
+    PortId(u8::try_from(index).expect("a shard has few ports"))
+}
+
+/// Room for a whole frame with its payload aligned, and for a request widened to 4096-byte sectors on both sides.
+fn buffer_bytes(mtu: u32) -> usize {
+    const ETHERNET_HEADER_BYTES: usize = 14;
+    let frame = FRAME_OFFSET + ETHERNET_HEADER_BYTES + mtu as usize;
+    let widened = aoe::limits::sectors_per_frame_raw(mtu as usize).bytes() + 2 * 4096;
+    frame.max(widened).next_multiple_of(4096)
+}

@@ -1,0 +1,47 @@
+//! What a shard has done, in numbers.
+
+use node::Node;
+
+use super::disks::Disks;
+use crate::buffer_pool::BufferPool;
+
+/// Counters of one shard since it started.
+#[derive(Clone, Debug, Default)]
+pub struct ShardStatistics {
+    /// Frames taken from the ports.
+    pub frames_received: u64,
+    /// Frames given to the kernel.
+    pub frames_sent: u64,
+    /// Replies the interface did not take; their initiators ask again.
+    pub frames_unsent: u64,
+    /// Frames dropped because every buffer was in use.
+    pub frames_without_buffer: u64,
+    /// Replies dropped because a page left the page cache and could not be read back in time.
+    pub pages_lost: u64,
+    /// Disk operations under way now.
+    pub disk_operations: usize,
+    /// Buffers in use now.
+    pub buffers_taken: usize,
+    /// Of each export.
+    pub exports: Vec<ExportStatistics>,
+}
+
+/// Counters of one export.
+#[derive(Clone, Debug)]
+pub struct ExportStatistics {
+    /// Its address.
+    pub address: aoe::Address,
+    /// What the target counted.
+    pub target: aoe::target::Statistics,
+}
+
+impl ShardStatistics {
+    /// The counters with what only the parts know filled in.
+    pub(super) fn snapshot(&self, node: &Node, disks: &Disks, pool: &BufferPool) -> Self {
+        let exports = node
+            .exports()
+            .map(|(_, export)| ExportStatistics { address: export.address(), target: *export.statistics() })
+            .collect();
+        Self { disk_operations: disks.in_flight(), buffers_taken: pool.taken(), exports, ..self.clone() }
+    }
+}

@@ -1,0 +1,128 @@
+//! Frames on their way out of a shard: which buffer each queued frame still needs, and what becomes of it.
+
+use std::collections::VecDeque;
+
+use block::{BufferName, Instant};
+
+use crate::frame_port::{FramePort, Payload, SendError, TransmitFrame};
+use crate::pcap::PcapWriter;
+use crate::sys::memory::IoSlice;
+
+/// What a flush did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flushed {
+    pub(super) sent: usize,
+    /// Frames the kernel did not take and that are given up: their initiators ask again.
+    pub(super) dropped: usize,
+}
+
+/// The queues of all ports.
+pub(super) struct Transmitter {
+    /// By port: the payload's buffer of each queued frame, oldest first.
+    queued: Vec<VecDeque<Option<BufferName>>>,
+    /// Buffers of frames that are out.
+    done: Vec<BufferName>,
+    /// Buffers that the kernel could not read.
+    unreadable: Vec<BufferName>,
+    /// Some port had no room.
+    blocked: bool,
+    pcap: Option<PcapWriter>,
+}
+
+impl Transmitter {
+    /// For ports that take `batch` frames at once.
+    pub(super) fn new(ports: usize, batch: usize, pcap: Option<PcapWriter>) -> Self {
+        Self {
+            queued: (0..ports).map(|_| VecDeque::with_capacity(batch)).collect(),
+            done: Vec::with_capacity(ports * batch),
+            unreadable: Vec::with_capacity(ports * batch),
+            blocked: false,
+            pcap,
+        }
+    }
+
+    /// Whether a port had no room for what is queued.
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Queues a frame; `payload` is freed once it is out.
+    pub(super) fn queue(
+        &mut self,
+        now: Instant,
+        index: usize,
+        port: &mut FramePort,
+        head: &[u8],
+        payload: Option<(BufferName, IoSlice)>,
+    ) -> Flushed {
+        let bytes = payload.map(|(_, slice)| Payload { address: slice.address(), length: slice.length() });
+        let name = payload.map(|(name, _)| name);
+        let frame = TransmitFrame { head, payload: bytes };
+        let mut flushed = Flushed::default();
+        if port.queue(frame).is_err() {
+            flushed = self.flush(index, port);
+            if port.queue(frame).is_err() {
+                // The card has no room for minutes' worth of replies: the initiator asks again.
+                flushed.dropped += 1;
+                self.done.extend(name);
+                return flushed;
+            }
+        }
+        self.queued[index].push_back(name);
+        if let Some(pcap) = &mut self.pcap {
+            pcap.record(now, &[head, payload.map_or(&[], |(_, slice)| slice.look())]);
+        }
+        flushed
+    }
+
+    /// Sends what a port has queued, as far as there is room.
+    pub(super) fn flush(&mut self, index: usize, port: &mut FramePort) -> Flushed {
+        let mut flushed = Flushed::default();
+        self.blocked = false;
+        while port.queued() > 0 {
+            let result = port.flush();
+            let sent = result.as_ref().map_or_else(SendError::sent, |sent| *sent);
+            flushed.sent += sent;
+            self.done.extend(self.queued[index].drain(..sent).flatten());
+            match result {
+                Ok(_) => {}
+                Err(SendError::Busy { .. }) => {
+                    self.blocked = true;
+                    break;
+                }
+                Err(SendError::Unreadable { .. }) => {
+                    flushed.dropped += 1;
+                    self.unreadable.extend(self.queued[index].pop_front().flatten());
+                }
+                Err(SendError::LinkDown { dropped, .. }) => {
+                    flushed.dropped += dropped;
+                    self.done.extend(self.queued[index].drain(..).flatten());
+                }
+                Err(error @ (SendError::TooLong { .. } | SendError::Other { .. })) => {
+                    flushed.dropped += 1;
+                    tracing::debug!("{}: {error}", port.interface().name);
+                    self.done.extend(self.queued[index].pop_front().flatten());
+                }
+            }
+        }
+        debug_assert_eq!(port.queued(), self.queued[index].len(), "both queues hold the same frames");
+        flushed
+    }
+
+    /// Records a frame that came in.
+    pub(super) fn record(&mut self, received: Instant, frame: &[u8]) {
+        if let Some(pcap) = &mut self.pcap {
+            pcap.record(received, &[frame]);
+        }
+    }
+
+    /// The buffer of a frame that is out or given up.
+    pub(super) fn take_done(&mut self) -> Option<BufferName> {
+        self.done.pop()
+    }
+
+    /// A buffer that the kernel could not read.
+    pub(super) fn take_unreadable(&mut self) -> Option<BufferName> {
+        self.unreadable.pop()
+    }
+}

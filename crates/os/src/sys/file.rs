@@ -1,0 +1,159 @@
+//! System calls on files that the standard library does not have: durable writes at a place, what direct I/O
+//! demands, the size of a block device, locks, event counters and waiting for several descriptors.
+//!
+//! Unsafe because each is a raw system call with addresses or an out-parameter.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use block::Duration;
+
+use crate::disk_engine::{Action, DiskOperation};
+
+/// Performs one operation now. Returns bytes moved or the negated error number, as io_uring does.
+pub(crate) fn perform(operation: &DiskOperation) -> i32 {
+    let DiskOperation { file, offset, action, .. } = *operation;
+    let Ok(offset) = libc::off_t::try_from(offset) else { return -libc::EINVAL };
+    let result = match action {
+        Action::Read(data) => {
+            let vector = libc::iovec { iov_base: data.address().cast(), iov_len: data.length() };
+            // SAFETY: the slice is mapped until this operation's result was taken.
+            unsafe { libc::preadv(file, &raw const vector, 1, offset) }
+        }
+        Action::Write { data, durable } => {
+            let vector = libc::iovec { iov_base: data.address().cast(), iov_len: data.length() };
+            let flags = if durable { libc::RWF_DSYNC } else { 0 };
+            // SAFETY: as above.
+            unsafe { libc::pwritev2(file, &raw const vector, 1, offset, flags) }
+        }
+        // SAFETY: takes only a descriptor.
+        Action::Sync => unsafe { libc::fdatasync(file) as isize },
+    };
+    if result < 0 {
+        return -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+    }
+    i32::try_from(result).unwrap_or(i32::MAX)
+}
+
+/// What direct I/O on a file demands, in bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct DirectAlignment {
+    pub(crate) memory: u32,
+    pub(crate) offset: u32,
+}
+
+/// What direct I/O demands here, or `None` if the file system cannot do it.
+pub(crate) fn direct_alignment(file: &File) -> io::Result<Option<DirectAlignment>> {
+    // SAFETY: all-zero is a valid value of this plain structure.
+    let mut status: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a literal, the out-parameter is ours.
+    let result = unsafe {
+        libc::statx(
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_DIOALIGN,
+            &raw mut status,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if status.stx_mask & libc::STATX_DIOALIGN == 0 {
+        // A kernel before 6.1 does not say; the logical block size is always enough.
+        return Ok(Some(DirectAlignment { memory: 4096, offset: logical_block_size(file).unwrap_or(4096) }));
+    }
+    if status.stx_dio_offset_align == 0 {
+        return Ok(None);
+    }
+    Ok(Some(DirectAlignment { memory: status.stx_dio_mem_align, offset: status.stx_dio_offset_align }))
+}
+
+/// Size of a block device in bytes.
+pub(crate) fn block_device_bytes(device: &File) -> io::Result<u64> {
+    const BLKGETSIZE64: libc::Ioctl = 0x8008_1272;
+    let mut bytes = 0u64;
+    // SAFETY: this call writes one u64 to the given address.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), BLKGETSIZE64, &raw mut bytes) };
+    if result == 0 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Logical block size of a block device in bytes; `None` for anything else.
+pub(crate) fn logical_block_size(device: &File) -> Option<u32> {
+    const BLKSSZGET: libc::Ioctl = 0x1268;
+    let mut bytes = 0i32;
+    // SAFETY: this call writes one int to the given address.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), BLKSSZGET, &raw mut bytes) };
+    if result == 0 { u32::try_from(bytes).ok() } else { None }
+}
+
+/// Locks the whole file against other openers that lock it too: for us alone, or shared with other readers.
+/// Returns `false` if somebody else holds it.
+pub(crate) fn try_lock(file: &File, exclusive: bool) -> io::Result<bool> {
+    let kind = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH };
+    // SAFETY: takes only a descriptor and flags.
+    if unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
+}
+
+/// A counter that another thread can make readable to end a sleep.
+#[derive(Debug)]
+pub(crate) struct EventFd(OwnedFd);
+
+impl EventFd {
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: takes no addresses.
+        let file = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if file < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a fresh descriptor that nobody else owns.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(file) }))
+    }
+
+    /// Makes it readable.
+    pub(crate) fn signal(&self) {
+        let one = 1u64;
+        // SAFETY: eight bytes of a live variable. It fails only when the counter is full, and then it is readable.
+        unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+
+    /// Makes it unreadable.
+    pub(crate) fn clear(&self) {
+        let mut count = 0u64;
+        // SAFETY: eight bytes of a live variable. It fails only when there is nothing to clear.
+        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+    }
+}
+
+impl AsRawFd for EventFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Sleeps until one of `files` (at most 64) is readable or `timeout` has passed.
+pub(crate) fn poll_readable(files: &[RawFd], timeout: Option<Duration>) -> io::Result<()> {
+    let mut set = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; 64];
+    assert!(files.len() <= set.len(), "a shard has few descriptors");
+    for (entry, file) in set.iter_mut().zip(files) {
+        entry.fd = *file;
+    }
+    let timespec = timeout.map(|t| libc::timespec {
+        tv_sec: libc::time_t::try_from(t.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: i64::from(t.subsec_nanos()),
+    });
+    let timespec = timespec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the set has as many entries as we say, the timeout is null or live, there is no signal mask.
+    let result =
+        unsafe { libc::ppoll(set.as_mut_ptr(), files.len() as libc::nfds_t, timespec, std::ptr::null()) };
+    if result >= 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+}
