@@ -13,6 +13,7 @@ mod disk_engine;
 pub mod frame_port;
 mod interface;
 pub mod link_monitor;
+pub mod open_files;
 mod page_cache;
 pub mod pcap;
 pub mod shard;

@@ -61,6 +61,11 @@ impl LinkMonitor {
                 .for_each(&mut on_event);
         }
     }
+
+    /// Waits until there is something to read: for a thread that does nothing else.
+    pub fn wait(&self) -> io::Result<()> {
+        sys::packet_socket::poll(self.socket.as_fd(), libc::POLLIN, None).map(drop)
+    }
 }
 
 impl AsFd for LinkMonitor {
