@@ -1,3 +1,58 @@
-//! The `etherpair` command.
+//! The `etherpair` command: reads the command line, hands over to one command, and makes its result an exit code.
 
-fn main() {}
+// The shell around pure crates: it may read the clock, start threads and sleep.
+#![allow(clippy::disallowed_methods)]
+
+mod byte_size;
+mod commands;
+mod exit_code;
+mod export;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::commands::export as export_command;
+use crate::exit_code::Failure;
+
+/// Replicated block storage over raw Ethernet.
+#[derive(Debug, Parser)]
+#[command(name = "etherpair", version, propagate_version = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve disks over AoE.
+    Export(export_command::Arguments),
+}
+
+fn main() -> ExitCode {
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => return exit_code::usage(&error),
+    };
+    log_to_stderr();
+    let result = match command_line.command {
+        Command::Export(arguments) => export_command::run(arguments).map_err(Failure::from),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// What happens is told on standard error; `ETHERPAIR_LOG` says how much of it (`warn`, `debug`, `os=debug`, ...).
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("ETHERPAIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,3 @@
+//! The commands: what each takes on the command line, and where it starts.
+
+pub(crate) mod export;

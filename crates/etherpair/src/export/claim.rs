@@ -1,0 +1,77 @@
+//! Whether another process of this machine serves an address on an interface already.
+//!
+//! A packet socket is not shown what another socket of the same machine sends on the same interface, so the wire cannot
+//! tell. A name in the abstract namespace of sockets can: it exists once in a network namespace, needs no file, and
+//! goes with its process however that ends.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use aoe::{Address, MacAddress};
+use os::Interface;
+
+use super::error::ExportError;
+
+/// The addresses that this process serves, as other processes of the machine see it, until dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Claims(#[expect(dead_code, reason = "held, not used")] Vec<UnixDatagram>);
+
+impl Claims {
+    /// Claims each address on each interface.
+    ///
+    /// # Errors
+    /// If another process has claimed one of them and `force` is not given.
+    pub(crate) fn new(
+        addresses: &[Address],
+        interfaces: &[Interface],
+        force: bool,
+    ) -> Result<Self, ExportError> {
+        let mut claims = Vec::with_capacity(addresses.len() * interfaces.len());
+        for interface in interfaces {
+            for &address in addresses {
+                match claim(address, &interface.name) {
+                    Ok(socket) => claims.push(socket),
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse && force => {}
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                        let (interface, mac) = (interface.name.clone(), MacAddress(interface.mac));
+                        return Err(ExportError::ServedHere { address, interface, mac });
+                    }
+                    Err(error) => return Err(ExportError::System { what: "claiming an address", error }),
+                }
+            }
+        }
+        Ok(Self(claims))
+    }
+}
+
+fn claim(address: Address, interface: &str) -> io::Result<UnixDatagram> {
+    let name = format!("etherpair/{interface}/{address}");
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_claimed_once_an_interface_and_is_free_again_afterwards() {
+        let interface = |name: &str| Interface {
+            name: name.to_owned(),
+            index: 1,
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            is_up: true,
+            has_carrier: true,
+        };
+        let addresses = ["e60001.9".parse().expect("an address")];
+        let one = [interface("claim-test-1")];
+        let first = Claims::new(&addresses, &one, false).expect("free");
+        let error = Claims::new(&addresses, &one, false).expect_err("taken");
+        assert!(error.to_string().contains("e60001.9") && error.to_string().contains("--force"), "{error}");
+        Claims::new(&addresses, &one, true).expect("forced");
+        Claims::new(&addresses, &[interface("claim-test-2")], false).expect("another interface");
+        drop(first);
+        Claims::new(&addresses, &one, false).expect("free again");
+    }
+}

@@ -1,0 +1,20 @@
+//! Everything behind `etherpair export`, in the order it happens.
+//!
+//! [`plan`] checks the command line as a whole, [`volume`] opens the disks and their [`state_file`]s, [`shards`] starts
+//! the threads that serve, [`claim`] and [`probe`] see whether somebody else serves an address already, [`links`]
+//! follows the interfaces, [`control`] runs until it is told to stop, [`report`] tells what happens.
+
+mod claim;
+mod control;
+mod error;
+mod links;
+mod plan;
+mod probe;
+mod report;
+mod shards;
+mod state_file;
+mod volume;
+
+pub(crate) use control::serve;
+pub(crate) use error::ExportError;
+pub(crate) use plan::Plan;
