@@ -119,7 +119,7 @@ impl Target {
             self.export_mut(id).statistics.copies_joined += 1;
             return Ok(Buffer::Done);
         }
-        match self.history.judge(&identity, arrival.received) {
+        match self.history.judge(arrival.now, &identity, arrival.received) {
             Verdict::New => {}
             Verdict::Superseded => return Err(Refusal::Superseded),
             Verdict::Answer => {

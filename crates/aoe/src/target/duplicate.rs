@@ -7,8 +7,9 @@
 //!
 //! How long: the copy left the initiator before the answer reached it. The wire may hold it for
 //! [`DUPLICATE_WINDOW`] after that, and the receive queue for [`FRAME_AGE_MAX`]; older ones are dropped unread. So a
-//! write is remembered for the sum, and a frame *received* more than the window after a write ended is a new write.
-//! When the memory is full of younger ones it refuses new writes; it never forgets early.
+//! write is remembered for the sum, and a frame *received* more than the window after the last answer is a new
+//! write. An answer given from memory counts: it may have been to a new write of the same bytes, which has copies of
+//! its own. When the memory is full of younger ones it refuses new writes; it never forgets early.
 
 use block::{ExportId, Instant, LbaRange};
 
@@ -62,10 +63,13 @@ pub(crate) struct WriteHistory {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     identity: WriteIdentity,
-    completed: Instant,
+    /// When it was answered last.
+    answered: Instant,
     sequence: Sequence,
     /// Next older entry of the chain plus one.
     next: u32,
+    /// Neighbours in the order of the last answers.
+    older: u32,
     younger: u32,
     failed: bool,
 }
@@ -85,22 +89,30 @@ impl WriteHistory {
         }
     }
 
-    /// Whether a write that came in a frame received at `received` was executed already.
-    pub(crate) fn judge(&self, identity: &WriteIdentity, received: Instant) -> Verdict {
+    /// What to do with a write that came in a frame received at `received`. A verdict to answer is taken as done.
+    pub(crate) fn judge(&mut self, now: Instant, identity: &WriteIdentity, received: Instant) -> Verdict {
         let mut next = self.chains[self.chain(identity)];
         while next != 0 {
-            let entry = &self.entries[next - 1];
-            if entry.identity == *identity {
-                return self.judge_against(entry, received);
+            let index = next - 1;
+            let entry = &self.entries[index];
+            if entry.identity != *identity {
+                next = entry.next;
+                continue;
             }
-            next = entry.next;
+            // Older executions of the same write need no look: what rules out the newest rules them out.
+            let verdict = self.judge_against(entry, received);
+            if verdict == Verdict::Answer {
+                self.unlink(index);
+                self.entries[index].answered = now;
+                self.link_youngest(index);
+            }
+            return verdict;
         }
         Verdict::New
     }
 
-    /// Older copies need no look: what rules out the newest rules them out.
     fn judge_against(&self, entry: &Entry, received: Instant) -> Verdict {
-        if received.since(entry.completed) > DUPLICATE_WINDOW {
+        if received.since(entry.answered) > DUPLICATE_WINDOW {
             return Verdict::New;
         }
         let WriteIdentity { export, range, .. } = entry.identity;
@@ -138,14 +150,10 @@ impl WriteHistory {
         self.admitted -= 1;
         let chain = self.chain(&identity);
         let next = self.chains[chain];
-        let entry = Entry { identity, completed: now, sequence, next, younger: NIL, failed };
+        let entry = Entry { identity, answered: now, sequence, next, older: NIL, younger: NIL, failed };
         let index = self.entries.insert(entry);
         self.chains[chain] = index + 1;
-        match self.youngest {
-            NIL => self.oldest = index,
-            youngest => self.entries[youngest].younger = index,
-        }
-        self.youngest = index;
+        self.link_youngest(index);
     }
 
     /// An admitted write was dropped before the disk saw it.
@@ -175,18 +183,38 @@ impl WriteHistory {
             return false;
         }
         let index = self.oldest;
-        let Entry { identity, completed, younger, .. } = self.entries[index];
-        if now.since(completed) <= DUPLICATE_WINDOW + FRAME_AGE_MAX {
+        let Entry { identity, answered, .. } = self.entries[index];
+        if now.since(answered) <= DUPLICATE_WINDOW + FRAME_AGE_MAX {
             return false;
         }
-        self.oldest = younger;
-        if younger == NIL {
-            self.youngest = NIL;
-        }
+        self.unlink(index);
         self.unchain(index, &identity);
         self.entries.remove(index);
         self.sequences.release(identity.export, identity.range);
         true
+    }
+
+    fn link_youngest(&mut self, index: u32) {
+        let older = self.youngest;
+        self.entries[index].older = older;
+        self.entries[index].younger = NIL;
+        match older {
+            NIL => self.oldest = index,
+            older => self.entries[older].younger = index,
+        }
+        self.youngest = index;
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Entry { older, younger, .. } = self.entries[index];
+        match older {
+            NIL => self.oldest = younger,
+            older => self.entries[older].younger = younger,
+        }
+        match younger {
+            NIL => self.youngest = older,
+            younger => self.entries[younger].older = older,
+        }
     }
 
     fn unchain(&mut self, index: u32, identity: &WriteIdentity) {
@@ -247,11 +275,11 @@ mod tests {
     fn a_copy_is_answered_until_something_overlapping_was_admitted() {
         let mut history = WriteHistory::new(16, 7);
         write(&mut history, at(10), 0, 1, false);
-        assert_eq!(history.judge(&identity(0, 1), at(11)), Verdict::Answer);
-        assert_eq!(history.judge(&identity(0, 2), at(11)), Verdict::New);
-        assert_eq!(history.judge(&identity(8, 1), at(11)), Verdict::New);
+        assert_eq!(history.judge(at(11), &identity(0, 1), at(11)), Verdict::Answer);
+        assert_eq!(history.judge(at(11), &identity(0, 2), at(11)), Verdict::New);
+        assert_eq!(history.judge(at(11), &identity(8, 1), at(11)), Verdict::New);
         history.admit(at(12), EXPORT, range(7, 1)).expect("room");
-        assert_eq!(history.judge(&identity(0, 1), at(13)), Verdict::Superseded);
+        assert_eq!(history.judge(at(13), &identity(0, 1), at(13)), Verdict::Superseded);
     }
 
     #[test]
@@ -259,18 +287,31 @@ mod tests {
         let mut history = WriteHistory::new(16, 7);
         write(&mut history, at(5000), 0, 1, false);
         write(&mut history, at(5000), 0, 2, false);
-        assert_eq!(history.judge(&identity(0, 1), at(4500)), Verdict::Superseded);
-        assert_eq!(history.judge(&identity(0, 1), at(6000)), Verdict::Superseded);
-        assert_eq!(history.judge(&identity(0, 1), at(6001)), Verdict::New);
+        assert_eq!(history.judge(at(5001), &identity(0, 1), at(4500)), Verdict::Superseded);
+        assert_eq!(history.judge(at(6500), &identity(0, 1), at(6000)), Verdict::Superseded);
+        assert_eq!(history.judge(at(6500), &identity(0, 1), at(6001)), Verdict::New);
+    }
+
+    #[test]
+    fn an_answer_from_memory_begins_the_window_anew() {
+        let mut history = WriteHistory::new(16, 7);
+        write(&mut history, at(0), 0, 1, false);
+        write(&mut history, at(10), 8, 1, false);
+        // Not a copy, but the host writing the same bytes again: its own copies may still be on the wire.
+        assert_eq!(history.judge(at(900), &identity(0, 1), at(900)), Verdict::Answer);
+        write(&mut history, at(950), 0, 2, false);
+        assert_eq!(history.judge(at(1100), &identity(0, 1), at(1050)), Verdict::Superseded);
+        assert!(history.forget_oldest(at(2011)), "the neighbour is the oldest now");
+        assert!(!history.forget_oldest(at(2900)));
     }
 
     #[test]
     fn a_failed_write_is_tried_again_unless_something_came_after() {
         let mut history = WriteHistory::new(16, 7);
         write(&mut history, at(10), 0, 1, true);
-        assert_eq!(history.judge(&identity(0, 1), at(11)), Verdict::New);
+        assert_eq!(history.judge(at(11), &identity(0, 1), at(11)), Verdict::New);
         write(&mut history, at(12), 0, 2, false);
-        assert_eq!(history.judge(&identity(0, 1), at(13)), Verdict::Superseded);
+        assert_eq!(history.judge(at(13), &identity(0, 1), at(13)), Verdict::Superseded);
     }
 
     #[test]
@@ -278,7 +319,7 @@ mod tests {
         let mut history = WriteHistory::new(16, 7);
         write(&mut history, at(10), 0, 1, false);
         write(&mut history, at(11), 0, 2, true);
-        assert_eq!(history.judge(&identity(0, 1), at(12)), Verdict::Superseded);
+        assert_eq!(history.judge(at(12), &identity(0, 1), at(12)), Verdict::Superseded);
     }
 
     #[test]
