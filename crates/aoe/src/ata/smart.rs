@@ -1,7 +1,9 @@
 //! SMART (ATA8-ACS §7.52): the sub-commands that `aoeping -S` sends, and the pages that answer them. Holds no state
 //! and measures nothing: the target says what it counted and whether the disk is well.
 //!
-//! There are no self-tests and no logs that can be written; the pages say so.
+//! There are no self-tests and no logs that can be written; the pages say so. aoeping takes no SMART reply that is
+//! shorter than the registers and one sector, not even of a sub-command without data or of an abort: a target that
+//! wants to be understood fills such a reply up with zeros.
 
 use block::SECTOR_BYTES;
 
