@@ -5,7 +5,7 @@ use std::fmt;
 use crate::sector::{Lba, SectorCount};
 
 /// The sectors `start .. start + count` of one volume. Never wraps: [`LbaRange::new`] refuses one that would.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LbaRange {
     start: Lba,
     count: SectorCount,
