@@ -78,6 +78,9 @@ pub struct PortOptions {
     pub ring_bytes: usize,
     /// Frames that can be queued before a flush.
     pub send_batch: usize,
+    /// Hand frames straight to the card. They then pass by traffic control and are not seen by captures on this
+    /// machine.
+    pub bypass_queue: bool,
 }
 
 impl PortOptions {
@@ -90,6 +93,7 @@ impl PortOptions {
             filter,
             ring_bytes: 16 << 20,
             send_batch: 64,
+            bypass_queue: true,
         }
     }
 }
@@ -101,7 +105,8 @@ pub struct Received {
     pub slot: u32,
     /// Its bytes.
     pub length: u32,
-    /// When the kernel received it.
+    /// When the kernel received it. For a moment after the first port of the machine that is not a ring was opened it is
+    /// the moment when the frame was fetched: the kernel begins to stamp a little after it was asked to.
     pub received: Instant,
 }
 
@@ -285,15 +290,21 @@ impl FramePort {
         if self.peek_received().is_some() {
             return true;
         }
-        // An error on the socket (the link went down once) would make it readable for ever.
-        drop(self.socket.take_error());
+        self.clear_wake();
+        if self.peek_received().is_some() {
+            return true;
+        }
         let waited = packet_socket::poll(self.as_fd(), libc::POLLIN, timeout);
         waited.is_ok() && self.peek_received().is_some()
     }
 
-    /// Takes the note the socket keeps of a link that went down, which otherwise leaves it readable without frames.
-    pub fn clear_error(&mut self) {
+    /// Makes the descriptor readable only for what happens from now on: takes the note that the socket keeps of a link
+    /// that went down, and what an io_uring port was woken for. Not needed for edge-triggered waiting.
+    pub fn clear_wake(&mut self) {
         drop(self.socket.take_error());
+        if let Receiver::Uring(uring) = &self.receiver {
+            uring.clear_wake();
+        }
     }
 
     /// Counts of frames; asks the kernel for its own.

@@ -547,7 +547,7 @@ impl Shard {
         for port in &mut self.ports {
             if port.peek_received().is_none() {
                 // A link that went down once leaves its socket readable until somebody asks why.
-                port.clear_error();
+                port.clear_wake();
             }
         }
         Ok(())

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -31,6 +31,9 @@ pub(crate) const SLOTS_MAX: u32 = 1 << 15;
 pub(crate) struct UringSlots {
     // Dropped first: nothing is received any more when the memory goes.
     uring: IoUring,
+    /// Counts up when the kernel has something for us. Polling the io_uring itself would not do: with deferred work it
+    /// wakes nobody who is not waiting inside it.
+    wake: OwnedFd,
     socket: RawFd,
     memory: Mapping,
     offers: Mapping,
@@ -38,7 +41,7 @@ pub(crate) struct UringSlots {
     tail: u16,
     slot_bytes: u32,
     frame_offset: u32,
-    /// Slots that came with a frame and were not given back.
+    /// Slots the kernel may not write to: never given to it, or come back with a frame.
     ours: Box<[bool]>,
     message: Box<libc::msghdr>,
     enabled: bool,
@@ -50,7 +53,7 @@ pub(crate) struct UringSlots {
 unsafe impl Send for UringSlots {}
 
 impl UringSlots {
-    /// Slots for frames that begin at `frame_offset` in each. The socket must stay open as long as this lives.
+    /// Slots for frames that begin at `frame_offset` in each, all of them ours at first. The socket must stay open as long as this lives.
     pub(crate) fn new(
         socket: BorrowedFd<'_>,
         slots: u32,
@@ -66,6 +69,8 @@ impl UringSlots {
             .setup_taskrun_flag()
             .setup_r_disabled()
             .build(8)?;
+        let wake = open_wake()?;
+        uring.submitter().register_eventfd(wake.as_raw_fd())?;
         let memory = Mapping::anonymous(slots as usize * slot_bytes as usize)?;
         let offers = Mapping::anonymous((ring_slots as usize * ENTRY_BYTES).next_multiple_of(4096))?;
         let entries = u16::try_from(ring_slots).map_err(io::Error::other)?;
@@ -81,8 +86,9 @@ impl UringSlots {
         // SAFETY: an all-zero message header is a valid one.
         let mut message: Box<libc::msghdr> = Box::new(unsafe { mem::zeroed() });
         message.msg_controllen = CONTROL_BYTES as usize;
-        let mut this = Self {
+        Ok(Self {
             uring,
+            wake,
             socket: socket.as_raw_fd(),
             memory,
             offers,
@@ -94,9 +100,7 @@ impl UringSlots {
             message,
             enabled: false,
             armed: false,
-        };
-        (0..slots).for_each(|slot| this.give_back(slot));
-        Ok(this)
+        })
     }
 
     /// Longest frame that finds room in a slot.
@@ -126,6 +130,18 @@ impl UringSlots {
         self.uring.submit()?;
         self.armed = true;
         Ok(())
+    }
+
+    /// False if receiving came to an end and must be started again.
+    pub(crate) const fn is_receiving(&self) -> bool {
+        self.armed
+    }
+
+    /// Forgets that the kernel had something for us, so that [`Self::as_fd`] becomes readable anew.
+    pub(crate) fn clear_wake(&self) {
+        let mut count = 0u64;
+        // SAFETY: `count` is writable for its length. That there was nothing to forget is fine.
+        unsafe { libc::read(self.wake.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
     }
 
     /// The next frame that came, without a system call; or after one if the kernel has work waiting for us.
@@ -172,7 +188,7 @@ impl UringSlots {
     }
 
     fn slice(&self, slot: u32, offset: u32, length: u32) -> &[u8] {
-        assert!(self.ours[slot as usize], "slot {slot} was given back");
+        assert!(self.ours[slot as usize], "slot {slot} is the kernel's");
         assert!(offset + length <= self.slot_bytes, "outside the slot");
         let start = slot as usize * self.slot_bytes as usize + offset as usize;
         // SAFETY: inside the slot (asserted), initialised (the memory came zeroed), and not the kernel's to write to: the
@@ -180,9 +196,9 @@ impl UringSlots {
         unsafe { std::slice::from_raw_parts(self.memory.address().add(start), length as usize) }
     }
 
-    /// Gives a slot back to be received into; in any order.
-    pub(crate) fn give_back(&mut self, slot: u32) {
-        assert!(self.ours[slot as usize], "slot {slot} was given back twice");
+    /// Gives the kernel a slot to receive into; the first given is the first filled.
+    pub(crate) fn offer(&mut self, slot: u32) {
+        assert!(self.ours[slot as usize], "slot {slot} is the kernel's already");
         self.ours[slot as usize] = false;
         let offset = slot as usize * self.slot_bytes as usize + (self.frame_offset - PREFIX_BYTES) as usize;
         let address = self.memory.address().wrapping_add(offset).addr() as u64;
@@ -214,8 +230,7 @@ impl Drop for UringSlots {
 impl AsFd for UringSlots {
     /// Readable when a frame came.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the io_uring lives as long as the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.uring.as_raw_fd()) }
+        self.wake.as_fd()
     }
 }
 
@@ -223,6 +238,16 @@ impl std::fmt::Debug for UringSlots {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "UringSlots({} of {} bytes)", self.ours.len(), self.slot_bytes)
     }
+}
+
+fn open_wake() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    let descriptor = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and nobody else knows the number.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 fn timestamp(control: &[u8]) -> Option<u64> {
