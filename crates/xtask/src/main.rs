@@ -1,3 +1,49 @@
-//! Chores of the project.
+//! `cargo xtask`: the project's chores, each one command that needs nothing but Debian, root and Rust.
+//!
+//! What a chore needs from Debian it installs itself and says why; what it makes (namespaces, processes, files) vanishes
+//! with it, also when it fails or is interrupted.
+#![allow(clippy::disallowed_methods, reason = "a chore of the real world: it starts programs and takes time")]
 
-fn main() {}
+mod check;
+mod demo;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the etherpair project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct CommandLine {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Export a disk between two namespaces, load it, and show what happens: under two minutes after the build.
+    Demo,
+    /// Formatting, lints, documentation and every test, those on real parts included. Run as root.
+    Test {
+        /// Leave out what is slow: tests in emulated guests and the exhaustive model.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// What the build server runs: the same as `test`.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().chore {
+        Chore::Demo => demo::run(),
+        Chore::Test { quick } => check::run(quick),
+        Chore::Ci => check::run(false),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `cargo xtask test`: everything that must hold before a change lands, in the order of what fails soonest.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use lab::package::{self, Package};
+
+/// What the tests on real parts need from Debian.
+const PACKAGES: [Package; 7] = [
+    package::IPROUTE2,
+    package::AOETOOLS,
+    package::QEMU,
+    package::IPXE,
+    package::BUSYBOX,
+    package::E2FSPROGS,
+    package::KMOD,
+];
+/// Crates whose tests take minutes: real parts in emulated guests, and the exhaustive model.
+const SLOW: [&str; 2] = ["tests", "model"];
+
+/// Tests that ran.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    /// Steps other than tests that failed, and test programs that did not come to their summary.
+    broken: u64,
+}
+
+/// Runs all steps and says what came out, even if an early one failed.
+pub(crate) fn run(quick: bool) -> Result<(), String> {
+    package::require(&[package::FIO])
+        .and_then(|()| package::require(&PACKAGES))
+        .map_err(|e| e.to_string())?;
+    let mut tally = Tally::default();
+    step(&mut tally, "format", &["fmt", "--all", "--check"], &[]);
+    step(
+        &mut tally,
+        "lints",
+        &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        &[],
+    );
+    step(
+        &mut tally,
+        "docs",
+        &["doc", "--quiet", "--workspace", "--no-deps"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    );
+    tests(&mut tally, "fast tests", &fast_arguments());
+    if !quick {
+        // One at a time: each guest wants a core of its own.
+        tests(&mut tally, "tests on real parts", &["--package", "tests", "--", "--test-threads=1"]);
+        tests(&mut tally, "exhaustive model", &["--package", "model"]);
+    }
+    println!();
+    if tally.broken > 0 {
+        println!("{} step(s) besides the tests went wrong; see above", tally.broken);
+    }
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    match tally {
+        Tally { failed: 0, broken: 0, passed } if passed > 0 => Ok(()),
+        Tally { passed: 0, failed: 0, .. } => Err("no test ran".into()),
+        Tally { failed, broken, .. } => Err(format!("{failed} test(s) and {broken} other step(s) failed")),
+    }
+}
+
+fn fast_arguments() -> Vec<&'static str> {
+    let mut arguments = vec!["--workspace"];
+    for package in SLOW {
+        arguments.extend(["--exclude", package]);
+    }
+    arguments
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(lab::workspace_directory()).stdin(Stdio::null());
+    command
+}
+
+fn step(tally: &mut Tally, name: &str, arguments: &[&str], environment: &[(&str, &str)]) {
+    let begun = Instant::now();
+    println!("== {name}: cargo {}", arguments.join(" "));
+    let status = cargo().args(arguments).envs(environment.iter().copied()).status();
+    let good = status.is_ok_and(|status| status.success());
+    println!("== {name}: {} after {} s", if good { "ok" } else { "FAILED" }, begun.elapsed().as_secs());
+    tally.broken += u64::from(!good);
+}
+
+fn tests(tally: &mut Tally, name: &str, arguments: &[&str]) {
+    let begun = Instant::now();
+    println!("== {name}: cargo test {}", arguments.join(" "));
+    let before = *tally;
+    let good = run_tests(tally, arguments).unwrap_or_else(|error| {
+        println!("== {name}: {error}");
+        false
+    });
+    // A test program that crashed has no summary to count.
+    if !good && tally.failed == before.failed {
+        tally.broken += 1;
+    }
+    let passed = tally.passed - before.passed;
+    let failed = tally.failed - before.failed;
+    println!("== {name}: {passed} passed, {failed} failed after {} s", begun.elapsed().as_secs());
+}
+
+fn run_tests(tally: &mut Tally, arguments: &[&str]) -> Result<bool, String> {
+    let mut child = cargo()
+        .args(["test", "--quiet", "--no-fail-fast"])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    let output = child.stdout.take().ok_or("cargo has no standard output")?;
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(|error| format!("cargo's output: {error}"))?;
+        if let Some((passed, failed)) = counts(&line) {
+            tally.passed += passed;
+            tally.failed += failed;
+        }
+        println!("{line}");
+    }
+    child.wait().map(|status| status.success()).map_err(|error| format!("cargo: {error}"))
+}
+
+/// The numbers in a line such as `test result: ok. 3 passed; 0 failed; …`.
+fn counts(line: &str) -> Option<(u64, u64)> {
+    let words: Vec<&str> = line.strip_prefix("test result: ")?.split_whitespace().collect();
+    let before = |word: &str| {
+        let at = words.iter().position(|w| w.trim_end_matches(';') == word)?;
+        words.get(at.checked_sub(1)?)?.parse().ok()
+    };
+    Some((before("passed")?, before("failed")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counts;
+
+    #[test]
+    fn a_summary_line_is_counted_and_another_is_not() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s";
+        assert_eq!(counts(line), Some((12, 3)));
+        assert_eq!(counts("running 12 tests"), None);
+    }
+}
