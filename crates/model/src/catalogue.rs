@@ -1,17 +1,19 @@
 //! What is claimed: the scopes in which everything holds, and for each rule a scope in which it goes wrong without it.
 
-use crate::property::{CONVERGED, DURABLE, LINEARIZABLE};
+use crate::lease::{HOLDER_STOPS_FIRST, LeaseScope, counted_from_receiving, two_clocks};
+use crate::property::{CONVERGED, DURABLE, LINEARIZABLE, ONE_HISTORY};
 use crate::rules::Rule;
-use crate::scope::{Scope, mirror};
+use crate::scope::{Scope, failover, mirror};
+use crate::search::Scene;
 use crate::{record, search};
 
 /// A rule that is needed: without it this scope breaks this property.
 #[derive(Clone, Copy, Debug)]
-pub struct Need {
+pub struct Need<S: 'static> {
     /// The rule.
     pub rule: Rule,
     /// Where it is turned off.
-    pub scope: fn() -> Scope,
+    pub scope: fn() -> S,
     /// What breaks.
     pub property: &'static str,
     /// What happens, in one sentence.
@@ -20,20 +22,17 @@ pub struct Need {
 
 /// One subject: a part of the protocol with its scopes and its rules.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject {
+pub struct Subject<S: 'static> {
     /// Its name.
     pub name: &'static str,
     /// The scopes in which every property holds.
-    pub holds: &'static [fn() -> Scope],
+    pub holds: &'static [fn() -> S],
     /// The rules that it needs.
-    pub needs: &'static [Need],
+    pub needs: &'static [Need<S>],
 }
 
-/// All subjects.
-pub const SUBJECTS: &[Subject] = &[MIRROR];
-
 /// Rules R1 to R5: both nodes up, the link whole, and a power loss of both considered at every point.
-pub const MIRROR: Subject = Subject {
+pub const MIRROR: Subject<Scope> = Subject {
     name: "the mirror",
     holds: &[
         mirror::two_writes_two_reads,
@@ -112,7 +111,149 @@ pub const MIRROR: Subject = Subject {
     ],
 };
 
-impl Subject {
+/// Leases by the clock.
+pub const LEASE: Subject<LeaseScope> = Subject {
+    name: "leases",
+    holds: &[two_clocks, counted_from_receiving],
+    needs: &[
+        Need {
+            rule: Rule::HolderCountsFromSending,
+            scope: two_clocks,
+            property: HOLDER_STOPS_FIRST,
+            story: "The answer is under way for longer than the margin, and the lease begins when it arrives.",
+        },
+        Need {
+            rule: Rule::LeaseMargin,
+            scope: two_clocks,
+            property: HOLDER_STOPS_FIRST,
+            story: "The granter's clock is a little faster than the holder's.",
+        },
+        Need {
+            rule: Rule::ClockCountsSuspend,
+            scope: two_clocks,
+            property: HOLDER_STOPS_FIRST,
+            story: "The holder sleeps through the end of its lease, and wakes with most of it left.",
+        },
+    ],
+};
+
+/// Losing the peer and finding it again.
+pub const FAILOVER: Subject<Scope> = Subject {
+    name: "losing the peer",
+    holds: &[
+        failover::one_cut,
+        failover::one_cut_readers,
+        failover::two_cuts,
+        failover::one_power_loss,
+        failover::two_power_losses,
+        failover::cut_and_power_loss,
+        failover::leave,
+        failover::resync,
+        failover::resync_two_sectors,
+        failover::resync_and_cut,
+        failover::resync_and_power_loss,
+    ],
+    needs: &[
+        Need {
+            rule: Rule::LeaseWait,
+            scope: failover::one_cut_readers,
+            property: LINEARIZABLE,
+            story: "The sole member answers a write while its peer, which has not noticed, still answers reads.",
+        },
+        Need {
+            rule: Rule::LeaseCheckedAfterWork,
+            scope: failover::one_cut_readers,
+            property: LINEARIZABLE,
+            story: "A read begins in time, its node freezes and gives up a write, and then the disk gives the value of that write.",
+        },
+        Need {
+            rule: Rule::ExclusiveArbiter,
+            scope: failover::one_cut_readers,
+            property: ONE_HISTORY,
+            story: "The arbiter counts as a vote for whoever asks, so both go on alone.",
+        },
+        Need {
+            rule: Rule::ExclusiveArbiter,
+            scope: failover::one_cut_readers,
+            property: LINEARIZABLE,
+            story: "The same, as an initiator sees it: a write at one node, then a read at the other.",
+        },
+        Need {
+            rule: Rule::EpochBeforeAnswers,
+            scope: failover::two_power_losses,
+            property: LINEARIZABLE,
+            story: "The sole member forgets that it was, and meets its stale peer as an equal.",
+        },
+        Need {
+            rule: Rule::AbandonedGrantsIgnored,
+            scope: failover::one_cut_readers,
+            property: ONE_HISTORY,
+            story: "A question lingers on the way to the arbiter, the nodes meet again, and then the answer arrives.",
+        },
+        Need {
+            rule: Rule::DrainFirst,
+            scope: failover::one_cut_readers,
+            property: LINEARIZABLE,
+            story: "A write that was dropped is still on its way to the disk, and lands after the nodes have met.",
+        },
+        Need {
+            rule: Rule::LogFirst,
+            scope: failover::two_power_losses,
+            property: LINEARIZABLE,
+            story: "A write is on one disk when both lose power, and nobody knows where to look.",
+        },
+        Need {
+            rule: Rule::OneCopyWins,
+            scope: failover::one_cut_readers,
+            property: LINEARIZABLE,
+            story: "The nodes meet as equals, and leave as they are the sectors in which a write was unfinished.",
+        },
+        Need {
+            rule: Rule::BitmapSet,
+            scope: failover::one_cut_readers,
+            property: LINEARIZABLE,
+            story: "The sole member writes, and its peer comes back without hearing of it.",
+        },
+        Need {
+            rule: Rule::BitmapKept,
+            scope: failover::two_power_losses,
+            property: LINEARIZABLE,
+            story: "The sole member loses power, and with it the list of what its peer has missed.",
+        },
+        Need {
+            rule: Rule::ReturningGivesUp,
+            scope: failover::one_cut_readers,
+            property: LINEARIZABLE,
+            story: "A node comes back with a write that was never acknowledged, and answers reads with it.",
+        },
+        Need {
+            rule: Rule::ReturningWaitsForSync,
+            scope: failover::resync,
+            property: LINEARIZABLE,
+            story: "A node comes back and answers a read with what it has.",
+        },
+        Need {
+            rule: Rule::MemberWhenInSync,
+            scope: failover::resync_and_cut,
+            property: LINEARIZABLE,
+            story: "A node that is not in sync is made a member, the link breaks, and when the nodes meet again nobody knows that it lacked anything.",
+        },
+        Need {
+            rule: Rule::CopyWaitsForWrites,
+            scope: failover::resync,
+            property: LINEARIZABLE,
+            story: "A sector is copied while a write made alone is on its way to the disk: the peer gets what was there before, and never the write.",
+        },
+        Need {
+            rule: Rule::CopyYields,
+            scope: failover::resync,
+            property: LINEARIZABLE,
+            story: "A copy lands on top of a write that the target is about to finish.",
+        },
+    ],
+};
+
+impl<S: Scene> Subject<S> {
     /// Its name as a heading.
     #[must_use]
     pub fn title(&self) -> String {
@@ -125,14 +266,14 @@ impl Subject {
     /// # Panics
     ///
     /// If a property is broken, or the page of the record says something else.
-    pub fn assert_holds(&self, scope: fn() -> Scope) {
+    pub fn assert_holds(&self, scope: fn() -> S) {
         let scope = scope();
         assert!(
-            self.holds.iter().any(|listed| listed().name == scope.name),
+            self.holds.iter().any(|listed| listed().name() == scope.name()),
             "{} is not in the catalogue",
-            scope.name
+            scope.name()
         );
-        record::assert_holds_as_recorded(scope.name, &search::explore(&scope));
+        record::assert_holds_as_recorded(scope.name(), &search::explore(&scope));
     }
 
     /// Turns a rule off, prints what goes wrong, and fails if nothing does or if it is not as recorded.
@@ -141,13 +282,13 @@ impl Subject {
     ///
     /// If the rule is not needed, or the page of the record says something else.
     pub fn assert_needs(&self, rule: Rule) {
-        let needs: Vec<&Need> = self.needs.iter().filter(|need| need.rule == rule).collect();
+        let needs: Vec<&Need<S>> = self.needs.iter().filter(|need| need.rule == rule).collect();
         assert!(!needs.is_empty(), "{rule:?} is not in the catalogue");
         for need in needs {
             let scope = (need.scope)().without(rule);
             let steps = search::counterexample(&scope, need.property);
-            let steps = steps.unwrap_or_else(|| panic!("{rule:?} is not needed in {}", scope.name));
-            println!("{}\nwithout {rule:?}, not {}: {}", scope.name, need.property, need.story);
+            let steps = steps.unwrap_or_else(|| panic!("{rule:?} is not needed in {}", scope.name()));
+            println!("{}\nwithout {rule:?}, not {}: {}", scope.name(), need.property, need.story);
             steps.iter().enumerate().for_each(|(place, step)| println!("{:4}. {step}", place + 1));
             record::assert_breaks_as_recorded(rule, need.property, steps.len());
         }

@@ -51,13 +51,14 @@ impl Disk {
         self.outstanding.sort_unstable();
     }
 
-    /// A write that is visible everywhere becomes durable: it is finished.
-    pub fn finish(&mut self, write: WriteId) {
+    /// A write that is visible everywhere becomes durable: it is finished. Says which sectors it covered.
+    pub fn finish(&mut self, write: WriteId) -> Sectors {
         let place = self.outstanding.iter().position(|entry| entry.write == write && entry.left.is_empty());
         let entry = self.outstanding.remove(place.expect("only a visible write is finished"));
         for sector in entry.visible.iter() {
             self.durable[sector] = self.visible[sector];
         }
+        entry.visible
     }
 
     /// Whether everything given to the disk is finished.
@@ -74,6 +75,26 @@ impl Disk {
             .iter()
             .enumerate()
             .any(|(i, a)| self.outstanding[i + 1..].iter().any(|b| covered(a).overlaps(covered(b))))
+    }
+
+    /// Writes a sector at once and durably, as if nothing could come in between.
+    pub fn overwrite(&mut self, sector: usize, value: Value) {
+        (self.visible[sector], self.durable[sector]) = (value, value);
+    }
+
+    /// The sectors whose content a power loss may or may not take back.
+    #[must_use]
+    pub fn undecided(&self) -> Sectors {
+        let undecided =
+            (0..self.visible.len()).filter(|&sector| self.visible[sector] != self.durable[sector]);
+        undecided.fold(Sectors::NONE, |set, sector| set.or(Sectors::one(sector)))
+    }
+
+    /// Power is lost. Of what is visible and not durable, these sectors had been written through.
+    pub fn lose_power(&mut self, kept: Sectors) {
+        self.outstanding.clear();
+        kept.iter().for_each(|sector| self.durable[sector] = self.visible[sector]);
+        self.visible = self.durable;
     }
 
     /// What a sector may hold after a power loss now: what is durable, or what the cache had already written through.

@@ -69,6 +69,13 @@ impl History {
         call.progress = Progress::Returned(content);
     }
 
+    /// The node drops the request: the initiator never hears of it again.
+    pub fn give_up(&mut self, request: RequestId) {
+        let call = &mut self.calls[request.index()];
+        assert_eq!(call.progress, Progress::Pending, "only a pending request is dropped");
+        call.progress = Progress::Dropped;
+    }
+
     /// The requests that have returned.
     #[must_use]
     pub fn returned(&self) -> RequestSet {

@@ -10,14 +10,18 @@
 //! [`catalogue`] (what is searched), [`search`] and [`record`] (how, and what came out: `docs/model.md`).
 #![forbid(unsafe_code)]
 
+pub mod arbiter;
 pub mod catalogue;
 pub mod disk;
+mod failover;
 pub mod history;
+pub mod lease;
 pub mod link;
 mod mirror;
 pub mod node;
 pub mod property;
 pub mod record;
+mod resync;
 pub mod rules;
 pub mod scope;
 pub mod search;

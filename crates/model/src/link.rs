@@ -1,6 +1,7 @@
 //! The peer link: in each direction an ordered, reliable stream of messages, any time under way.
 
-use crate::words::WriteId;
+use crate::arbiter::Membership;
+use crate::words::{Value, WriteId};
 
 /// What one node tells the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +12,14 @@ pub enum Message {
     Ack(WriteId),
     /// The write is durable on both nodes: reads need not wait for it any more.
     Commit(WriteId),
+    /// The sender serves no more: the receiver is to become the sole member.
+    Leave,
+    /// What the receiver lacks: the content of a sector.
+    Copy(usize, Value),
+    /// The sender has this sector now.
+    Copied(usize),
+    /// The receiver is a member again.
+    Member(Membership),
 }
 
 /// Messages under way to one node, oldest first.
@@ -35,6 +44,11 @@ impl Link {
     pub fn receive(&mut self) -> Message {
         assert!(!self.is_empty(), "only a message under way arrives");
         self.messages.remove(0)
+    }
+
+    /// The stream is broken: nothing of it arrives any more.
+    pub fn clear(&mut self) {
+        self.messages.clear();
     }
 
     /// Whether nothing is under way.

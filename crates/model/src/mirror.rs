@@ -7,7 +7,7 @@
 
 use crate::history::Progress;
 use crate::link::Message;
-use crate::node::{LocalWrite, PendingRead, RemoteStage, RemoteWrite};
+use crate::node::{LocalWrite, PendingRead, Phase, RemoteStage, RemoteWrite};
 use crate::rules::Rule;
 use crate::scope::Scope;
 use crate::words::{Image, Kind, RequestId, Sectors, Side, WriteId, WriteSet};
@@ -18,15 +18,17 @@ impl World {
     #[must_use]
     pub fn may_invoke(&self, scope: &Scope, request: RequestId) -> bool {
         let call = self.history.call(request);
-        if call.progress != Progress::Waiting {
+        let sectors = scope.requests[request.index()].sectors;
+        let node = &self.nodes[call.at.index()];
+        if call.progress != Progress::Waiting || !node.serves() {
             return false;
         }
         let Kind::Write = scope.requests[request.index()].kind else {
-            return scope.rules.has(Rule::ReadsCheckedWhenSampled)
-                || self.writes_a_read_waits_for(scope, request, call.at).is_empty();
+            let lacking = node.lacks.overlaps(sectors) && scope.rules.has(Rule::ReturningWaitsForSync);
+            let busy = !scope.rules.has(Rule::ReadsCheckedWhenSampled)
+                && !self.writes_a_read_waits_for(scope, request, call.at).is_empty();
+            return !lacking && !busy;
         };
-        let sectors = scope.requests[request.index()].sectors;
-        let node = &self.nodes[call.at.index()];
         let local = node.local.iter().any(|local| local.sectors.overlaps(sectors));
         let unacked =
             |remote: &RemoteWrite| remote.stage < RemoteStage::Acked && remote.sectors.overlaps(sectors);
@@ -41,27 +43,28 @@ impl World {
         match scope.requests[request.index()].kind {
             Kind::Write => self.admit(scope, WriteId { request, by: at }),
             Kind::Read => {
-                let at_once = scope.rules.has(Rule::ReadsCheckedWhenSampled);
-                let found = at_once.then(|| self.nodes[at.index()].disk.visible);
-                let waits_for = if at_once {
-                    self.writes_a_read_waits_for(scope, request, at)
-                } else {
-                    WriteSet::default()
-                };
                 let node = &mut self.nodes[at.index()];
-                node.reads.push(PendingRead { request, found, waits_for });
+                node.reads.push(PendingRead { request, found: None, waits_for: WriteSet::default() });
                 node.reads.sort_unstable();
+                if scope.reads_are_sampled_at_once() {
+                    self.sample(scope, request);
+                }
             }
         }
         self.follow_up(scope);
     }
 
-    /// The disk gives a read its value, some time after the read began.
+    /// The disk gives a read its value. What is in flight now is what the value may be of.
     pub fn sample(&mut self, scope: &Scope, request: RequestId) {
-        let node = &mut self.nodes[self.history.call(request).at.index()];
+        let at = self.history.call(request).at;
+        let mut waits_for = WriteSet::default();
+        if scope.rules.has(Rule::ReadsCheckedWhenSampled) {
+            waits_for = self.writes_a_read_waits_for(scope, request, at);
+        }
+        let node = &mut self.nodes[at.index()];
         let found = node.disk.visible;
-        let read = node.reads.iter_mut().find(|read| read.request == request);
-        read.expect("only a read that began takes a value").found = Some(found);
+        let read = node.reads.iter_mut().find(|read| read.request == request).expect("a read that began");
+        (read.found, read.waits_for) = (Some(found), waits_for);
         self.follow_up(scope);
     }
 
@@ -73,7 +76,16 @@ impl World {
             Message::Ack(write) => {
                 node.local.iter_mut().filter(|local| local.id == write).for_each(|local| local.acked = true);
             }
-            Message::Commit(write) => node.forget(write),
+            Message::Commit(write) => {
+                node.peer_has(scope.requests[write.request.index()].sectors);
+                node.forget(write);
+            }
+            Message::Leave => node.peer_left = true,
+            Message::Copy(sector, value) => self.receive_copy(scope, to, sector, value),
+            Message::Copied(sector) => node.peer_has(Sectors::one(sector)),
+            Message::Member(membership) => {
+                (node.membership, node.kept_membership) = (membership, membership);
+            }
         }
         self.follow_up(scope);
     }
@@ -81,7 +93,8 @@ impl World {
     /// The disk of a node has finished a write.
     pub fn finish(&mut self, scope: &Scope, at: Side, write: WriteId) {
         let node = &mut self.nodes[at.index()];
-        node.disk.finish(write);
+        let finished = node.disk.finish(write);
+        node.lacks = node.lacks.without(finished);
         node.mark_durable(write);
         self.follow_up(scope);
     }
@@ -89,10 +102,23 @@ impl World {
     fn admit(&mut self, scope: &Scope, id: WriteId) {
         let sectors = scope.requests[id.request.index()].sectors;
         let node = &mut self.nodes[id.by.index()];
-        node.local.push(LocalWrite { id, sectors, acked: false, durable: false });
+        let alone = node.phase == Phase::Alone;
+        if alone && scope.rules.has(Rule::BitmapSet) {
+            node.missed = node.missed.or(sectors);
+        }
+        node.local.push(LocalWrite { id, sectors, acked: alone, durable: false, alone });
         node.local.sort_unstable();
         node.disk.start(id, sectors);
-        self.links[id.by.peer().index()].send(Message::Replicate(id));
+        if !alone {
+            self.send(id.by, Message::Replicate(id));
+        }
+    }
+
+    /// Sends to the peer, if there is a session to send in.
+    pub(crate) fn send(&mut self, from: Side, message: Message) {
+        if self.session {
+            self.links[from.peer().index()].send(message);
+        }
     }
 
     /// R2, R3, R4: finds the place of a remote write among the local ones.
@@ -130,12 +156,15 @@ impl World {
     }
 
     /// Does everything that follows from what has just happened, until nothing more does.
-    fn follow_up(&mut self, scope: &Scope) {
+    pub(crate) fn follow_up(&mut self, scope: &Scope) {
         for side in Side::BOTH {
             self.start_remote_writes(side);
             self.acknowledge(scope, side);
             self.end_local_writes(scope, side);
             self.answer_reads(side);
+            if self.nodes[side.index()].is_following() {
+                self.nodes[side.index()].trim_log();
+            }
         }
     }
 
@@ -155,28 +184,32 @@ impl World {
 
     fn acknowledge(&mut self, scope: &Scope, side: Side) {
         let node = &mut self.nodes[side.index()];
+        let mut acked = Vec::new();
         for remote in &mut node.remote {
             if remote.stage == RemoteStage::Durable && remote.superseded_by.is_empty() {
                 remote.stage = RemoteStage::Acked;
-                self.links[side.peer().index()].send(Message::Ack(remote.id));
+                acked.push(remote.id);
             }
         }
         if !scope.rules.has(Rule::Commit) {
-            let acked = |remote: &&RemoteWrite| remote.stage == RemoteStage::Acked;
-            let ended: Vec<WriteId> = node.remote.iter().filter(acked).map(|remote| remote.id).collect();
-            ended.into_iter().for_each(|write| node.forget(write));
+            acked.iter().for_each(|&write| node.forget(write));
         }
+        acked.into_iter().for_each(|write| self.send(side, Message::Ack(write)));
     }
 
     fn end_local_writes(&mut self, scope: &Scope, side: Side) {
-        let node = &mut self.nodes[side.index()];
+        let node = &self.nodes[side.index()];
         let over = |local: &&LocalWrite| local.acked && local.durable;
-        let ended: Vec<WriteId> = node.local.iter().filter(over).map(|local| local.id).collect();
-        for write in ended {
-            node.forget(write);
-            self.history.complete(write.request, Image::default());
-            if scope.rules.has(Rule::Commit) {
-                self.links[side.peer().index()].send(Message::Commit(write));
+        let ended: Vec<LocalWrite> = node.local.iter().filter(over).cloned().collect();
+        for local in ended {
+            let node = &mut self.nodes[side.index()];
+            node.forget(local.id);
+            self.history.complete(local.id.request, Image::default());
+            if !local.alone {
+                node.peer_has(local.sectors);
+                if scope.rules.has(Rule::Commit) {
+                    self.send(side, Message::Commit(local.id));
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Only data and questions about it. What happens when is decided in `mirror`.
 
+use crate::arbiter::{Membership, Question};
 use crate::disk::Disk;
 use crate::words::{Image, RequestId, Sectors, WriteId, WriteSet};
 
@@ -16,6 +17,8 @@ pub struct LocalWrite {
     pub acked: bool,
     /// The local disk has finished it.
     pub durable: bool,
+    /// It is not the peer's concern: the node was the sole member, or became it meanwhile.
+    pub alone: bool,
 }
 
 /// How far a remote write has come at the follower.
@@ -59,6 +62,21 @@ pub struct PendingRead {
     pub waits_for: WriteSet,
 }
 
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Without power.
+    Down,
+    /// Up and silent: it serves nothing.
+    Frozen,
+    /// Connected to its peer and serving, as a member, or as source or target of a resync.
+    Paired,
+    /// Serving as the sole member, without its peer.
+    Alone,
+    /// Left on purpose: it serves nothing but still follows.
+    Left,
+}
+
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
@@ -70,13 +88,79 @@ pub struct Node {
     pub remote: Vec<RemoteWrite>,
     /// Its unanswered reads, ordered by request.
     pub reads: Vec<PendingRead>,
+    /// What it does.
+    pub phase: Phase,
+    /// The membership as it knows it.
+    pub membership: Membership,
+    /// The membership as its metadata has it.
+    pub kept_membership: Membership,
+    /// The activity log: the sectors in which a write may be unfinished.
+    pub log: Sectors,
+    /// The bitmap: the sectors that the peer may have missed.
+    pub missed: Sectors,
+    /// The sectors that this node itself may have missed, as it was told when it returned.
+    pub lacks: Sectors,
+    /// The sectors that are being copied to the peer.
+    pub copying: Sectors,
+    /// The peer has said that it leaves.
+    pub peer_left: bool,
+    /// Its question to the arbiter.
+    pub question: Question,
 }
 
 impl Node {
     /// A node that has done nothing yet, with this content on its disk.
     #[must_use]
     pub fn new(content: Image) -> Self {
-        Self { disk: Disk::new(content), local: Vec::new(), remote: Vec::new(), reads: Vec::new() }
+        Self {
+            disk: Disk::new(content),
+            local: Vec::new(),
+            remote: Vec::new(),
+            reads: Vec::new(),
+            phase: Phase::Paired,
+            membership: Membership::FIRST,
+            kept_membership: Membership::FIRST,
+            log: Sectors::NONE,
+            missed: Sectors::NONE,
+            lacks: Sectors::NONE,
+            copying: Sectors::NONE,
+            peer_left: false,
+            question: Question::None,
+        }
+    }
+
+    /// Whether it may take and answer requests.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        matches!(self.phase, Phase::Paired | Phase::Alone)
+    }
+
+    /// Whether it takes part in the writes of both.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        matches!(self.phase, Phase::Paired | Phase::Left)
+    }
+
+    /// Keeps in the activity log exactly what must be there.
+    pub fn trim_log(&mut self) {
+        let local = self.local.iter().filter(|local| !local.alone).map(|local| local.sectors);
+        let applying =
+            |remote: &&RemoteWrite| matches!(remote.stage, RemoteStage::Started | RemoteStage::Durable);
+        let remote = self.remote.iter().filter(applying).map(|remote| remote.to_apply);
+        self.log = local.chain(remote).fold(Sectors::NONE, Sectors::or);
+    }
+
+    /// Forgets all writes in flight. What the disk was given it will still finish, and the log keeps their sectors.
+    pub fn drop_writes(&mut self) {
+        self.local.clear();
+        self.remote.clear();
+        self.copying = Sectors::NONE;
+    }
+
+    /// The peer has these sectors now.
+    pub fn peer_has(&mut self, sectors: Sectors) {
+        self.missed = self.missed.without(sectors);
+        self.copying = self.copying.without(sectors);
     }
 
     /// Whether the node has no write in flight and no disk work.

@@ -27,6 +27,46 @@ pub enum Rule {
     Commit,
     /// R5 is applied to what was in flight when the read took its value from the disk, not when the read began.
     ReadsCheckedWhenSampled,
+
+    /// The holder of a lease counts it from when it sent the renewal.
+    HolderCountsFromSending,
+    /// The granter counts from when it answered (or else from when it received the renewal).
+    GranterCountsFromAnswering,
+    /// The granter waits longer than the lease, by as much as the clocks may drift meanwhile.
+    LeaseMargin,
+    /// The holder's clock goes on while its machine is suspended.
+    ClockCountsSuspend,
+
+    /// A node goes on alone only when the lease it granted has run out, so that its peer has stopped serving.
+    LeaseWait,
+    /// The lease is looked at when a read has its value, right before the answer leaves, not when the read begins.
+    LeaseCheckedAfterWork,
+    /// The arbiter says yes to one node only.
+    ExclusiveArbiter,
+    /// The new epoch is durable before the first answer given alone.
+    EpochBeforeAnswers,
+    /// An answer of the arbiter to a question that was given up, because the peer came back meanwhile, is not heeded.
+    AbandonedGrantsIgnored,
+    /// A frozen node waits for its own disk before it meets its peer or serves alone.
+    DrainFirst,
+    /// The activity log is durable before a write leaves or is applied.
+    LogFirst,
+    /// When two members meet after both had stopped, node 0's copy is taken for what is in either activity log.
+    OneCopyWins,
+    /// The sole member marks in the bitmap what it writes.
+    BitmapSet,
+    /// The bitmap survives a power loss of the sole member.
+    BitmapKept,
+    /// What is in the activity log of a returning node is resynced too.
+    ReturningGivesUp,
+    /// A returning node serves no read of a sector that it lacks.
+    ReturningWaitsForSync,
+    /// A returning node becomes a member only when it lacks nothing.
+    MemberWhenInSync,
+    /// A sector is copied to a returning node when no write to it is in flight at the source.
+    CopyWaitsForWrites,
+    /// The target lets a copy go where it has a newer write.
+    CopyYields,
 }
 
 /// Which rules are in force.

@@ -3,7 +3,41 @@
 //! A scope says which requests there are and which rules are in force. It decides nothing about what is right.
 
 use crate::rules::{Rule, Rules};
-use crate::words::{Request, Side};
+use crate::search::Scene;
+use crate::words::{Request, Sectors, Side};
+use crate::world::{Action, Mirror};
+
+/// How a search begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Both nodes are members, connected and equal.
+    Paired,
+    /// One node serves alone; the other is up again, unconnected, and has missed these sectors.
+    Alone(Side, Sectors),
+}
+
+/// How much may go wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Faults {
+    /// How often the peer link breaks.
+    pub cuts: u8,
+    /// How often a node loses power.
+    pub power_losses: u8,
+    /// How often a node leaves on purpose.
+    pub leaves: u8,
+}
+
+impl Faults {
+    /// Counts a fault that has happened.
+    pub fn spend(&mut self, action: Action) {
+        match action {
+            Action::Cut => self.cuts -= 1,
+            Action::LosePower(..) => self.power_losses -= 1,
+            Action::Leave(_) => self.leaves -= 1,
+            _ => {}
+        }
+    }
+}
 
 /// The bounds of one search.
 #[derive(Clone, Debug)]
@@ -14,19 +48,36 @@ pub struct Scope {
     pub rules: Rules,
     /// The requests, each of which is asked at most once, at any time.
     pub requests: Vec<Request>,
+    /// The ways in which it may begin.
+    pub starts: Vec<Start>,
+    /// What may go wrong.
+    pub faults: Faults,
 }
 
 impl Scope {
-    /// A scope with all rules in force.
+    /// A scope with all rules in force, in which nothing goes wrong.
     #[must_use]
     pub fn new(name: &'static str, requests: Vec<Request>) -> Self {
-        Self { name, rules: Rules::all(), requests }
+        Self { name, rules: Rules::all(), requests, starts: vec![Start::Paired], faults: Faults::default() }
     }
 
-    /// The same scope with one rule turned off.
+    /// The same scope with these faults.
     #[must_use]
-    pub fn without(self, rule: Rule) -> Self {
-        Self { rules: self.rules.without(rule), ..self }
+    pub fn with(self, faults: Faults) -> Self {
+        Self { faults, ..self }
+    }
+
+    /// The same scope with other beginnings.
+    #[must_use]
+    pub fn from(self, starts: &[Start]) -> Self {
+        Self { starts: starts.to_vec(), ..self }
+    }
+
+    /// Whether a read takes its value when it begins. It may as well take it any time later, but where both what is in flight
+    /// and the lease are looked at after that, a read that began later is the same.
+    #[must_use]
+    pub fn reads_are_sampled_at_once(&self) -> bool {
+        self.rules.has(Rule::ReadsCheckedWhenSampled) && self.rules.has(Rule::LeaseCheckedAfterWork)
     }
 
     /// Every way to send the requests to the two nodes. Requests that only differ in their number are told apart once.
@@ -51,6 +102,22 @@ impl Scope {
     fn is_representative(&self, placement: &[Side]) -> bool {
         let neighbours = self.requests.windows(2).zip(placement.windows(2));
         neighbours.into_iter().all(|(requests, sides)| requests[0] != requests[1] || sides[0] <= sides[1])
+    }
+}
+
+impl Scene for Scope {
+    type Model = Mirror;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn without(self, rule: Rule) -> Self {
+        Self { rules: self.rules.without(rule), ..self }
+    }
+
+    fn model(&self) -> Mirror {
+        Mirror { scope: self.clone() }
     }
 }
 
@@ -101,5 +168,101 @@ pub mod mirror {
     pub fn bridge() -> Scope {
         let requests = [Sectors::FIRST, Sectors::PAIR, Sectors::SECOND].map(Request::write).to_vec();
         Scope::new("two sectors, a write across two others", requests)
+    }
+}
+
+/// The scopes in which a peer is lost and found.
+pub mod failover {
+    use super::{Faults, Scope, Start};
+    use crate::words::{Request, Sectors, Side};
+
+    fn write() -> Request {
+        Request::write(Sectors::FIRST)
+    }
+
+    fn read() -> Request {
+        Request::read(Sectors::FIRST)
+    }
+
+    /// The link breaks once.
+    #[must_use]
+    pub fn one_cut() -> Scope {
+        Scope::new("the link breaks once: two writes, a read", vec![write(), write(), read()])
+            .with(Faults { cuts: 1, ..Faults::default() })
+    }
+
+    /// The link breaks once, seen by readers on both sides.
+    #[must_use]
+    pub fn one_cut_readers() -> Scope {
+        Scope::new("the link breaks once: a write, two reads", vec![write(), read(), read()])
+            .with(Faults { cuts: 1, ..Faults::default() })
+    }
+
+    /// The link breaks twice.
+    #[must_use]
+    pub fn two_cuts() -> Scope {
+        Scope::new("the link breaks twice: a write, two reads", vec![write(), read(), read()])
+            .with(Faults { cuts: 2, ..Faults::default() })
+    }
+
+    /// One node loses power once.
+    #[must_use]
+    pub fn one_power_loss() -> Scope {
+        Scope::new("power is lost once: two writes, a read", vec![write(), write(), read()])
+            .with(Faults { power_losses: 1, ..Faults::default() })
+    }
+
+    /// Power is lost twice: at both nodes, or at one of them again.
+    #[must_use]
+    pub fn two_power_losses() -> Scope {
+        Scope::new("power is lost twice: a write, two reads", vec![write(), read(), read()])
+            .with(Faults { power_losses: 2, ..Faults::default() })
+    }
+
+    /// The link breaks and power is lost, in either order.
+    #[must_use]
+    pub fn cut_and_power_loss() -> Scope {
+        Scope::new("the link breaks, power is lost: a write, two reads", vec![write(), read(), read()])
+            .with(Faults { cuts: 1, power_losses: 1, ..Faults::default() })
+    }
+
+    /// A node leaves on purpose.
+    #[must_use]
+    pub fn leave() -> Scope {
+        Scope::new("a node leaves: two writes, a read", vec![write(), write(), read()])
+            .with(Faults { leaves: 1, ..Faults::default() })
+    }
+
+    /// A node comes back to one that serves alone.
+    #[must_use]
+    pub fn resync() -> Scope {
+        let starts = Side::BOTH.map(|sole| Start::Alone(sole, Sectors::FIRST));
+        Scope::new("a node returns: two writes, a read", vec![write(), write(), read()]).from(&starts)
+    }
+
+    /// A node comes back to one that serves alone and has missed both sectors.
+    #[must_use]
+    pub fn resync_two_sectors() -> Scope {
+        let starts = Side::BOTH.map(|sole| Start::Alone(sole, Sectors::PAIR));
+        let requests = vec![Request::write(Sectors::PAIR), Request::read(Sectors::PAIR)];
+        Scope::new("a node returns: a write and a read of two sectors", requests).from(&starts)
+    }
+
+    /// A node comes back to one that serves alone, and the link breaks again.
+    #[must_use]
+    pub fn resync_and_cut() -> Scope {
+        let starts = Side::BOTH.map(|sole| Start::Alone(sole, Sectors::FIRST));
+        Scope::new("a node returns, the link breaks: a write, a read", vec![write(), read()])
+            .from(&starts)
+            .with(Faults { cuts: 1, ..Faults::default() })
+    }
+
+    /// A node comes back to one that serves alone, and power is lost.
+    #[must_use]
+    pub fn resync_and_power_loss() -> Scope {
+        let starts = Side::BOTH.map(|sole| Start::Alone(sole, Sectors::FIRST));
+        Scope::new("a node returns, power is lost: a write, a read", vec![write(), read()])
+            .from(&starts)
+            .with(Faults { power_losses: 1, ..Faults::default() })
     }
 }

@@ -52,6 +52,30 @@ fn happening(scope: &Scope, before: &World, action: Action) -> String {
             format!("{} becomes visible in sector {sector} of {}", name(scope, write), disk(side))
         }
         Action::Finish(side, write) => format!("{} is durable on {}", name(scope, write), disk(side)),
+        Action::Cut => "**the link breaks**".to_owned(),
+        Action::Heal => "the link is whole again".to_owned(),
+        Action::LosePower(side, kept) if kept.is_empty() => format!("**{side} loses power**"),
+        Action::LosePower(side, kept) => {
+            let sectors = kept.iter().map(|sector| sector.to_string()).collect::<Vec<_>>().join(" and ");
+            format!("**{side} loses power**; its disk had written sector {sectors} through")
+        }
+        Action::Restart(side) => format!("{side} has power again"),
+        _ => membership(action),
+    }
+}
+
+fn membership(action: Action) -> String {
+    match action {
+        Action::Freeze(side) => format!("{side} freezes"),
+        Action::Ask(side) => format!("{side} asks the arbiter to be the sole member"),
+        Action::Arbitrate(side) => format!("the question of {side} reaches the arbiter"),
+        Action::GoAlone(side) => format!("{side} begins to serve alone"),
+        Action::Meet => "the nodes meet".to_owned(),
+        Action::Leave(side) => format!("**{side} leaves on purpose**"),
+        Action::Copy(side, sector) => format!("{side} copies sector {sector} to its peer"),
+        Action::Propose(side) => format!("{side} proposes its peer as a member, and the arbiter agrees"),
+        Action::Promote(side) => format!("{side} hears that both are members"),
+        other => format!("{other:?}"),
     }
 }
 
@@ -60,6 +84,10 @@ fn told(scope: &Scope, message: Message) -> String {
         Message::Replicate(write) => format!("replicated write {}", name(scope, write)),
         Message::Ack(write) => format!("the acknowledgement of {}", name(scope, write)),
         Message::Commit(write) => format!("the commit of {}", name(scope, write)),
+        Message::Leave => "that its peer leaves".to_owned(),
+        Message::Copy(sector, content) => format!("a copy of sector {sector}: {}", value(scope, content)),
+        Message::Copied(sector) => format!("that sector {sector} is copied"),
+        Message::Member(membership) => format!("that both are members of epoch {}", membership.epoch),
     }
 }
 

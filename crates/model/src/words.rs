@@ -55,6 +55,9 @@ impl Sectors {
     /// Sectors 0 and 1.
     pub const PAIR: Self = Self(3);
 
+    /// Every set of sectors.
+    pub const ALL: [Self; 4] = [Self::NONE, Self::FIRST, Self::SECOND, Self::PAIR];
+
     /// The set that has only the sector with this number.
     #[must_use]
     pub fn one(sector: usize) -> Self {

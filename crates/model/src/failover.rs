@@ -1,0 +1,258 @@
+//! Losing the peer and finding it again: freeze, the arbiter's swap, serving alone, meeting, planned leave, power.
+//!
+//! Time is not counted here. A node that holds a lease may serve until it freezes, by its own will or because the lease
+//! has run out, whichever is first; that the granter waits longer than the holder serves is shown in `lease` and used
+//! here as a rule: before a node goes on alone, its peer has stopped.
+//!
+//! ```text
+//!            session lost              granted, or already sole
+//!   Paired ---------------> Frozen ---------------------------> Alone
+//!     ^ ^                   |    ^ restart                        |
+//!     | '-------------------'    Down <--- power loss --- any     |
+//!     |        meet                                               |
+//!     '-----------------------------------------------------------'
+//!                     meet: the other one returns
+//! ```
+
+use crate::arbiter::{Members, Membership, Question, swap};
+use crate::history::Progress;
+use crate::link::Message;
+use crate::node::Phase;
+use crate::rules::Rule;
+use crate::scope::Scope;
+use crate::words::{Sectors, Side};
+use crate::world::World;
+
+impl World {
+    /// The peer link breaks. What was under way may still arrive, what is sent from now on does not.
+    pub fn cut(&mut self) {
+        self.link_up = false;
+        self.session = false;
+    }
+
+    /// A node that noticed, or whose lease has run out, stops serving and drops every request.
+    pub fn freeze(&mut self, scope: &Scope, at: Side) {
+        self.links[at.index()].clear();
+        let node = &mut self.nodes[at.index()];
+        node.phase = Phase::Frozen;
+        node.peer_left = false;
+        if scope.rules.has(Rule::LeaseCheckedAfterWork) {
+            node.reads.clear();
+        } else {
+            node.reads.retain(|read| read.found.is_none());
+        }
+        node.drop_writes();
+        self.drop_requests(at);
+    }
+
+    /// Power is lost at a node. Of what its disk's cache shows, these sectors had been written through.
+    pub fn lose_power(&mut self, scope: &Scope, at: Side, kept: Sectors) {
+        self.session = false;
+        self.links[at.index()].clear();
+        let node = &mut self.nodes[at.index()];
+        node.phase = Phase::Down;
+        node.peer_left = false;
+        node.reads.clear();
+        node.drop_writes();
+        node.disk.lose_power(kept);
+        node.membership = node.kept_membership;
+        if !scope.rules.has(Rule::LogFirst) {
+            node.log = Sectors::NONE;
+        }
+        if !scope.rules.has(Rule::BitmapKept) {
+            node.missed = Sectors::NONE;
+        }
+        node.question = match node.question {
+            Question::Asked(expected) | Question::Abandoned(expected) => Question::Abandoned(expected),
+            _ => Question::None,
+        };
+        self.drop_requests(at);
+    }
+
+    /// Whether a node may ask the arbiter to make it the sole member.
+    #[must_use]
+    pub fn may_ask(&self, scope: &Scope, at: Side) -> bool {
+        let node = &self.nodes[at.index()];
+        let in_need = node.phase == Phase::Frozen || node.phase == Phase::Paired && node.peer_left;
+        in_need
+            && node.question == Question::None
+            && node.membership.members == Members::Both
+            && (node.peer_left || self.peer_has_stopped(scope, at))
+    }
+
+    /// A node asks the arbiter.
+    pub fn ask(&mut self, at: Side) {
+        let node = &mut self.nodes[at.index()];
+        node.question = Question::Asked(node.membership);
+    }
+
+    /// A question reaches the arbiter.
+    pub fn arbitrate(&mut self, scope: &Scope, at: Side) {
+        let node = &mut self.nodes[at.index()];
+        let (Question::Asked(expected) | Question::Abandoned(expected)) = node.question else {
+            unreachable!("only a question that was asked is answered");
+        };
+        let granted =
+            swap(&mut self.arbiter, expected, Members::Only(at)) || !scope.rules.has(Rule::ExclusiveArbiter);
+        node.question = match node.question {
+            Question::Asked(_) if granted => Question::Granted(expected),
+            Question::Asked(_) => Question::Refused,
+            _ => Question::None,
+        };
+    }
+
+    /// Whether a node that was granted the membership, or has it already, may begin to serve alone.
+    #[must_use]
+    pub fn may_go_alone(&self, scope: &Scope, at: Side) -> bool {
+        let node = &self.nodes[at.index()];
+        let drained = node.disk.is_idle() || !scope.rules.has(Rule::DrainFirst);
+        match (node.phase, node.question) {
+            (Phase::Frozen, Question::Granted(_)) => drained,
+            (Phase::Paired, Question::Granted(_)) => {
+                node.peer_left || !scope.rules.has(Rule::AbandonedGrantsIgnored)
+            }
+            (Phase::Frozen, _) => {
+                drained && node.membership.members == Members::Only(at) && self.peer_has_stopped(scope, at)
+            }
+            _ => false,
+        }
+    }
+
+    /// A node begins to serve alone: the membership and what the peer may miss are durable before the first answer.
+    pub fn go_alone(&mut self, scope: &Scope, at: Side) {
+        self.session = false;
+        self.links[at.index()].clear();
+        let node = &mut self.nodes[at.index()];
+        if let Question::Granted(expected) = node.question {
+            node.membership = expected.next(Members::Only(at));
+        }
+        if scope.rules.has(Rule::EpochBeforeAnswers) {
+            node.kept_membership = node.membership;
+        }
+        node.question = Question::None;
+        node.phase = Phase::Alone;
+        node.peer_left = false;
+        node.missed = node.missed.or(node.log);
+        node.log = Sectors::NONE;
+        for local in &mut node.local {
+            (local.acked, local.alone) = (true, true);
+        }
+        self.follow_up(scope);
+    }
+
+    /// Whether the two nodes may meet: neither serves on an old session, and none has an answer it did not look at.
+    #[must_use]
+    pub fn may_meet(&self, scope: &Scope) -> bool {
+        let ready = |side: Side| {
+            let node = &self.nodes[side.index()];
+            let drained = node.disk.is_idle() || !scope.rules.has(Rule::DrainFirst);
+            node.phase == Phase::Frozen && drained && !matches!(node.question, Question::Granted(_))
+        };
+        let fits = match self.sole() {
+            Some(sole) => ready(sole.peer()),
+            None => ready(Side::Zero) && ready(Side::One) && self.are_equals(),
+        };
+        self.link_up && !self.session && fits
+    }
+
+    /// The two nodes meet: as equals, or one comes back to the other, which has served alone.
+    pub fn meet(&mut self, scope: &Scope) {
+        match self.sole() {
+            Some(sole) => self.take_back(scope, sole),
+            None => self.reconcile(scope),
+        }
+        self.session = true;
+        for node in &mut self.nodes {
+            node.phase = Phase::Paired;
+            node.question = match node.question {
+                Question::Asked(expected) if scope.rules.has(Rule::AbandonedGrantsIgnored) => {
+                    Question::Abandoned(expected)
+                }
+                Question::Refused => Question::None,
+                other => other,
+            };
+        }
+        self.follow_up(scope);
+    }
+
+    /// Whether a node may leave on purpose: it takes no new request and has finished those it took.
+    #[must_use]
+    pub fn may_leave(&self, at: Side) -> bool {
+        let node = &self.nodes[at.index()];
+        node.phase == Phase::Paired
+            && self.session
+            && !node.peer_left
+            && self
+                .nodes
+                .iter()
+                .all(|node| node.membership.members == Members::Both && node.phase == Phase::Paired)
+            && node.local.is_empty()
+            && node.reads.is_empty()
+    }
+
+    /// A node leaves on purpose. It serves no more, and follows until its peer has become the sole member.
+    pub fn leave(&mut self, at: Side) {
+        self.nodes[at.index()].phase = Phase::Left;
+        self.send(at, Message::Leave);
+    }
+
+    /// The node that serves alone, if one does and is not connected.
+    fn sole(&self) -> Option<Side> {
+        Side::BOTH.into_iter().find(|side| self.nodes[side.index()].phase == Phase::Alone)
+    }
+
+    /// Whether the lease that the peer holds from this node has surely run out.
+    fn peer_has_stopped(&self, scope: &Scope, at: Side) -> bool {
+        self.nodes[at.peer().index()].phase != Phase::Paired || !scope.rules.has(Rule::LeaseWait)
+    }
+
+    /// Neither node has served alone since both were members: one may have heard later than the other that they are.
+    fn are_equals(&self) -> bool {
+        let [zero, one] = [0, 1].map(|index| self.nodes[index].membership);
+        let told_late = |behind: Membership, ahead: Membership, sole: Side| {
+            behind.members == Members::Only(sole) && ahead == behind.next(Members::Both)
+        };
+        zero == one && zero.members == Members::Both
+            || told_late(zero, one, Side::One)
+            || told_late(one, zero, Side::Zero)
+    }
+
+    /// Both were members to the end: where either may have been writing, node 0's copy is taken.
+    fn reconcile(&mut self, scope: &Scope) {
+        let newest = self.nodes[0].membership.max(self.nodes[1].membership);
+        let dirty = self.nodes[0].log.or(self.nodes[1].log);
+        let [zero, one] = &mut self.nodes;
+        if scope.rules.has(Rule::OneCopyWins) {
+            dirty.iter().for_each(|sector| one.disk.overwrite(sector, zero.disk.visible[sector]));
+        }
+        for node in [zero, one] {
+            (node.membership, node.kept_membership) = (newest, newest);
+            (node.log, node.missed, node.lacks) = (Sectors::NONE, Sectors::NONE, Sectors::NONE);
+        }
+    }
+
+    /// One has served alone: the other gives up what only it has, and fetches what it lacks.
+    fn take_back(&mut self, scope: &Scope, sole: Side) {
+        let returning = &mut self.nodes[sole.peer().index()];
+        let own = if scope.rules.has(Rule::ReturningGivesUp) { returning.log } else { Sectors::NONE };
+        returning.log = Sectors::NONE;
+        let source = &mut self.nodes[sole.index()];
+        source.missed = source.missed.or(own);
+        let (lacks, membership) = (source.missed, source.membership);
+        let returning = &mut self.nodes[sole.peer().index()];
+        returning.lacks = lacks;
+        (returning.membership, returning.kept_membership) = (membership, membership);
+    }
+
+    fn drop_requests(&mut self, at: Side) {
+        let node = &self.nodes[at.index()];
+        let kept: Vec<_> = node.reads.iter().map(|read| read.request).collect();
+        let dropped: Vec<_> = self
+            .history
+            .iter()
+            .filter(|(id, call)| call.at == at && call.progress == Progress::Pending && !kept.contains(id))
+            .map(|(id, _)| id)
+            .collect();
+        dropped.into_iter().for_each(|id| self.history.give_up(id));
+    }
+}
