@@ -73,6 +73,7 @@ impl Target {
     }
 
     /// What can be said without knowing an export.
+    #[inline]
     fn check_header(&self, arrival: &Arrival<'_>) -> Result<(), Refusal> {
         let Head { ethernet, header } = &arrival.head;
         if header.response {
@@ -110,6 +111,7 @@ impl Target {
         result
     }
 
+    #[inline]
     fn deliver_counted(&mut self, id: ExportId, arrival: &Arrival<'_>) -> Result<Buffer, Refusal> {
         self.deliver(id, arrival).inspect_err(|refusal| {
             if let Some(export) = self.exports.find_mut(id) {
@@ -118,6 +120,7 @@ impl Target {
         })
     }
 
+    #[inline]
     fn deliver(&mut self, id: ExportId, arrival: &Arrival<'_>) -> Result<Buffer, Refusal> {
         let export = self.exports.find(id).expect("the directory names exports that exist");
         if !export.state().admits(arrival.initiator()) {

@@ -21,6 +21,7 @@ enum Obstacle {
 
 impl Target {
     /// Takes a request in. The caller has seen that there is room.
+    #[inline]
     pub(super) fn admit(&mut self, request: Request, ordered: Option<LbaRange>) {
         match self.outstanding.admit(request, ordered) {
             Some(id) => self.start(id),
@@ -69,6 +70,7 @@ impl Target {
         self.send(answer, reply);
     }
 
+    #[inline]
     fn answer_read(
         &mut self,
         request: &Request,
@@ -105,6 +107,7 @@ impl Target {
     }
 
     /// Starts, or drops, everything that waited for what has just ended.
+    #[inline]
     fn start_ready(&mut self, now: Instant) {
         while let Some(id) = self.outstanding.next_ready() {
             match self.obstacle(now, id) {
@@ -114,6 +117,7 @@ impl Target {
         }
     }
 
+    #[inline]
     fn start(&mut self, id: RequestId) {
         let request = self.outstanding.request(id);
         let operation = match request.work {

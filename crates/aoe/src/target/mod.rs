@@ -230,6 +230,7 @@ impl Target {
     }
 
     /// The next thing to do, until there is none.
+    #[inline]
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();
         if output.is_none() {
@@ -302,6 +303,7 @@ impl Target {
         self.exports.find_mut(id).expect("the caller has found the export")
     }
 
+    #[inline]
     fn push(&mut self, output: Output) {
         assert!(self.outputs.len() < self.outputs_max, "outputs are not drained");
         self.outputs.push_back(output);

@@ -124,6 +124,7 @@ impl Outstanding {
     }
 
     /// Whether one more request would be too many.
+    #[inline]
     pub(crate) fn is_full(&self) -> bool {
         self.slots.room() == 0
     }
@@ -153,6 +154,7 @@ impl Outstanding {
 
     /// Admits a request that is ordered by `ordered` (a flush by nothing): its name if it may start at once, `None`
     /// if it has to wait until [`Self::next_ready`] gives it out.
+    #[inline]
     pub(crate) fn admit(&mut self, request: Request, ordered: Option<LbaRange>) -> Option<RequestId> {
         let waits_for = ordered.map_or(0, |range| self.unfinished_writes(request.export, range));
         let state = if waits_for == 0 { State::Started } else { State::Waiting(waits_for) };
@@ -168,11 +170,13 @@ impl Outstanding {
     }
 
     /// The request of that name, which the disk has or is about to get.
+    #[inline]
     pub(crate) fn request(&self, id: RequestId) -> &Request {
         &self.slots[self.slot(id)].request
     }
 
     /// Takes a request out that was completed or given up, and makes ready what waited for it.
+    #[inline]
     pub(crate) fn finish(&mut self, id: RequestId) -> Finished {
         let index = self.slot(id);
         let slot = self.slots[index];
@@ -214,6 +218,7 @@ impl Outstanding {
         Some(self.name(index))
     }
 
+    #[inline]
     fn unfinished_writes(&self, export: ExportId, range: LbaRange) -> u32 {
         let writes = self
             .intervals
@@ -244,6 +249,7 @@ impl Outstanding {
         RequestId(slot | generation(self.slots[slot].order))
     }
 
+    #[inline]
     fn slot(&self, id: RequestId) -> u32 {
         let index = id.0 & 0xffff;
         assert!((index as usize) < self.slots.touched(), "{id:?} was never given out");

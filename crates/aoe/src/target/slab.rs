@@ -30,11 +30,13 @@ impl<T> Slab<T> {
     }
 
     /// How many more there is room for.
+    #[inline]
     pub(crate) fn room(&self) -> usize {
         self.capacity - self.len()
     }
 
     /// Takes a record into use; the caller has looked at [`Slab::room`].
+    #[inline]
     pub(crate) fn insert(&mut self, record: T) -> u32 {
         if let Some(index) = self.free.pop() {
             self.records[index as usize] = record;
@@ -47,6 +49,7 @@ impl<T> Slab<T> {
     }
 
     /// Gives a record back. Its content stays until the index is used again.
+    #[inline]
     pub(crate) fn remove(&mut self, index: u32) {
         assert!(self.len() > 0, "a record was removed from an empty slab");
         self.free.push(index);

@@ -1,4 +1,5 @@
-//! Disks that do their requests in any order, a sector at a time, and may fail half way.
+//! Disks that do their requests in any order, a sector at a time, and may fail half way. A sector that is being
+//! written reads now old, now new, until the write has ended: a read that does not wait for it sees that.
 
 use block::{BlockRequest, BufferName, BufferSlice, LbaRange, LogicalSectorSize, Operation, RequestId};
 
@@ -12,6 +13,8 @@ pub(crate) struct Job {
     buffer: Option<BufferName>,
     /// Sectors done.
     done: usize,
+    /// Sectors of a write that were read before it ended, so that it cannot fail to have happened to them.
+    seen: u32,
     is_write: bool,
 }
 
@@ -36,7 +39,7 @@ impl Job {
             }
             Operation::Flush => (None, Vec::new(), None, false),
         };
-        Self { id: request.id, export, range, values, buffer, done: 0, is_write }
+        Self { id: request.id, export, range, values, buffer, done: 0, seen: 0, is_write }
     }
 
     /// Where a write's data lies.
@@ -54,11 +57,18 @@ pub(crate) struct Disk {
     logical_sector_size: LogicalSectorSize,
     jobs: Vec<Job>,
     failures: u32,
+    reads: u32,
 }
 
 impl Disk {
     pub(crate) fn new(exports: usize, logical_sector_size: LogicalSectorSize) -> Self {
-        Self { sectors: vec![vec![0; 32]; exports], logical_sector_size, jobs: Vec::new(), failures: 0 }
+        Self {
+            sectors: vec![vec![0; 32]; exports],
+            logical_sector_size,
+            jobs: Vec::new(),
+            failures: 0,
+            reads: 0,
+        }
     }
 
     pub(crate) const fn is_idle(&self) -> bool {
@@ -89,16 +99,30 @@ impl Disk {
     }
 
     fn advance(&mut self, place: usize) {
-        let job = &mut self.jobs[place];
-        let Some(range) = job.range.filter(|_| job.done < job.sectors()) else { return };
-        let at = usize::try_from(range.start().0).expect("small") + job.done;
-        let sector = &mut self.sectors[job.export][at];
-        if job.is_write {
-            *sector = job.values[job.done];
-        } else {
-            job.values.push(*sector);
+        let job = &self.jobs[place];
+        let (export, done) = (job.export, job.done);
+        let Some(range) = job.range.filter(|_| done < job.sectors()) else { return };
+        if !job.is_write {
+            let value = self.look(export, range.start().0 + done as u64);
+            self.jobs[place].values.push(value);
         }
-        job.done += 1;
+        self.jobs[place].done += 1;
+    }
+
+    /// What a read of a sector finds: what stands there, or what is just being written to it.
+    fn look(&mut self, export: usize, sector: u64) -> u32 {
+        self.reads += 1;
+        let stands = self.sectors[export][usize::try_from(sector).expect("small")];
+        let writes = self.jobs.iter_mut().filter(|job| job.is_write && job.export == export);
+        for job in writes {
+            let range = job.range.expect("a write has a range");
+            if range.start().0 <= sector && sector < range.end().0 && !self.reads.is_multiple_of(3) {
+                let place = usize::try_from(sector - range.start().0).expect("small");
+                job.seen |= 1 << place;
+                return job.values[place];
+            }
+        }
+        stands
     }
 
     /// Ends a request: does what is left of it, or fails it where it stands.
@@ -112,6 +136,14 @@ impl Disk {
         }
         self.failures += u32::from(fail);
         let job = self.jobs.remove(place);
+        if let (true, Some(range)) = (job.is_write, job.range) {
+            let start = usize::try_from(range.start().0).expect("small");
+            for (sector, value) in job.values.iter().enumerate() {
+                if sector < job.done || job.seen & 1 << sector != 0 {
+                    self.sectors[job.export][start + sector] = *value;
+                }
+            }
+        }
         Some(Done { id: job.id, values: (!job.is_write && job.range.is_some()).then_some(job.values) })
     }
 }

@@ -44,8 +44,13 @@ fn run(steps: &[Step], options: Options) {
     world.finish();
 }
 
-const ORDINARY: Options =
-    Options { distinct_values: true, logical_sector_size: LogicalSectorSize::B512, outstanding_max: 64 };
+const ORDINARY: Options = Options {
+    distinct_values: true,
+    logical_sector_size: LogicalSectorSize::B512,
+    outstanding_max: 64,
+    sectors: world::SECTORS,
+    slow: 1,
+};
 
 proptest! {
     #[test]
@@ -58,6 +63,13 @@ proptest! {
         steps in prop::collection::vec(step(), 20..300)
     ) {
         run(&steps, Options { distinct_values: false, ..ORDINARY });
+    }
+
+    #[test]
+    fn old_data_never_comes_back_to_one_sector_that_everybody_writes(
+        steps in prop::collection::vec(step(), 20..150)
+    ) {
+        run(&steps, Options { distinct_values: false, sectors: 1, slow: 4, ..ORDINARY });
     }
 
     #[test]

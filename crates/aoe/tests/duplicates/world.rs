@@ -54,6 +54,10 @@ pub(crate) struct Options {
     pub(crate) distinct_values: bool,
     pub(crate) logical_sector_size: LogicalSectorSize,
     pub(crate) outstanding_max: usize,
+    /// Sectors that hosts use.
+    pub(crate) sectors: u64,
+    /// How much longer time takes to pass.
+    pub(crate) slow: u16,
 }
 
 struct Request {
@@ -171,8 +175,8 @@ impl World {
         self.events += 1;
         match *step {
             Step::Issue { host, export, write, lba, count, value, port } => {
-                let lba = u64::from(lba) % SECTORS;
-                let count = 1 + count % 4.min(u8::try_from(SECTORS - lba).expect("small"));
+                let lba = u64::from(lba) % self.options.sectors;
+                let count = 1 + count % 4.min(u8::try_from(self.options.sectors - lba).expect("small"));
                 self.issue(host, export % EXPORTS, write, lba, count, value, port % 2);
             }
             Step::Retransmit { which, new_tag, port } => self.retransmit(which, new_tag, port % 2),
@@ -181,7 +185,7 @@ impl World {
             Step::Progress(which) => self.disk.progress(which),
             Step::Complete { which, fail } => self.complete(which, fail),
             Step::Answer { which, lost } => self.answer(which, lost),
-            Step::Pass { milliseconds } => self.pass(milliseconds),
+            Step::Pass { milliseconds } => self.pass(milliseconds.saturating_mul(self.options.slow)),
         }
     }
 
