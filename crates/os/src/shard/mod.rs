@@ -404,7 +404,7 @@ impl Shard {
         let copy = self.pool.slice(buffer, FRAME_OFFSET, length);
         copy.copy_from(self.ports[index].frame(received.slot));
         self.ports[index].release(received.slot);
-        let name = Place::Pool(buffer).name().expect("pool buffers have names");
+        let name = Place::Frame(buffer).name().expect("pool buffers have names");
         let input = Input::Frame { port, received: received.received, frame: copy.look(), buffer: name };
         let _ = self.node.handle_input(now, input);
         self.carry_out(now);
@@ -502,7 +502,7 @@ impl Shard {
 
     fn release(&mut self, name: BufferName) {
         match Place::of(name) {
-            Place::Pool(buffer) => self.pool.give(buffer),
+            Place::Pool(buffer) | Place::Frame(buffer) => self.pool.give(buffer),
             Place::Slot { port, slot } => self.ports[port as usize].release(slot),
             Place::Cached { .. } => {}
         }
@@ -513,6 +513,7 @@ impl Shard {
         let (offset, length) = (slice.offset as usize, slice.length as usize);
         match Place::of(slice.buffer) {
             Place::Pool(buffer) => self.pool.slice(buffer, offset, length),
+            Place::Frame(buffer) => self.pool.slice(buffer, FRAME_OFFSET + offset, length),
             Place::Slot { port, slot } => {
                 IoSlice::received(self.ports[port as usize].frame(slot)).part(offset, length)
             }

@@ -7,15 +7,18 @@ use block::{BufferName, ExportId};
 pub(super) enum Place {
     /// A buffer of the pool.
     Pool(u32),
+    /// A frame that was copied into a buffer of the pool; what is named are its bytes, not those of the buffer.
+    Frame(u32),
     /// A slot of a port's receive memory.
     Slot { port: u8, slot: u32 },
     /// The page cache of an export's disk, from this 512-byte sector of its file on.
     Cached { export: ExportId, file_sector: u64 },
 }
 
-/// The kind stands in the highest byte: the pool, a port (counted from 1), the page cache.
+/// The kind stands in the highest byte: the pool, a port (counted from 1), a copied frame, the page cache.
 const KIND_SHIFT: u32 = 56;
 const KIND_POOL: u64 = 0;
+const KIND_FRAME: u64 = 0xfe;
 const KIND_CACHED: u64 = 0xff;
 /// A file sector takes 40 bits (512 TiB), an export the 16 above.
 const SECTOR_BITS: u32 = 40;
@@ -27,6 +30,7 @@ impl Place {
     pub(super) fn name(self) -> Option<BufferName> {
         let name = match self {
             Self::Pool(buffer) => KIND_POOL << KIND_SHIFT | u64::from(buffer),
+            Self::Frame(buffer) => KIND_FRAME << KIND_SHIFT | u64::from(buffer),
             Self::Slot { port, slot } => (u64::from(port) + 1) << KIND_SHIFT | u64::from(slot),
             Self::Cached { export, file_sector } => {
                 if export.0 > CACHED_EXPORT_MAX || file_sector >> SECTOR_BITS != 0 {
@@ -44,11 +48,12 @@ impl Place {
         let low_u32 = u32::try_from(low(32)).expect("32 bits");
         match name.0 >> KIND_SHIFT {
             KIND_POOL => Self::Pool(low_u32),
+            KIND_FRAME => Self::Frame(low_u32),
             KIND_CACHED => Self::Cached {
                 export: ExportId(u32::try_from(name.0 >> SECTOR_BITS & 0xffff).expect("16 bits")),
                 file_sector: low(SECTOR_BITS),
             },
-            port => Self::Slot { port: u8::try_from(port - 1).expect("below 0xff"), slot: low_u32 },
+            port => Self::Slot { port: u8::try_from(port - 1).expect("below 0xfe"), slot: low_u32 },
         }
     }
 }
@@ -62,6 +67,8 @@ mod tests {
         for place in [
             Place::Pool(0),
             Place::Pool(u32::MAX),
+            Place::Frame(0),
+            Place::Frame(u32::MAX),
             Place::Slot { port: 0, slot: 7 },
             Place::Slot { port: 250, slot: u32::MAX },
             Place::Cached { export: ExportId(0xffff), file_sector: (1 << 40) - 1 },
