@@ -6,52 +6,42 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
-/// Something failed that is nobody's mistake on the command line: the machine, the kernel, a disk.
-pub(crate) const SYSTEM: u8 = 1;
-/// The command line is wrong; also what clap uses.
-pub(crate) const USAGE: u8 = 2;
-/// There is no such file.
-pub(crate) const DISK_MISSING: u8 = 10;
-/// The file is empty.
-pub(crate) const DISK_EMPTY: u8 = 11;
-/// The size or the window of the disk splits a sector.
-pub(crate) const DISK_UNALIGNED: u8 = 12;
-/// Neither a regular file nor a block device.
-pub(crate) const NOT_A_DISK: u8 = 13;
-/// The file may not be opened.
-pub(crate) const DISK_PERMISSION: u8 = 14;
-/// Another process has it.
-pub(crate) const DISK_LOCKED: u8 = 15;
-/// `--offset` and `--length` reach beyond the end.
-pub(crate) const DISK_BEYOND_END: u8 = 16;
-/// The disk cannot do sectors that small.
-pub(crate) const SECTOR_SIZE: u8 = 17;
-/// There is no such interface.
-pub(crate) const INTERFACE_UNKNOWN: u8 = 20;
-/// It is down.
-pub(crate) const INTERFACE_DOWN: u8 = 21;
-/// Its frames hold no sector.
-pub(crate) const MTU_TOO_SMALL: u8 = 22;
-/// It is not Ethernet.
-pub(crate) const NOT_ETHERNET: u8 = 23;
-/// No privilege for raw Ethernet.
-pub(crate) const NOT_PERMITTED: u8 = 24;
-/// The kernel refuses the kind of port or engine that was asked for.
-pub(crate) const KIND_REFUSED: u8 = 25;
-/// Not an address that a volume can have.
-pub(crate) const ADDRESS_INVALID: u8 = 30;
-/// The same address twice on the command line.
-pub(crate) const ADDRESS_TWICE: u8 = 31;
-/// Somebody else answers for the address.
-pub(crate) const ADDRESS_SERVED: u8 = 32;
-/// The state file is cut short or damaged.
-pub(crate) const STATE_BROKEN: u8 = 40;
-/// The state file was written by a newer version.
-pub(crate) const STATE_VERSION: u8 = 41;
-/// The state file is another volume's.
-pub(crate) const STATE_FOREIGN: u8 = 42;
-/// The state file can be neither read nor written.
-pub(crate) const STATE_SYSTEM: u8 = 43;
+macro_rules! codes {
+    ($($name:ident = $code:literal, $text:literal;)+) => {
+        $(#[doc = $text] pub(crate) const $name: u8 = $code;)+
+
+        /// Every code with its meaning, as `docs/exit-codes.md` has them.
+        #[cfg(test)]
+        const ALL: &[(u8, &str)] = &[$(($code, $text),)+];
+    };
+}
+
+codes! {
+    SYSTEM = 1, "The machine failed, not the command line: the kernel, a disk, the network. The message says what.";
+    USAGE = 2, "The command line is wrong: an unknown option, a bad number, arguments that do not fit together.";
+    DISK_MISSING = 10, "There is no such disk image or device.";
+    DISK_EMPTY = 11, "The disk image is empty.";
+    DISK_UNALIGNED = 12, "The size of the disk, `--offset` or `--length` is not a multiple of the sector size.";
+    NOT_A_DISK = 13, "Neither a regular file nor a block device.";
+    DISK_PERMISSION = 14, "The disk may not be opened.";
+    DISK_LOCKED = 15, "Another process uses the disk.";
+    DISK_BEYOND_END = 16, "`--offset` and `--length` reach beyond the end of the disk.";
+    SECTOR_SIZE = 17, "The disk cannot do sectors as small as `--sector-size` asks for.";
+    INTERFACE_UNKNOWN = 20, "There is no such interface.";
+    INTERFACE_DOWN = 21, "The interface is down.";
+    MTU_TOO_SMALL = 22, "The frames of the interface hold no sector: its MTU is below 548.";
+    NOT_ETHERNET = 23, "The interface is not Ethernet.";
+    NOT_PERMITTED = 24, "No privilege for raw Ethernet (CAP_NET_RAW).";
+    KIND_REFUSED = 25, "The kernel refuses the kind of port that `--port` asks for.";
+    ADDRESS_INVALID = 30, "Not an address that a volume can have.";
+    ADDRESS_TWICE = 31, "The same address twice on the command line.";
+    ADDRESS_SERVED = 32, "Somebody else serves the address already: on the wire, or another process here.";
+    STATE_BROKEN = 40, "The state file is cut short or damaged.";
+    STATE_VERSION = 41, "The state file has a format version that this program does not know.";
+    STATE_FOREIGN = 42, "The state file belongs to another address, disk or volume.";
+    STATE_SYSTEM = 43, "The state file can be neither read nor written.";
+    OPEN_FILES = 50, "More open files are needed than the process may have.";
+}
 
 /// How a command failed: one line for the operator and the exit code.
 #[derive(Debug)]
@@ -104,6 +94,19 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_for_operators_is_this_table() {
+        let table = include_str!("../../../docs/exit-codes.md");
+        let rows: Vec<&str> =
+            table.lines().filter(|line| line.starts_with("| ") && !line.contains("Code")).collect();
+        let expected: Vec<String> = ALL.iter().map(|(code, text)| format!("| {code} | {text} |")).collect();
+        assert_eq!(
+            rows[0],
+            "| 0 | Done; for `export`: told to stop, and everything under way was finished. |"
+        );
+        assert_eq!(rows[1..], expected);
+    }
 
     #[test]
     fn what_clap_says_becomes_one_line() {

@@ -150,9 +150,9 @@ impl ExportError {
             Self::StateFile(error) => state_code(error),
             Self::Interface(error) => interface_code(error),
             Self::Port(error) | Self::Shard(ShardError::Port(error)) => port_code(error),
+            Self::OpenFiles(_) => exit_code::OPEN_FILES,
             Self::Served { .. } | Self::ServedHere { .. } => exit_code::ADDRESS_SERVED,
             Self::Shard(_)
-            | Self::OpenFiles(_)
             | Self::Pcap { .. }
             | Self::Target { .. }
             | Self::ShardFailed(_)

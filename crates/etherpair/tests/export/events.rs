@@ -1,0 +1,121 @@
+//! What happens while disks are served: new sizes, links that come and go, other targets, signals.
+
+use std::fs::OpenOptions;
+
+use lab::{Process, Program, Signal};
+
+use crate::world::{PATIENCE, World, pattern};
+
+const MIB: u64 = 1 << 20;
+
+fn send_signal(process: &Process, name: &str) {
+    Program::new("kill").args([format!("-{name}"), process.id().to_string()]).run().expect("kill");
+}
+
+fn resize(world: &World, bytes: u64) {
+    let file = OpenOptions::new().write(true).open(world.scratch.join("disk.img")).expect("the disk");
+    file.set_len(bytes).expect("resized");
+}
+
+#[test]
+fn a_new_size_is_seen_at_sighup_and_advertised() {
+    let world = World::new();
+    world.disk("disk.img", MIB);
+    let mut server = world.export("7.1 disk.img -i eth1");
+    let mut client = world.client();
+    assert_eq!(client.identify("7.1").sectors, 2048);
+    resize(&world, 2 * MIB);
+    client.forget_received();
+    server.signal(Signal::HangUp).expect("signal");
+    server.wait_for_line("resized e7.1 disk.img 2.0 MiB", PATIENCE).expect("told");
+    client.advertisement("7.1");
+    assert_eq!(client.identify("7.1").sectors, 4096);
+    client.write("7.1", 4095, &pattern(1, 1));
+    assert_eq!(client.read("7.1", 4095, 1), pattern(1, 1));
+    resize(&world, 1000);
+    server.signal(Signal::HangUp).expect("signal");
+    server.wait_for_line("served with its old size", PATIENCE).expect("told");
+    assert_eq!(client.identify("7.1").sectors, 4096);
+}
+
+#[test]
+fn a_link_that_comes_back_is_advertised_with_its_new_mtu() {
+    let world = World::new();
+    world.disk("disk.img", MIB);
+    let mut server = world.export("7.1 disk.img -i eth1");
+    let mut client = world.client();
+    assert_eq!(client.config("7.1").expect("an answer").sectors, 16);
+    world.target.set_down("eth1").expect("down");
+    server.wait_for_line("link eth1 down", PATIENCE).expect("told");
+    client.forget_received();
+    world.target.set_up("eth1").expect("up");
+    assert_eq!(client.advertisement("7.1").sectors, 16);
+    client.forget_received();
+    world.target.set_mtu("eth1", 1500).expect("MTU");
+    assert_eq!(client.advertisement("7.1").sectors, 2);
+    client.write("7.1", 0, &pattern(1, 2));
+    assert_eq!(client.read("7.1", 0, 2), pattern(1, 2));
+}
+
+#[test]
+fn a_second_target_for_an_address_is_refused_unless_forced() {
+    let world = World::new();
+    world.disk("disk.img", MIB);
+    world.disk("other.img", MIB);
+    let _server = world.export("7.1 disk.img -i eth1");
+    let mac = world.target.mac("eth1").expect("a MAC");
+    let other_host = |arguments: &str| {
+        let program = world.clients.program(env!("CARGO_BIN_EXE_etherpair")).directory(world.scratch.path());
+        program.arg("export").args(arguments.split_whitespace())
+    };
+    let refused = other_host("7.2 disk2.img 7.1 other.img -i far1");
+    world.disk("disk2.img", MIB);
+    let refused = refused.within(PATIENCE).output().expect("it ends");
+    assert_eq!(refused.status.code(), Some(32), "{refused:?}");
+    assert!(refused.stderr.contains("e7.1") && refused.stderr.contains(&mac), "{refused:?}");
+    assert!(!world.scratch.join("other.img.etherpair").exists(), "refused, and yet something was made");
+    let here = world.refused("7.1 other.img -i eth1");
+    assert_eq!(here.status.code(), Some(32), "{here:?}");
+    assert!(here.stderr.contains("another process of this machine"), "{here:?}");
+    let mut forced =
+        other_host("7.1 other.img -i far1 --force").start(world.scratch.join("forced")).expect("starts");
+    forced.wait_for_line("serving e7.1", PATIENCE).expect("it serves");
+}
+
+#[test]
+fn sigterm_and_sigint_end_in_order_with_the_statistics() {
+    for signal in [Signal::Terminate, Signal::Interrupt] {
+        let world = World::new();
+        world.disk("disk.img", MIB);
+        let mut server = world.export("7.1 disk.img -i eth1");
+        let mut client = world.client();
+        client.write("7.1", 0, &pattern(1, 8));
+        client.read("7.1", 0, 8);
+        server.signal(signal).expect("signal");
+        assert_eq!(server.wait(PATIENCE).expect("it ends").code(), Some(0));
+        let output = server.output();
+        assert!(output.contains("statistics 1 reads (4.0 KiB), 1 writes (4.0 KiB)"), "{output}");
+        assert!(output.ends_with("stopped\n"), "{output}");
+    }
+}
+
+#[test]
+fn json_lines_tell_what_happens() {
+    let world = World::new();
+    world.disk("disk.img", MIB);
+    let mut server =
+        world.program("7.1 disk.img -i eth1 --json").start(world.scratch.join("log")).expect("it starts");
+    let serving = server.wait_for_line("\"serving\"", PATIENCE).expect("it serves");
+    let serving: serde_json::Value = serde_json::from_str(&serving).expect("JSON");
+    assert_eq!(serving["address"], "e7.1");
+    assert_eq!(serving["bytes"], MIB);
+    assert_eq!(serving["interfaces"][0]["sectors_per_frame"], 16);
+    world.client().read("7.1", 0, 8);
+    send_signal(&server, "USR1");
+    let statistics = server.wait_for_line("\"statistics\"", PATIENCE).expect("statistics");
+    let statistics: serde_json::Value = serde_json::from_str(&statistics).expect("JSON");
+    assert_eq!((&statistics["reads"], &statistics["bytes_read"]), (&1.into(), &4096.into()));
+    server.expect_running().expect("it goes on");
+    server.terminate(PATIENCE).expect("it ends");
+    assert!(server.output().ends_with("{\"event\":\"stopped\"}\n"), "{}", server.output());
+}
