@@ -82,3 +82,27 @@ proptest! {
         run(&steps, Options { outstanding_max: 4, distinct_values: false, ..ORDINARY });
     }
 }
+
+/// The second write is answered from memory, since the same bytes stand there already. Its copy comes more than a
+/// second after the first was executed, and other bytes were written in between.
+#[test]
+fn a_copy_of_a_write_that_was_answered_from_memory_is_a_copy() {
+    let write = |value, port| Step::Issue { host: 0, export: 0, write: true, lba: 0, count: 0, value, port };
+    let done = [Step::Complete { which: 0, fail: false }, Step::Answer { which: 0, lost: false }];
+    let mut steps = vec![write(0, 0), Step::Arrive(0), Step::Handle(0)];
+    steps.extend(done.clone());
+    steps.extend([
+        Step::Pass { milliseconds: 900 },
+        write(0, 0),
+        Step::Retransmit { which: 0, new_tag: true, port: 1 },
+        Step::Arrive(0),
+        Step::Handle(0),
+        Step::Answer { which: 0, lost: false },
+        write(1, 0),
+        Step::Arrive(1),
+        Step::Handle(0),
+    ]);
+    steps.extend(done);
+    steps.extend([Step::Pass { milliseconds: 150 }, Step::Arrive(0), Step::Handle(1)]);
+    run(&steps, Options { distinct_values: false, ..ORDINARY });
+}
