@@ -16,6 +16,7 @@
 
 pub mod disk;
 mod error;
+mod frame_socket;
 pub mod guest;
 mod namespace;
 pub mod network;
@@ -26,6 +27,7 @@ mod sys;
 mod wait;
 
 pub use error::Error;
+pub use frame_socket::FrameSocket;
 pub use namespace::Namespace;
 pub use process::{Output, Process, Program, Signal};
 pub use scratch::{Scratch, cache_directory, workspace_directory};

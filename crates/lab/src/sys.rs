@@ -3,7 +3,7 @@
 //! library; each function is a thin one with an `io::Result`.
 
 use std::{
-    ffi::{c_int, c_void},
+    ffi::{CString, c_int, c_void},
     fs::{File, OpenOptions},
     io,
     os::{
@@ -11,6 +11,7 @@ use std::{
         unix::process::CommandExt,
     },
     process::Command,
+    time::Duration,
 };
 
 fn check(result: c_int) -> io::Result<c_int> {
@@ -217,7 +218,7 @@ pub(crate) fn reread_loop_capacity(device: &OwnedFd) -> io::Result<()> {
 pub(crate) fn new_detached_tmpfs(size_bytes: u64) -> io::Result<OwnedFd> {
     const FSCONFIG_SET_STRING: libc::c_long = 1;
     const FSCONFIG_CMD_CREATE: libc::c_long = 6;
-    let size = std::ffi::CString::new(size_bytes.to_string())?;
+    let size = CString::new(size_bytes.to_string())?;
     let none = std::ptr::null::<libc::c_char>();
     // SAFETY: all strings end with a zero and outlive the calls; the descriptors returned are new and ours.
     unsafe {
@@ -243,4 +244,53 @@ unsafe fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     let descriptor = RawFd::try_from(check_long(result)?).map_err(io::Error::other)?;
     // SAFETY: promised by the caller.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Opens a packet socket of the calling thread's namespace for one Ethernet type on one interface.
+pub(crate) fn open_packet_socket(interface: &str, ether_type: u16, timeout: Duration) -> io::Result<OwnedFd> {
+    let name = CString::new(interface)?;
+    // SAFETY: the name ends with a zero and outlives the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if index == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // Protocol 0: nothing is received before the socket is bound to its interface.
+    // SAFETY: a plain system call; the descriptor is new and ours.
+    let socket = unsafe { owned(libc::c_long::from(libc::socket(libc::AF_PACKET, kind, 0)))? };
+    // SAFETY: `sockaddr_ll` is plain data for which all zeroes is valid.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
+    address.sll_protocol = ether_type.to_be();
+    address.sll_ifindex = index.cast_signed();
+    let wait = libc::timeval {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).map_err(io::Error::other)?,
+        tv_usec: timeout.subsec_micros().into(),
+    };
+    let raw = socket.as_raw_fd();
+    // SAFETY: address and time are of the lengths given and outlive the calls.
+    unsafe {
+        check(libc::bind(raw, (&raw const address).cast(), length_of(&address)))?;
+        let time = (&raw const wait).cast();
+        check(libc::setsockopt(raw, libc::SOL_SOCKET, libc::SO_RCVTIMEO, time, length_of(&wait)))?;
+    }
+    Ok(socket)
+}
+
+fn length_of<T>(_: &T) -> libc::socklen_t {
+    u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)
+}
+
+/// Sends a whole frame, Ethernet header included.
+pub(crate) fn send_frame(socket: &OwnedFd, frame: &[u8]) -> io::Result<()> {
+    // SAFETY: the buffer is valid for its length during the call.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Receives a whole frame into `buffer`; gives its length.
+pub(crate) fn receive_frame(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer is valid for its length during the call, and ours alone.
+    let received = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+    usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }
