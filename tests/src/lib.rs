@@ -1,1 +1,15 @@
-//! Tests on real parts.
+//! What the tests on real parts share: a small storage network, and the target under test in it.
+//!
+//! The target is ours unless the variable `TARGET_UNDER_TEST` says `vblade`: the tests were first made to work with that
+//! reference, and it can be asked again how *it* behaves. Nothing is skipped: what is missing on the machine is
+//! installed, and what cannot be is a failed test.
+#![allow(clippy::disallowed_methods, reason = "these are tests of the real world")]
+
+mod target;
+mod world;
+
+pub use target::{Target, TargetOptions, binary};
+pub use world::World;
+
+/// One mebibyte.
+pub const MIB: u64 = 1 << 20;

@@ -1,9 +1,9 @@
 //! What can go wrong while a laboratory is set up or used, each with what was being done and what to do about it.
 
-use std::{io, process::ExitStatus, time::Duration};
+use std::{fmt, io, process::ExitStatus, time::Duration};
 
 /// A failure of the laboratory or of a part in it. Its text is meant to be the whole story of a failed test.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum Error {
     /// Not running as root.
     #[error("the laboratory makes network namespaces, taps and loop devices: run it as root")]
@@ -74,6 +74,13 @@ pub enum Error {
         /// What.
         detail: String,
     },
+}
+
+/// As for reading: a failed `expect` in a test prints this, and it is many lines long.
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self}")
+    }
 }
 
 impl Error {

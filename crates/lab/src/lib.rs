@@ -30,5 +30,5 @@ pub use error::Error;
 pub use frame_socket::FrameSocket;
 pub use namespace::Namespace;
 pub use process::{Output, Process, Program, Signal};
-pub use scratch::{Scratch, cache_directory, workspace_directory};
+pub use scratch::{Scratch, cache_directory, target_directory, workspace_directory};
 pub use wait::wait_until;

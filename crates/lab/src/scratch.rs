@@ -70,7 +70,8 @@ pub fn workspace_directory() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
 
-fn target_directory() -> PathBuf {
+/// Where cargo puts what it builds.
+pub fn target_directory() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace_directory().join("target"), PathBuf::from)
 }
 

@@ -1,0 +1,74 @@
+//! A storage network on one machine: a switch, a host with disks, a host without, and guests.
+
+use lab::{
+    Error, Namespace, Scratch,
+    guest::{Guest, GuestOptions},
+    network::{self, MTU_JUMBO},
+    package,
+};
+use std::path::PathBuf;
+
+/// The switch's bridge.
+const BRIDGE: &str = "br0";
+
+/// A switch with two hosts plugged in: `storage`, whose interface is `eth1`, and `client`, whose interface is `eth0`.
+#[derive(Debug)]
+pub struct World {
+    /// Where the target under test runs.
+    pub storage: Namespace,
+    /// A host for tools that need no kernel of their own.
+    pub client: Namespace,
+    /// The switch; its ports are named as the hosts.
+    pub switch: Namespace,
+    /// Images and logs.
+    pub scratch: Scratch,
+}
+
+impl World {
+    /// Builds one. `label` names its directory while it lives.
+    pub fn new(label: &str) -> Result<Self, Error> {
+        package::require(&[package::IPROUTE2])?;
+        let (storage, client, switch) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
+        switch.add_bridge(BRIDGE, MTU_JUMBO)?;
+        for (host, interface, port) in [(&storage, "eth1", "storage"), (&client, "eth0", "client")] {
+            network::wire((host, interface), (&switch, port), MTU_JUMBO)?;
+            switch.plug(port, BRIDGE)?;
+        }
+        Ok(Self { storage, client, switch, scratch: Scratch::new(label)? })
+    }
+
+    /// Switches on a guest with one card on the switch and the kernel's AoE initiator loaded.
+    pub fn guest_with_initiator(&self, name: &str) -> Result<Guest, Error> {
+        package::require(&[package::FIO, package::E2FSPROGS, package::AOETOOLS])?;
+        self.guest(GuestOptions::new(name).module("ext4").module("crc32c_generic").module("aoe"))
+    }
+
+    /// Switches on a guest with one card on the switch.
+    pub fn guest(&self, options: GuestOptions) -> Result<Guest, Error> {
+        options.plug(&self.switch, BRIDGE)?.start(&self.scratch)
+    }
+
+    /// Switches on a machine that runs a script in iPXE.
+    pub fn ipxe(&self, script: &str) -> Result<lab::Process, Error> {
+        lab::guest::start_ipxe(&self.scratch, &self.switch, BRIDGE, script)
+    }
+
+    /// The path of a file of this world.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// An image of nothing but zeroes.
+    pub fn sparse_image(&self, name: &str, size_bytes: u64) -> Result<PathBuf, Error> {
+        let path = self.path(name);
+        lab::disk::sparse_image(&path, size_bytes)?;
+        Ok(path)
+    }
+
+    /// An image full of data.
+    pub fn filled_image(&self, name: &str, size_bytes: u64) -> Result<PathBuf, Error> {
+        let path = self.path(name);
+        lab::disk::filled_image(&path, size_bytes)?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,90 @@
+//! The reference tools of the protocol, over a wire: aoeping, aoecfg with each of its commands, aoe-sancheck.
+
+use lab::{Error, Output, package};
+use std::time::Duration;
+use tests::{MIB, Target, TargetOptions, World};
+
+/// The tools wait for ever for an answer that does not come.
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn serving(label: &str) -> (World, Target) {
+    package::require(&[package::AOETOOLS]).expect("aoetools");
+    let world = World::new(label).expect("world");
+    let image = world.sparse_image("disk", 64 * MIB).expect("image");
+    let target = TargetOptions::new("7.1", &image).start(&world).expect("target");
+    (world, target)
+}
+
+fn aoeping(world: &World, options: &[&str]) -> Result<Output, Error> {
+    world.client.program("aoeping").args(options).args(["7", "1", "eth0"]).within(LIMIT).run()
+}
+
+/// Runs aoecfg; what it prints is empty when nobody answered within a second.
+fn aoecfg(world: &World, command: &str, string: &str) -> String {
+    let arguments = ["-t", "1", "-c", command, "-s", string, "7", "1", "eth0"];
+    let output = world.client.program("aoecfg").args(arguments).within(LIMIT).output().expect("aoecfg");
+    format!("{}{}", output.stdout, output.stderr)
+}
+
+#[test]
+fn aoeping_gets_answers_to_all_it_asks() {
+    let (world, mut target) = serving("aoeping");
+    aoeping(&world, &["-v"]).expect("query config");
+    let identify = aoeping(&world, &["-i"]).expect("identify").stdout;
+    assert!(identify.split_whitespace().count() >= 256, "512 bytes in hexadecimal:\n{identify}");
+    let fields = aoeping(&world, &["-I"]).expect("identify").stdout;
+    let sectors = (64 * MIB / 512).to_string();
+    assert!(fields.contains(&sectors), "{sectors} sectors:\n{fields}");
+    aoeping(&world, &["-t", "77"]).expect("a first tag");
+    target.expect_running().expect("the target still runs");
+}
+
+#[test]
+fn aoeping_finds_a_healthy_disk_by_smart() {
+    let (world, mut target) = serving("aoeping-smart");
+    let health = aoeping(&world, &["-S", "return_status"]).expect("return status").stdout;
+    assert!(health.contains("0x4f"), "the threshold is not exceeded:\n{health}");
+    for command in ["enable", "read_data", "read_log:1", "offline_immediate", "disable"] {
+        // Done or refused, but always answered: the tool itself ends with a failure when a command was aborted.
+        let output = world.client.program("aoeping").args(["-s", "5", "-S", command, "7", "1", "eth0"]);
+        let output = output.within(LIMIT).output().expect("an answer");
+        assert!(!output.stderr.contains("timeout"), "{command}: {}", output.stderr);
+    }
+    target.expect_running().expect("the target still runs");
+}
+
+#[test]
+fn aoecfg_reads_tests_sets_and_forces_the_config_string() {
+    let (world, mut target) = serving("aoecfg");
+    assert!(!aoecfg(&world, "set", "first words").is_empty(), "set when empty is answered");
+    assert!(aoecfg(&world, "read", "").contains("first words"));
+    assert!(aoecfg(&world, "test", "first words").contains("first words"));
+    assert_eq!(aoecfg(&world, "test", "first"), "", "a test of another string is met with silence");
+    assert!(aoecfg(&world, "prefix", "first").contains("first words"));
+    assert_eq!(aoecfg(&world, "prefix", "words"), "", "a test of no prefix is met with silence");
+    aoecfg(&world, "set", "second words");
+    assert!(aoecfg(&world, "read", "").contains("first words"), "set never overwrites");
+    aoecfg(&world, "fset", "second words");
+    assert!(aoecfg(&world, "read", "").contains("second words"), "force set does");
+    target.expect_running().expect("the target still runs");
+}
+
+#[test]
+fn the_config_string_is_there_again_after_a_crash() {
+    let (world, mut target) = serving("aoecfg-crash");
+    aoecfg(&world, "set", "lasting words");
+    target.kill().expect("kill");
+    target.restart(&world).expect("restart");
+    assert!(aoecfg(&world, "read", "").contains("lasting words"));
+}
+
+#[test]
+fn aoe_sancheck_finds_the_path_good_up_to_the_largest_payload() {
+    let (world, mut target) = serving("sancheck");
+    let output = world.client.program("aoe-sancheck").within(LIMIT).run().expect("aoe-sancheck").stdout;
+    let line = output.lines().find(|line| line.starts_with("e7.1")).unwrap_or_default();
+    assert!(line.contains("eth0"), "the disk is seen through eth0:\n{output}");
+    let payload = line.split_whitespace().filter_map(|word| word.parse::<u32>().ok()).max();
+    assert!(payload >= Some(8192), "jumbo frames are used:\n{output}");
+    target.expect_running().expect("the target still runs");
+}
