@@ -53,6 +53,13 @@ impl World {
         lab::guest::start_ipxe(&self.scratch, &self.switch, BRIDGE, script)
     }
 
+    /// How many frames the storage host has received so far.
+    pub fn frames_received_by_storage(&self) -> Result<u64, Error> {
+        let path = "/sys/class/net/eth1/statistics/rx_packets";
+        let text = self.storage.program("cat").arg(path).run()?.stdout;
+        text.trim().parse().map_err(|_| Error::Unexpected { program: path.into(), detail: text })
+    }
+
     /// The path of a file of this world.
     pub fn path(&self, name: &str) -> PathBuf {
         self.scratch.join(name)

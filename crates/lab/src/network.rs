@@ -16,8 +16,8 @@ pub const MTU_JUMBO: u32 = 9000;
 pub enum Loss {
     /// All pass.
     None,
-    /// So many in a hundred are dropped, chosen at random.
-    Percent(u8),
+    /// So many in a thousand are dropped, chosen at random.
+    PerThousand(u16),
     /// None pass, while the link stays up: the fault that a link check does not see.
     All,
 }
@@ -110,8 +110,8 @@ fn loss_filter(loss: Loss) -> Option<String> {
     match loss {
         Loss::None => None,
         Loss::All => Some(format!("1,6 0 0 {DROP}")),
-        Loss::Percent(percent) => {
-            let threshold = u64::from(percent.min(100)) * u64::from(u32::MAX) / 100;
+        Loss::PerThousand(number) => {
+            let threshold = u64::from(number.min(1000)) * u64::from(u32::MAX) / 1000;
             Some(format!("4,32 0 0 {RANDOM},53 1 0 {threshold},6 0 0 {DROP},6 0 0 {GO_ON}"))
         }
     }
@@ -156,7 +156,7 @@ mod tests {
         left.set_loss("eth0", Direction::Sent, Loss::All).expect("loss");
         send(&left, 10);
         assert_eq!(received(&right), before);
-        left.set_loss("eth0", Direction::Sent, Loss::Percent(50)).expect("loss");
+        left.set_loss("eth0", Direction::Sent, Loss::PerThousand(500)).expect("loss");
         send(&left, 400);
         let passed = received(&right) - before;
         assert!((100..300).contains(&passed), "{passed} of 400 passed a wire that loses half");
