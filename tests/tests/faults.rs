@@ -85,7 +85,7 @@ fn a_target_killed_and_started_again_under_load_costs_no_error_and_no_data() {
 
 #[test]
 fn a_link_that_flaps_under_load_costs_no_error_and_no_data() {
-    let mut test = UnderLoad::start("flap");
+    let test = UnderLoad::start("flap");
     for pause in [20, 200, 800] {
         // At the switch the target's host loses its carrier; at the host its interface is gone for a while.
         test.world.switch.set_down("storage").expect("down");
