@@ -6,6 +6,8 @@ use tests::{MIB, Target, TargetOptions, World};
 
 /// The tools wait for ever for an answer that does not come.
 const LIMIT: Duration = Duration::from_secs(10);
+/// aoe-sancheck listens for 6 s whatever comes.
+const SANCHECK_LIMIT: Duration = Duration::from_secs(60);
 
 fn serving(label: &str) -> (World, Target) {
     package::require(&[package::AOETOOLS]).expect("aoetools");
@@ -83,7 +85,8 @@ fn the_config_string_is_there_again_after_a_crash() {
 #[test]
 fn aoe_sancheck_finds_the_path_good_up_to_the_largest_payload() {
     let (world, mut target) = serving("sancheck");
-    let output = world.client.program("aoe-sancheck").within(LIMIT).run().expect("aoe-sancheck").stdout;
+    let output =
+        world.client.program("aoe-sancheck").within(SANCHECK_LIMIT).run().expect("aoe-sancheck").stdout;
     let line = output.lines().find(|line| line.starts_with("e7.1")).unwrap_or_default();
     assert!(line.contains("eth0"), "the disk is seen through eth0:\n{output}");
     let payload = line.split_whitespace().filter_map(|word| word.parse::<u32>().ok()).max();

@@ -187,7 +187,7 @@ impl Target {
             write_cache: export.write_cache_enabled,
             smart: export.smart_enabled,
         };
-        self.answer_page(answer, |page| identify.emit(page))
+        self.answer_page(answer, Reply::success(&answer.request), |page| identify.emit(page))
     }
 
     fn smart(&mut self, id: ExportId, answer: &Answer) -> Result<Buffer, Refusal> {
@@ -196,21 +196,21 @@ impl Target {
         let feature = SmartFeature::from(request.feature);
         let enabled = export.smart_enabled || feature == SmartFeature::EnableOperations;
         if request.lba.mid_high() != smart::SIGNATURE || !enabled {
-            return self.abort(id, answer, ErrorRegister::ABRT);
+            return self.abort_smart(id, answer);
         }
         let (read_errors, write_errors) = (export.statistics.read_errors, export.statistics.write_errors);
         let mut reply = Reply::success(request);
         match feature {
             SmartFeature::ReadData => {
                 let attributes = attributes(read_errors, write_errors);
-                return self.answer_page(answer, |page| smart::emit_data(page, &attributes));
+                return self.answer_page(answer, reply, |page| smart::emit_data(page, &attributes));
             }
             SmartFeature::ReadLog => {
                 let Some(log) = SmartLog::from_address(request.lba.0[0]) else {
-                    return self.abort(id, answer, ErrorRegister::ABRT);
+                    return self.abort_smart(id, answer);
                 };
                 let errors = u16::try_from(read_errors + write_errors).unwrap_or(u16::MAX);
-                return self.answer_page(answer, |page| log.emit(page, errors));
+                return self.answer_page(answer, reply, |page| log.emit(page, errors));
             }
             SmartFeature::ReturnStatus if is_failing(read_errors, write_errors) => {
                 [reply.lba.0[1], reply.lba.0[2]] = smart::THRESHOLD_EXCEEDED;
@@ -220,22 +220,32 @@ impl Target {
             SmartFeature::EnableOperations => export.smart_enabled = true,
             SmartFeature::DisableOperations => export.smart_enabled = false,
             SmartFeature::ExecuteOfflineImmediate | SmartFeature::WriteLog | SmartFeature::Unknown(_) => {
-                return self.abort(id, answer, ErrorRegister::ABRT);
+                return self.abort_smart(id, answer);
             }
         }
-        self.reply(answer, reply)
+        // A sector of nothing: aoeping takes no SMART reply without one.
+        self.answer_page(answer, reply, |_| {})
+    }
+
+    /// Refuses a SMART sub-command, with a sector of nothing as behind every SMART reply.
+    fn abort_smart(&mut self, id: ExportId, answer: &Answer) -> Result<Buffer, Refusal> {
+        let reply = Reply::failure(&answer.request, ErrorRegister::ABRT);
+        let answered = self.answer_page(answer, reply, |_| {})?;
+        self.export_mut(id).statistics.aborted += 1;
+        Ok(answered)
     }
 
     /// Answers with one sector of data that no disk holds.
     fn answer_page(
         &mut self,
         answer: &Answer,
+        reply: Reply,
         emit: impl FnOnce(&mut [u8; SECTOR_BYTES]),
     ) -> Result<Buffer, Refusal> {
         let mut page = [0; SECTOR_BYTES];
         emit(&mut page);
         self.send_control(answer.port, &answer.head, |frame| {
-            let start = Reply::success(&answer.request).emit(frame);
+            let start = reply.emit(frame);
             frame[start..start + SECTOR_BYTES].copy_from_slice(&page);
             start + SECTOR_BYTES
         })?;
