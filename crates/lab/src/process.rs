@@ -142,7 +142,7 @@ impl Program {
             let stderr = scope.spawn(move || read_all(stderr));
             let status = wait_for_end(&mut child, limit);
             if status.is_none() {
-                let _ = child.kill();
+                sys::kill_group(child.id());
                 let _ = child.wait();
             }
             let (stdout, stderr) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
@@ -247,9 +247,12 @@ impl Process {
         sys::send_signal(self.id(), number).map_err(Error::system(format!("signal {}", self.name)))
     }
 
-    /// Kills it without warning and waits until it is gone.
+    /// Kills it and what it started, without warning, and waits until it is gone.
     pub fn kill(&mut self) -> Result<(), Error> {
-        self.child.kill().map_err(Error::system(format!("kill {}", self.name)))?;
+        if self.status()?.is_some() {
+            return Ok(());
+        }
+        sys::kill_group(self.id());
         self.child.wait().map_err(Error::system(format!("wait for {}", self.name))).map(|_| ())
     }
 
@@ -295,8 +298,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Once it has been waited for, its number may be somebody else's.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            sys::kill_group(self.id());
+            let _ = self.child.wait();
+        }
     }
 }
 

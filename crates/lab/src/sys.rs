@@ -79,6 +79,7 @@ pub(crate) struct ChildSetup {
 /// Makes `command` start its child according to `setup`, to die with the calling thread.
 pub(crate) fn prepare_child(command: &mut Command, setup: ChildSetup) {
     let parent = std::process::id();
+    command.process_group(0);
     // SAFETY: the closure makes system calls only; it neither allocates nor takes locks, as is due after fork.
     unsafe {
         command.pre_exec(move || {
@@ -141,6 +142,14 @@ pub(crate) fn send_signal(process: u32, signal: c_int) -> io::Result<()> {
     let process = libc::pid_t::try_from(process).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: a plain system call without pointers.
     check(unsafe { libc::kill(process, signal) }).map(|_| ())
+}
+
+/// Kills a process that was made the leader of its group, and all that it started.
+pub(crate) fn kill_group(leader: u32) {
+    if let Ok(leader) = libc::pid_t::try_from(leader) {
+        // SAFETY: a plain system call without pointers. A group that is gone already is no matter.
+        unsafe { libc::kill(-leader, libc::SIGKILL) };
+    }
 }
 
 /// The unit of the times in `/proc/PID/stat`, in ticks a second.
