@@ -5,6 +5,8 @@
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
+use os::InterfaceError;
+use os::frame_port::PortError;
 
 macro_rules! codes {
     ($($name:ident = $code:literal, $text:literal;)+) => {
@@ -41,6 +43,36 @@ codes! {
     STATE_FOREIGN = 42, "The state file belongs to another address, disk or volume.";
     STATE_SYSTEM = 43, "The state file can be neither read nor written.";
     OPEN_FILES = 50, "More open files are needed than the process may have.";
+}
+
+/// Nobody answers for the address.
+pub(crate) const NO_ANSWER: u8 = 60;
+/// What was read is not what was written.
+pub(crate) const VERIFY_FAILED: u8 = 61;
+/// Requests failed.
+pub(crate) const REQUESTS_FAILED: u8 = 62;
+/// The volume cannot do what is asked: too small, or its data would be destroyed without leave.
+pub(crate) const VOLUME_UNSUITABLE: u8 = 63;
+
+/// The exit code for an interface.
+pub(crate) const fn of_interface(error: &InterfaceError) -> u8 {
+    match error {
+        InterfaceError::Unknown { .. } => INTERFACE_UNKNOWN,
+        InterfaceError::NotEthernet { .. } => NOT_ETHERNET,
+        InterfaceError::Unreadable { .. } => SYSTEM,
+    }
+}
+
+/// The exit code for a port.
+pub(crate) const fn of_port(error: &PortError) -> u8 {
+    match error {
+        PortError::Interface(error) => of_interface(error),
+        PortError::Down { .. } => INTERFACE_DOWN,
+        PortError::MtuTooSmall { .. } => MTU_TOO_SMALL,
+        PortError::NotPermitted { .. } => NOT_PERMITTED,
+        PortError::KindRefused { .. } => KIND_REFUSED,
+        PortError::Socket { .. } => SYSTEM,
+    }
 }
 
 /// How a command failed: one line for the operator and the exit code.

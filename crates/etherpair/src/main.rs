@@ -3,10 +3,12 @@
 // The shell around pure crates: it may read the clock, start threads and sleep.
 #![allow(clippy::disallowed_methods)]
 
+mod bench;
 mod byte_size;
 mod commands;
 mod exit_code;
 mod export;
+mod initiator_ports;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::commands::export as export_command;
+use crate::commands::{bench as bench_command, discover as discover_command, export as export_command};
 use crate::exit_code::Failure;
 
 /// Replicated block storage over raw Ethernet.
@@ -29,6 +31,10 @@ struct CommandLine {
 enum Command {
     /// Serve disks over AoE.
     Export(export_command::Arguments),
+    /// Show who serves disks on a network.
+    Discover(discover_command::Arguments),
+    /// Load a volume of any AoE target, and measure.
+    Bench(bench_command::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +45,8 @@ fn main() -> ExitCode {
     log_to_stderr();
     let result = match command_line.command {
         Command::Export(arguments) => export_command::run(arguments).map_err(Failure::from),
+        Command::Discover(arguments) => discover_command::run(&arguments),
+        Command::Bench(arguments) => bench_command::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,3 +1,5 @@
 //! The commands: what each takes on the command line, and where it starts.
 
+pub(crate) mod bench;
+pub(crate) mod discover;
 pub(crate) mod export;

@@ -148,8 +148,8 @@ impl ExportError {
             Self::AddressTwice(_) => exit_code::ADDRESS_TWICE,
             Self::Disk(error) => disk_code(error),
             Self::StateFile(error) => state_code(error),
-            Self::Interface(error) => interface_code(error),
-            Self::Port(error) | Self::Shard(ShardError::Port(error)) => port_code(error),
+            Self::Interface(error) => exit_code::of_interface(error),
+            Self::Port(error) | Self::Shard(ShardError::Port(error)) => exit_code::of_port(error),
             Self::OpenFiles(_) => exit_code::OPEN_FILES,
             Self::Served { .. } | Self::ServedHere { .. } => exit_code::ADDRESS_SERVED,
             Self::Shard(_)
@@ -189,24 +189,5 @@ const fn state_code(error: &StateFileError) -> u8 {
         | StateFileError::OtherDisk { .. }
         | StateFileError::OtherVolume { .. } => exit_code::STATE_FOREIGN,
         StateFileError::Read { .. } | StateFileError::Write { .. } => exit_code::STATE_SYSTEM,
-    }
-}
-
-const fn interface_code(error: &InterfaceError) -> u8 {
-    match error {
-        InterfaceError::Unknown { .. } => exit_code::INTERFACE_UNKNOWN,
-        InterfaceError::NotEthernet { .. } => exit_code::NOT_ETHERNET,
-        InterfaceError::Unreadable { .. } => exit_code::SYSTEM,
-    }
-}
-
-const fn port_code(error: &PortError) -> u8 {
-    match error {
-        PortError::Interface(error) => interface_code(error),
-        PortError::Down { .. } => exit_code::INTERFACE_DOWN,
-        PortError::MtuTooSmall { .. } => exit_code::MTU_TOO_SMALL,
-        PortError::NotPermitted { .. } => exit_code::NOT_PERMITTED,
-        PortError::KindRefused { .. } => exit_code::KIND_REFUSED,
-        PortError::Socket { .. } => exit_code::SYSTEM,
     }
 }

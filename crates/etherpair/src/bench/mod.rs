@@ -1,0 +1,30 @@
+//! The load generator: one thread that never sleeps, from the answer of one request to the next request.
+//!
+//! Read in this order: `plan` (what is asked for), `generator` (which request comes next), `load` (the loop), `stamp` and
+//! `verifier` (what is in the data), `meter` and `report` (what is found).
+
+mod error;
+mod generator;
+mod load;
+mod meter;
+mod plan;
+mod progress;
+mod report;
+mod stamp;
+mod verifier;
+
+pub(crate) use error::BenchError;
+pub(crate) use plan::Plan;
+
+use load::Load;
+
+/// Runs a plan and prints its report.
+pub(crate) fn run(plan: &Plan) -> Result<(), BenchError> {
+    if let Some(core) = plan.core {
+        os::cpu::pin_to_core(core)?;
+    }
+    let mut load = Load::open(plan)?;
+    let report = load.run()?;
+    report.print(plan.json)?;
+    report.verdict()
+}
