@@ -8,6 +8,8 @@ use common::{
 };
 use os::clock;
 use os::frame_port::{FrameFilter, Payload, PortKind, PortOptions, QueueFull, SendError, TransmitFrame};
+use std::fs::File;
+use std::io::Read;
 use std::time::Duration;
 
 #[test]
@@ -323,6 +325,45 @@ fn a_frame_longer_than_the_mtu_costs_itself_only() {
     assert!(matches!(error, SendError::TooLong { sent: 1 }), "{error:?}");
     assert_eq!(sender.flush().expect("the last one"), 1);
     assert_eq!((receive_fill(&mut receiver), receive_fill(&mut receiver)), (1, 3));
+}
+
+#[test]
+fn what_the_card_has_no_room_for_stays_queued_and_goes_out_later_in_order() {
+    let wire = Wire::new(1500);
+    let tap = wire.namespace.add_tap("tap0", 1500).expect("tap");
+    wire.wait_until("tap0", |tap| tap.has_carrier);
+    let mut tap = File::from(tap);
+    let mut port = wire.port_with(PortOptions::new("tap0", FrameFilter::All));
+    // Nobody reads the tap, so at some point there is no room.
+    let mut counts = 0u32..;
+    let mut queued = 0;
+    let mut sent = 0;
+    while sent == queued {
+        for count in counts.by_ref().take(64) {
+            let mut frame = frame([0xff; 6], 0, ADDRESS, 60, 0);
+            frame[20..24].copy_from_slice(&count.to_be_bytes());
+            queue(&mut port, &frame);
+            queued += 1;
+        }
+        match port.flush() {
+            Ok(count) => sent += count,
+            Err(SendError::Busy { sent: some, queued: rest }) => {
+                sent += some;
+                assert_eq!(sent + rest, queued);
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+        assert!(queued < 100_000, "the tap takes everything");
+    }
+    // Room for one frame after another, and nothing is lost or changes places.
+    let mut bytes = [0; 2048];
+    for expected in 0..queued {
+        let length = tap.read(&mut bytes).expect("a frame");
+        let tag = &bytes[length - 60..][20..24];
+        assert_eq!(tag, u32::try_from(expected).expect("few").to_be_bytes());
+        sent += port.flush().unwrap_or_else(|error| error.sent());
+    }
+    assert_eq!((sent, port.queued()), (queued, 0));
 }
 
 #[test]
