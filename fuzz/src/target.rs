@@ -94,12 +94,13 @@ impl Run {
         let (bytes, rest) = rest.split_at(length.min(rest.len()));
         let mut frame = bytes.to_vec();
         if step.is_multiple_of(2) && frame.len() >= 24 {
-            frame[..6].copy_from_slice(&OURS.0);
+            let destination = if frame[0] == 0xff { MacAddress::BROADCAST } else { OURS };
+            frame[..6].copy_from_slice(&destination.0);
             frame[6] &= 0xfe;
             frame[12..14].copy_from_slice(&[0x88, 0xa2]);
             frame[14] = 0x10;
             frame[16..18].copy_from_slice(&[0, 7]);
-            frame[18] %= 3;
+            frame[18] = if frame[18] == Slot::WILDCARD.0 { frame[18] } else { frame[18] % 3 };
             frame[19] %= 4;
         }
         let age = Duration::from_millis(u64::from(step / 8) * 40);
