@@ -31,11 +31,11 @@ pub const MAC_MASK_EDITED_MAX: usize = 184;
 pub const RESERVATION_SET_MAX: usize = 247;
 
 /// A frame older than this when its turn comes is dropped. Stock initiators ask again long before, so an older frame
-/// is a copy of something that was done, or that its sender has given up.
+/// is a duplicate of something that was done, or that its sender has given up.
 pub const FRAME_AGE_MAX: Duration = Duration::from_secs(1);
 
-/// How long after a write was answered a copy of it may still come in by an interface: the network holds no frame
-/// longer. A frame received later is a new write.
+/// How long after a write was answered a duplicate of it may still come in by an interface: the network holds no
+/// frame longer. A frame received later is a new write.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// Sectors that one ATA command may carry: 64 KiB, more than any Ethernet MTU holds (loopback's 65,536 holds 127).

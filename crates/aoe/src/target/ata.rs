@@ -1,33 +1,24 @@
-//! Command 0, ATA: what is asked of the disk, and what is answered without it.
+//! Command 0, ATA: reading, writing and flushing; `device` answers what is asked of the device itself.
 //!
 //! The opcode says whether an address has 28 or 48 bits and which way data goes; a write opcode without the W flag
 //! contradicts itself and is aborted, never executed. Frames that cannot be what they say get an AoE error, requests
 //! that the disk cannot do an ATA status. The A flag counts only where the operator allowed a write cache.
 
-use block::{BlockError, BufferSlice, ExportId, LbaRange, SECTOR_BYTES};
+use block::{BlockError, BufferSlice, ExportId, LbaRange};
 
 use super::Target;
 use super::arrival::{Arrival, Buffer};
 use super::duplicate::{Verdict, WriteIdentity};
 use super::outstanding::{Answer, Request, Work};
 use super::refusal::Refusal;
-use crate::ata::smart::{self, Attribute, SmartFeature, SmartLog};
-use crate::ata::{AtaCommand, ErrorRegister, Identify, Status};
+use crate::ata::{AtaCommand, ErrorRegister, Status};
 use crate::digest::Digest;
 use crate::limits::PAYLOAD_OFFSET;
 use crate::wire::ata::{self, AtaFlags, Reply, View};
 use crate::wire::header::AoeError;
 
-/// SET FEATURES: switch the write cache on.
-const ENABLE_WRITE_CACHE: u8 = 0x02;
-/// SET FEATURES: make durable what is in the write cache, and switch it off.
-const DISABLE_WRITE_CACHE: u8 = 0x82;
 /// CHECK POWER MODE: active or idle.
 const POWER_ACTIVE: u8 = 0xff;
-/// What a SMART attribute begins with. It falls by one an error and never to 0, which means "not known".
-const SMART_VALUE_BEST: u64 = 100;
-/// A disk with an attribute this low is called failing.
-const SMART_VALUE_FAILING: u64 = 50;
 
 /// What became of looking at a request's registers.
 enum Checked {
@@ -105,7 +96,7 @@ impl Target {
         self.admit_write(arrival, answer, identity)
     }
 
-    /// Executes a write unless it is a copy of one seen before.
+    /// Executes a write unless it is a duplicate of one seen before.
     fn admit_write(
         &mut self,
         arrival: &Arrival<'_>,
@@ -113,10 +104,10 @@ impl Target {
         identity: WriteIdentity,
     ) -> Result<Buffer, Refusal> {
         let WriteIdentity { export: id, range, .. } = identity;
-        if let Some(original) = self.outstanding.find_copy(&identity) {
+        if let Some(original) = self.outstanding.find_duplicate(&identity) {
             self.check_room()?;
-            self.outstanding.add_copy(original, answer, arrival.received);
-            self.export_mut(id).statistics.copies_joined += 1;
+            self.outstanding.add_duplicate(original, answer, arrival.received);
+            self.export_mut(id).statistics.duplicates_joined += 1;
             return Ok(Buffer::Done);
         }
         match self.history.judge(arrival.now, &identity, arrival.received) {
@@ -124,7 +115,7 @@ impl Target {
             Verdict::Superseded => return Err(Refusal::Superseded),
             Verdict::Answer => {
                 let answered = self.reply(&answer, Reply::success(&answer.request))?;
-                self.export_mut(id).statistics.copies_answered += 1;
+                self.export_mut(id).statistics.duplicates_answered += 1;
                 return Ok(answered);
             }
         }
@@ -147,120 +138,32 @@ impl Target {
     }
 
     /// Everything answered so far is completed at the disk, so the flush need not wait for anything.
-    fn flush(&mut self, id: ExportId, arrival: &Arrival<'_>, answer: Answer) -> Result<Buffer, Refusal> {
+    pub(super) fn flush(
+        &mut self,
+        id: ExportId,
+        arrival: &Arrival<'_>,
+        answer: Answer,
+    ) -> Result<Buffer, Refusal> {
         self.check_room()?;
         self.admit(Request { export: id, received: arrival.received, answer, work: Work::Flush }, None);
         self.export_mut(id).statistics.flushes += 1;
         Ok(Buffer::Done)
     }
 
-    fn set_features(
+    /// Fails a request that no disk has seen.
+    pub(super) fn abort(
         &mut self,
         id: ExportId,
-        arrival: &Arrival<'_>,
-        answer: Answer,
-    ) -> Result<Buffer, Refusal> {
-        let export = self.export_mut(id);
-        match answer.request.feature {
-            // Without leave to cache, writes stay durable: a cache that is never used is on as well as off.
-            ENABLE_WRITE_CACHE => export.write_cache_enabled = export.config.write_cache,
-            DISABLE_WRITE_CACHE if export.write_cache_enabled => {
-                let flushed = self.flush(id, arrival, answer)?;
-                self.export_mut(id).write_cache_enabled = false;
-                return Ok(flushed);
-            }
-            DISABLE_WRITE_CACHE => {}
-            _ => return self.abort(id, &answer, ErrorRegister::ABRT),
-        }
-        self.reply(&answer, Reply::success(&answer.request))
-    }
-
-    fn identify(&mut self, id: ExportId, answer: &Answer) -> Result<Buffer, Refusal> {
-        let export = self.export_mut(id);
-        let identify = Identify {
-            sectors: export.config.sectors,
-            lba48: true,
-            serial: export.config.identity.serial,
-            firmware: export.config.identity.firmware,
-            model: export.config.identity.model,
-            physical_sector_size: export.config.logical_sector_size,
-            write_cache: export.write_cache_enabled,
-            smart: export.smart_enabled,
-        };
-        self.answer_page(answer, Reply::success(&answer.request), |page| identify.emit(page))
-    }
-
-    fn smart(&mut self, id: ExportId, answer: &Answer) -> Result<Buffer, Refusal> {
-        let request = &answer.request;
-        let export = self.export_mut(id);
-        let feature = SmartFeature::from(request.feature);
-        let enabled = export.smart_enabled || feature == SmartFeature::EnableOperations;
-        if request.lba.mid_high() != smart::SIGNATURE || !enabled {
-            return self.abort_smart(id, answer);
-        }
-        let (read_errors, write_errors) = (export.statistics.read_errors, export.statistics.write_errors);
-        let mut reply = Reply::success(request);
-        match feature {
-            SmartFeature::ReadData => {
-                let attributes = attributes(read_errors, write_errors);
-                return self.answer_page(answer, reply, |page| smart::emit_data(page, &attributes));
-            }
-            SmartFeature::ReadLog => {
-                let Some(log) = SmartLog::from_address(request.lba.0[0]) else {
-                    return self.abort_smart(id, answer);
-                };
-                let errors = u16::try_from(read_errors + write_errors).unwrap_or(u16::MAX);
-                return self.answer_page(answer, reply, |page| log.emit(page, errors));
-            }
-            SmartFeature::ReturnStatus if is_failing(read_errors, write_errors) => {
-                [reply.lba.0[1], reply.lba.0[2]] = smart::THRESHOLD_EXCEEDED;
-            }
-            SmartFeature::ReturnStatus => {}
-            SmartFeature::ExecuteOfflineImmediate if request.lba.0[0] == smart::OFFLINE_ROUTINE => {}
-            SmartFeature::EnableOperations => export.smart_enabled = true,
-            SmartFeature::DisableOperations => export.smart_enabled = false,
-            SmartFeature::ExecuteOfflineImmediate | SmartFeature::WriteLog | SmartFeature::Unknown(_) => {
-                return self.abort_smart(id, answer);
-            }
-        }
-        // A sector of nothing: aoeping takes no SMART reply without one.
-        self.answer_page(answer, reply, |_| {})
-    }
-
-    /// Refuses a SMART sub-command, with a sector of nothing as behind every SMART reply.
-    fn abort_smart(&mut self, id: ExportId, answer: &Answer) -> Result<Buffer, Refusal> {
-        let reply = Reply::failure(&answer.request, ErrorRegister::ABRT);
-        let answered = self.answer_page(answer, reply, |_| {})?;
-        self.export_mut(id).statistics.aborted += 1;
-        Ok(answered)
-    }
-
-    /// Answers with one sector of data that no disk holds.
-    fn answer_page(
-        &mut self,
         answer: &Answer,
-        reply: Reply,
-        emit: impl FnOnce(&mut [u8; SECTOR_BYTES]),
+        error: ErrorRegister,
     ) -> Result<Buffer, Refusal> {
-        let mut page = [0; SECTOR_BYTES];
-        emit(&mut page);
-        self.send_control(answer.port, &answer.head, |frame| {
-            let start = reply.emit(frame);
-            frame[start..start + SECTOR_BYTES].copy_from_slice(&page);
-            start + SECTOR_BYTES
-        })?;
-        Ok(Buffer::Done)
-    }
-
-    /// Fails a request that no disk has seen.
-    fn abort(&mut self, id: ExportId, answer: &Answer, error: ErrorRegister) -> Result<Buffer, Refusal> {
         let answered = self.reply(answer, Reply::failure(&answer.request, error))?;
         self.export_mut(id).statistics.aborted += 1;
         Ok(answered)
     }
 
     /// Answers a request that no disk has seen.
-    fn reply(&mut self, answer: &Answer, reply: Reply) -> Result<Buffer, Refusal> {
+    pub(super) fn reply(&mut self, answer: &Answer, reply: Reply) -> Result<Buffer, Refusal> {
         self.check_output_room()?;
         self.send(answer, reply);
         Ok(Buffer::Done)
@@ -293,27 +196,4 @@ pub(super) fn failed(request: &ata::Request, error: BlockError) -> Reply {
         BlockError::Gone => (Status::DF | Status::ERR, ErrorRegister::ABRT),
     };
     Reply { status, ..Reply::failure(request, error) }
-}
-
-fn attributes(read_errors: u64, write_errors: u64) -> [Attribute; 3] {
-    let attribute = |id, errors| Attribute {
-        id,
-        prefailure: true,
-        value: smart_value(errors),
-        worst: smart_value(errors),
-        raw: errors,
-    };
-    [
-        attribute(Attribute::READ_ERROR_RATE, read_errors),
-        attribute(Attribute::REPORTED_UNCORRECTABLE, read_errors + write_errors),
-        attribute(Attribute::WRITE_ERROR_RATE, write_errors),
-    ]
-}
-
-fn smart_value(errors: u64) -> u8 {
-    u8::try_from(SMART_VALUE_BEST.saturating_sub(errors).max(1)).expect("at most 100")
-}
-
-fn is_failing(read_errors: u64, write_errors: u64) -> bool {
-    u64::from(smart_value(read_errors + write_errors)) <= SMART_VALUE_FAILING
 }

@@ -1,15 +1,15 @@
 //! What to do with a write that looks like one seen before.
 //!
-//! Initiators send a request again under a new tag when its answer is late, so the copy may come after the write was
-//! answered, and after the same sectors were written anew: executed, it would bring old data back. This file
-//! remembers completed writes for as long as a copy may still come, and tells copies from new writes. Copies of
-//! writes still in flight are found by `outstanding`, which knows those.
+//! Initiators send a request again under a new tag when its answer is late, so the duplicate may come after the write
+//! was answered, and after the same sectors were written anew: executed, it would bring old data back. This file
+//! remembers completed writes for as long as a duplicate may still come, and tells duplicates from new writes.
+//! Duplicates of writes still in flight are found by `outstanding`, which knows those.
 //!
-//! How long: the copy left the initiator before the answer reached it. The wire may hold it for
+//! How long: the duplicate left the initiator before the answer reached it. The wire may hold it for
 //! [`DUPLICATE_WINDOW`] after that, and the receive queue for [`FRAME_AGE_MAX`]; older ones are dropped unread. So a
 //! write is remembered for the sum, and a frame *received* more than the window after the last answer is a new
-//! write. An answer given from memory counts: it may have been to a new write of the same bytes, which has copies of
-//! its own. When the memory is full of younger ones it refuses new writes; it never forgets early.
+//! write. An answer given from memory counts: it may have been to a new write of the same bytes, which has
+//! duplicates of its own. When the memory is full of younger ones it refuses new writes; it never forgets early.
 
 use block::{ExportId, Instant, LbaRange};
 
@@ -38,7 +38,7 @@ pub(crate) struct WriteIdentity {
 /// What to do with a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
-    /// Execute it: no copy of it is known, or that one failed and nothing came after.
+    /// Execute it: no duplicate of it is known, or that one failed and nothing came after.
     New,
     /// Answer it: its data stands on the disk already.
     Answer,
@@ -177,7 +177,7 @@ impl WriteHistory {
         self.entries.room() > self.admitted && self.sequences.has_room(range)
     }
 
-    /// Forgets the oldest write if no copy of it can come any more.
+    /// Forgets the oldest write if no duplicate of it can come any more.
     fn forget_oldest(&mut self, now: Instant) -> bool {
         if self.oldest == NIL {
             return false;
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_answered_until_something_overlapping_was_admitted() {
+    fn a_duplicate_is_answered_until_something_overlapping_was_admitted() {
         let mut history = WriteHistory::new(16, 7);
         write(&mut history, at(10), 0, 1, false);
         assert_eq!(history.judge(at(11), &identity(0, 1), at(11)), Verdict::Answer);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_received_before_the_write_ended_is_a_copy_and_one_received_late_is_a_new_write() {
+    fn a_duplicate_received_before_the_write_ended_is_a_duplicate_and_one_received_late_is_a_new_write() {
         let mut history = WriteHistory::new(16, 7);
         write(&mut history, at(5000), 0, 1, false);
         write(&mut history, at(5000), 0, 2, false);
@@ -297,7 +297,7 @@ mod tests {
         let mut history = WriteHistory::new(16, 7);
         write(&mut history, at(0), 0, 1, false);
         write(&mut history, at(10), 8, 1, false);
-        // Not a copy, but the host writing the same bytes again: its own copies may still be on the wire.
+        // Not a duplicate, but the host writing the same bytes again: its own duplicates may still be on the wire.
         assert_eq!(history.judge(at(900), &identity(0, 1), at(900)), Verdict::Answer);
         write(&mut history, at(950), 0, 2, false);
         assert_eq!(history.judge(at(1100), &identity(0, 1), at(1050)), Verdict::Superseded);
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_memory_refuses_until_its_oldest_write_is_past_all_copies() {
+    fn a_full_memory_refuses_until_its_oldest_write_is_past_all_duplicates() {
         let mut history = WriteHistory::new(2, 7);
         write(&mut history, at(0), 0, 1, false);
         write(&mut history, at(1), 8, 1, false);

@@ -49,13 +49,13 @@ impl Target {
         self.start_ready(now);
     }
 
-    /// Answers a request and the copies that joined it.
+    /// Answers a request and the duplicates that joined it.
     fn answer_all(&mut self, mut finished: Finished, error: Option<BlockError>) {
         let export = finished.request.export;
         let mut next = Some(finished.request.answer);
         while let Some(answer) = next {
             self.answer(export, &answer, error);
-            next = self.outstanding.next_copy(&mut finished);
+            next = self.outstanding.next_duplicate(&mut finished);
         }
     }
 
@@ -161,7 +161,7 @@ impl Target {
                 self.export_mut(export).statistics.aborted += 1;
             }
             Obstacle::Silence => {
-                while self.outstanding.next_copy(&mut finished).is_some() {}
+                while self.outstanding.next_duplicate(&mut finished).is_some() {}
                 if let Some(export) = self.exports.find_mut(export) {
                     export.statistics.stale_dropped += 1;
                 }

@@ -92,7 +92,7 @@ pub struct Statistics {
     pub reads: u64,
     /// Sectors of those.
     pub sectors_read: u64,
-    /// Writes admitted; copies of writes are not.
+    /// Writes admitted; duplicates of writes are not.
     pub writes: u64,
     /// Sectors of those.
     pub sectors_written: u64,
@@ -100,10 +100,10 @@ pub struct Statistics {
     pub flushes: u64,
     /// Requests that had to wait for an earlier write.
     pub waited: u64,
-    /// Copies of a write in flight, answered with it (rule D1).
-    pub copies_joined: u64,
-    /// Copies of a completed write, answered at once (rule D2).
-    pub copies_answered: u64,
+    /// Duplicates of a write in flight, answered with it (rule D1).
+    pub duplicates_joined: u64,
+    /// Duplicates of a completed write, answered at once (rule D2).
+    pub duplicates_answered: u64,
     /// Writes that waited until they were too old (rule D3).
     pub stale_dropped: u64,
     /// Reads that the disk failed.

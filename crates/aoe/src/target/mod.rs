@@ -1,9 +1,10 @@
 //! The target: a frame in, a request to a disk or an answer out, for all exports of one shard.
 //!
-//! Pure: it reads no clock, owns no socket, disk or buffer, and never copies a payload; it looks at the data of a
-//! write once, to tell copies of it from other writes. Read in this order: [`Input`] and [`Output`]; `arrival`
-//! (which frames count, and for which export); `ata` with `outstanding` (order), `duplicate` (copies) and `execution`
-//! (start and answer); `config`, `mac_mask` and `reserve` with `change` (what clients may set); `advertise`.
+//! Pure: it reads no clock, owns no socket, disk or buffer, and never moves a payload; it looks at the data of a
+//! write once, to tell duplicates of it from other writes. Read in this order: [`Input`] and [`Output`]; `arrival`
+//! (which frames count, and for which export); `ata` with `outstanding` (order), `duplicate` (what was sent before)
+//! and `execution` (start and answer); `device`; `config`, `mac_mask` and `reserve` with `change` (what clients may
+//! set); `advertise`.
 //!
 //! What holds at all times (the rules are those of the design, §5):
 //! - D1: a write identical to one in flight is not executed; both are answered.
@@ -20,6 +21,7 @@ mod ata;
 mod change;
 mod config;
 mod control;
+mod device;
 mod directory;
 mod duplicate;
 mod execution;
@@ -188,7 +190,8 @@ impl Target {
     }
 
     /// Serves a disk no longer: it is silent from now on. What its disk still has is completed and not answered.
-    /// Gives back what clients had set.
+    /// Gives back what clients had set. Its disk is not to be added again before those requests are completed:
+    /// nothing would order them before new ones.
     pub fn remove_export(&mut self, id: ExportId) -> Option<SmallState> {
         let export = self.exports.remove(id)?;
         self.directory.remove(export.address());

@@ -54,7 +54,7 @@ pub(crate) enum Work {
 pub(crate) struct Request {
     /// Whose disk.
     pub(crate) export: ExportId,
-    /// When its frame, or the latest copy of it, was received.
+    /// When its frame, or the latest duplicate of it, was received.
     pub(crate) received: Instant,
     /// Who waits for the outcome.
     pub(crate) answer: Answer,
@@ -62,12 +62,12 @@ pub(crate) struct Request {
     pub(crate) work: Work,
 }
 
-/// A request that has left the table, and the first of the copies that want the same answer.
+/// A request that has left the table, and the first of the duplicates that want the same answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Finished {
     /// The request.
     pub(crate) request: Request,
-    copies: u32,
+    duplicates: u32,
 }
 
 /// All requests of a shard that are waiting or at a disk.
@@ -87,8 +87,8 @@ struct Slot {
     /// Place in the order of admission; its low half tells two users of a slot apart.
     order: u64,
     interval: Option<EntryId>,
-    /// First copy of this write, or the next copy after this one.
-    copies: u32,
+    /// First duplicate of this write, or the next duplicate after this one.
+    duplicates: u32,
     state: State,
 }
 
@@ -99,7 +99,7 @@ enum State {
     /// Nothing is in its way; the disk has it or is about to get it.
     Started,
     /// Wants the answer of the write whose list it is in.
-    Copy,
+    Duplicate,
     Free,
 }
 
@@ -107,7 +107,7 @@ impl Outstanding {
     /// Most requests that a request's name has room for.
     pub(crate) const CAPACITY_MAX: usize = 1 << 16;
 
-    /// Room for `capacity` requests, copies included.
+    /// Room for `capacity` requests, duplicates included.
     pub(crate) fn new(capacity: usize) -> Self {
         assert!(capacity <= Self::CAPACITY_MAX, "more requests than their names can tell apart");
         Self {
@@ -118,7 +118,7 @@ impl Outstanding {
         }
     }
 
-    /// Requests in the table, copies included.
+    /// Requests in the table, duplicates included.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -129,27 +129,27 @@ impl Outstanding {
         self.slots.room() == 0
     }
 
-    /// The unfinished write that `identity` is a copy of.
-    pub(crate) fn find_copy(&self, identity: &WriteIdentity) -> Option<u32> {
+    /// The unfinished write that `identity` is a duplicate of.
+    pub(crate) fn find_duplicate(&self, identity: &WriteIdentity) -> Option<u32> {
         self.intervals.overlapping(identity.export, identity.range).map(|(_, _, slot)| slot).find(|slot| {
             matches!(&self.slots[*slot].request.work, Work::Write { identity: other, .. } if other == identity)
         })
     }
 
-    /// Lets a copy of the write in `slot` have its answer too. The copy is as good a reason to execute the write as
-    /// the first frame was, so the write is as young as its youngest copy.
-    pub(crate) fn add_copy(&mut self, slot: u32, answer: Answer, received: Instant) {
+    /// Lets a duplicate of the write in `slot` have its answer too. It is as good a reason to execute the write as the
+    /// first frame was, so the write is as young as its youngest duplicate.
+    pub(crate) fn add_duplicate(&mut self, slot: u32, answer: Answer, received: Instant) {
         let primary = &mut self.slots[slot];
         primary.request.received = primary.request.received.max(received);
-        let copy = Slot {
+        let duplicate = Slot {
             request: Request { answer, ..primary.request },
             order: 0,
             interval: None,
-            copies: primary.copies,
-            state: State::Copy,
+            duplicates: primary.duplicates,
+            state: State::Duplicate,
         };
-        let copy = self.slots.insert(copy);
-        self.slots[slot].copies = copy;
+        let duplicate = self.slots.insert(duplicate);
+        self.slots[slot].duplicates = duplicate;
     }
 
     /// Admits a request that is ordered by `ordered` (a flush by nothing): its name if it may start at once, `None`
@@ -159,7 +159,7 @@ impl Outstanding {
         let waits_for = ordered.map_or(0, |range| self.unfinished_writes(request.export, range));
         let state = if waits_for == 0 { State::Started } else { State::Waiting(waits_for) };
         self.admitted += 1;
-        let slot = Slot { request, order: self.admitted, interval: None, copies: NIL, state };
+        let slot = Slot { request, order: self.admitted, interval: None, duplicates: NIL, state };
         let slot = self.slots.insert(slot);
         let is_write = matches!(request.work, Work::Write { .. });
         if let Some(range) = ordered.filter(|_| is_write || waits_for > 0) {
@@ -187,19 +187,19 @@ impl Outstanding {
             self.intervals.remove(entry);
             self.wake(slot.request.export, range, slot.order);
         }
-        Finished { request: slot.request, copies: slot.copies }
+        Finished { request: slot.request, duplicates: slot.duplicates }
     }
 
-    /// The next copy that wants the answer of `finished`; it leaves the table.
-    pub(crate) fn next_copy(&mut self, finished: &mut Finished) -> Option<Answer> {
-        if finished.copies == NIL {
+    /// The next duplicate that wants the answer of `finished`; it leaves the table.
+    pub(crate) fn next_duplicate(&mut self, finished: &mut Finished) -> Option<Answer> {
+        if finished.duplicates == NIL {
             return None;
         }
-        let index = finished.copies;
+        let index = finished.duplicates;
         let slot = &mut self.slots[index];
-        assert_eq!(slot.state, State::Copy, "only copies are in a write's list");
+        assert_eq!(slot.state, State::Duplicate, "only duplicates are in a write's list");
         slot.state = State::Free;
-        finished.copies = slot.copies;
+        finished.duplicates = slot.duplicates;
         let answer = slot.request.answer;
         self.slots.remove(index);
         Some(answer)
@@ -356,20 +356,21 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_shares_the_answer_and_keeps_the_write_young() {
+    fn a_duplicate_shares_the_answer_and_keeps_the_write_young() {
         let mut outstanding = Outstanding::new(3);
         let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("starts");
         let Work::Write { identity, .. } = write(0, 8).work else { panic!("a write") };
-        let slot = outstanding.find_copy(&identity).expect("in flight");
-        outstanding.add_copy(slot, answer(1), at(5));
-        outstanding.add_copy(slot, answer(2), at(3));
+        let slot = outstanding.find_duplicate(&identity).expect("in flight");
+        outstanding.add_duplicate(slot, answer(1), at(5));
+        outstanding.add_duplicate(slot, answer(2), at(3));
         assert!(outstanding.is_full());
         assert_eq!(outstanding.request(first).received, at(5));
         let mut finished = outstanding.finish(first);
-        let copies: Vec<u8> =
-            std::iter::from_fn(|| outstanding.next_copy(&mut finished)).map(|answer| answer.port.0).collect();
-        assert_eq!((copies, outstanding.len()), (vec![2, 1], 0));
-        assert_eq!(outstanding.find_copy(&identity), None);
+        let duplicates: Vec<u8> = std::iter::from_fn(|| outstanding.next_duplicate(&mut finished))
+            .map(|answer| answer.port.0)
+            .collect();
+        assert_eq!((duplicates, outstanding.len()), (vec![2, 1], 0));
+        assert_eq!(outstanding.find_duplicate(&identity), None);
     }
 
     #[test]

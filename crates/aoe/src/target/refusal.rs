@@ -46,7 +46,7 @@ refusals! {
     TooManyOutstanding, "too_many_outstanding", "too many requests are outstanding";
     /// As many writes were completed within two seconds as the shard can remember.
     HistoryFull, "history_full", "too many writes to remember";
-    /// A copy of a write that was executed, and something that overlaps it was admitted since (rule D2).
+    /// A duplicate of a write that was executed, and something that overlaps it was admitted since (rule D2).
     Superseded, "superseded", "the write was executed already and others came after it";
     /// A config test that does not match: the protocol wants silence.
     ConfigMismatch, "config_mismatch", "the config string does not match";

@@ -176,12 +176,12 @@ fn a_write_keeps_its_buffer_until_the_disk_has_it() {
 }
 
 #[test]
-fn a_copy_of_a_write_in_flight_is_answered_with_it() {
+fn a_duplicate_of_a_write_in_flight_is_answered_with_it() {
     let mut bench = Bench::new(config());
     let request = block_request(&bench.write(8, 8, 5).expect("admitted"));
-    let copy = bench.write(8, 8, 5).expect("joined");
-    assert!(!has_block_request(&copy));
-    assert_eq!(released(&copy), [2]);
+    let duplicate = bench.write(8, 8, 5).expect("joined");
+    assert!(!has_block_request(&duplicate));
+    assert_eq!(released(&duplicate), [2]);
     let outputs = bench.complete(request.id, Ok(None));
     assert_eq!(answers(&outputs), [(1, 0x40, 0), (2, 0x40, 0)]);
     assert_eq!(released(&outputs), [1]);
@@ -189,7 +189,7 @@ fn a_copy_of_a_write_in_flight_is_answered_with_it() {
 }
 
 #[test]
-fn a_copy_of_a_completed_write_is_answered_at_once_or_dropped_when_others_came_after() {
+fn a_duplicate_of_a_completed_write_is_answered_at_once_or_dropped_when_others_came_after() {
     let mut bench = Bench::new(config());
     let first = block_request(&bench.write(8, 8, 5).expect("admitted"));
     bench.complete(first.id, Ok(None));
@@ -242,7 +242,7 @@ fn a_write_that_waited_more_than_a_second_is_dropped_and_what_waited_for_it_goes
 }
 
 #[test]
-fn a_copy_keeps_a_waiting_write_young() {
+fn a_duplicate_keeps_a_waiting_write_young() {
     let mut bench = Bench::new(config());
     let first = block_request(&bench.write(8, 8, 1).expect("admitted"));
     bench.write(8, 8, 2).expect("waits");

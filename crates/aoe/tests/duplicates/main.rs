@@ -83,10 +83,10 @@ proptest! {
     }
 }
 
-/// The second write is answered from memory, since the same bytes stand there already. Its copy comes more than a
+/// The second write is answered from memory, since the same bytes stand there already. Its duplicate comes more than a
 /// second after the first was executed, and other bytes were written in between.
 #[test]
-fn a_copy_of_a_write_that_was_answered_from_memory_is_a_copy() {
+fn a_duplicate_of_a_write_that_was_answered_from_memory_is_a_duplicate() {
     let write = |value, port| Step::Issue { host: 0, export: 0, write: true, lba: 0, count: 0, value, port };
     let done = [Step::Complete { which: 0, fail: false }, Step::Answer { which: 0, lost: false }];
     let mut steps = vec![write(0, 0), Step::Arrive(0), Step::Handle(0)];

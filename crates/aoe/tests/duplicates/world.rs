@@ -1,7 +1,7 @@
 //! Two hosts, two interfaces, two disks and a wire between, driven by steps that a property test makes up.
 //!
 //! The wire may lose, copy, delay and reorder frames; a receive queue may be read late; a disk does its requests in
-//! any order and a sector at a time. What is taken for granted is what the design takes for granted: no copy of a
+//! any order and a sector at a time. What is taken for granted is what the design takes for granted: no duplicate of a
 //! request reaches an interface more than a second after the request was first answered.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -71,7 +71,7 @@ struct Request {
     /// When the first answer reached the host, and whether it was a success.
     ended: Option<(u64, bool)>,
     values_read: Vec<u32>,
-    /// When the target first answered any copy of it.
+    /// When the target first answered any frame of it.
     answered: Option<Instant>,
     executions: u32,
 }

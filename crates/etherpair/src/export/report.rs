@@ -212,7 +212,7 @@ impl Totals {
         self.bytes_written += export.sectors_written * SECTOR_BYTES as u64;
         self.flushes += export.flushes;
         self.waited += export.waited;
-        self.duplicates_answered += export.copies_joined + export.copies_answered;
+        self.duplicates_answered += export.duplicates_joined + export.duplicates_answered;
         self.stale_dropped += export.stale_dropped;
         self.disk_errors += export.read_errors + export.write_errors;
         self.refused += export.aborted + export.aoe_errors;
