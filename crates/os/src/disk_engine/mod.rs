@@ -110,15 +110,19 @@ impl DiskEngine {
         }
     }
 
-    /// Prepares to sleep: from here on a readable descriptor among `files` ends [`DiskEngine::wait`].
-    /// The caller looks at its descriptors once more between the two.
-    pub(crate) fn arm(&mut self, files: &[RawFd]) -> io::Result<()> {
+    /// Prepares to sleep: a descriptor among `files` that is or becomes readable ends [`DiskEngine::wait`].
+    pub(crate) fn arm(&mut self, files: &[RawFd]) {
         match self {
             Self::Uring(engine) => engine.arm(files),
-            Self::Threads(engine) => {
-                engine.arm(files);
-                Ok(())
-            }
+            Self::Threads(engine) => engine.arm(files),
+        }
+    }
+
+    /// Whether `file` may have ended the last sleep.
+    pub(crate) fn may_be_readable(&self, file: RawFd) -> bool {
+        match self {
+            Self::Uring(engine) => !engine.is_armed(file),
+            Self::Threads(_) => true,
         }
     }
 
@@ -199,7 +203,7 @@ mod tests {
     fn a_readable_descriptor_ends_the_sleep_of_both_engines() {
         for (_memory, mut engine) in engines() {
             let (mut reader, mut writer) = io::pipe().expect("a pipe");
-            engine.arm(&[reader.as_raw_fd()]).expect("armed");
+            engine.arm(&[reader.as_raw_fd()]);
             writer.write_all(b"x").expect("a byte");
             engine.wait(None).expect("ends");
             let mut byte = [0];

@@ -62,18 +62,20 @@ impl UringEngine {
         self.in_flight
     }
 
-    pub(super) fn arm(&mut self, files: &[RawFd]) -> io::Result<()> {
-        let mut added = false;
+    pub(super) fn arm(&mut self, files: &[RawFd]) {
         for file in files {
-            if !self.armed.contains(file) {
+            if !self.is_armed(*file) {
                 self.armed.push(*file);
                 let file_number = u64::try_from(*file).expect("an open descriptor is not negative");
+                // Handed over by the wait that follows; the kernel looks at the descriptor then, so what came in
+                // between is not slept over.
                 self.ring.poll(ARMED + file_number, *file);
-                added = true;
             }
         }
-        // The kernel must know before the caller looks once more, or a frame that comes in between is slept over.
-        if added { self.ring.submit() } else { Ok(()) }
+    }
+
+    pub(super) fn is_armed(&self, file: RawFd) -> bool {
+        self.armed.contains(&file)
     }
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

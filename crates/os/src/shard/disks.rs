@@ -15,6 +15,10 @@ use crate::disk::{Disk, block_error};
 use crate::disk_engine::{Action, DiskEngine, DiskOperation, DiskResult};
 use crate::sys::memory::IoSlice;
 
+/// With so few reads under way, the wake-up of a sleeping thread is a good part of what one takes. With more, the
+/// processor has better things to do than to look for their end.
+const AWAITED_MAX: usize = 2;
+
 /// All disks of one shard.
 pub(super) struct Disks {
     engine: DiskEngine,
@@ -22,6 +26,10 @@ pub(super) struct Disks {
     disks: Vec<Option<Disk>>,
     /// By the request's slot: a request has one operation at a time. Its token is the request's own number.
     operations: Box<[Option<Running>]>,
+    /// Reads under way.
+    reading: usize,
+    /// Writes and flushes under way.
+    writing: usize,
     /// Requests that wait for a buffer.
     starved: VecDeque<(BlockRequest, Option<IoSlice>)>,
 }
@@ -52,6 +60,8 @@ impl Disks {
             engine,
             disks: Vec::new(),
             operations: vec![None; outstanding_max].into_boxed_slice(),
+            reading: 0,
+            writing: 0,
             starved: VecDeque::with_capacity(outstanding_max),
         }
     }
@@ -152,12 +162,29 @@ impl Disks {
         self.engine.in_flight()
     }
 
-    pub(super) fn arm(&mut self, files: &[i32]) -> io::Result<()> {
-        self.engine.arm(files)
+    /// Whether the end of what is under way comes soon and without a thread of the kernel's that would have to run on
+    /// our core: a few reads. A durable write ends in such a thread.
+    pub(super) const fn ends_soon(&self) -> bool {
+        self.writing == 0 && self.reading <= AWAITED_MAX
+    }
+
+    pub(super) fn arm(&mut self, files: &[i32]) {
+        self.engine.arm(files);
+    }
+
+    pub(super) fn may_be_readable(&self, file: i32) -> bool {
+        self.engine.may_be_readable(file)
     }
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.engine.wait(timeout)
+    }
+
+    const fn under_way(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Read { .. } => &mut self.reading,
+            Kind::Write { .. } | Kind::Flush => &mut self.writing,
+        }
     }
 
     fn queue(&mut self, running: Running) {
@@ -179,6 +206,7 @@ impl Disks {
         let slot = &mut self.operations[running.id.slot()];
         assert!(slot.is_none(), "a request has one operation at a time");
         *slot = Some(running);
+        *self.under_way(running.kind) += 1;
         self.engine.queue(operation);
     }
 
@@ -187,6 +215,7 @@ impl Disks {
         let mut running = self.operations[RequestId(result.token).slot()]
             .take()
             .expect("a result belongs to a running operation");
+        *self.under_way(running.kind) -= 1;
         let length = running.data.map_or(0, IoSlice::length);
         let outcome = match usize::try_from(result.result) {
             Err(_) if matches!(-result.result, libc::EINTR | libc::EAGAIN) => {

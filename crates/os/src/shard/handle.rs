@@ -1,0 +1,179 @@
+//! The control plane's end of a shard: how one is made, what is asked of it and what it asks.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use aoe::target::{ExportConfig, PortId, PortLink, SmallState, StateError, TargetError, TargetLimits};
+use block::{Duration, ExportId};
+use thiserror::Error;
+
+use super::{Shard, ShardStatistics};
+use crate::cpu::CpuError;
+use crate::disk::{Disk, DiskError};
+use crate::disk_engine::EngineKind;
+use crate::frame_port::{PortError, PortOptions};
+use crate::pcap::PcapWriter;
+use crate::sys::file::EventFd;
+
+/// How a shard is made.
+#[derive(Debug)]
+pub struct ShardOptions {
+    /// Shown by `ps` and in logs.
+    pub name: String,
+    /// Its interfaces; the index is the port's number.
+    pub ports: Vec<PortOptions>,
+    /// Bounds of the target.
+    pub limits: TargetLimits,
+    /// How disk operations reach the kernel.
+    pub engine: EngineKind,
+    /// How long to look for the next frame, with nothing under way, before sleeping.
+    pub busy_poll: Duration,
+    /// Pin the thread to this CPU.
+    pub cpu: Option<usize>,
+    /// Record all frames there.
+    pub pcap: Option<PcapWriter>,
+}
+
+/// Why a shard could not start.
+#[derive(Debug, Error)]
+pub enum ShardError {
+    /// A port could not be opened.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The core it was to run on.
+    #[error(transparent)]
+    Cpu(#[from] CpuError),
+    /// The kernel refused memory, a ring or a thread.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The thread ended before it could say why.
+    #[error("the thread ended while starting")]
+    Lost,
+}
+
+/// What the control plane asks of a shard.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve this disk.
+    AddExport {
+        /// The disk, opened and locked.
+        disk: Box<Disk>,
+        /// Everything else.
+        config: Box<ExportConfig>,
+        /// Where to say under which number.
+        reply: Sender<Result<ExportId, TargetError>>,
+    },
+    /// An [`Event::StoreState`] was carried out, or could not be.
+    StateStored {
+        /// Whose state.
+        export: ExportId,
+        /// Whether it is on stable storage.
+        result: Result<(), StateError>,
+    },
+    /// An interface came up, went down or changed.
+    PortChanged {
+        /// Which.
+        port: PortId,
+        /// Its address and MTU, `None` while it is down.
+        link: Option<PortLink>,
+    },
+    /// Look at the sizes of all disks again.
+    RefreshDisks,
+    /// Say what was done so far.
+    Statistics(Sender<ShardStatistics>),
+    /// Finish what is under way and end.
+    Stop,
+}
+
+/// What a shard asks of the control plane.
+#[derive(Debug)]
+pub enum Event {
+    /// Make this durable and answer with [`Command::StateStored`].
+    StoreState {
+        /// Whose state.
+        export: ExportId,
+        /// All of it.
+        state: SmallState,
+    },
+    /// A disk has a new size, and initiators were told.
+    Resized {
+        /// Whose disk.
+        export: ExportId,
+        /// Its new size.
+        sectors: u64,
+    },
+    /// A disk could not be looked at; it is served as before.
+    RefreshFailed {
+        /// Whose disk.
+        export: ExportId,
+        /// What is wrong.
+        error: DiskError,
+    },
+    /// The shard cannot go on.
+    Failed(io::Error),
+}
+
+/// The control plane's end of a running shard.
+#[derive(Debug)]
+pub struct ShardHandle {
+    commands: Sender<Command>,
+    wake: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ShardHandle {
+    /// Starts a shard on a thread of its own; its events go to `notify`, from that thread.
+    ///
+    /// # Errors
+    /// If a port cannot be opened or the kernel refuses what it needs.
+    pub fn start(options: ShardOptions, notify: impl Fn(Event) + Send + 'static) -> Result<Self, ShardError> {
+        let (commands, receiver) = channel();
+        let (started, outcome) = channel();
+        let wake = Arc::new(EventFd::new()?);
+        let shard_wake = Arc::clone(&wake);
+        let builder = std::thread::Builder::new().name(options.name.clone());
+        // The ring of the engine belongs to the thread that makes it, so the shard is made there.
+        let thread =
+            builder.spawn(move || match Shard::new(options, receiver, shard_wake, Box::new(notify)) {
+                Ok(mut shard) => {
+                    if started.send(Ok(())).is_ok() {
+                        shard.run();
+                    }
+                }
+                Err(error) => {
+                    // Nobody listens only if the starter is gone, and then nobody wants to know.
+                    let _ = started.send(Err(error));
+                }
+            })?;
+        outcome.recv().unwrap_or(Err(ShardError::Lost))?;
+        Ok(Self { commands, wake, thread: Some(thread) })
+    }
+
+    /// Asks something of the shard. Returns whether it still runs.
+    pub fn send(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).is_ok();
+        self.wake.signal();
+        sent
+    }
+
+    /// Ends the shard once what is under way is done.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.send(Command::Stop);
+            // A shard that panicked has aborted the process already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ShardHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
