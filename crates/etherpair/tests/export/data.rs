@@ -172,7 +172,7 @@ fn a_block_device_with_large_sectors_is_recognised() {
 
 #[test]
 fn every_kind_of_port_and_engine_serves_alike() {
-    for port in ["ring", "plain"] {
+    for port in ["ring", "uring", "plain"] {
         for engine in ["uring", "threads"] {
             let world = World::new();
             world.disk("disk.img", MIB);

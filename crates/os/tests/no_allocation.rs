@@ -1,0 +1,225 @@
+//! Proof that a shard in steady state allocates nothing: an allocator that counts, and a client that keeps it busy.
+//!
+//! Every thread is counted but those that say they are not: the test's own. Unsafe because an allocator is.
+#![allow(clippy::disallowed_methods, reason = "tests wait for the real world by the real clock")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use aoe::ata::AtaCommand;
+use aoe::target::{ExportConfig, Identity, SmallState, TargetLimits};
+use aoe::wire::{Frame, Head, ata, ethernet, header};
+use aoe::{Address, AddressPattern, Command as AoeCommand, MacAddress, Tag};
+use block::{Lba, SECTOR_BYTES};
+use common::Wire;
+use os::disk::{Disk, DiskOptions, ReadCache};
+use os::frame_port::{FrameFilter, FramePort, Payload, PortKind, PortOptions, TransmitFrame};
+use os::shard::{Command, ShardHandle, ShardOptions};
+use os::{EngineKind, Interface};
+
+struct CountingAllocator;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// Allocations, also those that only grow, by threads that are counted.
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    // Made without allocation and never dropped, so that the allocator may look at it at any time.
+    static COUNTED: Cell<bool> = const { Cell::new(true) };
+}
+
+fn count() {
+    if COUNTED.get() {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: everything is left to the system's allocator; counting touches no memory of its own.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the rules of the same method.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the rules of the same method.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, address: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the rules of the same method.
+        unsafe { System.realloc(address, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the rules of the same method.
+        unsafe { System.dealloc(address, layout) }
+    }
+}
+
+const DISK_BYTES: u64 = 64 << 20;
+/// Sectors of a request: 4 KiB, the size that matters most.
+const SECTORS: u8 = 8;
+const WINDOW: u64 = 64;
+/// Longer than a new export is advertised, again and again; each time costs an allocation.
+const WARM_UP: Duration = Duration::from_secs(3);
+
+fn address() -> Address {
+    "7.1".parse().expect("an address")
+}
+
+/// A busy client: as many requests under way as the window holds, reads and writes in turn.
+struct Client {
+    port: FramePort,
+    target: MacAddress,
+    sent: u64,
+    answered: u64,
+}
+
+impl Client {
+    fn new(wire: &Wire) -> Self {
+        let options =
+            PortOptions { kind: PortKind::Plain, ..PortOptions::new("far", FrameFilter::Responses) };
+        let near = wire.namespace.enter(|| Ok(Interface::named("near"))).expect("namespace").expect("near");
+        Self { port: wire.port_with(options), target: MacAddress(near.mac), sent: 0, answered: 0 }
+    }
+
+    fn run(&mut self, requests: u64) {
+        let until = self.answered + requests;
+        while self.answered < until {
+            while self.sent - self.answered < WINDOW {
+                self.send();
+            }
+            self.port.flush().expect("sent");
+            assert!(
+                self.port.wait(Some(Duration::from_secs(10))),
+                "no answer to {} requests",
+                self.sent - self.answered
+            );
+            while let Some(received) = self.port.receive() {
+                let frame = Frame::new(self.port.frame(received.slot)).expect("a frame");
+                let answers_request = frame.header().tag != Tag(0);
+                if answers_request {
+                    let view = ata::View::new(frame).expect("an ATA answer");
+                    assert!(!ata::Reply::parse(view).status.is_failure(), "a request failed");
+                    self.answered += 1;
+                }
+                self.port.release(received.slot);
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        const DATA: [u8; SECTORS as usize * SECTOR_BYTES] = [0x5a; SECTORS as usize * SECTOR_BYTES];
+        self.sent += 1;
+        let is_write = self.sent.is_multiple_of(2);
+        // A full period over all places, in an order that no disk likes.
+        let place = self.sent.wrapping_mul(2_654_435_761) % (DISK_BYTES / DATA.len() as u64);
+        let tag = Tag(u32::try_from(self.sent).expect("few requests"));
+        let head = Head {
+            ethernet: ethernet::Repr {
+                destination: self.target,
+                source: MacAddress(self.port.interface().mac),
+            },
+            header: header::Repr::request(AddressPattern::from(address()), AoeCommand::Ata, tag),
+        };
+        let request = ata::Request {
+            flags: if is_write { ata::AtaFlags::WRITE } else { ata::AtaFlags::NONE },
+            feature: 0,
+            sector_count: SECTORS,
+            command: if is_write { AtaCommand::WriteSectorsExt } else { AtaCommand::ReadSectorsExt },
+            lba: ata::LbaRegisters::from_lba48(Lba(place * u64::from(SECTORS))),
+        };
+        let mut bytes = [0; 60];
+        head.emit(&mut bytes);
+        let length = request.emit(&mut bytes);
+        let (head, payload) =
+            if is_write { (&bytes[..length], Some(Payload::of(&DATA))) } else { (&bytes[..], None) };
+        self.port.queue(TransmitFrame { head, payload }).expect("the window is smaller than the queue");
+    }
+}
+
+fn start(wire: &Wire, kind: PortKind, engine: EngineKind) -> ShardHandle {
+    let filter = FrameFilter::Requests { addresses: vec![(7, 1)] };
+    let options = ShardOptions {
+        name: "shard-0".to_owned(),
+        ports: vec![PortOptions { kind, ..PortOptions::new("near", filter) }],
+        limits: TargetLimits::new(1),
+        engine,
+        busy_poll: Duration::ZERO,
+        cpu: None,
+        pcap: None,
+    };
+    let shard = wire.namespace.enter(|| Ok(ShardHandle::start(options, |event| panic!("{event:?}"))));
+    shard.expect("namespace").expect("a shard")
+}
+
+fn serve(shard: &ShardHandle, path: &Path, read_cache: ReadCache) {
+    let disk = Disk::open(&DiskOptions { path: path.to_owned(), read_cache, ..DiskOptions::default() });
+    let disk = disk.expect("a disk");
+    let config = ExportConfig {
+        address: address(),
+        sectors: disk.geometry().sectors(),
+        logical_sector_size: disk.geometry().logical_sector_size(),
+        identity: Identity::new("serial", "model", "1"),
+        read_only: false,
+        // Writes need not wait for the disk: the test is about what the shard does, twice a hundred thousand times.
+        write_cache: true,
+        buffer_count: 128,
+        state: SmallState::default(),
+    };
+    let (reply, outcome) = channel();
+    shard.send(Command::AddExport { disk: Box::new(disk), config: Box::new(config), reply });
+    outcome.recv().expect("an answer").expect("an export");
+}
+
+/// Serves `requests` requests, half of them writes, and gives the allocations made meanwhile.
+fn allocations(kind: PortKind, engine: EngineKind, read_cache: ReadCache, requests: u64) -> u64 {
+    COUNTED.set(false);
+    let wire = Wire::new(9000);
+    let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
+    // Written once: the first write to a place of a file takes much longer than all others.
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(1), DISK_BYTES), &mut file).expect("a disk");
+    let shard = start(&wire, kind, engine);
+    serve(&shard, file.path(), read_cache);
+    let mut client = Client::new(&wire);
+    let start = Instant::now();
+    while start.elapsed() < WARM_UP {
+        client.run(1000);
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    client.run(requests);
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+// One test, because the count is one for the whole process.
+#[test]
+fn a_shard_in_steady_state_allocates_nothing() {
+    let counted = {
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        std::hint::black_box(Vec::<u8>::with_capacity(1));
+        ALLOCATIONS.load(Ordering::Relaxed) - before
+    };
+    assert!(counted >= 1, "the allocator counts");
+    let runs = [
+        (PortKind::Ring, EngineKind::Uring, ReadCache::None, 200_000),
+        (PortKind::Ring, EngineKind::Uring, ReadCache::Page, 50_000),
+        (PortKind::Uring, EngineKind::Uring, ReadCache::None, 50_000),
+        (PortKind::Plain, EngineKind::Threads, ReadCache::None, 50_000),
+    ];
+    for (kind, engine, read_cache, requests) in runs {
+        let made = allocations(kind, engine, read_cache, requests);
+        assert_eq!(made, 0, "allocations in {requests} requests with {kind}, {engine:?} and {read_cache:?}");
+    }
+}
