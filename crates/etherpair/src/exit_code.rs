@@ -43,16 +43,11 @@ codes! {
     STATE_FOREIGN = 42, "The state file belongs to another address, disk or volume.";
     STATE_SYSTEM = 43, "The state file can be neither read nor written.";
     OPEN_FILES = 50, "More open files are needed than the process may have.";
+    NO_ANSWER = 60, "`discover`, `bench`: nobody answers.";
+    VERIFY_FAILED = 61, "`bench --verify`: wrong data was read.";
+    REQUESTS_FAILED = 62, "`bench`: requests failed.";
+    VOLUME_UNSUITABLE = 63, "`bench`: the volume is too small for it, or its data would be destroyed without `--allow-writes`.";
 }
-
-/// Nobody answers for the address.
-pub(crate) const NO_ANSWER: u8 = 60;
-/// What was read is not what was written.
-pub(crate) const VERIFY_FAILED: u8 = 61;
-/// Requests failed.
-pub(crate) const REQUESTS_FAILED: u8 = 62;
-/// The volume cannot do what is asked: too small, or its data would be destroyed without leave.
-pub(crate) const VOLUME_UNSUITABLE: u8 = 63;
 
 /// The exit code for an interface.
 pub(crate) const fn of_interface(error: &InterfaceError) -> u8 {
