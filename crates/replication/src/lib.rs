@@ -1,0 +1,15 @@
+//! Keeping two copies of a volume equal, without I/O.
+//!
+//! Two nodes hold the same volume and both serve it. This crate decides; others send, read and write. What is here so
+//! far are the parts that stand on their own; the engine that will drive them is not.
+//!
+//! - [`membership`]: who serves since which epoch, and what may follow what.
+//! - [`meta`]: what is on disk besides the volume's sectors. Every record names its version, place, owner and number in
+//!   the row, so that torn, stale, misdirected and foreign ones are recognised.
+//!
+//! No clock, thread, file or socket; time and bytes are arguments.
+#![forbid(unsafe_code)]
+
+pub mod identity;
+pub mod membership;
+pub mod meta;
