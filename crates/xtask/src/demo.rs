@@ -116,7 +116,8 @@ impl Stage {
     }
 }
 
-fn build() -> Result<PathBuf, Error> {
+/// The command, built as it is released.
+pub(crate) fn build() -> Result<PathBuf, Error> {
     say("building etherpair (release)");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let directory = workspace_directory();

@@ -4,6 +4,7 @@
 //! with it, also when it fails or is interrupted.
 #![allow(clippy::disallowed_methods, reason = "a chore of the real world: it starts programs and takes time")]
 
+mod bench;
 mod check;
 mod demo;
 
@@ -29,6 +30,8 @@ enum Chore {
         #[arg(long)]
         quick: bool,
     },
+    /// Measure our target beside its rivals and write docs/measurements.md. Run as root, on a quiet machine.
+    Bench(bench::Arguments),
     /// What the build server runs: the same as `test`.
     Ci,
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let result = match CommandLine::parse().chore {
         Chore::Demo => demo::run(),
         Chore::Test { quick } => check::run(quick),
+        Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Ci => check::run(false),
     };
     match result {

@@ -26,7 +26,10 @@ const DISCOVERY: Duration = Duration::from_millis(150);
 const VERIFY_SECTORS_MAX: u64 = 1 << 29;
 /// So many failures end the load.
 const FAILURES_MAX: u64 = 1000;
-const RECEIVE_BYTES_MIN: usize = 16 << 20;
+/// A ring goes through the cache as a whole: a larger one makes every frame dearer.
+const RECEIVE_BYTES_MIN: usize = 4 << 20;
+/// Memory for a frame at MTU 9000.
+const RECEIVE_SLOT_BYTES: usize = 9728;
 /// Tried for a block that no write is under way to, before the loop goes round.
 const PICKS: u32 = 8;
 
@@ -66,7 +69,8 @@ impl<'a> Load<'a> {
     /// Opens the ports and finds the volume.
     pub(crate) fn open(plan: &'a Plan) -> Result<Self, BenchError> {
         let bytes = plan.block.bytes() * plan.depth as usize;
-        let memory = (bytes * 4).max(RECEIVE_BYTES_MIN);
+        // A slot has room for the largest frame; small requests waste most of theirs.
+        let memory = (bytes * 2).max(plan.depth as usize * RECEIVE_SLOT_BYTES * 2).max(RECEIVE_BYTES_MIN);
         let mut ports = InitiatorPorts::open(&plan.interfaces, plan.port, memory)?;
         let now = clock::now();
         let mut initiator = Initiator::new(now, options(plan, now), &ports.links());

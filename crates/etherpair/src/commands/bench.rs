@@ -89,7 +89,7 @@ pub(crate) struct Arguments {
     pub(crate) cpu: Option<usize>,
 
     /// How answers come from the kernel
-    #[arg(long, value_name = "KIND", default_value = "plain")]
+    #[arg(long, value_name = "KIND", default_value = "ring")]
     pub(crate) port: PortChoice,
 
     /// Send a frame again after so long at the earliest
@@ -126,8 +126,7 @@ pub(crate) enum Workload {
     Rw,
 }
 
-/// `--port`. The default is the one that takes least of the *target's* time on a virtual wire, where the core that
-/// sends a frame also puts it into the receiver's ring.
+/// `--port`. The default loads the target least and answers soonest with 4 KiB blocks; see `docs/measurements.md`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum PortChoice {
     /// System calls.

@@ -1,0 +1,85 @@
+//! `cargo xtask bench`: our target beside its rivals and beside fio on the file itself, in one run, on one machine.
+//!
+//! Two namespaces, a veth pair with MTU 9000, a fully written file of 1 GiB; the client on core 0, the target on core 1.
+//! The contestants of a line take turns, round after round, so that what disturbs the machine disturbs all of them; a
+//! figure is the median of the rounds. All AoE targets are loaded by the same program. The tables go to
+//! `docs/measurements.md`, between markers.
+
+mod contestant;
+mod exports;
+mod line;
+mod measure;
+mod stage;
+mod table;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lab::{Error, package};
+
+use line::Line;
+use measure::Measurement;
+use stage::Stage;
+
+/// What `cargo xtask bench` takes.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Compare with this ggaoed binary too (it is not packaged; its source is public)
+    #[arg(long, value_name = "PATH")]
+    ggaoed: Option<PathBuf>,
+
+    /// Rounds; a figure is the median of them
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+
+    /// Seconds for each measurement
+    #[arg(long, value_name = "N", default_value_t = 2.0)]
+    seconds: f64,
+
+    /// Only lines whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+
+    /// Give client and target real-time priority: for a machine that does something else, too. Durable writes then still
+    /// wait for the kernel's threads, which have none
+    #[arg(long)]
+    realtime: bool,
+
+    /// Print the tables and leave docs/measurements.md as it is
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Measures everything and writes it down.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+    measure_all(arguments).map_err(|error| error.to_string())
+}
+
+fn measure_all(arguments: &Arguments) -> Result<(), Error> {
+    package::require(&[package::IPROUTE2, package::FIO, package::VBLADE, package::QEMU_UTILS])?;
+    let stage = Stage::new(arguments)?;
+    let wanted = |name: &str| arguments.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    let lines: Vec<Line> = line::all().into_iter().filter(|line| wanted(line.name)).collect();
+    let mut rounds: Vec<Vec<Vec<Option<Measurement>>>> = Vec::new();
+    for round in 1..=arguments.rounds {
+        let mut results = Vec::new();
+        for line in &lines {
+            eprintln!("round {round} of {}: {}", arguments.rounds, line.name);
+            results.push(line.measure(&stage)?);
+        }
+        rounds.push(results);
+    }
+    let mut text = table::header(arguments);
+    for (index, line) in lines.iter().enumerate() {
+        let of_line: Vec<&[Option<Measurement>]> = rounds.iter().map(|round| &*round[index]).collect();
+        text += &table::line(line, &of_line);
+    }
+    if wanted(exports::NAME) {
+        text += &exports::measure(&stage, arguments.rounds)?;
+    }
+    println!("{text}");
+    if arguments.dry_run || arguments.only.is_some() {
+        return Ok(());
+    }
+    table::write(&text)
+}
