@@ -199,6 +199,11 @@ impl Guest {
         String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
     }
 
+    /// The process id of the emulator.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Pulls its plug.
     pub fn kill(&mut self) -> Result<(), Error> {
         self.process.kill()
