@@ -4,12 +4,16 @@
 //! far are the parts that stand on their own; the engine that will drive them is not.
 //!
 //! - [`membership`]: who serves since which epoch, and what may follow what.
+//! - [`activity_log`]: the extents that may have writes in flight; on disk before the first write to one starts.
+//! - [`bitmap`]: the blocks that an absent peer has missed.
 //! - [`meta`]: what is on disk besides the volume's sectors. Every record names its version, place, owner and number in
 //!   the row, so that torn, stale, misdirected and foreign ones are recognised.
 //!
 //! No clock, thread, file or socket; time and bytes are arguments.
 #![forbid(unsafe_code)]
 
+pub mod activity_log;
+pub mod bitmap;
 pub mod identity;
 pub mod membership;
 pub mod meta;
