@@ -138,7 +138,7 @@ fn check_small_writes(client: &mut Client, expected: &mut [u8]) {
         expected[lba * 512..][..data.len()].copy_from_slice(&data);
     }
     for lba in (0..64).step_by(16) {
-        assert!(client.read("7.1", lba, 16) == expected[lba as usize * 512..][..16 * 512], "at {lba}");
+        assert!(client.read("7.1", lba as u64, 16) == expected[lba * 512..][..16 * 512], "at {lba}");
     }
     assert_eq!(client.identify("7.1").physical_sector_size, LogicalSectorSize::B4096);
 }

@@ -63,7 +63,8 @@ impl World {
 
 /// `sectors` sectors that tell where they are and which writing it was.
 pub(crate) fn pattern(seed: u8, sectors: usize) -> Vec<u8> {
-    (0..sectors * 512).map(|index| (index / 512 * 7 + index % 251) as u8 ^ seed).collect()
+    let byte = |index: usize| (index / 512 * 7 + index % 251).to_le_bytes()[0] ^ seed;
+    (0..sectors * 512).map(byte).collect()
 }
 
 pub(crate) fn bytes_of(path: &Path) -> Vec<u8> {
