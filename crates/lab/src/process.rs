@@ -25,6 +25,7 @@ pub struct Program {
     namespace: Option<Namespace>,
     core: Option<usize>,
     inherited: Vec<OwnedFd>,
+    confined: bool,
     limit: Duration,
 }
 
@@ -60,7 +61,8 @@ impl Program {
     /// A program in the host's namespace. In tests prefer [`Namespace::program`].
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let command = Command::new(program);
-        Self { command, namespace: None, core: None, inherited: Vec::new(), limit: RUN_LIMIT }
+        let inherited = Vec::new();
+        Self { command, namespace: None, core: None, inherited, confined: false, limit: RUN_LIMIT }
     }
 
     /// Adds an argument.
@@ -102,6 +104,13 @@ impl Program {
     #[must_use]
     pub fn on_core(mut self, core: usize) -> Self {
         self.core = Some(core);
+        self
+    }
+
+    /// Confines it as the usual containers do: the kernel refuses it io_uring and rings of packet sockets.
+    #[must_use]
+    pub fn confined(mut self) -> Self {
+        self.confined = true;
         self
     }
 
@@ -169,6 +178,7 @@ impl Program {
         let setup = sys::ChildSetup {
             namespace: self.namespace.as_ref().map(Namespace::descriptor),
             core: self.core,
+            confined: self.confined,
             inherited: self.inherited.iter().map(AsRawFd::as_raw_fd).collect(),
         };
         sys::prepare_child(&mut self.command, setup);

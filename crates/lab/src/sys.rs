@@ -74,6 +74,7 @@ pub(crate) struct ChildSetup {
     pub(crate) namespace: Option<RawFd>,
     pub(crate) core: Option<usize>,
     pub(crate) inherited: Vec<RawFd>,
+    pub(crate) confined: bool,
 }
 
 /// Makes `command` start its child according to `setup`, to die with the calling thread.
@@ -90,7 +91,9 @@ pub(crate) fn prepare_child(command: &mut Command, setup: ChildSetup) {
             if let Some(core) = setup.core {
                 pin_to_core(core)?;
             }
-            setup.inherited.iter().try_for_each(|&descriptor| keep_across_exec(descriptor))
+            setup.inherited.iter().try_for_each(|&descriptor| keep_across_exec(descriptor))?;
+            // Last, because what came before may need what is forbidden from here on.
+            if setup.confined { forbid_rings() } else { Ok(()) }
         });
     }
 }
@@ -118,6 +121,43 @@ fn enter_network_namespace(namespace: RawFd) -> io::Result<()> {
         check(libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), private, none))?;
         let sysfs = c"sysfs".as_ptr();
         check(libc::mount(sysfs, c"/sys".as_ptr(), sysfs, 0, none))?;
+    }
+    Ok(())
+}
+
+/// Has the kernel refuse io_uring and rings of packet sockets, by the means that containers use.
+fn forbid_rings() -> io::Result<()> {
+    const LOAD: u16 = 0x20;
+    const IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    // Places in what the filter is shown: the call's number, then its arguments of eight bytes each.
+    const NUMBER: u32 = 0;
+    const ARGUMENTS: u32 = 16;
+    const fn step(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+        libc::sock_filter { code, jt, jf, k }
+    }
+    const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers of calls are small")]
+    const fn number(call: libc::c_long) -> u32 {
+        call as u32
+    }
+    let mut program = [
+        step(LOAD, 0, 0, NUMBER),
+        step(IF_EQUAL, 6, 0, number(libc::SYS_io_uring_setup)),
+        step(IF_EQUAL, 0, 4, number(libc::SYS_setsockopt)),
+        step(LOAD, 0, 0, ARGUMENTS + 8),
+        step(IF_EQUAL, 0, 2, libc::SOL_PACKET.cast_unsigned()),
+        step(LOAD, 0, 0, ARGUMENTS + 16),
+        step(IF_EQUAL, 1, 0, libc::PACKET_RX_RING.cast_unsigned()),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        step(RETURN, 0, 0, REFUSE),
+    ];
+    let length = u16::try_from(program.len()).map_err(io::Error::other)?;
+    let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+    // SAFETY: the filter and its program live until after the call, which copies them.
+    unsafe {
+        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+        check(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter))?;
     }
     Ok(())
 }
