@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 
-use aoe::target::{self, Export, ExportConfig, PortId, PortLink, Refusal, SmallState, StateError, Target};
+use aoe::target::{
+    self, Export, ExportConfig, PortId, PortLink, Refusal, RefusalCounters, SmallState, StateError, Target,
+};
 use aoe::target::{TargetError, TargetLimits, Transmit};
 use block::{BlockRequest, BufferName, BufferSlice, Completion, ExportId, Instant, Operation};
 use thiserror::Error;
@@ -172,6 +174,12 @@ impl Node {
     /// Every export, by number.
     pub fn exports(&self) -> impl Iterator<Item = (ExportId, &Export)> {
         self.target.exports()
+    }
+
+    /// How often a frame was ignored, by reason, over all exports and those that are not for any.
+    #[must_use]
+    pub const fn refusals(&self) -> &RefusalCounters {
+        self.target.refusals()
     }
 
     fn complete(&mut self, now: Instant, completion: Completion) -> Result<(), NodeError> {

@@ -45,6 +45,9 @@ pub enum ShardError {
     /// The core it was to run on.
     #[error(transparent)]
     Cpu(#[from] CpuError),
+    /// The kernel refused the engine.
+    #[error("the kernel refuses this way to ask disks ({0}): use the threads engine")]
+    Engine(io::Error),
     /// The kernel refused memory, a ring or a thread.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),

@@ -72,7 +72,7 @@ impl Shard {
         let mtu = ports.iter().map(|port| port.interface().mtu).max().unwrap_or(1500);
         let outstanding_max = options.limits.outstanding_max;
         let pool = BufferPool::new(outstanding_max + outstanding_max / 4, buffer_bytes(mtu))?;
-        let engine = DiskEngine::new(options.engine, pool.region())?;
+        let engine = DiskEngine::new(options.engine, pool.region()).map_err(ShardError::Engine)?;
         let mut sleepers: Vec<RawFd> = ports.iter().map(|port| port.as_fd().as_raw_fd()).collect();
         sleepers.push(wake.as_raw_fd());
         let now = clock::now();
@@ -161,7 +161,8 @@ impl Shard {
             Command::PortChanged { port, link } => self.feed(now, Input::PortChanged { port, link }),
             Command::RefreshDisks => self.refresh_disks(now),
             Command::Statistics(reply) => {
-                let _ = reply.send(self.statistics.snapshot(&self.node, &self.disks, &self.pool));
+                let (node, disks, pool) = (&self.node, &self.disks, &self.pool);
+                let _ = reply.send(self.statistics.snapshot(node, disks, pool, &mut self.ports));
             }
             Command::Stop => self.stopping = true,
         }

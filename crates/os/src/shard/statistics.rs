@@ -1,9 +1,11 @@
 //! What a shard has done, in numbers.
 
+use aoe::target::RefusalCounters;
 use node::Node;
 
 use super::disks::Disks;
 use crate::buffer_pool::BufferPool;
+use crate::frame_port::{FramePort, PortStatistics};
 
 /// Counters of one shard since it started.
 #[derive(Clone, Debug, Default)]
@@ -16,12 +18,18 @@ pub struct ShardStatistics {
     pub frames_unsent: u64,
     /// Frames dropped because every buffer was in use.
     pub frames_without_buffer: u64,
+    /// Frames lost because the memory of their port was full.
+    pub frames_lost: u64,
+    /// Frames longer than their interface's MTU was when its port was opened.
+    pub frames_truncated: u64,
     /// Replies dropped because a page left the page cache and could not be read back in time.
     pub pages_lost: u64,
     /// Disk operations under way now.
     pub disk_operations: usize,
     /// Buffers in use now.
     pub buffers_taken: usize,
+    /// Frames that got no answer, by reason, whether for an export or for none.
+    pub refusals: RefusalCounters,
     /// Of each export.
     pub exports: Vec<ExportStatistics>,
 }
@@ -37,11 +45,26 @@ pub struct ExportStatistics {
 
 impl ShardStatistics {
     /// The counters with what only the parts know filled in.
-    pub(super) fn snapshot(&self, node: &Node, disks: &Disks, pool: &BufferPool) -> Self {
+    pub(super) fn snapshot(
+        &self,
+        node: &Node,
+        disks: &Disks,
+        pool: &BufferPool,
+        ports: &mut [FramePort],
+    ) -> Self {
         let exports = node
             .exports()
             .map(|(_, export)| ExportStatistics { address: export.address(), target: *export.statistics() })
             .collect();
-        Self { disk_operations: disks.in_flight(), buffers_taken: pool.taken(), exports, ..self.clone() }
+        let ports: Vec<PortStatistics> = ports.iter_mut().map(FramePort::statistics).collect();
+        Self {
+            frames_lost: ports.iter().map(|port| port.lost).sum(),
+            frames_truncated: ports.iter().map(|port| port.truncated).sum(),
+            disk_operations: disks.in_flight(),
+            buffers_taken: pool.taken(),
+            refusals: *node.refusals(),
+            exports,
+            ..self.clone()
+        }
     }
 }
