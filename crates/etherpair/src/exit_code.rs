@@ -35,6 +35,7 @@ codes! {
     NOT_ETHERNET = 23, "The interface is not Ethernet.";
     NOT_PERMITTED = 24, "No privilege for raw Ethernet (CAP_NET_RAW).";
     KIND_REFUSED = 25, "The kernel refuses the kind of port that `--port` asks for.";
+    ENGINE_REFUSED = 26, "The kernel refuses what `--engine` asks for.";
     ADDRESS_INVALID = 30, "Not an address that a volume can have.";
     ADDRESS_TWICE = 31, "The same address twice on the command line.";
     ADDRESS_SERVED = 32, "Somebody else serves the address already: on the wire, or another process here.";

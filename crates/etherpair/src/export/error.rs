@@ -152,6 +152,7 @@ impl ExportError {
             Self::Port(error) | Self::Shard(ShardError::Port(error)) => exit_code::of_port(error),
             Self::OpenFiles(_) => exit_code::OPEN_FILES,
             Self::Served { .. } | Self::ServedHere { .. } => exit_code::ADDRESS_SERVED,
+            Self::Shard(ShardError::Engine(_)) => exit_code::ENGINE_REFUSED,
             Self::Shard(_)
             | Self::Pcap { .. }
             | Self::Target { .. }

@@ -67,6 +67,9 @@ struct Totals {
     frames_sent: u64,
     frames_unsent: u64,
     frames_without_buffer: u64,
+    /// The memory for received frames was full.
+    frames_lost: u64,
+    frames_truncated: u64,
     pages_lost: u64,
     /// Frames that got no answer, by reason; those of the fields above are not repeated.
     ignored: BTreeMap<&'static str, u64>,
@@ -167,7 +170,8 @@ impl std::fmt::Display for Totals {
             formatter,
             "{} reads ({read}), {} writes ({written}), {} flushes, {} waited; duplicates: {} answered, {} dropped; \
              {} stale frames dropped; {} disk errors; {} requests refused; {} control replies; \
-             frames: {} received, {} sent, {} unsent, {} without buffer, {} pages lost; ignored:",
+             frames: {} received, {} sent, {} unsent, {} without buffer, {} lost, {} truncated, \
+             {} pages lost; ignored:",
             self.reads,
             self.writes,
             self.flushes,
@@ -182,6 +186,8 @@ impl std::fmt::Display for Totals {
             self.frames_sent,
             self.frames_unsent,
             self.frames_without_buffer,
+            self.frames_lost,
+            self.frames_truncated,
             self.pages_lost,
         )?;
         if self.ignored.is_empty() {
@@ -199,8 +205,11 @@ impl Totals {
             totals.frames_sent += shard.frames_sent;
             totals.frames_unsent += shard.frames_unsent;
             totals.frames_without_buffer += shard.frames_without_buffer;
+            totals.frames_lost += shard.frames_lost;
+            totals.frames_truncated += shard.frames_truncated;
             totals.pages_lost += shard.pages_lost;
             shard.exports.iter().for_each(|export| totals.add(&export.target));
+            shard.refusals.iter().for_each(|(refusal, count)| totals.ignore(refusal, count));
         }
         totals
     }
@@ -217,9 +226,6 @@ impl Totals {
         self.disk_errors += export.read_errors + export.write_errors;
         self.refused += export.aborted + export.aoe_errors;
         self.control_replies += export.control_replies;
-        for (refusal, count) in export.refusals.iter() {
-            self.ignore(refusal, count);
-        }
     }
 
     fn ignore(&mut self, refusal: Refusal, count: u64) {

@@ -52,10 +52,13 @@ impl Shards {
         loop {
             let [kind, rest @ ..] = kinds else { unreachable!("a plan names at least one kind") };
             match Self::start_with(plan, *kind, events) {
-                Err(ExportError::Shard(ShardError::Port(error @ PortError::KindRefused { .. })))
-                    if !rest.is_empty() =>
-                {
-                    tracing::warn!("{error}, which costs more processor time; it is used from now on");
+                Err(ExportError::Shard(ShardError::Port(PortError::KindRefused {
+                    kind, source, ..
+                }))) if !rest.is_empty() => {
+                    tracing::warn!(
+                        "the kernel refuses a {kind} port ({source}): frames come by system calls, which costs more \
+                         processor time; allow packet rings in the container's seccomp profile"
+                    );
                     kinds = rest;
                 }
                 result => return result,

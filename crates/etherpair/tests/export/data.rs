@@ -1,5 +1,8 @@
 //! What is read is what was written, wherever it lies and however it comes.
 
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
 use aoe::ata::{AtaCommand, ErrorRegister};
 use block::LogicalSectorSize;
 use lab::disk::LoopDevice;
@@ -77,6 +80,31 @@ fn two_disks_are_kept_apart_whichever_thread_serves_them() {
         assert_eq!(bytes_of(&two)[5 * 512..][..4096], pattern(2, 8));
         client.expect_silence("7.3");
     }
+}
+
+#[test]
+fn a_thousand_disks_are_served_within_seconds_by_two_threads() {
+    const EXPORTS: u32 = 1000;
+    let world = World::new();
+    let address = |number: u32| format!("{}.{}", number / 200, number % 200);
+    let mut arguments = String::new();
+    for number in 0..EXPORTS {
+        let name = format!("{number}.img");
+        world.disk(&name, u64::from(number + 1) * 4096);
+        write!(arguments, "{} {name} ", address(number)).expect("a string");
+    }
+    let start = Instant::now();
+    let mut server = world.export(&format!("{arguments}-i eth1 -i eth2 --threads 2"));
+    let took = start.elapsed();
+    // Seconds on a slow and busy machine, so that only a start that grows with the square of the disks fails.
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let (mut one, mut two) = (world.client(), Client::new(&world.clients, "far2"));
+    for number in (0..EXPORTS).step_by(37) {
+        assert_eq!(one.identify(&address(number)).sectors, u64::from(number + 1) * 8);
+        two.write(&address(number), 0, &pattern(number.to_le_bytes()[0], 8));
+        assert!(one.read(&address(number), 0, 8) == pattern(number.to_le_bytes()[0], 8));
+    }
+    assert!(server.terminate(PATIENCE).expect("it ends").success());
 }
 
 #[test]
@@ -184,6 +212,29 @@ fn every_kind_of_port_and_engine_serves_alike() {
                 assert!(client.read("7.1", u64::from(round) * 16, 16) == data, "{port} and {engine}");
             }
         }
+    }
+}
+
+#[test]
+fn without_rings_everything_works_and_the_log_says_so_once() {
+    let world = World::new();
+    world.disk("disk.img", MIB);
+    let confined = world.program("7.1 disk.img -i eth1").confined();
+    let mut server = confined.start(world.scratch.join("log")).expect("it starts");
+    server.wait_for_line("serving e7.1", PATIENCE).expect("it serves");
+    let mut client = world.client();
+    client.write("7.1", 3, &pattern(1, 16));
+    assert!(client.read("7.1", 3, 16) == pattern(1, 16));
+    let log = server.output();
+    assert_eq!(log.matches("the kernel refuses a ring port").count(), 1, "{log}");
+    assert_eq!(log.matches("io_uring is not available").count(), 1, "{log}");
+    server.terminate(PATIENCE).expect("it ends");
+    for (option, code) in [("--port ring", 25), ("--port uring", 25), ("--engine uring", 26)] {
+        let confined = world.program(&format!("7.1 disk.img -i eth1 {option}")).confined();
+        let output = confined.within(PATIENCE).output().expect("it ends");
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let last = output.stderr.lines().last().expect("a line");
+        assert!(last.starts_with("etherpair: the kernel refuses"), "{output:?}");
     }
 }
 
