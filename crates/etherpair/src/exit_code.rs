@@ -48,6 +48,9 @@ codes! {
     VERIFY_FAILED = 61, "`bench --verify`: wrong data was read.";
     REQUESTS_FAILED = 62, "`bench`: requests failed.";
     VOLUME_UNSUITABLE = 63, "`bench`: the volume is too small for it, or its data would be destroyed without `--allow-writes`.";
+    META_NONE = 70, "`dump`: the file is not the metadata of a volume.";
+    META_DAMAGED = 71, "`dump`: the metadata is damaged, more than a crash explains; what is left was told.";
+    META_VERSION = 72, "`dump`: the metadata was written by a newer version.";
 }
 
 /// The exit code for an interface.
@@ -82,6 +85,12 @@ impl Failure {
     /// A failure with the text of `error`.
     pub(crate) fn new(code: u8, error: &dyn std::error::Error) -> Self {
         Self { message: error.to_string(), code }
+    }
+
+    /// The exit code.
+    #[cfg(test)]
+    pub(crate) const fn code(&self) -> u8 {
+        self.code
     }
 
     /// Tells the operator.

@@ -16,7 +16,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::commands::{bench as bench_command, discover as discover_command, export as export_command};
+use crate::commands::{
+    bench as bench_command, discover as discover_command, dump as dump_command, export as export_command,
+};
 use crate::exit_code::Failure;
 
 /// Replicated block storage over raw Ethernet.
@@ -35,6 +37,8 @@ enum Command {
     Discover(discover_command::Arguments),
     /// Load a volume of any AoE target, and measure.
     Bench(bench_command::Arguments),
+    /// Tell what the metadata of a mirrored volume says.
+    Dump(dump_command::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Command::Export(arguments) => export_command::run(arguments).map_err(Failure::from),
         Command::Discover(arguments) => discover_command::run(&arguments),
         Command::Bench(arguments) => bench_command::run(&arguments),
+        Command::Dump(arguments) => dump_command::run(arguments).map_err(Failure::from),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

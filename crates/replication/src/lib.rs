@@ -6,6 +6,7 @@
 //! - [`membership`]: who serves since which epoch, and what may follow what.
 //! - [`activity_log`]: the extents that may have writes in flight; on disk before the first write to one starts.
 //! - [`bitmap`]: the blocks that an absent peer has missed.
+//! - [`dump`]: explains a metadata file to people.
 //! - [`meta`]: what is on disk besides the volume's sectors. Every record names its version, place, owner and number in
 //!   the row, so that torn, stale, misdirected and foreign ones are recognised.
 //!
@@ -14,6 +15,7 @@
 
 pub mod activity_log;
 pub mod bitmap;
+pub mod dump;
 pub mod identity;
 pub mod membership;
 pub mod meta;

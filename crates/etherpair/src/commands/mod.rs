@@ -2,4 +2,5 @@
 
 pub(crate) mod bench;
 pub(crate) mod discover;
+pub(crate) mod dump;
 pub(crate) mod export;
