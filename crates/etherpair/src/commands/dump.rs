@@ -111,6 +111,10 @@ const fn is_nothing_of_ours(error: &RecordError) -> bool {
 
 /// Tells what the file says.
 pub(crate) fn run(arguments: Arguments) -> Result<(), DumpFailure> {
+    tell(arguments, &mut io::stdout().lock())
+}
+
+fn tell(arguments: Arguments, out: &mut impl Write) -> Result<(), DumpFailure> {
     let Arguments { meta: path, json } = arguments;
     let read = |error| DumpFailure::Read { path: path.clone(), error };
     let mut source = FileSource::open(File::open(&path).map_err(read)?).map_err(read)?;
@@ -120,7 +124,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), DumpFailure> {
         Err(error) => return Err(DumpFailure::Unusable { path, error }),
     };
     let text = if json { format!("{:#}\n", as_json(&dump)) } else { dump.to_string() };
-    io::stdout().lock().write_all(text.as_bytes()).map_err(DumpFailure::Output)?;
+    out.write_all(text.as_bytes()).map_err(DumpFailure::Output)?;
     if let Some(error) = refused(&dump) {
         return Err(DumpFailure::Version { path, error });
     }
@@ -295,7 +299,7 @@ mod tests {
 
     fn code_of(file: &tempfile::NamedTempFile) -> Option<u8> {
         let arguments = Arguments { meta: file.path().to_owned(), json: true };
-        run(arguments).err().map(|failure| Failure::from(failure).code())
+        tell(arguments, &mut Vec::new()).err().map(|failure| Failure::from(failure).code())
     }
 
     #[test]
@@ -322,7 +326,7 @@ mod tests {
         file.as_file().write_all_at(&[7; 8192], 2 << 20).expect("room");
         assert_eq!(code_of(&file), Some(exit_code::META_DAMAGED), "the bitmap's only block is lost");
         let arguments = Arguments { meta: "/nonexistent/7.1.meta".into(), json: false };
-        let failure = Failure::from(run(arguments).expect_err("no such file"));
+        let failure = Failure::from(tell(arguments, &mut Vec::new()).expect_err("no such file"));
         assert_eq!(failure.code(), exit_code::DISK_MISSING);
     }
 }

@@ -196,7 +196,9 @@ impl Replay {
     }
 }
 
-/// Why the ring does not say what was hot: then every extent of the volume may have been.
+/// Why the ring does not say what was hot: then every extent of the volume may have been. Before a new log begins, first
+/// every bit of the bitmap is set, durably, and then the ring is filled with zeros: what is left of the old row must not
+/// be taken for a part of the new one.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum ReplayError {
     /// A later program's transaction.
