@@ -35,6 +35,8 @@ pub(crate) struct LinkChange {
 struct Link {
     /// As it was when the ports were opened.
     opened: Interface,
+    /// Its MTU when it was last looked at.
+    mtu: u32,
     /// What the shards were told last.
     told: Option<PortLink>,
 }
@@ -48,8 +50,11 @@ impl Links {
         let monitor = LinkMonitor::open()?;
         let (sender, events) = unbounded_channel();
         thread::Builder::new().name("links".to_owned()).spawn(move || follow(monitor, &sender))?;
-        let links =
-            interfaces.into_iter().map(|opened| Link { told: port_link(&opened, opened.mtu), opened });
+        let links = interfaces.into_iter().map(|opened| Link {
+            mtu: opened.mtu,
+            told: port_link(&opened, opened.mtu),
+            opened,
+        });
         Ok(Self { events, links: links.collect() })
     }
 
@@ -103,12 +108,13 @@ impl Links {
     fn note(&mut self, index: usize, interface: Option<&Interface>) -> Option<LinkChange> {
         let link = &mut self.links[index];
         let opened_mtu = link.opened.mtu;
+        if let Some(interface) = interface.filter(|interface| interface.mtu != link.mtu) {
+            link.mtu = interface.mtu;
+            explain(interface, opened_mtu);
+        }
         let told = interface.and_then(|interface| port_link(interface, opened_mtu));
         if told == link.told {
             return None;
-        }
-        if let Some(interface) = interface {
-            explain(interface, opened_mtu);
         }
         link.told = told;
         Some(link.change(index))

@@ -1,7 +1,9 @@
 //! What happens while disks are served: new sizes, links that come and go, other targets, signals.
 
 use std::fs::OpenOptions;
+use std::time::Duration;
 
+use lab::disk::LoopDevice;
 use lab::{Process, Program, Signal};
 
 use crate::world::{PATIENCE, World, pattern};
@@ -55,6 +57,58 @@ fn a_link_that_comes_back_is_advertised_with_its_new_mtu() {
     assert_eq!(client.advertisement("7.1").sectors, 2);
     client.write("7.1", 0, &pattern(1, 2));
     assert_eq!(client.read("7.1", 0, 2), pattern(1, 2));
+}
+
+#[test]
+fn a_larger_mtu_waits_for_the_next_start() {
+    let world = World::new();
+    world.disk("disk.img", MIB);
+    world.target.set_mtu("eth1", 1500).expect("MTU");
+    let mut server = world.export("7.1 disk.img -i eth1");
+    let mut client = world.client();
+    world.target.set_mtu("eth1", 9000).expect("MTU");
+    server.wait_for_line("frames stay at MTU 1500", PATIENCE).expect("a line in the log");
+    assert_eq!(client.config("7.1").expect("an answer").sectors, 2);
+    assert!(server.terminate(PATIENCE).expect("it ends").success());
+    let _server = world.export("7.1 disk.img -i eth1");
+    assert_eq!(client.config("7.1").expect("an answer").sectors, 16);
+}
+
+#[test]
+fn an_interface_that_is_removed_disturbs_nobody_else() {
+    for port in ["ring", "uring", "plain"] {
+        let world = World::new();
+        world.disk("disk.img", MIB);
+        let mut server = world.export(&format!("7.1 disk.img -i eth1 -i eth2 --port {port}"));
+        world.target.program("ip").args(["link", "del", "eth2"]).run().expect("removed");
+        server.wait_for_line("interface eth2 was removed", PATIENCE).expect("a line in the log");
+        let mut client = world.client();
+        client.write("7.1", 0, &pattern(1, 8));
+        assert!(client.read("7.1", 0, 8) == pattern(1, 8));
+        let before = server.cpu_time().expect("its time");
+        std::thread::sleep(Duration::from_millis(500));
+        let used = server.cpu_time().expect("its time") - before;
+        assert!(
+            used < Duration::from_millis(100),
+            "it used {used:?} of 500 ms for nothing with the {port} port"
+        );
+    }
+}
+
+#[test]
+fn a_block_device_that_grew_is_seen_at_sighup() {
+    let world = World::new();
+    let image = world.disk("disk.img", MIB);
+    let device = LoopDevice::new(&image, 512).expect("a loop device");
+    let path = device.path().display();
+    let mut server = world.export(&format!("7.1 {path} -i eth1 --state-directory states"));
+    let mut client = world.client();
+    assert_eq!(client.identify("7.1").sectors, 2048);
+    resize(&world, 4 * MIB);
+    device.reread_size().expect("a new size");
+    server.signal(Signal::HangUp).expect("signal");
+    server.wait_for_line("resized e7.1", PATIENCE).expect("told");
+    assert_eq!(client.identify("7.1").sectors, 8192);
 }
 
 #[test]
