@@ -21,17 +21,20 @@ impl Wire {
         let world = World::new(label).expect("world");
         let image = world.filled_image("disk", 4 * MIB).expect("image");
         let target = TargetOptions::new("7.1", &image).start(&world).expect("target");
-        let socket = FrameSocket::open(&world.client, "eth0", Duration::from_secs(2)).expect("socket");
+        let socket = FrameSocket::open(&world.client, "eth0", Duration::from_millis(500)).expect("socket");
         let mut this = Self { world, target, socket, mac: [0xFF; 6], disk: fs::read(image).expect("image") };
         let reply = this.query_config().expect("an answer to a broadcast");
         this.mac.copy_from_slice(&reply[6..12]);
         this
     }
 
+    /// Asks as initiators do: more than once, for behind thousands of frames a question or its answer may find no room.
     fn query_config(&self) -> Option<Vec<u8>> {
-        let mut request = header(QUERY_CONFIG, 0x8000_0001);
-        request.extend([0; 8]);
-        self.socket.exchange(&self.socket.frame_to(self.mac, &request)).expect("exchange")
+        (0..20_u32).find_map(|number| {
+            let mut request = header(QUERY_CONFIG, 0x8000_0000 + number);
+            request.extend([0; 8]);
+            self.socket.exchange(&self.socket.frame_to(self.mac, &request)).expect("exchange")
+        })
     }
 
     fn send(&self, rest: &[u8]) {

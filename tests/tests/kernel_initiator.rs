@@ -34,7 +34,7 @@ fn the_kernel_discovers_the_disk_and_reads_back_all_that_it_wrote() {
         for phase in ["--do_verify=0", "--verify_only"] {
             let fio = format!(
                 "/usr/bin/fio --name=work --filename=/dev/etherd/e7.1 --ioengine=libaio --direct=1 --thread \
-                 --rw=randrw --rwmixwrite=100 --bs=4k --iodepth=32 --size=32m --randseed={seed} \
+                 --rw=randrw --rwmixwrite=100 --bs=4k --iodepth=32 --size=20m --randseed={seed} \
                  --verify=crc32c --verify_fatal=1 {phase}"
             );
             guest.run(&fio, LIMIT).expect("fio");
