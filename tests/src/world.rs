@@ -8,8 +8,10 @@ use lab::{
 };
 use std::path::PathBuf;
 
-/// The switch's bridge.
+/// The bridge that everybody is plugged into.
 const BRIDGE: &str = "br0";
+/// The bridge of the second path.
+const SECOND_BRIDGE: &str = "br1";
 
 /// A switch with two hosts plugged in: `storage`, whose interface is `eth1`, and `client`, whose interface is `eth0`.
 #[derive(Debug)]
@@ -39,13 +41,19 @@ impl World {
 
     /// Switches on a guest with one card on the switch and the kernel's AoE initiator loaded.
     pub fn guest_with_initiator(&self, name: &str) -> Result<Guest, Error> {
-        package::require(&[package::FIO, package::E2FSPROGS, package::AOETOOLS])?;
-        self.guest(GuestOptions::new(name).module("ext4").module("crc32c_generic").module("aoe"))
+        initiator(name)?.plug(&self.switch, BRIDGE)?.start(&self.scratch)
     }
 
-    /// Switches on a guest with one card on the switch.
-    pub fn guest(&self, options: GuestOptions) -> Result<Guest, Error> {
-        options.plug(&self.switch, BRIDGE)?.start(&self.scratch)
+    /// Gives the storage host a second way out: `eth2`, on a switch of its own whose port is `storage2`.
+    pub fn add_second_path(&self) -> Result<(), Error> {
+        self.switch.add_bridge(SECOND_BRIDGE, MTU_JUMBO)?;
+        network::wire((&self.storage, "eth2"), (&self.switch, "storage2"), MTU_JUMBO)?;
+        self.switch.plug("storage2", SECOND_BRIDGE)
+    }
+
+    /// The same guest with a card on each of the two paths.
+    pub fn guest_with_two_paths(&self, name: &str) -> Result<Guest, Error> {
+        initiator(name)?.plug(&self.switch, BRIDGE)?.plug(&self.switch, SECOND_BRIDGE)?.start(&self.scratch)
     }
 
     /// Switches on a machine that runs a script in iPXE.
@@ -78,4 +86,9 @@ impl World {
         lab::disk::filled_image(&path, size_bytes)?;
         Ok(path)
     }
+}
+
+fn initiator(name: &str) -> Result<GuestOptions, Error> {
+    package::require(&[package::FIO, package::E2FSPROGS, package::AOETOOLS])?;
+    Ok(GuestOptions::new(name).module("ext4").module("crc32c_generic").module("aoe"))
 }

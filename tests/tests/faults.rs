@@ -40,7 +40,20 @@ impl UnderLoad {
         let world = World::new(label).expect("world");
         let image = world.sparse_image("disk", 64 * MIB).expect("image");
         let target = TargetOptions::new("7.1", &image).start(&world).expect("target");
-        let mut guest = world.guest_with_initiator("guest").expect("guest");
+        let guest = world.guest_with_initiator("guest").expect("guest");
+        Self::begin(world, target, guest)
+    }
+
+    fn start_on_two_paths(label: &str) -> Self {
+        let world = World::new(label).expect("world");
+        world.add_second_path().expect("second path");
+        let image = world.sparse_image("disk", 64 * MIB).expect("image");
+        let target = TargetOptions::new("7.1", &image).args(["-i", "eth2"]).start(&world).expect("target");
+        let guest = world.guest_with_two_paths("guest").expect("guest");
+        Self::begin(world, target, guest)
+    }
+
+    fn begin(world: World, target: Target, mut guest: Guest) -> Self {
         let script = format!("{DISCOVER}{LOAD} --do_verify=0 --rate_iops=1500");
         let load = guest.start_job(&script).expect("load");
         let this = Self { world, target, guest, load };
@@ -115,6 +128,18 @@ fn lost_frames_and_a_paused_target_cost_no_error_and_no_data() {
     for direction in [Direction::Sent, Direction::Received] {
         test.world.storage.set_loss("eth1", direction, Loss::None).expect("no loss");
     }
+    test.verify();
+}
+
+#[test]
+fn one_of_two_paths_that_goes_silent_costs_no_error_and_no_data() {
+    let mut test = UnderLoad::start_on_two_paths("two-paths");
+    let netif = test.guest.run("cat '/sys/block/etherd!e7.1/netif'", LIMIT).expect("interfaces");
+    assert!(netif.contains("eth0") && netif.contains("eth1"), "the initiator uses both ways: {netif}");
+    // The link stays up: only its own patience tells the initiator to send by the other way, after 11 s.
+    test.world.switch.set_loss("storage2", Direction::Sent, Loss::All).expect("silence");
+    test.let_it_work(1000);
+    test.world.switch.set_loss("storage2", Direction::Sent, Loss::None).expect("there again");
     test.verify();
 }
 
