@@ -89,6 +89,11 @@ impl InitiatorPorts {
         }
     }
 
+    /// Whether frames are queued that have not left, so that their payload must stay as it is.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.ports.iter().any(|port| port.queued() > 0)
+    }
+
     /// Waits for a frame, at most so long; only one interface can be waited for, with several this looks at each briefly.
     pub(crate) fn wait(&mut self, limit: std::time::Duration) {
         if let [port] = self.ports.as_mut_slice() {

@@ -156,7 +156,10 @@ impl<'a> Load<'a> {
     /// Once round; the time.
     fn turn(&mut self, end: Instant) -> Instant {
         let now = self.take_answers();
-        if now < end {
+        // A copy of a write may be queued whose first answer has just freed its slot: until it has left, nothing may be
+        // put into that slot, or the copy would carry other data to its sectors.
+        self.ports.flush();
+        if now < end && !self.ports.is_queued() {
             self.submit(now);
         }
         self.drain(now, None);
