@@ -117,7 +117,7 @@ fn a_link_that_flaps_under_load_costs_no_error_and_no_data() {
 fn lost_frames_and_a_paused_target_cost_no_error_and_no_data() {
     let mut test = UnderLoad::start("loss");
     for direction in [Direction::Sent, Direction::Received] {
-        test.world.storage.set_loss("eth1", direction, Loss::PerThousand(2)).expect("loss");
+        test.world.switch.set_loss("storage", direction, Loss::PerThousand(2)).expect("loss");
     }
     test.let_it_work(2000);
     test.target.process().signal(Signal::Stop).expect("stop");
@@ -126,7 +126,7 @@ fn lost_frames_and_a_paused_target_cost_no_error_and_no_data() {
     test.target.process().signal(Signal::Continue).expect("continue");
     test.let_it_work(500);
     for direction in [Direction::Sent, Direction::Received] {
-        test.world.storage.set_loss("eth1", direction, Loss::None).expect("no loss");
+        test.world.switch.set_loss("storage", direction, Loss::None).expect("no loss");
     }
     test.verify();
 }

@@ -43,7 +43,7 @@ fn verified_load_finds_every_byte_right_while_frames_are_lost() {
     let image = world.sparse_image("disk", 64 * MIB).expect("image");
     let mut target = TargetOptions::new("7.1", &image).start(&world).expect("target");
     for direction in [Direction::Sent, Direction::Received] {
-        world.storage.set_loss("eth1", direction, Loss::PerThousand(10)).expect("loss");
+        world.switch.set_loss("storage", direction, Loss::PerThousand(10)).expect("loss");
     }
     let load = "bench 7.1 -i eth0 --rw randrw --depth 16 --seconds 5 --verify --allow-writes --size 16m --sleep --json \
                 --retransmit-after 10";

@@ -85,6 +85,9 @@ impl Namespace {
     }
 
     /// Drops what one interface sends or receives, replacing what was said before for that direction.
+    ///
+    /// What a program sends past the queue (`PACKET_QDISC_BYPASS`) is not seen on its own interface: drop it where the other
+    /// end of the wire receives it.
     pub fn set_loss(&self, interface: &str, direction: Direction, loss: Loss) -> Result<(), Error> {
         let side = match direction {
             Direction::Sent => "egress",
