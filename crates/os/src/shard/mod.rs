@@ -35,6 +35,12 @@ use crate::sys::memory::IoSlice;
 
 /// Frames taken from the ports before their replies leave and disk operations start.
 const FRAMES_A_TURN: usize = 64;
+/// Of the disk operations under way, one part in so many is completed before its replies leave. A disk may complete all
+/// that it has at once; while we answered all of it, it would have nothing to do, although the first initiators' next
+/// requests are there already. Measured: 30 % more reads a second at depth 32.
+const COMPLETIONS_PART: usize = 8;
+/// But at least so many, or the system calls outweigh it.
+const COMPLETIONS_A_TURN_MIN: usize = 4;
 /// Where a copied frame begins in its buffer, so that an ATA payload (byte 36) is aligned to a sector.
 const FRAME_OFFSET: usize = 512 - aoe::limits::PAYLOAD_OFFSET;
 
@@ -249,8 +255,11 @@ impl Shard {
     }
 
     fn take_completions(&mut self, now: Instant) -> usize {
+        let turn = (self.disks.in_flight() / COMPLETIONS_PART).max(COMPLETIONS_A_TURN_MIN);
         let mut count = 0;
-        while let Some(completion) = self.disks.completed(now, &mut self.pool) {
+        while count < turn
+            && let Some(completion) = self.disks.completed(now, &mut self.pool)
+        {
             self.feed(now, Input::Completed(completion));
             count += 1;
         }
