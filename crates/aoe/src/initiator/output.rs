@@ -87,7 +87,8 @@ pub enum Input<'a> {
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Output {
-    /// Send a frame.
+    /// Send a frame. Its payload must have been taken over by the network before the next input: that may be the answer
+    /// to an earlier copy, which ends the request, and then its memory is somebody else's.
     Send {
         /// By which interface.
         port: PortId,

@@ -17,7 +17,7 @@ use super::{BenchError, Plan};
 use crate::initiator_ports::{Arrival, InitiatorPorts};
 
 /// Answers taken before the next requests go out.
-const BATCH: u32 = 64;
+const BATCH: u32 = 32;
 /// Answers for one look at the clock.
 const ANSWERS_PER_CLOCK: u32 = 8;
 /// After the first target was found others, and other interfaces, are waited for until so long after the beginning.
