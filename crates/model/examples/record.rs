@@ -1,10 +1,11 @@
-//! Searches every scope of the catalogue and writes `docs/model.md` anew: `cargo run -p model --example record`.
+//! Searches every scope of the catalogue and writes `docs/model.md` anew: `cargo run -p model --example record`, or only
+//! one subject: `cargo run -p model --example record duplicates`.
 #![allow(clippy::disallowed_methods, reason = "the page says how long each search took")]
 
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use model::catalogue::{FAILOVER, LEASE, MIRROR, Need, Subject};
+use model::catalogue::{DUPLICATES, FAILOVER, LEASE, MIRROR, Need, Subject};
 use model::record::{PAGE, grouped};
 use model::search::{Scene, counterexample, explore};
 
@@ -18,52 +19,127 @@ one thread, and only to give an idea.
 ";
 
 fn main() -> std::io::Result<()> {
+    let old = std::fs::read_to_string(PAGE).unwrap_or_default();
+    let wanted = std::env::args().nth(1);
     let mut page = HEAD.to_owned();
-    section(&mut page, &MIRROR);
-    section(&mut page, &LEASE);
-    section(&mut page, &FAILOVER);
+    section(&mut page, &MIRROR, &old, wanted.as_deref());
+    section(&mut page, &LEASE, &old, wanted.as_deref());
+    section(&mut page, &FAILOVER, &old, wanted.as_deref());
+    section(&mut page, &DUPLICATES, &old, wanted.as_deref());
     let end = page.trim_end().len();
     page.truncate(end);
     page.push('\n');
     std::fs::write(PAGE, page)
 }
 
-fn section<S: Scene>(page: &mut String, subject: &Subject<S>) {
+fn section<S: Scene>(page: &mut String, subject: &Subject<S>, old: &str, wanted: Option<&str>) {
+    let heading = format!("## {}\n", subject.title());
+    line(page, format_args!("{heading}"));
+    if wanted.is_some_and(|wanted| wanted != subject.name) {
+        let kept = old.split(&heading).nth(1).and_then(|rest| rest.split("\n## ").next());
+        let kept =
+            kept.unwrap_or_else(|| panic!("no page with {:?} yet: search everything once", subject.name));
+        line(page, format_args!("{}\n", kept.trim()));
+        return;
+    }
     eprintln!("{}", subject.name);
-    let mut line = |text: std::fmt::Arguments<'_>| writeln!(page, "{text}").expect("a string takes any text");
-    line(format_args!("## {}\n", subject.title()));
-    line(format_args!("| scope | states | depth | time |\n|---|---|---|---|"));
-    for scope in subject.holds.iter().map(|scope| scope()) {
-        let begin = Instant::now();
-        let explored = explore(&scope);
-        let time = begin.elapsed().as_secs_f32();
-        assert!(explored.broken.is_empty(), "{}: {:?} broken", scope.name(), explored.broken);
-        eprintln!("  {}: {} states, {time:.1} s", scope.name(), explored.states);
-        line(format_args!(
-            "| {} | {} | {} | {time:.1} s |",
-            scope.name(),
-            grouped(explored.states),
-            explored.depth
-        ));
-    }
-    let found: Vec<(&Need<S>, Vec<String>)> = subject.needs.iter().map(|need| (need, search(need))).collect();
-    line(format_args!("\n| turned off | scope | breaks | in steps |\n|---|---|---|---|"));
-    for (need, steps) in &found {
-        let scope = (need.scope)();
-        let scope = scope.name();
-        line(format_args!("| `{:?}` | {scope} | {} | {} |", need.rule, need.property, steps.len()));
-    }
-    for (need, steps) in &found {
-        line(format_args!("\n### Without `{:?}`: not {}\n\n{}\n", need.rule, need.property, need.story));
-        steps.iter().enumerate().for_each(|(place, step)| line(format_args!("{}. {step}", place + 1)));
-    }
-    line(format_args!(""));
+    holds(page, subject);
+    needs(page, subject);
+    spares(page, subject);
+    limits(page, subject);
 }
 
-fn search<S: Scene>(need: &Need<S>) -> Vec<String> {
-    let scope = (need.scope)().without(need.rule);
-    let steps = counterexample(&scope, need.property);
-    let steps = steps.unwrap_or_else(|| panic!("{:?} is not needed in {}", need.rule, scope.name()));
-    eprintln!("  without {:?}: not {} in {} steps", need.rule, need.property, steps.len());
+fn holds<S: Scene>(page: &mut String, subject: &Subject<S>) {
+    line(page, format_args!("| scope | states | depth | time |\n|---|---|---|---|"));
+    for scope in subject.holds.iter().map(|scope| scope()) {
+        let [states, depth, time] = searched(&scope);
+        line(page, format_args!("| {} | {states} | {depth} | {time} |", scope.name()));
+    }
+}
+
+fn needs<S: Scene>(page: &mut String, subject: &Subject<S>) {
+    let found: Vec<(&Need<S>, Vec<String>)> = subject
+        .needs
+        .iter()
+        .map(|need| {
+            (need, broken(&(need.scope)().without(need.rule), need.property, &format!("{:?}", need.rule)))
+        })
+        .collect();
+    line(page, format_args!("\n| turned off | scope | breaks | in steps |\n|---|---|---|---|"));
+    for (need, steps) in &found {
+        let scope = (need.scope)();
+        line(
+            page,
+            format_args!("| `{:?}` | {} | {} | {} |", need.rule, scope.name(), need.property, steps.len()),
+        );
+    }
+    for (need, steps) in &found {
+        line(
+            page,
+            format_args!("\n### Without `{:?}`, broken: {}\n\n{}\n", need.rule, need.property, need.story),
+        );
+        told(page, steps);
+    }
+    line(page, format_args!(""));
+}
+
+fn spares<S: Scene>(page: &mut String, subject: &Subject<S>) {
+    if subject.spares.is_empty() {
+        return;
+    }
+    line(
+        page,
+        format_args!(
+            "### Not needed\n\n| turned off | scope | states | depth | time |\n|---|---|---|---|---|"
+        ),
+    );
+    for spare in subject.spares {
+        let scope = (spare.scope)().without(spare.rule);
+        let [states, depth, time] = searched(&scope);
+        line(page, format_args!("| `{:?}` | {} | {states} | {depth} | {time} |", spare.rule, scope.name()));
+    }
+    line(page, format_args!(""));
+    for spare in subject.spares {
+        line(page, format_args!("- `{:?}`: {}", spare.rule, spare.story));
+    }
+    line(page, format_args!(""));
+}
+
+fn limits<S: Scene>(page: &mut String, subject: &Subject<S>) {
+    for limit in subject.limits {
+        let scope = (limit.scope)();
+        let steps = broken(&scope, limit.property, "any rule");
+        line(page, format_args!("### What cannot be had\n\n| scope | breaks | in steps |\n|---|---|---|"));
+        line(page, format_args!("| {} | {} | {} |", scope.name(), limit.property, steps.len()));
+        line(page, format_args!("\n{}\n", limit.story));
+        told(page, &steps);
+        line(page, format_args!(""));
+    }
+}
+
+/// The size of a scope in which everything holds, and how long the search took.
+fn searched<S: Scene>(scope: &S) -> [String; 3] {
+    let begin = Instant::now();
+    let explored = explore(scope);
+    let time = begin.elapsed().as_secs_f32();
+    assert!(explored.broken.is_empty(), "{}: {:?} broken", scope.name(), explored.broken);
+    eprintln!("  {}: {} states, {time:.1} s", scope.name(), explored.states);
+    [grouped(explored.states), explored.depth.to_string(), format!("{time:.1} s")]
+}
+
+fn broken<S: Scene>(scope: &S, property: &'static str, without: &str) -> Vec<String> {
+    let steps = counterexample(scope, property);
+    let steps = steps.unwrap_or_else(|| panic!("{}: {property} even without {without}", scope.name()));
+    eprintln!("  without {without}: broken in {} steps", steps.len());
     steps
+}
+
+fn told(page: &mut String, steps: &[String]) {
+    for (place, step) in steps.iter().enumerate() {
+        line(page, format_args!("{}. {step}", place + 1));
+    }
+}
+
+fn line(page: &mut String, text: std::fmt::Arguments<'_>) {
+    writeln!(page, "{text}").expect("a string takes any text");
 }

@@ -1,9 +1,11 @@
 //! What is claimed: the scopes in which everything holds, and for each rule a scope in which it goes wrong without it.
 
-use crate::lease::{HOLDER_STOPS_FIRST, LeaseScope, counted_from_receiving, two_clocks};
-use crate::property::{CONVERGED, DURABLE, LINEARIZABLE, ONE_HISTORY};
+use crate::lease::{HOLDER_STOPS_FIRST, LeaseScope, two_clocks};
+use crate::property::{
+    CONVERGED, DIFFERENCE_KNOWN, DURABLE, LINEARIZABLE, NOTHING_DROPPED, ONE_HISTORY, ORDERED,
+};
 use crate::rules::Rule;
-use crate::scope::{Scope, failover, mirror};
+use crate::scope::{Scope, duplicates, failover, mirror};
 use crate::search::Scene;
 use crate::{record, search};
 
@@ -20,6 +22,28 @@ pub struct Need<S: 'static> {
     pub story: &'static str,
 }
 
+/// A rule that is not needed: without it everything still holds in this scope.
+#[derive(Clone, Copy, Debug)]
+pub struct Spare<S: 'static> {
+    /// The rule.
+    pub rule: Rule,
+    /// Where it is turned off.
+    pub scope: fn() -> S,
+    /// Why nothing happens.
+    pub story: &'static str,
+}
+
+/// What cannot be had: with all rules in force this scope breaks this property.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit<S: 'static> {
+    /// Where.
+    pub scope: fn() -> S,
+    /// What breaks.
+    pub property: &'static str,
+    /// What happens.
+    pub story: &'static str,
+}
+
 /// One subject: a part of the protocol with its scopes and its rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<S: 'static> {
@@ -29,6 +53,10 @@ pub struct Subject<S: 'static> {
     pub holds: &'static [fn() -> S],
     /// The rules that it needs.
     pub needs: &'static [Need<S>],
+    /// The rules that it does not need.
+    pub spares: &'static [Spare<S>],
+    /// What it cannot give.
+    pub limits: &'static [Limit<S>],
 }
 
 /// Rules R1 to R5: both nodes up, the link whole, and a power loss of both considered at every point.
@@ -73,6 +101,12 @@ pub const MIRROR: Subject<Scope> = Subject {
             story: "The remote write is given to the disk while the local one before it is outstanding, and the disk swaps them.",
         },
         Need {
+            rule: Rule::LocalDiskFirst,
+            scope: mirror::two_writes_two_reads,
+            property: ORDERED,
+            story: "The same, as the disk sees it.",
+        },
+        Need {
             rule: Rule::AckAfterSuperseder,
             scope: mirror::two_writes_two_reads,
             property: DURABLE,
@@ -109,12 +143,14 @@ pub const MIRROR: Subject<Scope> = Subject {
             story: "A read begins when nothing is in flight; a write comes in before the disk gives the value, which is the new one.",
         },
     ],
+    spares: &[],
+    limits: &[],
 };
 
 /// Leases by the clock.
 pub const LEASE: Subject<LeaseScope> = Subject {
     name: "leases",
-    holds: &[two_clocks, counted_from_receiving],
+    holds: &[two_clocks],
     needs: &[
         Need {
             rule: Rule::HolderCountsFromSending,
@@ -135,6 +171,12 @@ pub const LEASE: Subject<LeaseScope> = Subject {
             story: "The holder sleeps through the end of its lease, and wakes with most of it left.",
         },
     ],
+    spares: &[Spare {
+        rule: Rule::GranterCountsFromAnswering,
+        scope: two_clocks,
+        story: "The holder counts from an even earlier moment, so that counting from when the renewal was received is enough.",
+    }],
+    limits: &[],
 };
 
 /// Losing the peer and finding it again.
@@ -215,6 +257,18 @@ pub const FAILOVER: Subject<Scope> = Subject {
             story: "The sole member writes, and its peer comes back without hearing of it.",
         },
         Need {
+            rule: Rule::BitmapSet,
+            scope: failover::one_cut_readers,
+            property: DIFFERENCE_KNOWN,
+            story: "The same, before the peer is back.",
+        },
+        Need {
+            rule: Rule::LeaverSettles,
+            scope: failover::leave,
+            property: NOTHING_DROPPED,
+            story: "A node says that it leaves while it has a write in flight, and its peer goes on without it.",
+        },
+        Need {
             rule: Rule::BitmapKept,
             scope: failover::two_power_losses,
             property: LINEARIZABLE,
@@ -251,6 +305,123 @@ pub const FAILOVER: Subject<Scope> = Subject {
             story: "A copy lands on top of a write that the target is about to finish.",
         },
     ],
+    spares: &[],
+    limits: &[],
+};
+
+/// Frames that are sent again, linger, and come by the other node.
+pub const DUPLICATES: Subject<Scope> = Subject {
+    name: "duplicates",
+    holds: &[
+        duplicates::stock,
+        duplicates::stock_and_cut,
+        duplicates::stock_and_power_loss,
+        duplicates::sequenced,
+        duplicates::sequenced_and_cut,
+        duplicates::sequenced_and_power_loss,
+    ],
+    needs: &[
+        Need {
+            rule: Rule::InFlightAtBoth,
+            scope: duplicates::stock,
+            property: DURABLE,
+            story: "A write is slow, its initiator turns to the other node, and that one executes it again after it has acknowledged it.",
+        },
+        Need {
+            rule: Rule::FinishedRemembered,
+            scope: duplicates::stock,
+            property: DURABLE,
+            story: "A second frame is taken when its write is answered and another one has followed.",
+        },
+        Need {
+            rule: Rule::FinishedAtBoth,
+            scope: duplicates::stock,
+            property: DURABLE,
+            story: "The second frame goes to the other node, which only followed and remembers nothing.",
+        },
+        Need {
+            rule: Rule::AnswersInTime,
+            scope: duplicates::stock,
+            property: DURABLE,
+            story: "The answer takes as long as the window, so that a second frame is sent late, and lingers until the write is forgotten.",
+        },
+        Need {
+            rule: Rule::OldFramesDropped,
+            scope: duplicates::stock,
+            property: DURABLE,
+            story: "A second frame lingers in the queue until its write is forgotten.",
+        },
+        Need {
+            rule: Rule::MemoryShared,
+            scope: duplicates::stock_and_cut,
+            property: DURABLE,
+            story: "The sole member executes a write; the second frame goes to the node that has just come back.",
+        },
+        Need {
+            rule: Rule::ForgetfulWaits,
+            scope: duplicates::stock_and_power_loss,
+            property: DURABLE,
+            story: "A node loses power and is back, alone, sooner than the second frame of a write that it does not remember.",
+        },
+        Need {
+            rule: Rule::DoubtfulDropped,
+            scope: duplicates::stock_and_power_loss,
+            property: DURABLE,
+            story: "The coordinator answers and loses power, its follower has not heard whether the write was finished, and they meet.",
+        },
+        Need {
+            rule: Rule::StartedIsExecuted,
+            scope: duplicates::sequenced_and_cut,
+            property: DURABLE,
+            story: "A follower applied a write, goes on alone with it, and executes it again after another one.",
+        },
+        Need {
+            rule: Rule::SoleSettlesFirst,
+            scope: duplicates::sequenced_and_cut,
+            property: DURABLE,
+            story: "The sole member has a write in flight when its peer returns; the peer executes it as well.",
+        },
+        Need {
+            rule: Rule::Identity,
+            scope: duplicates::sequenced,
+            property: DURABLE,
+            story: "Without a name, a frame that comes late by the other node is a new write.",
+        },
+        Need {
+            rule: Rule::IdentityReplicated,
+            scope: duplicates::sequenced,
+            property: DURABLE,
+            story: "Only the coordinator knows the name, and the frame comes by the other node.",
+        },
+        Need {
+            rule: Rule::IdentityKept,
+            scope: duplicates::sequenced_and_power_loss,
+            property: DURABLE,
+            story: "A node loses power and the names with it, goes on alone with the data, and executes a write again.",
+        },
+    ],
+    spares: &[
+        Spare {
+            rule: Rule::InFlightOnce,
+            scope: duplicates::stock,
+            story: "R1 makes the second execution wait for the first, and then D2 answers it. D1 at its own node only saves work.",
+        },
+        Spare {
+            rule: Rule::ReceiveOrder,
+            scope: duplicates::stock,
+            story: "Writes whose order matters are not sent together, and a frame that was overtaken is caught by D2 or D3.",
+        },
+        Spare {
+            rule: Rule::QueueDroppedAfterFreeze,
+            scope: duplicates::stock_and_cut,
+            story: "What is queued at a frozen node and was executed by the other is known when they meet, or too old. D5 is a second net.",
+        },
+    ],
+    limits: &[Limit {
+        scope: duplicates::stock_read,
+        property: DURABLE,
+        story: "The answer to a write is lost; the write is read, overwritten by somebody else, and sent again when it is forgotten.",
+    }],
 };
 
 impl<S: Scene> Subject<S> {
@@ -292,5 +463,30 @@ impl<S: Scene> Subject<S> {
             steps.iter().enumerate().for_each(|(place, step)| println!("{:4}. {step}", place + 1));
             record::assert_breaks_as_recorded(rule, need.property, steps.len());
         }
+    }
+
+    /// Turns a rule off that is not needed, and fails if it is, or if the search is not as recorded.
+    ///
+    /// # Panics
+    ///
+    /// If a property is broken, or the page of the record says something else.
+    pub fn assert_spares(&self, rule: Rule) {
+        let spare = self.spares.iter().find(|spare| spare.rule == rule);
+        let spare = spare.unwrap_or_else(|| panic!("{rule:?} is not in the catalogue"));
+        record::assert_spared_as_recorded(rule, &search::explore(&(spare.scope)().without(rule)));
+    }
+
+    /// Shows what a scope cannot give with all rules in force, and fails if it can, or if that is not as recorded.
+    ///
+    /// # Panics
+    ///
+    /// If the property holds, or the page of the record says something else.
+    pub fn assert_limited(&self, scope: fn() -> S) {
+        let scope = scope();
+        let limit = self.limits.iter().find(|limit| (limit.scope)().name() == scope.name());
+        let limit = limit.unwrap_or_else(|| panic!("{} is not in the catalogue", scope.name()));
+        let steps = search::counterexample(&scope, limit.property);
+        let steps = steps.unwrap_or_else(|| panic!("{} has no such limit any more", scope.name()));
+        record::assert_limited_as_recorded(scope.name(), limit.property, steps.len());
     }
 }

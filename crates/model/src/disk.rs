@@ -40,15 +40,17 @@ impl Disk {
         self.outstanding.sort_unstable();
     }
 
-    /// One sector of an outstanding write becomes visible.
-    pub fn show(&mut self, write: WriteId, sector: usize) {
+    /// One sector of an outstanding write becomes visible. Whether it was the last one.
+    pub fn show(&mut self, write: WriteId, sector: usize) -> bool {
         let entry =
             self.outstanding.iter_mut().find(|entry| entry.write == write && entry.left.contains(sector));
         let entry = entry.expect("only an outstanding write becomes visible");
         entry.left = entry.left.without(Sectors::one(sector));
         entry.visible = entry.visible.or(Sectors::one(sector));
         self.visible[sector] = Value::of(write.request);
+        let last = entry.left.is_empty();
         self.outstanding.sort_unstable();
+        last
     }
 
     /// A write that is visible everywhere becomes durable: it is finished. Says which sectors it covered.

@@ -16,11 +16,12 @@
 
 use crate::arbiter::{Members, Membership, Question, swap};
 use crate::history::Progress;
+use crate::initiator::{Kind, WINDOW};
 use crate::link::Message;
 use crate::node::Phase;
 use crate::rules::Rule;
 use crate::scope::Scope;
-use crate::words::{Sectors, Side};
+use crate::words::{RequestSet, Sectors, Side};
 use crate::world::World;
 
 impl World {
@@ -41,8 +42,9 @@ impl World {
         } else {
             node.reads.retain(|read| read.found.is_none());
         }
+        node.remember_started(scope, at);
         node.drop_writes();
-        self.drop_requests(at);
+        self.drop_requests(scope, at);
     }
 
     /// Power is lost at a node. Of what its disk's cache shows, these sectors had been written through.
@@ -53,6 +55,9 @@ impl World {
         node.phase = Phase::Down;
         node.peer_left = false;
         node.reads.clear();
+        node.remember_started(scope, at);
+        node.keep_names(scope);
+        node.forgetful = scope.initiator == Kind::Stock && scope.has_frames();
         node.drop_writes();
         node.disk.lose_power(kept);
         node.membership = node.kept_membership;
@@ -66,7 +71,8 @@ impl World {
             Question::Asked(expected) | Question::Abandoned(expected) => Question::Abandoned(expected),
             _ => Question::None,
         };
-        self.drop_requests(at);
+        self.ethernet.queues[at.index()].clear();
+        self.drop_requests(scope, at);
     }
 
     /// Whether a node may ask the arbiter to make it the sole member.
@@ -106,6 +112,11 @@ impl World {
     pub fn may_go_alone(&self, scope: &Scope, at: Side) -> bool {
         let node = &self.nodes[at.index()];
         let drained = node.disk.is_idle() || !scope.rules.has(Rule::DrainFirst);
+        if self.waits_for_memory(scope, at)
+            && self.history.iter().any(|(request, _)| self.may_return(request))
+        {
+            return false;
+        }
         match (node.phase, node.question) {
             (Phase::Frozen, Question::Granted(_)) => drained,
             (Phase::Paired, Question::Granted(_)) => {
@@ -120,6 +131,9 @@ impl World {
 
     /// A node begins to serve alone: the membership and what the peer may miss are durable before the first answer.
     pub fn go_alone(&mut self, scope: &Scope, at: Side) {
+        if self.waits_for_memory(scope, at) {
+            (0..=WINDOW).for_each(|_| self.tick());
+        }
         self.session = false;
         self.links[at.index()].clear();
         let node = &mut self.nodes[at.index()];
@@ -129,15 +143,28 @@ impl World {
         if scope.rules.has(Rule::EpochBeforeAnswers) {
             node.kept_membership = node.membership;
         }
+        let froze = node.phase == Phase::Frozen;
         node.question = Question::None;
         node.phase = Phase::Alone;
+        node.forgetful = false;
         node.peer_left = false;
         node.missed = node.missed.or(node.log);
         node.log = Sectors::NONE;
+        node.adopt_started(scope);
         for local in &mut node.local {
             (local.acked, local.alone) = (true, true);
         }
+        if froze {
+            self.clear_queue(scope, at);
+        }
         self.follow_up(scope);
+    }
+
+    /// Whether a node waits, before it serves alone, until what it might have remembered is too old to matter.
+    fn waits_for_memory(&self, scope: &Scope, at: Side) -> bool {
+        self.nodes[at.index()].forgetful
+            && scope.initiator == Kind::Stock
+            && scope.rules.has(Rule::ForgetfulWaits)
     }
 
     /// Whether the two nodes may meet: neither serves on an old session, and none has an answer it did not look at.
@@ -149,7 +176,7 @@ impl World {
             node.phase == Phase::Frozen && drained && !matches!(node.question, Question::Granted(_))
         };
         let fits = match self.sole() {
-            Some(sole) => ready(sole.peer()),
+            Some(sole) => ready(sole.peer()) && self.is_settled(scope, sole),
             None => ready(Side::Zero) && ready(Side::One) && self.are_equals(),
         };
         self.link_up && !self.session && fits
@@ -162,8 +189,14 @@ impl World {
             None => self.reconcile(scope),
         }
         self.session = true;
+        for side in Side::BOTH {
+            if self.nodes[side.index()].phase == Phase::Frozen {
+                self.clear_queue(scope, side);
+            }
+        }
         for node in &mut self.nodes {
             node.phase = Phase::Paired;
+            node.forgetful = false;
             node.question = match node.question {
                 Question::Asked(expected) if scope.rules.has(Rule::AbandonedGrantsIgnored) => {
                     Question::Abandoned(expected)
@@ -177,8 +210,9 @@ impl World {
 
     /// Whether a node may leave on purpose: it takes no new request and has finished those it took.
     #[must_use]
-    pub fn may_leave(&self, at: Side) -> bool {
+    pub fn may_leave(&self, scope: &Scope, at: Side) -> bool {
         let node = &self.nodes[at.index()];
+        let settled = node.local.is_empty() && node.reads.is_empty() || !scope.rules.has(Rule::LeaverSettles);
         node.phase == Phase::Paired
             && self.session
             && !node.peer_left
@@ -186,8 +220,7 @@ impl World {
                 .nodes
                 .iter()
                 .all(|node| node.membership.members == Members::Both && node.phase == Phase::Paired)
-            && node.local.is_empty()
-            && node.reads.is_empty()
+            && settled
     }
 
     /// A node leaves on purpose. It serves no more, and follows until its peer has become the sole member.
@@ -222,13 +255,38 @@ impl World {
         let newest = self.nodes[0].membership.max(self.nodes[1].membership);
         let dirty = self.nodes[0].log.or(self.nodes[1].log);
         let [zero, one] = &mut self.nodes;
+        zero.adopt_started(scope);
         if scope.rules.has(Rule::OneCopyWins) {
             dirty.iter().for_each(|sector| one.disk.overwrite(sector, zero.disk.visible[sector]));
         }
-        for node in [zero, one] {
+        for node in &mut self.nodes {
             (node.membership, node.kept_membership) = (newest, newest);
             (node.log, node.missed, node.lacks) = (Sectors::NONE, Sectors::NONE, Sectors::NONE);
         }
+        self.share_memory(scope);
+    }
+
+    /// What is executed is known to both, and what was only on its way to the disk of one is no news any more.
+    fn share_memory(&mut self, scope: &Scope) {
+        let executed = self.nodes[0].executed.or(self.nodes[1].executed);
+        let doubtful = self.nodes[0].started.or(self.nodes[1].started);
+        for node in &mut self.nodes {
+            (node.executed, node.started) = (executed, RequestSet::default());
+            if scope.initiator == Kind::Stock && scope.rules.has(Rule::DoubtfulDropped) {
+                node.remember_doubtful(scope, doubtful);
+            }
+        }
+        if scope.rules.has(Rule::MemoryShared) {
+            let [zero, one] = &mut self.nodes;
+            zero.learn_finished(&one.finished);
+            one.learn_finished(&zero.finished);
+        }
+    }
+
+    /// Whether the sole member has nothing in flight that a returning peer would not hear of.
+    fn is_settled(&self, scope: &Scope, sole: Side) -> bool {
+        let mut local = self.nodes[sole.index()].local.iter();
+        !scope.rules.has(Rule::SoleSettlesFirst) || !local.any(|local| scope.is_framed(local.id.request))
     }
 
     /// One has served alone: the other gives up what only it has, and fetches what it lacks.
@@ -242,15 +300,21 @@ impl World {
         let returning = &mut self.nodes[sole.peer().index()];
         returning.lacks = lacks;
         (returning.membership, returning.kept_membership) = (membership, membership);
+        self.share_memory(scope);
     }
 
-    fn drop_requests(&mut self, at: Side) {
+    fn drop_requests(&mut self, scope: &Scope, at: Side) {
         let node = &self.nodes[at.index()];
         let kept: Vec<_> = node.reads.iter().map(|read| read.request).collect();
         let dropped: Vec<_> = self
             .history
             .iter()
-            .filter(|(id, call)| call.at == at && call.progress == Progress::Pending && !kept.contains(id))
+            .filter(|(id, call)| {
+                call.at == at
+                    && call.progress == Progress::Pending
+                    && !kept.contains(id)
+                    && !scope.is_framed(*id)
+            })
             .map(|(id, _)| id)
             .collect();
         dropped.into_iter().for_each(|id| self.history.give_up(id));

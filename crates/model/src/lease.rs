@@ -36,13 +36,6 @@ pub fn two_clocks() -> LeaseScope {
     LeaseScope { rules: Rules::all(), drift: MARGIN, name: "two clocks, a lease renewed at any time" }
 }
 
-/// The same, and the granter counts from the moment when it received the renewal.
-#[must_use]
-pub fn counted_from_receiving() -> LeaseScope {
-    let rules = Rules::all().without(Rule::GranterCountsFromAnswering);
-    LeaseScope { rules, name: "two clocks, the granter counts from receiving", ..two_clocks() }
-}
-
 /// A renewal on its way, with the holder's clock when it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Renewal {

@@ -15,6 +15,7 @@ pub mod catalogue;
 pub mod disk;
 mod failover;
 pub mod history;
+pub mod initiator;
 pub mod lease;
 pub mod link;
 mod mirror;

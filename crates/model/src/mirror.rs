@@ -10,7 +10,7 @@ use crate::link::Message;
 use crate::node::{LocalWrite, PendingRead, Phase, RemoteStage, RemoteWrite};
 use crate::rules::Rule;
 use crate::scope::Scope;
-use crate::words::{Image, Kind, RequestId, Sectors, Side, WriteId, WriteSet};
+use crate::words::{Kind, RequestId, Sectors, Side, WriteId, WriteSet};
 use crate::world::World;
 
 impl World {
@@ -20,7 +20,7 @@ impl World {
         let call = self.history.call(request);
         let sectors = scope.requests[request.index()].sectors;
         let node = &self.nodes[call.at.index()];
-        if call.progress != Progress::Waiting || !node.serves() {
+        if call.progress != Progress::Waiting || !node.serves() || scope.is_framed(request) {
             return false;
         }
         let Kind::Write = scope.requests[request.index()].kind else {
@@ -29,6 +29,12 @@ impl World {
                 && !self.writes_a_read_waits_for(scope, request, call.at).is_empty();
             return !lacking && !busy;
         };
+        self.is_its_turn(scope, call.at, sectors)
+    }
+
+    /// R1: whether a write of these sectors may be admitted now.
+    pub(crate) fn is_its_turn(&self, scope: &Scope, at: Side, sectors: Sectors) -> bool {
+        let node = &self.nodes[at.index()];
         let local = node.local.iter().any(|local| local.sectors.overlaps(sectors));
         let unacked =
             |remote: &RemoteWrite| remote.stage < RemoteStage::Acked && remote.sectors.overlaps(sectors);
@@ -77,8 +83,11 @@ impl World {
                 node.local.iter_mut().filter(|local| local.id == write).for_each(|local| local.acked = true);
             }
             Message::Commit(write) => {
-                node.peer_has(scope.requests[write.request.index()].sectors);
-                node.forget(write);
+                node.remember(scope, write, to);
+                if node.remote.iter().any(|remote| remote.id == write) {
+                    node.peer_has(scope.requests[write.request.index()].sectors);
+                    node.forget(write);
+                }
             }
             Message::Leave => node.peer_left = true,
             Message::Copy(sector, value) => self.receive_copy(scope, to, sector, value),
@@ -90,6 +99,13 @@ impl World {
         self.follow_up(scope);
     }
 
+    /// A sector of a disk write becomes visible; without a cache it is durable, too.
+    pub fn show(&mut self, scope: &Scope, at: Side, write: WriteId, sector: usize) {
+        if self.nodes[at.index()].disk.show(write, sector) && !scope.cached {
+            self.finish(scope, at, write);
+        }
+    }
+
     /// The disk of a node has finished a write.
     pub fn finish(&mut self, scope: &Scope, at: Side, write: WriteId) {
         let node = &mut self.nodes[at.index()];
@@ -99,9 +115,11 @@ impl World {
         self.follow_up(scope);
     }
 
-    fn admit(&mut self, scope: &Scope, id: WriteId) {
+    /// Admits a write whose turn it is.
+    pub(crate) fn admit(&mut self, scope: &Scope, id: WriteId) {
         let sectors = scope.requests[id.request.index()].sectors;
         let node = &mut self.nodes[id.by.index()];
+        node.overtake(scope, id.request);
         let alone = node.phase == Phase::Alone;
         if alone && scope.rules.has(Rule::BitmapSet) {
             node.missed = node.missed.or(sectors);
@@ -125,6 +143,7 @@ impl World {
     fn receive_remote_write(&mut self, scope: &Scope, at: Side, id: WriteId) {
         let sectors = scope.requests[id.request.index()].sectors;
         let node = &mut self.nodes[at.index()];
+        node.overtake(scope, id.request);
         let (mut superseded, mut held_by, mut superseded_by) =
             (Sectors::NONE, WriteSet::default(), WriteSet::default());
         for local in node.local.iter().filter(|local| local.sectors.overlaps(sectors)) {
@@ -204,13 +223,14 @@ impl World {
         for local in ended {
             let node = &mut self.nodes[side.index()];
             node.forget(local.id);
-            self.history.complete(local.id.request, Image::default());
+            node.remember(scope, local.id, side);
             if !local.alone {
                 node.peer_has(local.sectors);
                 if scope.rules.has(Rule::Commit) {
                     self.send(side, Message::Commit(local.id));
                 }
             }
+            self.answer_write(local.id.request);
         }
     }
 

@@ -4,7 +4,8 @@
 
 use crate::arbiter::{Membership, Question};
 use crate::disk::Disk;
-use crate::words::{Image, RequestId, Sectors, WriteId, WriteSet};
+use crate::initiator::Finished;
+use crate::words::{Image, RequestId, RequestSet, Sectors, WriteId, WriteSet};
 
 /// A write in flight at its coordinator: admitted, and not yet both acknowledged by the peer and durable here.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +50,14 @@ pub struct RemoteWrite {
     pub superseded_by: WriteSet,
     /// How far it has come.
     pub stage: RemoteStage,
+}
+
+impl RemoteWrite {
+    /// Whether it, or what stands for it, will be on the disk if the node only waits for that.
+    #[must_use]
+    pub fn is_on_its_way(&self) -> bool {
+        self.stage > RemoteStage::Held && self.superseded_by.is_empty()
+    }
 }
 
 /// A read without an answer.
@@ -106,6 +115,14 @@ pub struct Node {
     pub peer_left: bool,
     /// Its question to the arbiter.
     pub question: Question,
+    /// Writes of stock initiators that it remembers by their content, for a while.
+    pub finished: Vec<Finished>,
+    /// Writes of sequenced initiators that were executed.
+    pub executed: RequestSet,
+    /// Those that were on their way to its disk when it froze, by either kind.
+    pub started: RequestSet,
+    /// It has lost power, and with it what it remembered of stock initiators, and has not served since.
+    pub forgetful: bool,
 }
 
 impl Node {
@@ -126,6 +143,10 @@ impl Node {
             copying: Sectors::NONE,
             peer_left: false,
             question: Question::None,
+            finished: Vec::new(),
+            executed: RequestSet::default(),
+            started: RequestSet::default(),
+            forgetful: false,
         }
     }
 

@@ -103,7 +103,7 @@ fn is_answered(model: &Mirror, world: &World) -> bool {
     let answered = |progress: Progress| matches!(progress, Progress::Returned(_) | Progress::Dropped);
     let member = |node: &Node| node.phase == Phase::Paired && node.membership.members == Members::Both;
     !possible(model, world).is_empty()
-        || world.history.iter().all(|(_, call)| answered(call.progress))
+        || world.history.iter().all(|(id, call)| answered(call.progress) || model.scope.is_framed(id))
             && world.nodes.iter().all(member)
             && world.session
 }
@@ -114,8 +114,9 @@ fn is_available(model: &Mirror, world: &World) -> bool {
     }
     let serving = world.nodes.iter().any(Node::serves);
     let open = |progress: Progress| matches!(progress, Progress::Waiting | Progress::Pending);
-    let starved =
-        world.history.iter().any(|(_, call)| world.nodes[call.at.index()].serves() && open(call.progress));
+    let starved = world.history.iter().any(|(id, call)| {
+        world.nodes[call.at.index()].serves() && open(call.progress) && !model.scope.is_framed(id)
+    });
     let entitled = |side: Side| {
         let up = world.nodes[side.index()].phase == Phase::Frozen;
         up && world.arbiter == world.nodes[side.index()].membership
@@ -141,4 +142,22 @@ fn is_nothing_dropped(model: &Mirror, world: &World) -> bool {
 
 fn is_ordered(_: &Mirror, world: &World) -> bool {
     world.nodes.iter().all(|node| !node.disk.is_left_to_chance())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::Scope;
+    use crate::words::{Request, RequestId};
+
+    #[test]
+    fn a_request_that_nothing_will_answer_is_noticed() {
+        let scope = Scope::new("a read", vec![Request::read(Sectors::FIRST).at(Side::Zero)]);
+        let model = Mirror { scope };
+        let mut world = model.init_states().remove(0);
+        assert!(is_answered(&model, &world) && is_available(&model, &world), "it can still be asked");
+        world.history.invoke(RequestId::new(0));
+        assert!(!is_answered(&model, &world), "it was asked, and no node knows of it");
+        assert!(!is_available(&model, &world), "the node serves and does not answer");
+    }
 }

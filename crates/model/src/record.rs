@@ -33,6 +33,30 @@ pub fn assert_breaks_as_recorded(rule: Rule, property: &str, steps: usize) {
     assert_eq!(row.map(|cells| cells[3].clone()), Some(steps.to_string()), "{rule:?}: {cure}");
 }
 
+/// Fails if the page says something else about a scope in which everything holds without this rule.
+///
+/// # Panics
+///
+/// If a property is broken, or the states or the depth differ from the page.
+pub fn assert_spared_as_recorded(rule: Rule, explored: &Explored) {
+    assert!(explored.broken.is_empty(), "without {rule:?}: {:?} broken; it is needed", explored.broken);
+    let found = [grouped(explored.states), explored.depth.to_string()];
+    let row = row(|cells| cells.len() == 5 && cells[0] == format!("`{rule:?}`"));
+    let cure = "if the change is meant: cargo run -p model --example record";
+    assert_eq!(row.map(|cells| [cells[2].clone(), cells[3].clone()]), Some(found), "{rule:?}: {cure}");
+}
+
+/// Fails if the page says something else about the shortest way to what a scope does not give.
+///
+/// # Panics
+///
+/// If the page has no such row, or one with another number of steps.
+pub fn assert_limited_as_recorded(scope: &str, property: &str, steps: usize) {
+    let row = row(|cells| cells.len() == 3 && cells[0] == scope && cells[1] == property);
+    let cure = "if the change is meant: cargo run -p model --example record";
+    assert_eq!(row.map(|cells| cells[2].clone()), Some(steps.to_string()), "{scope}: {cure}");
+}
+
 /// A number with a space between each three digits.
 #[must_use]
 pub fn grouped(number: usize) -> String {

@@ -53,6 +53,8 @@ pub enum Rule {
     LogFirst,
     /// When two members meet after both had stopped, node 0's copy is taken for what is in either activity log.
     OneCopyWins,
+    /// A node that leaves on purpose first finishes the requests it has taken.
+    LeaverSettles,
     /// The sole member marks in the bitmap what it writes.
     BitmapSet,
     /// The bitmap survives a power loss of the sole member.
@@ -67,6 +69,39 @@ pub enum Rule {
     CopyWaitsForWrites,
     /// The target lets a copy go where it has a newer write.
     CopyYields,
+
+    /// D1: a write that is in flight at this node is not executed again.
+    InFlightOnce,
+    /// D1: nor is one that is in flight at the peer, as far as this node knows.
+    InFlightAtBoth,
+    /// D2: a write finished within the window is not executed again, and dropped if something overlapping came since.
+    FinishedRemembered,
+    /// D2: both nodes remember a finished write, not only its coordinator.
+    FinishedAtBoth,
+    /// D2: an answer arrives within the difference of the windows of D2 and D3, or never. (A demand on the network.)
+    AnswersInTime,
+    /// D3: a frame older than the window is dropped when its turn comes.
+    OldFramesDropped,
+    /// D4: overlapping writes are admitted in the order received.
+    ReceiveOrder,
+    /// D5: what was queued while a node did not serve is dropped before it serves.
+    QueueDroppedAfterFreeze,
+    /// D6: a write with an identity is executed once.
+    Identity,
+    /// D6: the identity travels inside the replicated write, so that both nodes know it.
+    IdentityReplicated,
+    /// D2, D6: what is on its way to the disk at a freeze counts as executed for whoever goes on with that disk.
+    StartedIsExecuted,
+    /// D2: nodes that meet tell each other which writes they remember.
+    MemoryShared,
+    /// D2: a node that lost power goes on alone only when what it might have remembered is too old to matter.
+    ForgetfulWaits,
+    /// D2: when nodes meet, the frames of writes that may or may not have taken effect are dropped for a while.
+    DoubtfulDropped,
+    /// D1, D6: the sole member finishes what it has in flight before it takes its peer back.
+    SoleSettlesFirst,
+    /// D6: the identity is as durable as the data.
+    IdentityKept,
 }
 
 /// Which rules are in force.

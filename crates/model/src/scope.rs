@@ -2,9 +2,10 @@
 //!
 //! A scope says which requests there are and which rules are in force. It decides nothing about what is right.
 
+use crate::initiator;
 use crate::rules::{Rule, Rules};
 use crate::search::Scene;
-use crate::words::{Request, Sectors, Side};
+use crate::words::{Request, RequestId, Sectors, Side};
 use crate::world::{Action, Mirror};
 
 /// How a search begins.
@@ -52,19 +53,49 @@ pub struct Scope {
     pub starts: Vec<Start>,
     /// What may go wrong.
     pub faults: Faults,
+    /// The kind of initiator that sends the requests that come in frames.
+    pub initiator: initiator::Kind,
+    /// Whether the disks have a cache, so that what is visible need not be durable.
+    pub cached: bool,
 }
 
 impl Scope {
     /// A scope with all rules in force, in which nothing goes wrong.
     #[must_use]
     pub fn new(name: &'static str, requests: Vec<Request>) -> Self {
-        Self { name, rules: Rules::all(), requests, starts: vec![Start::Paired], faults: Faults::default() }
+        Self {
+            name,
+            rules: Rules::all(),
+            requests,
+            starts: vec![Start::Paired],
+            faults: Faults::default(),
+            initiator: initiator::Kind::Stock,
+            cached: true,
+        }
     }
 
     /// The same scope with these faults.
     #[must_use]
     pub fn with(self, faults: Faults) -> Self {
         Self { faults, ..self }
+    }
+
+    /// The same scope with disks that have no cache.
+    #[must_use]
+    pub fn uncached(self) -> Self {
+        Self { cached: false, ..self }
+    }
+
+    /// The same scope with sequenced initiators.
+    #[must_use]
+    pub fn sequenced(self) -> Self {
+        Self { initiator: initiator::Kind::Sequenced, ..self }
+    }
+
+    /// Whether this request comes in frames.
+    #[must_use]
+    pub fn is_framed(&self, request: RequestId) -> bool {
+        self.requests[request.index()].frames > 0
     }
 
     /// The same scope with other beginnings.
@@ -78,6 +109,12 @@ impl Scope {
     #[must_use]
     pub fn reads_are_sampled_at_once(&self) -> bool {
         self.rules.has(Rule::ReadsCheckedWhenSampled) && self.rules.has(Rule::LeaseCheckedAfterWork)
+    }
+
+    /// Whether any request comes in frames.
+    #[must_use]
+    pub fn has_frames(&self) -> bool {
+        self.requests.iter().any(|request| request.frames > 0)
     }
 
     /// Every way to send the requests to the two nodes. Requests that only differ in their number are told apart once.
@@ -263,6 +300,83 @@ pub mod failover {
         let starts = Side::BOTH.map(|sole| Start::Alone(sole, Sectors::FIRST));
         Scope::new("a node returns, power is lost: a write, a read", vec![write(), read()])
             .from(&starts)
+            .with(Faults { power_losses: 1, ..Faults::default() })
+    }
+}
+
+/// The scopes in which frames are sent again, linger, and come by the other node.
+pub mod duplicates {
+    use super::{Faults, Scope};
+    use crate::words::{Request, Sectors};
+
+    fn write() -> Request {
+        Request::write(Sectors::FIRST)
+    }
+
+    fn read() -> Request {
+        Request::read(Sectors::FIRST)
+    }
+
+    /// A stock initiator sends a write twice, while another one writes to the same sector.
+    #[must_use]
+    pub fn stock() -> Scope {
+        Scope::new("stock: a write in two frames, a write", vec![write().in_frames(2), write().in_frames(1)])
+            .uncached()
+    }
+
+    /// The same, and another one reads.
+    #[must_use]
+    pub fn stock_read() -> Scope {
+        let requests = vec![write().in_frames(2), write(), read()];
+        Scope::new("stock: a write in two frames, a write, a read", requests).uncached()
+    }
+
+    /// The same, and the link breaks.
+    #[must_use]
+    pub fn stock_and_cut() -> Scope {
+        Scope::new(
+            "stock: a write in two frames, a write, the link breaks",
+            vec![write().in_frames(2), write()],
+        )
+        .uncached()
+        .with(Faults { cuts: 1, ..Faults::default() })
+    }
+
+    /// A stock initiator sends a write twice, another one writes, and a node loses power.
+    #[must_use]
+    pub fn stock_and_power_loss() -> Scope {
+        Scope::new(
+            "stock: a write in two frames, a write, power is lost",
+            vec![write().in_frames(2), write()],
+        )
+        .uncached()
+        .with(Faults { power_losses: 1, ..Faults::default() })
+    }
+
+    /// A sequenced initiator sends a write twice, anywhere, while another one writes to the same sector.
+    #[must_use]
+    pub fn sequenced() -> Scope {
+        let requests = vec![write().in_frames(2), write(), read()];
+        Scope::new("sequenced: a write in two frames, a write, a read", requests).uncached().sequenced()
+    }
+
+    /// The same, and the link breaks.
+    #[must_use]
+    pub fn sequenced_and_cut() -> Scope {
+        let requests = vec![write().in_frames(2), write()];
+        Scope::new("sequenced: a write in two frames, a write, the link breaks", requests)
+            .uncached()
+            .sequenced()
+            .with(Faults { cuts: 1, ..Faults::default() })
+    }
+
+    /// The same, and a node loses power.
+    #[must_use]
+    pub fn sequenced_and_power_loss() -> Scope {
+        let requests = vec![write().in_frames(2), write()];
+        Scope::new("sequenced: a write in two frames, a write, power is lost", requests)
+            .uncached()
+            .sequenced()
             .with(Faults { power_losses: 1, ..Faults::default() })
     }
 }

@@ -52,6 +52,15 @@ fn happening(scope: &Scope, before: &World, action: Action) -> String {
             format!("{} becomes visible in sector {sector} of {}", name(scope, write), disk(side))
         }
         Action::Finish(side, write) => format!("{} is durable on {}", name(scope, write), disk(side)),
+        Action::Send(id) => format!("the initiator of {} sends a frame", request(scope, id)),
+        Action::MoveOver(id) => format!("the initiator of {} turns to the other node", request(scope, id)),
+        Action::Take(side, place) => {
+            let frame = before.ethernet.queues[side.index()][place];
+            format!("{side} takes the frame of {}", request(scope, frame.request))
+        }
+        Action::Return(id) => format!("an answer to {} arrives", request(scope, id)),
+        Action::LoseAnswer(id) => format!("**the answer to {} is lost**", request(scope, id)),
+        Action::Tick => "time passes".to_owned(),
         Action::Cut => "**the link breaks**".to_owned(),
         Action::Heal => "the link is whole again".to_owned(),
         Action::LosePower(side, kept) if kept.is_empty() => format!("**{side} loses power**"),
@@ -95,8 +104,10 @@ fn disk(side: Side) -> String {
     format!("disk {}", side.index())
 }
 
+/// A write that may be executed more than once is called after its coordinator, too.
 fn name(scope: &Scope, write: WriteId) -> String {
-    request(scope, write.request)
+    let name = request(scope, write.request);
+    if scope.is_framed(write.request) { format!("{name} by {}", write.by) } else { name }
 }
 
 fn request(scope: &Scope, id: RequestId) -> String {

@@ -170,19 +170,27 @@ pub struct Request {
     pub sectors: Sectors,
     /// The node that receives it; `None` if the scope tries both.
     pub at: Option<Side>,
+    /// How many frames its initiator may send for it; with none it comes without frames, once and in time.
+    pub frames: u8,
 }
 
 impl Request {
     /// A write to these sectors, through either node.
     #[must_use]
     pub fn write(sectors: Sectors) -> Self {
-        Self { kind: Kind::Write, sectors, at: None }
+        Self { kind: Kind::Write, sectors, at: None, frames: 0 }
     }
 
     /// A read of these sectors, through either node.
     #[must_use]
     pub fn read(sectors: Sectors) -> Self {
-        Self { kind: Kind::Read, sectors, at: None }
+        Self { kind: Kind::Read, sectors, at: None, frames: 0 }
+    }
+
+    /// The same request, sent in as many as this number of frames.
+    #[must_use]
+    pub fn in_frames(self, frames: u8) -> Self {
+        Self { frames, ..self }
     }
 
     /// The same request, through this node only.
@@ -229,6 +237,22 @@ impl RequestSet {
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    /// The requests in either set.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl FromIterator<RequestId> for RequestSet {
+    fn from_iter<T: IntoIterator<Item = RequestId>>(requests: T) -> Self {
+        let mut set = Self::default();
+        for request in requests {
+            set.insert(request);
+        }
+        set
     }
 }
 

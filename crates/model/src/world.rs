@@ -7,6 +7,7 @@ use stateright::{Model, Property};
 
 use crate::arbiter::{Members, Membership, Question};
 use crate::history::History;
+use crate::initiator::Ethernet;
 use crate::link::Link;
 use crate::node::{Node, Phase};
 use crate::property;
@@ -30,6 +31,8 @@ pub struct World {
     pub arbiter: Membership,
     /// What the initiators saw.
     pub history: History,
+    /// What is between initiators and nodes.
+    pub ethernet: Ethernet,
     /// What may still go wrong.
     pub faults: Faults,
 }
@@ -47,6 +50,18 @@ pub enum Action {
     Show(Side, WriteId, usize),
     /// A disk write becomes durable and is finished.
     Finish(Side, WriteId),
+    /// An initiator sends a frame, for the first time or again.
+    Send(RequestId),
+    /// An initiator turns to the other node and sends a frame there.
+    MoveOver(RequestId),
+    /// The turn of a frame has come.
+    Take(Side, usize),
+    /// An answer arrives at its initiator.
+    Return(RequestId),
+    /// An answer is lost.
+    LoseAnswer(RequestId),
+    /// Time passes.
+    Tick,
     /// Fault: the peer link breaks.
     Cut,
     /// Repair: the peer link is whole again.
@@ -119,6 +134,29 @@ impl Mirror {
         }
     }
 
+    fn frames(&self, state: &World, actions: &mut Vec<Action>) {
+        if !self.scope.has_frames() {
+            return;
+        }
+        for (request, _) in state.history.iter() {
+            let candidates = [
+                (state.may_send(request), Action::Send(request)),
+                (state.may_move(&self.scope, request), Action::MoveOver(request)),
+                (state.may_return(request), Action::Return(request)),
+                (state.may_lose(&self.scope, request), Action::LoseAnswer(request)),
+            ];
+            actions
+                .extend(candidates.into_iter().filter(|(possible, _)| *possible).map(|(_, action)| action));
+        }
+        for side in Side::BOTH {
+            let places = state.may_take(&self.scope, side);
+            actions.extend(places.into_iter().map(|place| Action::Take(side, place)));
+        }
+        if state.may_tick(&self.scope) {
+            actions.push(Action::Tick);
+        }
+    }
+
     fn messages(&self, state: &World, actions: &mut Vec<Action>) {
         let arrives =
             |to: &Side| !state.links[to.index()].is_empty() && state.nodes[to.index()].is_following();
@@ -136,7 +174,7 @@ impl Mirror {
                     Sectors::ALL.into_iter().filter(|kept| kept.without(node.disk.undecided()).is_empty());
                 actions.extend(kept.map(|kept| Action::LosePower(side, kept)));
             }
-            if state.faults.leaves > 0 && state.may_leave(side) {
+            if state.faults.leaves > 0 && state.may_leave(&self.scope, side) {
                 actions.push(Action::Leave(side));
             }
         }
@@ -180,6 +218,7 @@ impl Mirror {
             session: true,
             arbiter: Membership::FIRST,
             history: History::new(placement),
+            ethernet: Ethernet::new(&self.scope.requests, placement),
             faults: self.scope.faults,
         };
         if let Start::Alone(sole, missed) = start {
@@ -210,6 +249,7 @@ impl Model for Mirror {
 
     fn actions(&self, state: &World, actions: &mut Vec<Action>) {
         self.requests(state, actions);
+        self.frames(state, actions);
         self.disks(state, actions);
         self.messages(state, actions);
         self.members(state, actions);
@@ -223,8 +263,14 @@ impl Model for Mirror {
             Action::Invoke(request) => world.invoke(scope, request),
             Action::Sample(request) => world.sample(scope, request),
             Action::Deliver(to) => world.deliver(scope, to),
-            Action::Show(side, write, sector) => world.nodes[side.index()].disk.show(write, sector),
+            Action::Show(side, write, sector) => world.show(scope, side, write, sector),
             Action::Finish(side, write) => world.finish(scope, side, write),
+            Action::Send(request) => world.send_frame(request),
+            Action::MoveOver(request) => world.move_over(request),
+            Action::Take(side, place) => world.take_frame(scope, side, place),
+            Action::Return(request) => world.return_answer(request),
+            Action::LoseAnswer(request) => world.ethernet.answers.remove(request),
+            Action::Tick => world.tick(),
             Action::Cut => world.cut(),
             Action::Heal => world.link_up = true,
             Action::LosePower(side, kept) => world.lose_power(scope, side, kept),
@@ -240,6 +286,7 @@ impl Model for Mirror {
             Action::Promote(side) => world.promote(side),
         }
         world.faults.spend(action);
+        world.tidy();
         Some(world)
     }
 

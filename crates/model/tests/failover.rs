@@ -105,6 +105,11 @@ fn without_the_bitmap_a_returning_node_stays_stale() {
 }
 
 #[test]
+fn a_node_that_leaves_in_the_middle_of_a_write_drops_it() {
+    FAILOVER.assert_needs(Rule::LeaverSettles);
+}
+
+#[test]
 fn a_bitmap_that_a_power_loss_takes_is_no_bitmap() {
     FAILOVER.assert_needs(Rule::BitmapKept);
 }

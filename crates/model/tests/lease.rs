@@ -1,7 +1,7 @@
 //! Leases by the clock: the holder stops before the granter goes on.
 
 use model::catalogue::LEASE;
-use model::lease::{counted_from_receiving, two_clocks};
+use model::lease::two_clocks;
 use model::rules::Rule;
 
 #[test]
@@ -11,7 +11,7 @@ fn a_holder_stops_before_its_granter_goes_on() {
 
 #[test]
 fn the_granter_may_count_from_when_it_received_the_renewal() {
-    LEASE.assert_holds(counted_from_receiving);
+    LEASE.assert_spares(Rule::GranterCountsFromAnswering);
 }
 
 #[test]
