@@ -5,9 +5,11 @@
 //! visits every state that chance can bring about (which message arrives, which sector a disk writes, which power fails)
 //! and asks of each whether what the initiators saw could come from one correct disk.
 //!
-//! Reading order: [`words`], [`rules`] (the switchboard), [`disk`], [`link`], [`node`], then the life of a write and of a
-//! read in `mirror`, [`world`] (all that can happen), [`history`] and [`property`] (what is right), [`scope`] and
-//! [`catalogue`] (what is searched), [`search`] and [`record`] (how, and what came out: `docs/model.md`).
+//! Reading order: [`words`], [`rules`] (the switchboard), [`disk`], [`link`], [`node`]; then what happens: `mirror` (the life
+//! of a write and of a read, R1 to R5), [`arbiter`] and `failover` (losing the peer and meeting it), `resync`, [`initiator`]
+//! (frames that come twice, D1 to D6), and [`lease`], a model of its own with two clocks; then [`world`] (all that can
+//! happen), [`history`] and [`property`] (what is right), [`scope`] and [`catalogue`] (what is searched and claimed), [`search`]
+//! and [`record`] (how, and what came out: `docs/model.md`).
 #![forbid(unsafe_code)]
 
 pub mod arbiter;
