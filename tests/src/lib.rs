@@ -13,3 +13,12 @@ pub use world::World;
 
 /// One mebibyte.
 pub const MIB: u64 = 1 << 20;
+
+/// For a guest: asks who is there, and waits for the disk at 7.1 to appear. Whatever fails after it ends the script.
+pub const DISCOVER: &str = "set -e
+echo > /dev/etherd/discover
+tries=0
+until [ -b /dev/etherd/e7.1 ] && [ \"$(cat '/sys/block/etherd!e7.1/state')\" = up ]; do
+    tries=$((tries + 1)); [ $tries -lt 200 ]; sleep 0.05
+done
+";

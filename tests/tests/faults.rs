@@ -10,18 +10,10 @@ use lab::{
     wait_until,
 };
 use std::time::Duration;
-use tests::{MIB, Target, TargetOptions, World};
+use tests::{DISCOVER, MIB, Target, TargetOptions, World};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Asks who is there, and waits for the disk to appear.
-const DISCOVER: &str = "set -e
-echo > /dev/etherd/discover
-tries=0
-until [ -b /dev/etherd/e7.1 ] && [ \"$(cat '/sys/block/etherd!e7.1/state')\" = up ]; do
-    tries=$((tries + 1)); [ $tries -lt 200 ]; sleep 0.05
-done
-";
 /// 12,288 random writes, slow enough to be at it for 8 s. `randrw` with writes only, because fio compares no seeds with
 /// `randwrite`, and stale blocks would pass.
 const LOAD: &str = "/usr/bin/fio --name=load --filename=/dev/etherd/e7.1 --ioengine=libaio --direct=1 --thread \
@@ -153,7 +145,7 @@ fn a_full_disk_is_an_error_to_the_writer_and_passes_when_there_is_room_again() {
     let mut target = TargetOptions::new("7.1", &image).start(&world).expect("target");
     let mut guest = world.guest_with_initiator("guest").expect("guest");
     let write = "dd if=/dev/urandom of=/dev/etherd/e7.1 bs=64k oflag=direct";
-    let fill = format!("{DISCOVER} {write} count=16; ! {write} seek=16 count=112");
+    let fill = format!("{DISCOVER} {write} count=16; if {write} seek=16 count=112; then exit 9; fi");
     guest.run(&fill, LIMIT).expect("what fits is written, what does not is an error");
     guest.run("dd if=/dev/etherd/e7.1 of=/dev/null bs=64k count=32 iflag=direct", LIMIT).expect("read");
     target.expect_running().expect("the target still runs");
@@ -171,7 +163,8 @@ fn bad_sectors_are_an_error_to_the_reader_and_good_ones_beside_them_are_served()
     // A file cut short beneath its loop device: reading beyond its end is EIO.
     lab::disk::resize_image(&image, 8 * MIB).expect("cut");
     let read = "dd if=/dev/etherd/e7.1 of=/dev/null bs=64k iflag=direct";
-    let script = format!("{DISCOVER} {read} count=120; ! {read} skip=192 count=1; {read} count=120");
+    let script =
+        format!("{DISCOVER} {read} count=120; if {read} skip=192 count=1; then exit 9; fi; {read} count=120");
     guest.run(&script, LIMIT).expect("errors where the sectors are bad, and only there");
     target.expect_running().expect("the target still runs");
     lab::disk::resize_image(&image, 16 * MIB).expect("mend");

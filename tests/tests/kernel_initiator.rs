@@ -2,18 +2,9 @@
 #![allow(clippy::disallowed_methods, reason = "these are tests of the real world")]
 
 use std::{path::Path, time::Duration};
-use tests::{MIB, TargetOptions, World};
+use tests::{DISCOVER, MIB, TargetOptions, World};
 
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// Asks who is there, and waits for the disk to appear.
-const DISCOVER: &str = "set -e
-echo > /dev/etherd/discover
-tries=0
-until [ -b /dev/etherd/e7.1 ] && [ \"$(cat '/sys/block/etherd!e7.1/state')\" = up ]; do
-    tries=$((tries + 1)); [ $tries -lt 200 ]; sleep 0.05
-done
-";
 
 #[test]
 fn the_kernel_discovers_the_disk_and_reads_back_all_that_it_wrote() {
