@@ -9,6 +9,7 @@ use std::io;
 use block::{BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant, LbaRange};
 use block::{Operation, RequestId, SECTOR_BYTES};
 
+use super::group_commit::GroupCommit;
 use super::place::Place;
 use crate::buffer_pool::BufferPool;
 use crate::disk::{Disk, block_error};
@@ -24,6 +25,8 @@ pub(super) struct Disks {
     engine: DiskEngine,
     /// By export; `None` once removed.
     disks: Vec<Option<Disk>>,
+    /// By export.
+    groups: Vec<GroupCommit>,
     /// By the request's slot: a request has one operation at a time. Its token is the request's own number.
     operations: Box<[Option<Running>]>,
     /// Reads under way.
@@ -32,6 +35,8 @@ pub(super) struct Disks {
     writing: usize,
     /// Requests that wait for a buffer.
     starved: VecDeque<(BlockRequest, Option<IoSlice>)>,
+    /// Writes that a shared flush has completed, not yet handed on.
+    ready: VecDeque<Completion>,
 }
 
 /// An operation on its way.
@@ -49,9 +54,27 @@ struct Running {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    Read { buffer: u32 },
-    Write { durable: bool, bounce: Option<u32> },
+    Read {
+        buffer: u32,
+    },
+    Write {
+        durability: Durability,
+        bounce: Option<u32>,
+    },
     Flush,
+    /// The flush that a group of writes of this disk shares.
+    GroupFlush,
+}
+
+/// How a write becomes durable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Durability {
+    /// By a later flush of the initiator, or in its own time.
+    Cached,
+    /// By a flush of its own.
+    Own,
+    /// By the flush of its group.
+    Group,
 }
 
 impl Disks {
@@ -59,10 +82,12 @@ impl Disks {
         Self {
             engine,
             disks: Vec::new(),
+            groups: Vec::new(),
             operations: vec![None; outstanding_max].into_boxed_slice(),
             reading: 0,
             writing: 0,
             starved: VecDeque::with_capacity(outstanding_max),
+            ready: VecDeque::with_capacity(outstanding_max),
         }
     }
 
@@ -70,6 +95,7 @@ impl Disks {
         let index = export.0 as usize;
         if self.disks.len() <= index {
             self.disks.resize_with(index + 1, || None);
+            self.groups.resize_with(index + 1, GroupCommit::default);
         }
         self.disks[index] = Some(disk);
     }
@@ -120,15 +146,14 @@ impl Disks {
                     self.starved.push_back((request, Some(data)));
                     return None;
                 };
+                let durability = match durable {
+                    false => Durability::Cached,
+                    true if self.groups[export.0 as usize].begin() => Durability::Group,
+                    true => Durability::Own,
+                };
+                let kind = Kind::Write { durability, bounce };
                 let offset = disk.byte_offset(range.start());
-                Running {
-                    id,
-                    export,
-                    kind: Kind::Write { durable, bounce },
-                    offset,
-                    data: Some(data),
-                    done: 0,
-                }
+                Running { id, export, kind, offset, data: Some(data), done: 0 }
             }
             Operation::Flush => Running { id, export, kind: Kind::Flush, offset: 0, data: None, done: 0 },
         };
@@ -143,6 +168,9 @@ impl Disks {
 
     /// The next completion.
     pub(super) fn completed(&mut self, now: Instant, pool: &mut BufferPool) -> Option<Completion> {
+        if let Some(completion) = self.ready.pop_front() {
+            return Some(completion);
+        }
         if !self.starved.is_empty()
             && pool.free() > 0
             && let Some((request, data)) = self.starved.pop_front()
@@ -152,14 +180,15 @@ impl Disks {
         }
         loop {
             let result = self.engine.completed()?;
-            if let Some(completion) = self.finish(result, pool) {
+            if let Some(completion) = self.finish(result, pool).or_else(|| self.ready.pop_front()) {
                 return Some(completion);
             }
         }
     }
 
+    /// Requests that have not been handed on as completed, and flushes.
     pub(super) fn in_flight(&self) -> usize {
-        self.engine.in_flight()
+        self.engine.in_flight() + self.ready.len()
     }
 
     /// Whether the end of what is under way comes soon and without a thread of the kernel's that would have to run on
@@ -183,7 +212,7 @@ impl Disks {
     const fn under_way(&mut self, kind: Kind) -> &mut usize {
         match kind {
             Kind::Read { .. } => &mut self.reading,
-            Kind::Write { .. } | Kind::Flush => &mut self.writing,
+            Kind::Write { .. } | Kind::Flush | Kind::GroupFlush => &mut self.writing,
         }
     }
 
@@ -191,10 +220,10 @@ impl Disks {
         let disk = self.disks[running.export.0 as usize].as_ref().expect("the disk of a running operation");
         let action = match (running.kind, running.data) {
             (Kind::Read { .. }, Some(data)) => Action::Read(rest(data, running.done)),
-            (Kind::Write { durable, .. }, Some(data)) => {
-                Action::Write { data: rest(data, running.done), durable }
+            (Kind::Write { durability, .. }, Some(data)) => {
+                Action::Write { data: rest(data, running.done), durable: durability == Durability::Own }
             }
-            (Kind::Flush, _) => Action::Sync,
+            (Kind::Flush | Kind::GroupFlush, _) => Action::Sync,
             (Kind::Read { .. } | Kind::Write { .. }, None) => unreachable!("reads and writes have memory"),
         };
         let operation = DiskOperation {
@@ -231,7 +260,7 @@ impl Disks {
                 return None;
             }
         };
-        Some(self.complete(running, outcome, pool))
+        self.complete(running, outcome, pool)
     }
 
     fn complete(
@@ -239,30 +268,61 @@ impl Disks {
         running: Running,
         outcome: Result<(), BlockError>,
         pool: &mut BufferPool,
-    ) -> Completion {
+    ) -> Option<Completion> {
+        let Running { id, export, .. } = running;
         let result = match (running.kind, outcome) {
-            (Kind::Read { buffer }, Ok(())) => {
-                let length = running.data.map_or(0, IoSlice::length);
-                if let Some(cache) = self.disk_mut(running.export).and_then(Disk::cache) {
-                    cache.note_read(running.offset, length);
-                }
-                let length = u32::try_from(length).expect("a request is small");
-                let name = Place::Pool(buffer).name().expect("pool buffers have names");
-                Ok(Some(BufferSlice { buffer: name, offset: 0, length }))
-            }
+            (Kind::Read { buffer }, Ok(())) => Ok(Some(self.read(&running, buffer))),
             (Kind::Read { buffer }, Err(error)) => {
                 pool.give(buffer);
                 Err(error)
             }
-            (Kind::Write { bounce, .. }, outcome) => {
+            (Kind::Write { durability, bounce }, outcome) => {
                 if let Some(buffer) = bounce {
                     pool.give(buffer);
                 }
-                outcome.map(|()| None)
+                let group = &mut self.groups[export.0 as usize];
+                match (durability, outcome) {
+                    (Durability::Group, Ok(())) => {
+                        group.written(id);
+                        self.flush_group(export);
+                        return None;
+                    }
+                    (Durability::Group | Durability::Own, outcome) => {
+                        group.end();
+                        outcome.map(|()| None)
+                    }
+                    (Durability::Cached, outcome) => outcome.map(|()| None),
+                }
             }
             (Kind::Flush, outcome) => outcome.map(|()| None),
+            (Kind::GroupFlush, outcome) => {
+                while let Some(id) = self.groups[export.0 as usize].flushed() {
+                    self.ready.push_back(Completion { id, result: outcome.map(|()| None) });
+                }
+                self.flush_group(export);
+                return None;
+            }
         };
-        Completion { id: running.id, result }
+        Some(Completion { id, result })
+    }
+
+    /// The bytes of a read that has succeeded.
+    fn read(&mut self, running: &Running, buffer: u32) -> BufferSlice {
+        let length = running.data.map_or(0, IoSlice::length);
+        if let Some(cache) = self.disk_mut(running.export).and_then(Disk::cache) {
+            cache.note_read(running.offset, length);
+        }
+        let length = u32::try_from(length).expect("a request is small");
+        let name = Place::Pool(buffer).name().expect("pool buffers have names");
+        BufferSlice { buffer: name, offset: 0, length }
+    }
+
+    /// Starts the flush that a disk's written writes wait for, if none is under way. It goes by the name of the first of
+    /// them, which has no operation of its own any more.
+    fn flush_group(&mut self, export: ExportId) {
+        if let Some(id) = self.groups[export.0 as usize].next_flush() {
+            self.queue(Running { id, export, kind: Kind::GroupFlush, offset: 0, data: None, done: 0 });
+        }
     }
 }
 
@@ -285,4 +345,62 @@ fn find_cached(disk: &mut Disk, now: Instant, export: ExportId, range: LbaRange)
     disk.cache()?.find(now, offset, range.bytes())?.prefetch();
     let buffer = Place::Cached { export, file_sector: offset / SECTOR_BYTES as u64 }.name()?;
     Some(BufferSlice { buffer, offset: 0, length: u32::try_from(range.bytes()).ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::DiskOptions;
+    use crate::disk_engine::EngineKind;
+    use block::{BufferName, Lba, SectorCount};
+    use std::io::Write;
+
+    const EXPORT: ExportId = ExportId(0);
+    const REQUESTS: u32 = 64;
+
+    fn disks(kind: EngineKind, file: &tempfile::NamedTempFile) -> (Disks, BufferPool) {
+        let pool = BufferPool::new(128, 4096).expect("memory");
+        let mut disks = Disks::new(DiskEngine::new(kind, pool.region()).expect("an engine"), 128);
+        let options = DiskOptions { path: file.path().to_owned(), ..DiskOptions::default() };
+        disks.add(EXPORT, Disk::open(&options).expect("a disk"));
+        (disks, pool)
+    }
+
+    fn write(slot: u32, data: BufferSlice) -> BlockRequest {
+        let range = LbaRange::new(Lba(u64::from(slot) * 8), SectorCount(8)).expect("a range");
+        let operation = Operation::Write { range, data, durable: true };
+        BlockRequest { id: RequestId(slot), export: EXPORT, operation }
+    }
+
+    #[test]
+    fn every_write_of_a_deep_queue_completes_once_and_is_there() {
+        for kind in [EngineKind::Uring, EngineKind::Threads] {
+            let mut file = tempfile::NamedTempFile::new().expect("a file");
+            file.write_all(&vec![0; REQUESTS as usize * 4096]).expect("its bytes");
+            let (mut disks, mut pool) = disks(kind, &file);
+            let now = Instant::from_nanos(1);
+            for slot in 0..REQUESTS {
+                let buffer = pool.take().expect("a buffer");
+                let memory = pool.slice(buffer, 0, 4096);
+                memory.copy_from(&[u8::try_from(slot).expect("small") + 1; 4096]);
+                let data = BufferSlice { buffer: BufferName(u64::from(buffer)), offset: 0, length: 4096 };
+                assert_eq!(disks.start(now, write(slot, data), Some(memory), &mut pool), None);
+            }
+            let mut done = vec![false; REQUESTS as usize];
+            while done.contains(&false) {
+                disks.submit().expect("submitted");
+                let Some(completion) = disks.completed(now, &mut pool) else {
+                    disks.wait(None).expect("a wait");
+                    continue;
+                };
+                assert_eq!(completion.result, Ok(None));
+                assert!(!std::mem::replace(&mut done[completion.id.slot()], true), "completed twice");
+            }
+            assert_eq!((disks.in_flight(), disks.writing), (0, 0));
+            let bytes = std::fs::read(file.path()).expect("the file");
+            assert!(
+                bytes.chunks(4096).zip(1..).all(|(block, value)| block.iter().all(|byte| *byte == value))
+            );
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! is nothing to do. Nothing is shared with other shards, nothing is allocated for a read or a write.
 
 mod disks;
+mod group_commit;
 mod handle;
 mod place;
 mod statistics;

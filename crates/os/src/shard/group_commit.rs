@@ -1,0 +1,94 @@
+//! Makes many writes durable with one flush of the disk's cache.
+//!
+//! A few durable writes at a time each bring their own flush: that is the quickest for each of them. With more under way
+//! a write goes to the disk without one and is complete only when a flush that began after it has ended; writes that
+//! get there meanwhile share the next flush. It decides who waits for which flush; it does no I/O.
+
+use block::RequestId;
+
+/// Durable writes of one disk under way before the next one joins a group. Below, a flush of its own is quicker: one
+/// operation instead of two. Above, flushes are what the disk spends its time on.
+const GROUPED_FROM: usize = 16;
+
+/// The durable writes of one disk.
+#[derive(Debug, Default)]
+pub(super) struct GroupCommit {
+    /// Durable writes that have begun and not ended, in whatever way they become durable.
+    under_way: usize,
+    /// On the disk, not durable yet: the next flush covers them.
+    written: Vec<RequestId>,
+    /// Covered by the flush under way.
+    flushing: Vec<RequestId>,
+}
+
+impl GroupCommit {
+    /// A durable write begins. Returns whether it belongs to a group, and must not bring its own flush.
+    pub(super) const fn begin(&mut self) -> bool {
+        self.under_way += 1;
+        self.under_way > GROUPED_FROM
+    }
+
+    /// A durable write ended that had its own flush, or failed before any.
+    pub(super) fn end(&mut self) {
+        self.under_way = self.under_way.checked_sub(1).expect("a write that ends has begun");
+    }
+
+    /// A write of a group is on the disk.
+    pub(super) fn written(&mut self, id: RequestId) {
+        self.written.push(id);
+    }
+
+    /// The flush to start now, named by the first write it covers, if one is wanted and none is under way.
+    pub(super) fn next_flush(&mut self) -> Option<RequestId> {
+        if !self.flushing.is_empty() {
+            return None;
+        }
+        std::mem::swap(&mut self.written, &mut self.flushing);
+        self.flushing.first().copied()
+    }
+
+    /// The flush under way has ended: one of the writes it covered, until none is left.
+    pub(super) fn flushed(&mut self) -> Option<RequestId> {
+        let id = self.flushing.pop()?;
+        self.end();
+        Some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_writes_bring_their_own_flush_and_the_others_join() {
+        let mut group = GroupCommit::default();
+        for _ in 0..GROUPED_FROM {
+            assert!(!group.begin());
+        }
+        assert!(group.begin());
+        group.end();
+        group.end();
+        assert!(!group.begin());
+    }
+
+    #[test]
+    fn a_write_waits_for_a_flush_that_began_after_it() {
+        let mut group = GroupCommit::default();
+        for _ in 0..GROUPED_FROM + 3 {
+            group.begin();
+        }
+        group.written(RequestId(1));
+        assert_eq!(group.next_flush(), Some(RequestId(1)));
+        // These two come while the flush is under way, so it does not cover them.
+        group.written(RequestId(2));
+        group.written(RequestId(3));
+        assert_eq!(group.next_flush(), None);
+        assert_eq!(group.flushed(), Some(RequestId(1)));
+        assert_eq!(group.flushed(), None);
+        assert_eq!(group.next_flush(), Some(RequestId(2)));
+        assert_eq!(group.flushed(), Some(RequestId(3)));
+        assert_eq!(group.flushed(), Some(RequestId(2)));
+        assert_eq!((group.flushed(), group.next_flush()), (None, None));
+        assert_eq!(group.under_way, GROUPED_FROM);
+    }
+}
