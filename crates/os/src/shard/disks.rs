@@ -340,8 +340,8 @@ fn bounce(data: IoSlice, pool: &mut BufferPool) -> Option<(IoSlice, u32)> {
 /// The sectors in the page cache, named, if they are there.
 fn find_cached(disk: &mut Disk, now: Instant, export: ExportId, range: LbaRange) -> Option<BufferSlice> {
     let offset = disk.byte_offset(range.start());
-    // The reply is copied from there in a moment, together with those of the whole turn: begin to fetch now. Measured at
-    // 4 KiB a request over 1 GiB: a quarter less time a request than when each copy waits for its own bytes.
+    // The reply is copied from there in a moment, together with those of the whole turn: begin to fetch now, so that the
+    // copies need not each wait for their own bytes ("What a request costs" in docs/measurements.md).
     disk.cache()?.find(now, offset, range.bytes())?.prefetch();
     let buffer = Place::Cached { export, file_sector: offset / SECTOR_BYTES as u64 }.name()?;
     Some(BufferSlice { buffer, offset: 0, length: u32::try_from(range.bytes()).ok()? })

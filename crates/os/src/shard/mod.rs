@@ -38,7 +38,7 @@ use crate::sys::memory::IoSlice;
 const FRAMES_A_TURN: usize = 64;
 /// Of the disk operations under way, one part in so many is completed before its replies leave. A disk may complete all
 /// that it has at once; while we answered all of it, it would have nothing to do, although the first initiators' next
-/// requests are there already. Measured: 30 % more reads a second at depth 32.
+/// requests are there already ("What a request costs" in docs/measurements.md).
 const COMPLETIONS_PART: usize = 8;
 /// But at least so many, or the system calls outweigh it.
 const COMPLETIONS_A_TURN_MIN: usize = 4;
