@@ -43,17 +43,46 @@ fn aoeping_gets_answers_to_all_it_asks() {
     target.expect_running().expect("the target still runs");
 }
 
+/// What `aoeping -S` gets: its registers and data, or what it says of an abort.
+fn smart(world: &World, command: &str) -> Result<String, String> {
+    // A sector for WRITE LOG; the others read nothing.
+    let script = format!("printf '%512s' data | aoeping -s 5 -S {command} 7 1 eth0");
+    let output = world.client.program("sh").args(["-c", &script]).within(LIMIT).output().expect("aoeping");
+    if output.status.success() { Ok(output.stdout) } else { Err(output.stderr) }
+}
+
+/// The hexadecimal bytes that aoeping prints behind the registers.
+fn smart_data(printed: &str) -> Vec<u8> {
+    let (_, data) = printed.split_once("SMART data:").expect("data");
+    data.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal")).collect()
+}
+
 #[test]
 fn aoeping_finds_a_healthy_disk_by_smart() {
     let (world, mut target) = serving("aoeping-smart");
-    let health = aoeping(&world, &["-S", "return_status"]).expect("return status").stdout;
-    assert!(health.contains("0x4f"), "the threshold is not exceeded:\n{health}");
-    for command in ["enable", "read_data", "read_log:1", "offline_immediate", "disable"] {
-        // Done or refused, but always answered: the tool itself ends with a failure when a command was aborted.
-        let output = world.client.program("aoeping").args(["-s", "5", "-S", command, "7", "1", "eth0"]);
-        let output = output.within(LIMIT).output().expect("an answer");
-        assert!(!output.stderr.contains("timeout"), "{command}: {}", output.stderr);
+    let health = smart(&world, "return_status").expect("return status");
+    assert!(health.contains("LBA Mid: 0x4f"), "the threshold is not exceeded:\n{health}");
+    for (command, start) in [("read_data", [0x10, 0]), ("read_log:0", [1, 0]), ("read_log:1", [1, 0])] {
+        let data = smart_data(&smart(&world, command).expect(command));
+        assert_eq!((data.len(), &data[..2]), (512, &start[..]), "{command}");
     }
+    smart(&world, "offline_immediate:0").expect("all data is there");
+    target.expect_running().expect("the target still runs");
+}
+
+#[test]
+fn aoeping_is_refused_what_the_disk_does_not_do_and_never_left_waiting() {
+    let (world, mut target) = serving("aoeping-smart-refused");
+    let refused = |command: &str| {
+        let error = smart(&world, command).expect_err(command);
+        assert!(error.contains("aborted on target"), "{command}: {error}");
+    };
+    ["write_log:0x80", "write_log:6", "read_log:0x80", "offline_immediate:1"].into_iter().for_each(refused);
+    smart(&world, "disable").expect("disable");
+    ["return_status", "read_data", "read_log:1"].into_iter().for_each(refused);
+    smart(&world, "enable")
+        .expect("IDENTIFY still says that there is SMART, and enabling it is never refused");
+    smart(&world, "return_status").expect("as before");
     target.expect_running().expect("the target still runs");
 }
 

@@ -1,9 +1,10 @@
 //! SMART (ATA8-ACS §7.52): the sub-commands that `aoeping -S` sends, and the pages that answer them. Holds no state
 //! and measures nothing: the target says what it counted and whether the disk is well.
 //!
-//! There are no self-tests and no logs that can be written; the pages say so. aoeping takes no SMART reply that is
-//! shorter than the registers and one sector, not even of a sub-command without data or of an abort: a target that
-//! wants to be understood fills such a reply up with zeros.
+//! There are no self-tests and no logs that can be written; the pages say so, and WRITE LOG is aborted as by a disk
+//! whose logs are for reading (`docs/decisions/0007`). aoeping takes no SMART reply that is shorter than the registers
+//! and one sector, not even of a sub-command without data or of an abort: a target that wants to be understood fills
+//! such a reply up with zeros.
 
 use block::SECTOR_BYTES;
 
@@ -18,6 +19,8 @@ pub const THRESHOLD_EXCEEDED: [u8; 2] = [0xf4, 0x2c];
 pub enum SmartFeature {
     /// 0xD0: the attributes.
     ReadData,
+    /// 0xD1: how low each attribute may be, for programs as old as that; aoeping does not ask.
+    ReadThresholds,
     /// 0xD4: collect data now.
     ExecuteOfflineImmediate,
     /// 0xD5: a log page, its address in LBA low.
@@ -40,6 +43,7 @@ impl SmartFeature {
     pub const fn number(self) -> u8 {
         match self {
             Self::ReadData => 0xd0,
+            Self::ReadThresholds => 0xd1,
             Self::ExecuteOfflineImmediate => 0xd4,
             Self::ReadLog => 0xd5,
             Self::WriteLog => 0xd6,
@@ -55,6 +59,7 @@ impl From<u8> for SmartFeature {
     fn from(number: u8) -> Self {
         match number {
             0xd0 => Self::ReadData,
+            0xd1 => Self::ReadThresholds,
             0xd4 => Self::ExecuteOfflineImmediate,
             0xd5 => Self::ReadLog,
             0xd6 => Self::WriteLog,
@@ -140,6 +145,22 @@ pub fn emit_data(page: &mut [u8; SECTOR_BYTES], attributes: &[Attribute]) {
     put_checksum(page);
 }
 
+/// Writes the page of READ THRESHOLDS: each of `attributes` is bad from `threshold` down.
+///
+/// # Panics
+/// If there are more than [`ATTRIBUTES_MAX`] attributes.
+pub fn emit_thresholds(page: &mut [u8; SECTOR_BYTES], attributes: &[Attribute], threshold: u8) {
+    assert!(attributes.len() <= ATTRIBUTES_MAX, "a page has room for 30 attributes");
+    page.fill(0);
+    page[data::REVISION].copy_from_slice(&data::REVISION_NUMBER.to_le_bytes());
+    let entries = page[data::ATTRIBUTES..].chunks_exact_mut(data::ATTRIBUTE_BYTES);
+    for (entry, attribute) in entries.zip(attributes) {
+        entry[0] = attribute.id;
+        entry[1] = threshold;
+    }
+    put_checksum(page);
+}
+
 /// A log that can be read.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum SmartLog {
@@ -219,6 +240,17 @@ mod tests {
         assert_eq!(page[..14], [0x10, 0, 187, 1, 0, 99, 98, 1, 2, 3, 4, 5, 6, 0]);
         assert!(page[14..362].iter().all(|byte| *byte == 0));
         assert_eq!((page[362], page[367], page[370]), (2, 1, 1));
+        assert_eq!(sum(&page), 0);
+    }
+
+    #[test]
+    fn thresholds_stand_beside_the_attributes_they_are_for() {
+        let attribute = |id| Attribute { id, prefailure: true, value: 100, worst: 100, raw: 7 };
+        let mut page = [0xaa; SECTOR_BYTES];
+        emit_thresholds(&mut page, &[attribute(1), attribute(187)], 50);
+        assert_eq!(page[..4], [0x10, 0, 1, 50]);
+        assert_eq!(page[14..17], [187, 50, 0]);
+        assert!(page[4..14].iter().chain(&page[17..511]).all(|byte| *byte == 0));
         assert_eq!(sum(&page), 0);
     }
 

@@ -18,7 +18,7 @@ const DISABLE_WRITE_CACHE: u8 = 0x82;
 /// What a SMART attribute begins with. It falls by one an error and never to 0, which means "not known".
 const SMART_VALUE_BEST: u64 = 100;
 /// A disk with an attribute this low is called failing.
-const SMART_VALUE_FAILING: u64 = 50;
+const SMART_VALUE_FAILING: u8 = 50;
 
 impl Target {
     pub(super) fn set_features(
@@ -65,21 +65,13 @@ impl Target {
         if request.lba.mid_high() != smart::SIGNATURE || !enabled {
             return self.abort_smart(id, answer);
         }
-        let (read_errors, write_errors) = (export.statistics.read_errors, export.statistics.write_errors);
+        let errors = Errors { reads: export.statistics.read_errors, writes: export.statistics.write_errors };
         let mut reply = Reply::success(request);
         match feature {
-            SmartFeature::ReadData => {
-                let attributes = attributes(read_errors, write_errors);
-                return self.answer_page(answer, reply, |page| smart::emit_data(page, &attributes));
+            SmartFeature::ReadData | SmartFeature::ReadThresholds | SmartFeature::ReadLog => {
+                return self.smart_page(id, answer, feature, errors);
             }
-            SmartFeature::ReadLog => {
-                let Some(log) = SmartLog::from_address(request.lba.0[0]) else {
-                    return self.abort_smart(id, answer);
-                };
-                let errors = u16::try_from(read_errors + write_errors).unwrap_or(u16::MAX);
-                return self.answer_page(answer, reply, |page| log.emit(page, errors));
-            }
-            SmartFeature::ReturnStatus if is_failing(read_errors, write_errors) => {
+            SmartFeature::ReturnStatus if errors.are_too_many() => {
                 [reply.lba.0[1], reply.lba.0[2]] = smart::THRESHOLD_EXCEEDED;
             }
             SmartFeature::ReturnStatus => {}
@@ -92,6 +84,30 @@ impl Target {
         }
         // A sector of nothing: aoeping takes no SMART reply without one.
         self.answer_page(answer, reply, |_| {})
+    }
+
+    /// Answers a SMART sub-command that reads.
+    fn smart_page(
+        &mut self,
+        id: ExportId,
+        answer: &Answer,
+        feature: SmartFeature,
+        errors: Errors,
+    ) -> Result<Buffer, Refusal> {
+        let reply = Reply::success(&answer.request);
+        let attributes = errors.attributes();
+        match feature {
+            SmartFeature::ReadData => {
+                self.answer_page(answer, reply, |page| smart::emit_data(page, &attributes))
+            }
+            SmartFeature::ReadThresholds => self.answer_page(answer, reply, |page| {
+                smart::emit_thresholds(page, &attributes, SMART_VALUE_FAILING);
+            }),
+            _ => match SmartLog::from_address(answer.request.lba.0[0]) {
+                Some(log) => self.answer_page(answer, reply, |page| log.emit(page, errors.in_log())),
+                None => self.abort_smart(id, answer),
+            },
+        }
     }
 
     /// Refuses a SMART sub-command, with a sector of nothing as behind every SMART reply.
@@ -120,25 +136,38 @@ impl Target {
     }
 }
 
-fn attributes(read_errors: u64, write_errors: u64) -> [Attribute; 3] {
-    let attribute = |id, errors| Attribute {
-        id,
-        prefailure: true,
-        value: smart_value(errors),
-        worst: smart_value(errors),
-        raw: errors,
-    };
-    [
-        attribute(Attribute::READ_ERROR_RATE, read_errors),
-        attribute(Attribute::REPORTED_UNCORRECTABLE, read_errors + write_errors),
-        attribute(Attribute::WRITE_ERROR_RATE, write_errors),
-    ]
+/// Errors of a disk since it is served, as SMART tells them.
+#[derive(Clone, Copy)]
+struct Errors {
+    reads: u64,
+    writes: u64,
+}
+
+impl Errors {
+    fn attributes(self) -> [Attribute; 3] {
+        let attribute = |id, errors| Attribute {
+            id,
+            prefailure: true,
+            value: smart_value(errors),
+            worst: smart_value(errors),
+            raw: errors,
+        };
+        [
+            attribute(Attribute::READ_ERROR_RATE, self.reads),
+            attribute(Attribute::REPORTED_UNCORRECTABLE, self.reads + self.writes),
+            attribute(Attribute::WRITE_ERROR_RATE, self.writes),
+        ]
+    }
+
+    fn in_log(self) -> u16 {
+        u16::try_from(self.reads + self.writes).unwrap_or(u16::MAX)
+    }
+
+    fn are_too_many(self) -> bool {
+        smart_value(self.reads + self.writes) <= SMART_VALUE_FAILING
+    }
 }
 
 fn smart_value(errors: u64) -> u8 {
     u8::try_from(SMART_VALUE_BEST.saturating_sub(errors).max(1)).expect("at most 100")
-}
-
-fn is_failing(read_errors: u64, write_errors: u64) -> bool {
-    u64::from(smart_value(read_errors + write_errors)) <= SMART_VALUE_FAILING
 }

@@ -172,18 +172,24 @@ fn other_ata_commands_are_answered_byte_by_byte() {
     script.ata("SET FEATURES, disable write cache", feature(SetFeatures, 0x82, 0));
     script.ata("SET FEATURES, anything else: ABRT", feature(SetFeatures, 0x03, 0));
     script.ata("SMART READ DATA", feature(Smart, 0xd0, 0));
+    script.ata("SMART READ THRESHOLDS", feature(Smart, 0xd1, 0));
     script.ata("SMART EXECUTE OFFLINE IMMEDIATE, off-line routine", feature(Smart, 0xd4, 0));
     script.ata("SMART EXECUTE OFFLINE IMMEDIATE, self-test: ABRT", feature(Smart, 0xd4, 1));
     script.ata("SMART READ LOG, directory", feature(Smart, 0xd5, 0));
     script.ata("SMART READ LOG, summary error log", feature(Smart, 0xd5, 1));
     script.ata("SMART READ LOG, self-test log", feature(Smart, 0xd5, 6));
     script.ata("SMART READ LOG, a log that is not there: ABRT", feature(Smart, 0xd5, 9));
-    script.ata("SMART WRITE LOG: ABRT", feature(Smart, 0xd6, 6));
+    script.ata("SMART WRITE LOG, a log that is for reading: ABRT", feature(Smart, 0xd6, 6));
+    script.write(
+        "SMART WRITE LOG, a log that is not there, with data: ABRT",
+        feature(Smart, 0xd6, 0x80),
+        512,
+    );
     script.ata("SMART RETURN STATUS", feature(Smart, 0xda, 0));
     script.ata("SMART DISABLE OPERATIONS", feature(Smart, 0xd9, 0));
     script.ata("SMART RETURN STATUS while disabled: ABRT", feature(Smart, 0xda, 0));
     script.ata("SMART ENABLE OPERATIONS", feature(Smart, 0xd8, 0));
-    script.ata("SMART, unknown sub-command: ABRT", feature(Smart, 0xd1, 0));
+    script.ata("SMART, unknown sub-command: ABRT", feature(Smart, 0xd2, 0));
     script.ata("SMART without its signature: ABRT", Request { feature: 0xd0, ..request(Smart, 0, 0) });
     script.ata("DATA SET MANAGEMENT, which we do not have: ABRT", request(Unknown(0x06), 0, 1));
 
