@@ -8,6 +8,7 @@ mod error;
 mod filter;
 mod plain;
 mod ring;
+mod slots;
 mod timestamp;
 mod transmit;
 mod uring;
@@ -216,8 +217,8 @@ impl FramePort {
     pub fn slots_held(&self) -> usize {
         match &self.receiver {
             Receiver::Ring(ring) => ring.held(),
-            Receiver::Uring(uring) => uring.held(),
-            Receiver::Plain(plain) => plain.held(),
+            Receiver::Uring(uring) => uring.slots().held(),
+            Receiver::Plain(plain) => plain.slots().held(),
         }
     }
 
@@ -236,8 +237,8 @@ impl FramePort {
     pub fn slots(&self) -> usize {
         match &self.receiver {
             Receiver::Ring(ring) => ring.slots(),
-            Receiver::Uring(uring) => uring.slots(),
-            Receiver::Plain(plain) => plain.slots(),
+            Receiver::Uring(uring) => uring.slots().count(),
+            Receiver::Plain(plain) => plain.slots().count(),
         }
     }
 
@@ -316,8 +317,8 @@ impl FramePort {
         }
         self.statistics.truncated = match &self.receiver {
             Receiver::Ring(ring) => ring.truncated(),
-            Receiver::Uring(uring) => uring.truncated(),
-            Receiver::Plain(plain) => plain.truncated(),
+            Receiver::Uring(uring) => uring.slots().truncated(),
+            Receiver::Plain(plain) => plain.slots().truncated(),
         };
         self.statistics
     }

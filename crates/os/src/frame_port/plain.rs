@@ -8,9 +8,8 @@ use std::os::fd::AsFd;
 
 use block::Instant;
 
-use super::timestamp::Timestamps;
-use super::{FRAME_OFFSET, Received, slot_bytes};
-use crate::clock;
+use super::slots::{Shape, Slots, prepare};
+use super::{FRAME_OFFSET, Received};
 use crate::sys::messages::ReceiveSlots;
 use crate::sys::packet_socket::PacketSocket;
 
@@ -20,28 +19,19 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(super) struct PlainReceiver {
     memory: ReceiveSlots,
-    /// Length of the frame in each held slot; zero when it is not held.
-    lengths: Box<[u32]>,
-    /// Slots to receive into, taken from the end.
-    free: Vec<u32>,
+    slots: Slots,
     arrived: VecDeque<Received>,
-    timestamps: Timestamps,
-    truncated: u64,
 }
 
 impl PlainReceiver {
     pub(super) fn new(socket: &PacketSocket, mtu: u32, ring_bytes: usize) -> io::Result<Self> {
-        let slot = slot_bytes(mtu);
-        let slots = u32::try_from(ring_bytes / slot as usize).unwrap_or(u32::MAX).max(2);
-        socket.set_socket(libc::SO_TIMESTAMPNS, 1 as libc::c_int)?;
-        socket.reserve_buffer(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, ring_bytes);
+        let shape = Shape::new(mtu, ring_bytes, u32::MAX);
+        prepare(socket, ring_bytes)?;
+        let memory = ReceiveSlots::new(shape.slots, shape.slot_bytes, FRAME_OFFSET, BATCH)?;
         Ok(Self {
-            memory: ReceiveSlots::new(slots, slot, FRAME_OFFSET, BATCH)?,
-            lengths: vec![0; slots as usize].into_boxed_slice(),
-            free: (0..slots).rev().collect(),
+            slots: Slots::new(shape.slots, memory.frame_bytes()),
+            memory,
             arrived: VecDeque::with_capacity(BATCH),
-            timestamps: Timestamps::new(),
-            truncated: 0,
         })
     }
 
@@ -60,63 +50,40 @@ impl PlainReceiver {
     }
 
     pub(super) fn frame(&self, slot: u32) -> &[u8] {
-        let length = self.lengths[slot as usize];
-        assert!(length > 0, "slot {slot} is not held");
-        self.memory.bytes(slot, length)
+        self.memory.bytes(slot, self.slots.length(slot))
     }
 
     pub(super) fn release(&mut self, slot: u32) {
-        assert!(self.lengths[slot as usize] > 0, "slot {slot} is not held");
-        self.lengths[slot as usize] = 0;
-        self.free.push(slot);
+        self.slots.release(slot);
     }
 
-    pub(super) fn held(&self) -> usize {
-        self.lengths.len() - self.free.len()
-    }
-
-    pub(super) fn slots(&self) -> usize {
-        self.lengths.len()
+    pub(super) const fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     pub(super) const fn region(&self) -> (*mut u8, usize) {
         self.memory.region()
     }
 
-    pub(super) const fn truncated(&self) -> u64 {
-        self.truncated
-    }
-
     fn fetch(&mut self, socket: &PacketSocket) {
-        let Self { memory, lengths, free, arrived, timestamps, truncated } = self;
-        let first = free.len().saturating_sub(memory.batch());
-        let offered = &mut free[first..];
-        offered.reverse(); // the slot used last, still in the cache, comes first
-        let room = memory.frame_bytes();
-        let mut used = 0;
-        let fetched = memory.receive(socket.as_fd(), offered, |frame| {
-            used += 1;
-            let received = match frame.unix_nanos {
-                Some(unix_nanos) => timestamps.convert(unix_nanos),
-                None => clock::now(),
-            };
-            let length = if frame.length == 0 || frame.length > room { 0 } else { frame.length };
-            lengths[frame.slot as usize] = length;
-            arrived.push_back(Received { slot: frame.slot, length, received });
-        });
-        let full = offered.len() == used;
-        offered.reverse();
-        free.truncate(free.len() - used);
-        // No frames, or the link went down: both mean that there is nothing now.
-        if fetched.is_err() || !full {
-            timestamps.drained();
+        let Self { memory, slots, arrived } = self;
+        let mut offered = [0; BATCH];
+        let mut count = 0;
+        while count < BATCH
+            && let Some(slot) = slots.take_free()
+        {
+            offered[count] = slot;
+            count += 1;
         }
-        arrived.retain(|frame| {
-            if frame.length == 0 {
-                *truncated += 1;
-                free.push(frame.slot);
-            }
-            frame.length > 0
+        let mut used = 0;
+        let fetched = memory.receive(socket.as_fd(), &offered[..count], |frame| {
+            used += 1;
+            arrived.extend(slots.arrived(frame));
         });
+        offered[used..count].iter().rev().for_each(|&slot| slots.give_back(slot));
+        // No frames, or the link went down: both mean that there is nothing now.
+        if fetched.is_err() || used < count {
+            slots.drained();
+        }
     }
 }

@@ -8,10 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use block::Instant;
 
-use super::timestamp::Timestamps;
-use super::{FRAME_OFFSET, Received, slot_bytes};
-use crate::clock;
-use crate::sys::messages::Arrived;
+use super::slots::{Shape, Slots, prepare};
+use super::{FRAME_OFFSET, Received};
 use crate::sys::packet_socket::PacketSocket;
 use crate::sys::uring_receive::{SLOTS_MAX, UringSlots};
 
@@ -23,31 +21,16 @@ const OFFERED_MAX: usize = 128;
 #[derive(Debug)]
 pub(super) struct UringReceiver {
     memory: UringSlots,
-    /// Length of the frame in each held slot; zero when it is not held.
-    lengths: Box<[u32]>,
-    held: usize,
-    /// Slots that neither we hold nor the kernel has, the one used last at the end.
-    stock: Vec<u32>,
+    slots: Slots,
     next: Option<Received>,
-    timestamps: Timestamps,
-    truncated: u64,
 }
 
 impl UringReceiver {
     pub(super) fn new(socket: &PacketSocket, mtu: u32, ring_bytes: usize) -> io::Result<Self> {
-        let slot = slot_bytes(mtu);
-        let slots = u32::try_from(ring_bytes / slot as usize).unwrap_or(u32::MAX).clamp(2, SLOTS_MAX);
-        socket.set_socket(libc::SO_TIMESTAMPNS, 1 as libc::c_int)?;
-        socket.reserve_buffer(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, ring_bytes);
-        Ok(Self {
-            memory: UringSlots::new(socket.as_fd(), slots, slot, FRAME_OFFSET)?,
-            lengths: vec![0; slots as usize].into_boxed_slice(),
-            held: 0,
-            stock: (0..slots).rev().collect(),
-            next: None,
-            timestamps: Timestamps::new(),
-            truncated: 0,
-        })
+        let shape = Shape::new(mtu, ring_bytes, SLOTS_MAX);
+        prepare(socket, ring_bytes)?;
+        let memory = UringSlots::new(socket.as_fd(), shape.slots, shape.slot_bytes, FRAME_OFFSET)?;
+        Ok(Self { slots: Slots::new(shape.slots, memory.frame_bytes()), memory, next: None })
     }
 
     pub(super) fn receive(&mut self) -> Option<Received> {
@@ -62,32 +45,19 @@ impl UringReceiver {
     }
 
     pub(super) fn frame(&self, slot: u32) -> &[u8] {
-        let length = self.lengths[slot as usize];
-        assert!(length > 0, "slot {slot} is not held");
-        self.memory.bytes(slot, length)
+        self.memory.bytes(slot, self.slots.length(slot))
     }
 
     pub(super) fn release(&mut self, slot: u32) {
-        assert!(self.lengths[slot as usize] > 0, "slot {slot} is not held");
-        self.lengths[slot as usize] = 0;
-        self.held -= 1;
-        self.stock.push(slot);
+        self.slots.release(slot);
     }
 
-    pub(super) const fn held(&self) -> usize {
-        self.held
-    }
-
-    pub(super) fn slots(&self) -> usize {
-        self.lengths.len()
+    pub(super) const fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     pub(super) const fn region(&self) -> (*mut u8, usize) {
         self.memory.region()
-    }
-
-    pub(super) const fn truncated(&self) -> u64 {
-        self.truncated
     }
 
     pub(super) fn clear_wake(&self) {
@@ -100,12 +70,12 @@ impl UringReceiver {
 
     /// Keeps a few slots at the kernel, those used last: they are still in the cache. The others wait for a burst.
     fn offer(&mut self) {
-        let mut offered = self.lengths.len() - self.held - self.stock.len();
+        let mut offered = self.slots.at_the_kernel();
         if offered > OFFERED_MIN {
             return;
         }
         while offered < OFFERED_MAX
-            && let Some(slot) = self.stock.pop()
+            && let Some(slot) = self.slots.take_free()
         {
             self.memory.offer(slot);
             offered += 1;
@@ -116,11 +86,11 @@ impl UringReceiver {
         // Receiving ends when the kernel runs out of slots or the link goes down; twice would be neither.
         for _ in 0..2 {
             self.offer();
-            if self.held == self.lengths.len() || self.memory.start().is_err() {
+            if self.slots.held() == self.slots.count() || self.memory.start().is_err() {
                 return None;
             }
             while let Some(frame) = self.memory.next() {
-                if let Some(received) = self.take(frame) {
+                if let Some(received) = self.slots.arrived(frame) {
                     return Some(received);
                 }
             }
@@ -128,22 +98,7 @@ impl UringReceiver {
                 break;
             }
         }
-        self.timestamps.drained();
+        self.slots.drained();
         None
-    }
-
-    fn take(&mut self, frame: Arrived) -> Option<Received> {
-        let received = match frame.unix_nanos {
-            Some(unix_nanos) => self.timestamps.convert(unix_nanos),
-            None => clock::now(),
-        };
-        if frame.length == 0 || frame.length > self.memory.frame_bytes() {
-            self.truncated += 1;
-            self.stock.push(frame.slot);
-            return None;
-        }
-        self.lengths[frame.slot as usize] = frame.length;
-        self.held += 1;
-        Some(Received { slot: frame.slot, length: frame.length, received })
     }
 }
