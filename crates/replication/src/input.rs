@@ -1,0 +1,102 @@
+//! What the engine is told.
+
+use block::{BlockError, BlockRequest, BufferSlice, Completion, ExportId};
+
+use crate::membership::Membership;
+use crate::message::{Message, Origin};
+use crate::meta::small_state::SmallState;
+
+/// Names a write to the metadata until it is completed.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct MetadataId(pub u32);
+
+/// What became of a question to the arbiter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ArbiterAnswer {
+    /// The register held what was expected and holds what was wanted.
+    Swapped,
+    /// The register holds something else.
+    Holds(Membership),
+    /// Nothing was heard in time; the question may still be carried out.
+    Unreachable,
+}
+
+/// What the operator wants.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Control {
+    /// Leave on purpose: the peer goes on alone without a stall.
+    Leave,
+    /// Come back after a `Leave`.
+    Join,
+    /// Serve alone although the copy may be stale; what that may lose was said and confirmed.
+    Force,
+    /// Compare the two copies, and resync what differs if `fix`.
+    Verify {
+        /// Whether to resync what differs.
+        fix: bool,
+    },
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A request of this node's own target, or of anything else above.
+    Request {
+        /// What is wanted. Ids of at most [`crate::limits::Limits::requests`] slots.
+        request: BlockRequest,
+        /// Whose write it is.
+        origin: Option<Origin>,
+    },
+    /// The data disk has done what an [`crate::output::Output::Disk`] asked.
+    Disk(Completion),
+    /// A metadata write is durable, or failed.
+    Metadata {
+        /// Which.
+        id: MetadataId,
+        /// How it went.
+        result: Result<(), BlockError>,
+    },
+    /// The stream to the peer stands; nothing was said on it yet.
+    Connected,
+    /// The stream to the peer is no more.
+    Disconnected,
+    /// The peer said something. The data is the engine's until it is named in a `Release`.
+    Message {
+        /// What.
+        message: Message,
+        /// What followed it.
+        data: Option<BufferSlice>,
+    },
+    /// The digest of a buffer, asked for by [`crate::output::Output::Digest`].
+    Digest {
+        /// Of which disk request's data.
+        id: block::RequestId,
+        /// What it is.
+        digest: u128,
+    },
+    /// The arbiter answered.
+    Arbiter {
+        /// About which volume.
+        volume: ExportId,
+        /// Which question.
+        question: u64,
+        /// What.
+        answer: ArbiterAnswer,
+    },
+    /// AoE clients have set this.
+    SmallState {
+        /// Of which volume.
+        volume: ExportId,
+        /// What; its revision is not looked at.
+        state: Box<SmallState>,
+    },
+    /// The operator wants something.
+    Control {
+        /// Of which volume.
+        volume: ExportId,
+        /// What.
+        control: Control,
+    },
+    /// The time given by `poll_timeout` has come.
+    Timeout,
+}

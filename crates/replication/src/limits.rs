@@ -1,0 +1,48 @@
+//! Every limit of the engine, with its reason. What is on disk has its limits in [`crate::meta::layout`].
+
+use block::Duration;
+
+/// How long a lease lasts. With a peer that died this is the larger part of the stall, since what is granted has to run
+/// out; with a peer that is alive it must outlast the longest hiccup of a busy node.
+pub const LEASE: Duration = Duration::from_millis(1000);
+/// Clocks may differ in rate by this much: 1/`LEASE_MARGIN` of the lease is waited longer. Crystals are 10,000 times better.
+pub const LEASE_MARGIN: u32 = 20;
+/// A lease is renewed so often while it lasts: three renewals may be late.
+pub const LEASE_RENEWALS: u32 = 4;
+/// How long an answer of the arbiter is waited for before it is asked again.
+pub const ARBITER_RETRY: Duration = Duration::from_millis(500);
+/// A frame that an initiator sent before it got its answer may be taken this long after: a second on the wire, a second in
+/// a queue, and what an answer takes. A node that may have forgotten, or never heard, serves nothing for so long.
+pub const MEMORY_WINDOW: Duration = Duration::from_millis(3000);
+/// Sectors in one copy of a resync: 128 KiB, the most that an interval table's entry may have.
+pub const COPY_SECTORS: u16 = 256;
+/// Runs of blocks in one message: keeps a message below 8 KiB.
+pub const RUNS_PER_MESSAGE: usize = 500;
+/// Doubtful writes in one message: keeps it below 8 KiB.
+pub const DOUBTFUL_PER_MESSAGE: usize = 150;
+
+/// How much one engine holds at a time; all of it is reserved at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Requests from above, reads and writes: slots of their ids are below this.
+    pub requests: usize,
+    /// Writes, reads and copies that the peer has under way here. A peer that sends more breaks the protocol.
+    pub followed: usize,
+    /// Copies of a resync under way at once, over all volumes.
+    pub copies: usize,
+    /// Volumes.
+    pub volumes: usize,
+}
+
+impl Limits {
+    /// Enough for a shard with the target's usual limits.
+    pub const DEFAULT: Self = Self { requests: 4096, followed: 8192, copies: 64, volumes: 4096 };
+}
+
+const _: () = {
+    assert!(
+        LEASE.as_millis() * (1 + LEASE_MARGIN as u128) / (LEASE_MARGIN as u128) + 1000 < 3000,
+        "a stall is short"
+    );
+    assert!(Limits::DEFAULT.requests + Limits::DEFAULT.followed < 65_536, "slots of request ids");
+};

@@ -1,0 +1,315 @@
+//! What the two nodes say to each other. How it looks as bytes is the business of `wire`.
+//!
+//! The stream between the nodes is reliable and keeps the order; a session begins with [`Message::Hello`] on both sides and
+//! ends with the stream. A [`Token`] names something of its sender's until that is over, and is only ever echoed.
+
+use block::{BlockError, ExportId, LbaRange};
+
+use crate::identity::{PairIdentity, VolumeIdentity};
+use crate::membership::{Membership, NodeNumber};
+use crate::meta::small_state::{MacBytes, SmallState};
+
+/// Names a write, read or copy of the node that gave it out.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Token(pub u64);
+
+/// Which write of an initiator this is, so that it is executed once whichever node it reaches how often.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Origin {
+    /// Of a stock initiator: who, and a digest of the content (rules D1, D2).
+    Stock {
+        /// Its Ethernet address.
+        initiator: MacBytes,
+        /// Seeded alike on both nodes.
+        digest: u128,
+    },
+    /// Of our own initiator (rule D6).
+    Sequenced {
+        /// Drawn at random when it started.
+        initiator: u64,
+        /// Its writes, counted from 1.
+        sequence: u64,
+    },
+}
+
+/// How a session begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hello {
+    /// Oldest protocol version the sender speaks.
+    pub version_min: u16,
+    /// Newest.
+    pub version_max: u16,
+    /// Which pair.
+    pub pair: PairIdentity,
+    /// Which of the two.
+    pub node: NodeNumber,
+    /// Drawn at random when the node's process started: another number means it forgot what it had in memory.
+    pub incarnation: u64,
+    /// How long a lease lasts, in milliseconds: both must mean the same.
+    pub lease_milliseconds: u32,
+}
+
+/// Why a session is refused or ended, told to the peer and to the operator.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// No version in common.
+    #[error(
+        "this node speaks versions {min} to {max} of the peer protocol, the peer others; upgrade the older one"
+    )]
+    Version {
+        /// Oldest of the refuser.
+        min: u16,
+        /// Newest of the refuser.
+        max: u16,
+    },
+    /// Another pair.
+    #[error("the peer belongs to another pair of nodes; check the peer's address and the pair's identity")]
+    Pair,
+    /// Both have the same number.
+    #[error("both nodes are configured as {0}; one must be node 0, the other node 1")]
+    Node(NodeNumber),
+    /// The leases differ.
+    #[error("this node's lease lasts {0} ms, the peer's another time; configure both alike")]
+    Lease(u32),
+    /// A message that does not fit where it came.
+    #[error(
+        "the peer sent a message that does not fit the state of the session: {0}; see the versions of both nodes"
+    )]
+    Protocol(&'static str),
+    /// The lease ran out: the session is of no more use.
+    #[error("the peer did not renew its lease in time; see its load and the peer link")]
+    LeaseExpired,
+}
+
+/// A volume that the sender has, under the name by which messages about it are to be sent to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Announce {
+    /// Which volume.
+    pub volume: VolumeIdentity,
+    /// What the sender calls it.
+    pub export: ExportId,
+    /// Its size at the sender.
+    pub sectors: u64,
+}
+
+/// What a node's copy is worth, as it says when nodes meet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CopyState {
+    /// Whole, but for what the membership and the out-of-sync blocks say.
+    Good,
+    /// Blocks are lacking that only the peer has: it never serves alone.
+    Inconsistent,
+    /// There is no usable disk.
+    Diskless,
+}
+
+/// What a node brings to a meeting; its out-of-sync blocks and doubtful writes came before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Offer {
+    /// Who serves, as far as the sender knows.
+    pub membership: Membership,
+    /// What its copy is worth.
+    pub copy: CopyState,
+    /// Whether the sender serves alone at this moment.
+    pub alone: bool,
+    /// Whether it has forgotten which writes it finished a short while ago.
+    pub forgetful: bool,
+    /// Revision of its small state.
+    pub small_state_revision: u64,
+}
+
+/// A run of blocks of 4 KiB.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BlockRun {
+    /// The first block.
+    pub start: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// A write of which nobody knows whether it took effect: its frames are dropped for a while.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DoubtfulWrite {
+    /// Where.
+    pub range: LbaRange,
+    /// Which.
+    pub origin: Origin,
+}
+
+/// What is said about one volume.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum VolumeMessage {
+    /// Blocks that the sender knows to differ, or that may.
+    OutOfSync(Vec<BlockRun>),
+    /// Writes of which the sender does not know whether they took effect.
+    Doubtful(Vec<DoubtfulWrite>),
+    /// Ready to meet.
+    Offer(Offer),
+    /// From the source: what differs is durably noted; its `OutOfSync` came before. The two are paired from here on.
+    Proceed(Membership),
+    /// From the target: that it lacks blocks is durably noted.
+    Ready,
+    /// Write these sectors (data follows).
+    Replicate {
+        /// The coordinator's name for it.
+        write: Token,
+        /// Which sectors.
+        range: LbaRange,
+        /// Whether it is to be on stable storage before `Ack`.
+        durable: bool,
+        /// Whose write.
+        origin: Option<Origin>,
+    },
+    /// The follower has it.
+    Ack {
+        /// The coordinator's name.
+        write: Token,
+        /// The follower's name, for `Commit`.
+        follower: Token,
+    },
+    /// Both have it: reads need not wait for it any more.
+    Commit {
+        /// The follower's name.
+        follower: Token,
+    },
+    /// Read these sectors for me.
+    Fetch {
+        /// The asker's name for it.
+        read: Token,
+        /// Which sectors.
+        range: LbaRange,
+    },
+    /// What a `Fetch` found (data follows unless it failed).
+    Fetched {
+        /// The asker's name.
+        read: Token,
+        /// Why there is no data.
+        result: Result<(), BlockError>,
+    },
+    /// Write for me: I have no disk (data follows).
+    Forward {
+        /// The asker's name for it.
+        write: Token,
+        /// Which sectors.
+        range: LbaRange,
+        /// Whether it is to be on stable storage before the answer.
+        durable: bool,
+        /// Whose write.
+        origin: Option<Origin>,
+    },
+    /// What became of a `Forward`.
+    Forwarded {
+        /// The asker's name.
+        write: Token,
+        /// How it went.
+        result: Result<(), BlockError>,
+    },
+    /// The sectors as they are at the source of a resync (data follows). Older than every write in flight.
+    Copy {
+        /// The source's name for it.
+        copy: Token,
+        /// Which sectors, whole blocks.
+        range: LbaRange,
+    },
+    /// A checksum of the sectors instead: send the data only if yours differs.
+    CopyDigest {
+        /// The source's name for it.
+        copy: Token,
+        /// Which sectors, whole blocks.
+        range: LbaRange,
+        /// Seeded alike on both nodes.
+        digest: u128,
+    },
+    /// The target has the sectors of a `Copy` on stable storage, or had them.
+    Copied {
+        /// The source's name.
+        copy: Token,
+    },
+    /// The target has others than the digest says.
+    CopyDiffers {
+        /// The source's name.
+        copy: Token,
+    },
+    /// The sender cannot read these sectors: it wants a `Copy`.
+    Missing {
+        /// Which sectors.
+        range: LbaRange,
+    },
+    /// Online verify: what is the digest of these sectors, while no write to them is in flight?
+    Verify {
+        /// The asker's name for it.
+        verify: Token,
+        /// Which sectors.
+        range: LbaRange,
+        /// The asker's digest.
+        digest: u128,
+    },
+    /// The answer to `Verify`.
+    Verified {
+        /// The asker's name.
+        verify: Token,
+        /// Whether they are equal; `None` if a write came in between.
+        equal: Option<bool>,
+    },
+    /// The arbiter says so; the sender has made it durable.
+    Member(Membership),
+    /// The sender has made the membership durable, too.
+    MemberKnown(Membership),
+    /// The sender serves no more and has finished what it took: go on alone.
+    Leave,
+    /// The sender's disk has failed: go on alone.
+    DiskFailed,
+    /// Make durable what was written so far.
+    Flush {
+        /// The asker's name for it.
+        flush: Token,
+    },
+    /// Done.
+    Flushed {
+        /// The asker's name.
+        flush: Token,
+    },
+    /// AoE clients have set this; make it durable if it is newer than yours.
+    SmallState(Box<SmallState>),
+    /// It is durable.
+    SmallStateKnown {
+        /// Of this state.
+        revision: u64,
+    },
+}
+
+/// One message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Message {
+    /// The first on each side.
+    Hello(Hello),
+    /// The last: why the sender ends the session.
+    Goodbye(Refusal),
+    /// Lengthen my lease.
+    Renew {
+        /// Counted by the sender.
+        number: u64,
+    },
+    /// The lease is lengthened.
+    Granted {
+        /// The renewal that is answered.
+        number: u64,
+    },
+    /// A volume of the sender's.
+    Announce(Announce),
+    /// About one volume, named as the receiver calls it.
+    Volume(ExportId, VolumeMessage),
+}
+
+impl VolumeMessage {
+    /// Sectors of data that follow the message.
+    #[must_use]
+    pub const fn data_range(&self) -> Option<LbaRange> {
+        match self {
+            Self::Replicate { range, .. } | Self::Forward { range, .. } | Self::Copy { range, .. } => {
+                Some(*range)
+            }
+            _ => None,
+        }
+    }
+}

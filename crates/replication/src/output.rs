@@ -1,0 +1,169 @@
+//! What the engine wants done.
+
+use block::{BlockError, BlockRequest, BufferName, BufferSlice, ExportId, LbaRange, RequestId};
+
+use crate::input::MetadataId;
+use crate::membership::Membership;
+use crate::message::{DoubtfulWrite, Message, Origin, Refusal, Token};
+use crate::meta::layout::Place;
+use crate::meta::small_state::SmallState;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// Done; for a read the bytes, whose buffer belongs to the receiver now.
+    Done(Option<BufferSlice>),
+    /// Neither copy could do it.
+    Failed(BlockError),
+    /// This node may not serve: nobody is to be answered.
+    Dropped,
+}
+
+/// What became of a peer's write that this node has followed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FollowedEnd {
+    /// Both have it.
+    Finished,
+    /// It was on its way to this disk when the session ended, and counts as done at a node that goes on with this disk.
+    Started,
+    /// It never came so far.
+    Dropped,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Ask the data disk.
+    Disk(BlockRequest),
+    /// A request of `Input::Request` has ended; its buffer is not needed any more.
+    Completed {
+        /// Which.
+        id: RequestId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// Nobody needs this buffer any more.
+    Release(BufferName),
+    /// Say this to the peer. The data must have been sent or copied before the next input is handed in.
+    Send {
+        /// What.
+        message: Message,
+        /// What follows it.
+        data: Option<BufferSlice>,
+    },
+    /// End the session, and begin another one when the peer can be reached.
+    Disconnect {
+        /// Why.
+        reason: Refusal,
+    },
+    /// Write the record that the engine shows for it at this place, durably; then say `Input::Metadata`.
+    Metadata {
+        /// Which write.
+        id: MetadataId,
+        /// Whose metadata.
+        volume: ExportId,
+        /// Where.
+        place: Place,
+    },
+    /// Tell the digest of these bytes by `Input::Digest`.
+    Digest {
+        /// The disk request whose data it is.
+        id: RequestId,
+        /// The bytes.
+        data: BufferSlice,
+    },
+    /// Ask the arbiter to put `next` in the place of `expected`, or, if they are equal, whether it holds that.
+    Ask {
+        /// About which volume.
+        volume: ExportId,
+        /// Number of the question.
+        question: u64,
+        /// What it must hold.
+        expected: Membership,
+        /// What it shall hold.
+        next: Membership,
+    },
+    /// Whether requests may be taken for this volume. When they may not, all that is queued anywhere is dropped.
+    Serving {
+        /// Which volume.
+        volume: ExportId,
+        /// Whether.
+        serving: bool,
+    },
+    /// The peer's write has come here: remember it (rules D1, D2, D6).
+    Followed {
+        /// Which volume.
+        volume: ExportId,
+        /// Names it until `FollowedEnded`.
+        write: Token,
+        /// Which sectors.
+        range: LbaRange,
+        /// Whose.
+        origin: Origin,
+    },
+    /// The peer's write is over.
+    FollowedEnded {
+        /// Which.
+        write: Token,
+        /// How.
+        end: FollowedEnd,
+    },
+    /// Drop the frames of this write for a while.
+    Doubtful {
+        /// Which volume.
+        volume: ExportId,
+        /// Which write.
+        write: DoubtfulWrite,
+    },
+    /// The peer has set this, or both agreed on it.
+    SmallState {
+        /// Of which volume.
+        volume: ExportId,
+        /// What.
+        state: Box<SmallState>,
+    },
+    /// Something an operator wants to know.
+    Event {
+        /// About which volume.
+        volume: ExportId,
+        /// What.
+        event: Event,
+    },
+}
+
+/// Something an operator wants to know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The peer was lost or its lease not renewed: nothing is served.
+    Frozen,
+    /// The nodes are connected and both take writes.
+    Paired {
+        /// Who serves.
+        membership: Membership,
+        /// Blocks that this node lacks.
+        lacking: u64,
+        /// Blocks that the peer lacks.
+        peer_lacks: u64,
+    },
+    /// This node serves alone.
+    Alone(Membership),
+    /// Both copies are equal and both nodes are members.
+    InSync(Membership),
+    /// The arbiter holds something that shuts this node out until it meets its peer.
+    ShutOut(Membership),
+    /// Sectors could not be read here; the peer's copy was taken and written back.
+    ReadRepaired(LbaRange),
+    /// The data disk failed; requests go to the peer.
+    DiskFailed(BlockError),
+    /// The metadata could not be written.
+    MetadataFailed(BlockError),
+    /// The copies differ in these sectors.
+    Differs(LbaRange),
+    /// A verify has ended.
+    VerifyDone {
+        /// Sectors that differed.
+        different: u64,
+    },
+    /// An operator forced this node to serve.
+    Forced(Membership),
+}
