@@ -210,7 +210,8 @@ fn any_superblock() -> impl Strategy<Value = Superblock> {
         Just(Members::Only(NodeNumber::One))
     ];
     let numbers = (any::<u128>(), any::<u128>(), any::<u64>(), 1..=1u64 << 39, 64..=65_536u32);
-    (numbers, any::<bool>(), any::<bool>(), members).prop_map(|(numbers, zero, clean, members)| {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (numbers, flags, members).prop_map(|(numbers, (zero, clean, inconsistent), members)| {
         let (volume, pair, epoch, sectors, hot_extents) = numbers;
         Superblock {
             volume: VolumeIdentity(volume),
@@ -219,6 +220,7 @@ fn any_superblock() -> impl Strategy<Value = Superblock> {
             layout: Layout::new(sectors, hot_extents).expect("within bounds"),
             membership: Membership { epoch: Epoch(epoch), members },
             clean,
+            inconsistent,
         }
     })
 }

@@ -185,6 +185,7 @@ fn as_json(dump: &Dump) -> Value {
             "members": members(superblock.membership.members),
         },
         "clean": superblock.clean,
+        "inconsistent": superblock.inconsistent,
         "superblocks": copies(&dump.superblocks),
         "small_state": small_state(dump),
         "activity_log": activity_log(dump),
@@ -285,6 +286,7 @@ mod tests {
             layout,
             membership: Membership::FIRST,
             clean: true,
+            inconsistent: false,
         };
         let mut record = [0; RECORD_BYTES];
         superblock.emit(&mut record, FormatIdentity(3), Sequence(1));

@@ -26,6 +26,12 @@ impl Display for Dump {
             superblock.membership.epoch, superblock.membership.members
         )?;
         writeln!(out, "clean shutdown      {}", if superblock.clean { "yes" } else { "no" })?;
+        let worth = if superblock.inconsistent {
+            "inconsistent: lacks blocks that only the peer has, never serves alone"
+        } else {
+            "good"
+        };
+        writeln!(out, "copy                {worth}")?;
         write_copies(out, "superblock", &self.superblocks)?;
         self.write_small_state(out)?;
         self.write_log(out)?;

@@ -1,5 +1,5 @@
-//! The superblock: what the volume is, where the rest of the metadata lies, who serves, and whether this node went down
-//! cleanly. It is written when one of these changes, which is seldom.
+//! The superblock: what the volume is, where the rest of the metadata lies, who serves, what this copy is worth, and
+//! whether this node went down cleanly. It is written when one of these changes, which is seldom.
 
 use super::layout::{EXTENT_SECTORS, Layout, RECORD_BYTES, SECTORS_PER_BIT};
 use super::record::{self, Expected, Flaw, HEADER_BYTES, Kind, Label, RecordError, Sequence, array};
@@ -21,6 +21,7 @@ mod field {
     pub(super) const NODE: usize = 60;
     pub(super) const MEMBERS: usize = 61;
     pub(super) const CLEAN: usize = 62;
+    pub(super) const INCONSISTENT: usize = 63;
     pub(super) const END: usize = 64;
 }
 
@@ -39,6 +40,9 @@ pub struct Superblock {
     pub membership: Membership,
     /// Whether nothing was in flight when this was written: then no extent is in doubt.
     pub clean: bool,
+    /// Whether this copy lacks blocks that only the peer has. It was never whole, or a resync has begun to put newer blocks
+    /// among its older ones: as it is it was never the volume's content, and this node must never serve it alone.
+    pub inconsistent: bool,
 }
 
 /// A superblock that was read, and of which formatting it is.
@@ -59,6 +63,7 @@ impl Superblock {
         payload[field::NODE] = self.node.number();
         payload[field::MEMBERS] = members_number(self.membership.members);
         payload[field::CLEAN] = u8::from(self.clean);
+        payload[field::INCONSISTENT] = u8::from(self.inconsistent);
         let place = Layout::superblock(Side::of(sequence));
         record::seal(slot, &Label { kind: Kind::Superblock, place, format, sequence }, field::END);
     }
@@ -113,10 +118,10 @@ impl Superblock {
         let node =
             NodeNumber::from_number(payload[field::NODE]).ok_or(Flaw::Value { what: "node number" })?;
         let members = members_from(payload[field::MEMBERS]).ok_or(Flaw::Value { what: "membership" })?;
-        let clean = match payload[field::CLEAN] {
-            0 => false,
-            1 => true,
-            _ => return Err(Flaw::Value { what: "clean-shutdown flag" }),
+        let flag = |field: usize, what| match payload[field] {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Flaw::Value { what }),
         };
         Ok(Self {
             volume: VolumeIdentity(identity(field::VOLUME)),
@@ -124,7 +129,8 @@ impl Superblock {
             node,
             layout,
             membership: Membership { epoch: Epoch(long(field::EPOCH)), members },
-            clean,
+            clean: flag(field::CLEAN, "clean-shutdown flag")?,
+            inconsistent: flag(field::INCONSISTENT, "flag of an inconsistent copy")?,
         })
     }
 }

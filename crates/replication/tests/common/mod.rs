@@ -24,6 +24,7 @@ pub fn superblock(layout: Layout, epoch: u64) -> Superblock {
         layout,
         membership: Membership { epoch: Epoch(epoch), members: Members::Only(NodeNumber::One) },
         clean: epoch.is_multiple_of(2),
+        inconsistent: epoch.is_multiple_of(7),
     }
 }
 
