@@ -1,0 +1,17 @@
+//! A deterministic simulator of the whole pair: the real code of both nodes in a world where everything can go wrong.
+//!
+//! One seed decides everything: what is tried, what fails and when. The same seed takes the same way, event by event, so a
+//! failure is a number. Nothing here reads a clock, opens a file or starts a thread; the command around it does.
+//!
+//! What is asked and what is right:
+//! - `content`, `history`, `oracle`: what is written, what was asked and told, whether one correct disk could have done it.
+//! - `workload`: hosts with initiators, of both kinds. `property`: what must hold during and after a run, one a file.
+//!
+//! What it happens in:
+//! - [`host`]: what the world knows of an initiator.
+//! - `world`, `event`: the nodes, the hosts, one virtual clock, one heap of events.
+//! - `network`, `peer_link`, `disk`, `process`, `arbiter`: the parts of the world and what goes wrong with each.
+//! - `options`, `scenario`, `trace`, `minimise`: which run, told how, and how a failing one is made small.
+#![forbid(unsafe_code)]
+
+pub mod host;
