@@ -1,7 +1,7 @@
 //! The interfaces that we serve on: up, down, another address or another MTU, as the shards are to be told.
 //!
-//! A port has room for the frames of the MTU that its interface had when it was opened. If the MTU grows later, frames
-//! stay as they are until the next start; a smaller one is followed at once. Reads events, opens nothing anew.
+//! A change of the MTU is followed at once, up to what a shard has buffers for: a jumbo frame, or what the interface had
+//! at the start if that was more. Reads events; shards open their ports anew themselves.
 
 use std::io;
 use std::thread;
@@ -11,6 +11,7 @@ use aoe::target::{PortId, PortLink};
 use os::Interface;
 use os::frame_port::MTU_MIN;
 use os::link_monitor::{LinkEvent, LinkMonitor};
+use os::shard::MTU_GROWTH_MAX;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Follows all interfaces.
@@ -52,7 +53,7 @@ impl Links {
         thread::Builder::new().name("links".to_owned()).spawn(move || follow(monitor, &sender))?;
         let links = interfaces.into_iter().map(|opened| Link {
             mtu: opened.mtu,
-            told: port_link(&opened, opened.mtu),
+            told: port_link(&opened, mtu_limit(&opened)),
             opened,
         });
         Ok(Self { events, links: links.collect() })
@@ -107,12 +108,12 @@ impl Links {
 
     fn note(&mut self, index: usize, interface: Option<&Interface>) -> Option<LinkChange> {
         let link = &mut self.links[index];
-        let opened_mtu = link.opened.mtu;
+        let limit = mtu_limit(&link.opened);
         if let Some(interface) = interface.filter(|interface| interface.mtu != link.mtu) {
             link.mtu = interface.mtu;
-            explain(interface, opened_mtu);
+            explain(interface, limit);
         }
-        let told = interface.and_then(|interface| port_link(interface, opened_mtu));
+        let told = interface.and_then(|interface| port_link(interface, limit));
         if told == link.told {
             return None;
         }
@@ -144,19 +145,24 @@ impl Link {
     }
 }
 
-/// What initiators reach by this interface, through a port that was opened at `opened_mtu`.
-fn port_link(interface: &Interface, opened_mtu: u32) -> Option<PortLink> {
-    let usable = interface.has_carrier && interface.mtu >= MTU_MIN;
-    usable.then(|| PortLink { mac: MacAddress(interface.mac), mtu: interface.mtu.min(opened_mtu) })
+/// The longest frames that a port on this interface can have until the next start.
+fn mtu_limit(opened: &Interface) -> u32 {
+    opened.mtu.max(MTU_GROWTH_MAX)
 }
 
-fn explain(interface: &Interface, opened_mtu: u32) {
+/// What initiators reach by this interface.
+fn port_link(interface: &Interface, mtu_limit: u32) -> Option<PortLink> {
+    let usable = interface.has_carrier && interface.mtu >= MTU_MIN;
+    usable.then(|| PortLink { mac: MacAddress(interface.mac), mtu: interface.mtu.min(mtu_limit) })
+}
+
+fn explain(interface: &Interface, mtu_limit: u32) {
     let Interface { name, mtu, .. } = interface;
     if *mtu < MTU_MIN {
         tracing::warn!("interface {name} has MTU {mtu} now, too small for a sector: nothing is served on it");
-    } else if *mtu > opened_mtu {
+    } else if *mtu > mtu_limit {
         tracing::warn!(
-            "interface {name} has MTU {mtu} now; frames stay at MTU {opened_mtu} until this command is started again"
+            "interface {name} has MTU {mtu} now; frames stay at MTU {mtu_limit} until this command is started again"
         );
     }
 }
@@ -188,16 +194,17 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_mtu_is_followed_and_a_larger_one_is_not() {
-        let mut links = Links::new(vec![interface(4200, true)]).expect("a monitor");
-        let mut mtu_told = |mtu| {
-            let changes = links.take(LinkEvent::Changed(interface(mtu, true)));
-            changes.first().map(|change| change.link.map(|link| link.mtu))
+    fn an_mtu_is_followed_up_to_jumbo_frames_or_to_what_it_was_at_the_start() {
+        let told = |opened: u32, mtus: &[u32]| {
+            let mut links = Links::new(vec![interface(opened, true)]).expect("a monitor");
+            let events = mtus.iter().map(|&mtu| LinkEvent::Changed(interface(mtu, true)));
+            let changes = events.flat_map(|event| links.take(event)).map(|change| change.link);
+            changes.map(|link| link.map(|link| link.mtu)).collect::<Vec<_>>()
         };
-        assert_eq!(mtu_told(9000), None, "still 4200");
-        assert_eq!(mtu_told(1500), Some(Some(1500)));
-        assert_eq!(mtu_told(500), Some(None), "no sector fits");
-        assert_eq!(mtu_told(9000), Some(Some(4200)));
+        assert_eq!(told(4200, &[9000, 1500]), [Some(9000), Some(1500)]);
+        assert_eq!(told(4200, &[500, 4200]), [None, Some(4200)], "no sector fits 500");
+        assert_eq!(told(1500, &[20_000, 30_000]), [Some(9216)], "further on a restart is needed");
+        assert_eq!(told(20_000, &[1500, 30_000]), [Some(1500), Some(20_000)]);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::plan::Plan;
 use super::state_file::StateFile;
 use super::volume::Volume;
 
-/// Requests a shard holds at a time. Each has a buffer, and the kernel keeps all buffers in memory: 26 MB at MTU 9000.
-/// The deepest disks are busy with a quarter of it; beyond it frames are dropped, and come again.
+/// Requests a shard holds at a time. Each has a buffer, and the kernel keeps all buffers in memory: 26 MB, as frames may
+/// grow to jumbo frames. The deepest disks are busy with a quarter of it; beyond it frames are dropped, and come again.
 const OUTSTANDING_MAX: usize = 1024;
 
 /// What a shard says, and which.

@@ -59,19 +59,61 @@ fn a_link_that_comes_back_is_advertised_with_its_new_mtu() {
     assert_eq!(client.read("7.1", 0, 2), pattern(1, 2));
 }
 
+fn set_mtu(world: &World, mtu: u32) {
+    world.clients.set_mtu("far1", mtu).expect("MTU");
+    world.target.set_mtu("eth1", mtu).expect("MTU");
+}
+
+/// A load on e7.1 that checks what it reads and ends with a failure if a request is lost.
+fn load(world: &World, arguments: &str) -> Process {
+    let program = world.clients.program(env!("CARGO_BIN_EXE_etherpair"));
+    let program = program.args("bench 7.1 -i far1 --rw randrw --verify --allow-writes --json".split(' '));
+    program.args(arguments.split(' ')).start(world.scratch.join("load")).expect("it starts")
+}
+
 #[test]
-fn a_larger_mtu_waits_for_the_next_start() {
+fn a_larger_mtu_is_used_at_once_and_under_load() {
+    for port in ["ring", "uring", "plain"] {
+        let world = World::new();
+        world.disk("disk.img", 8 * MIB);
+        set_mtu(&world, 1500);
+        let mut server = world.export(&format!("7.1 disk.img -i eth1 --port {port}"));
+        let mut client = world.client();
+        assert_eq!(client.config("7.1").expect("an answer").sectors, 2);
+        let mut small = load(&world, "--seconds 2");
+        std::thread::sleep(Duration::from_millis(700));
+        client.forget_received();
+        set_mtu(&world, 9000);
+        assert_eq!(client.advertisement("7.1").sectors, 16, "{port}");
+        let told = "link eth1 up (MTU 9000, 16 sectors a frame)";
+        server.wait_for_line(told, PATIENCE).expect("told");
+        let status = small.wait(PATIENCE).expect("it ends");
+        assert!(status.success(), "{port}: {}", small.output());
+        let mut large = load(&world, "--seconds 0.5 --block-size 8k");
+        assert!(large.wait(PATIENCE).expect("it ends").success(), "{port}: {}", large.output());
+        let mut client = world.client();
+        client.write("7.1", 3, &pattern(1, 16));
+        assert!(client.read("7.1", 3, 16) == pattern(1, 16), "{port}: in one frame");
+        server.terminate(PATIENCE).expect("it ends");
+        let output = server.output();
+        assert!(!output.contains("stay at"), "{output}");
+    }
+}
+
+#[test]
+fn an_mtu_beyond_jumbo_frames_is_used_as_far_as_there_is_room() {
     let world = World::new();
     world.disk("disk.img", MIB);
-    world.target.set_mtu("eth1", 1500).expect("MTU");
+    set_mtu(&world, 1500);
     let mut server = world.export("7.1 disk.img -i eth1");
+    set_mtu(&world, 20_000);
+    server.wait_for_line("frames stay at MTU 9216", PATIENCE).expect("a line in the log");
+    server.wait_for_line("link eth1 up (MTU 9216, 16 sectors a frame)", PATIENCE).expect("told");
     let mut client = world.client();
-    world.target.set_mtu("eth1", 9000).expect("MTU");
-    server.wait_for_line("frames stay at MTU 1500", PATIENCE).expect("a line in the log");
-    assert_eq!(client.config("7.1").expect("an answer").sectors, 2);
+    assert_eq!(client.config("7.1").expect("an answer").sectors, 16);
     assert!(server.terminate(PATIENCE).expect("it ends").success());
     let _server = world.export("7.1 disk.img -i eth1");
-    assert_eq!(client.config("7.1").expect("an answer").sectors, 16);
+    assert_eq!(client.config("7.1").expect("an answer").sectors, 32);
 }
 
 #[test]

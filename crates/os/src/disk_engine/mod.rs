@@ -118,6 +118,14 @@ impl DiskEngine {
         }
     }
 
+    /// Takes a descriptor back that is about to be closed.
+    pub(crate) fn disarm(&mut self, file: RawFd) {
+        match self {
+            Self::Uring(engine) => engine.disarm(file),
+            Self::Threads(engine) => engine.disarm(file),
+        }
+    }
+
     /// Whether `file` may have ended the last sleep.
     pub(crate) fn may_be_readable(&self, file: RawFd) -> bool {
         match self {
@@ -196,6 +204,24 @@ mod tests {
             assert_eq!(wait_for(&mut engine), DiskResult { token: 1, result: 0 });
             engine.queue(DiskOperation { token: 2, file: -1, offset: 0, action: Action::Read(data) });
             assert_eq!(wait_for(&mut engine), DiskResult { token: 2, result: -libc::EBADF });
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_was_taken_back_ends_no_sleep_and_is_closed_for_good() {
+        for (_memory, mut engine) in engines() {
+            let (mut reader, writer) = io::pipe().expect("a pipe");
+            let short = Some(Duration::from_millis(1));
+            engine.arm(&[writer.as_raw_fd(), reader.as_raw_fd()]);
+            engine.wait(short).expect("a sleep");
+            engine.disarm(writer.as_raw_fd());
+            drop(writer);
+            while engine.completed().is_some() {}
+            engine.wait(short).expect("another");
+            let (ended, end) = std::sync::mpsc::channel();
+            std::thread::spawn(move || ended.send(reader.read(&mut [0]).expect("the end")));
+            let end = end.recv_timeout(Duration::from_secs(10));
+            assert_eq!(end, Ok(0), "the other end is held open");
         }
     }
 

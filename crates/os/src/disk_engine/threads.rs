@@ -77,6 +77,10 @@ impl ThreadEngine {
         self.files.push(self.shared.finished.as_raw_fd());
     }
 
+    pub(super) fn disarm(&mut self, file: RawFd) {
+        self.files.retain(|armed| *armed != file);
+    }
+
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         if self.files.is_empty() {
             self.files.push(self.shared.finished.as_raw_fd());

@@ -13,6 +13,8 @@ use crate::sys::uring::Ring;
 const RING_ENTRIES: u32 = 1024;
 /// Tokens from here on name an armed descriptor, not an operation.
 const ARMED: u64 = 1 << 32;
+/// Of what nobody waits for.
+const NOTHING: u64 = u64::MAX;
 
 pub(crate) struct UringEngine {
     ring: Ring,
@@ -48,6 +50,9 @@ impl UringEngine {
     pub(super) fn completed(&mut self) -> Option<DiskResult> {
         loop {
             let (token, result) = self.ring.completed()?;
+            if token == NOTHING {
+                continue;
+            }
             if let Some(file) = token.checked_sub(ARMED) {
                 self.armed.retain(|armed| u64::try_from(*armed) != Ok(file));
                 continue;
@@ -71,6 +76,15 @@ impl UringEngine {
                 // between is not slept over.
                 self.ring.poll(ARMED + file_number, *file);
             }
+        }
+    }
+
+    /// Until the kernel has taken the poll back the file stays open, whoever closes it.
+    pub(super) fn disarm(&mut self, file: RawFd) {
+        if self.is_armed(file) {
+            self.armed.retain(|armed| *armed != file);
+            let file_number = u64::try_from(file).expect("an open descriptor is not negative");
+            self.ring.take_back(ARMED + file_number, NOTHING);
         }
     }
 

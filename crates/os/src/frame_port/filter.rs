@@ -90,6 +90,11 @@ impl FrameFilter {
     }
 }
 
+/// The program that drops every frame.
+pub(super) fn nothing() -> Vec<sock_filter> {
+    vec![DROP]
+}
+
 fn direction(responses: bool) -> [sock_filter; 3] {
     let test = if responses { when(IF_ANY_BIT, RESPONSE_FLAG) } else { unless(IF_ANY_BIT, RESPONSE_FLAG) };
     [instruction(LOAD_BYTE, FLAGS), test, DROP]

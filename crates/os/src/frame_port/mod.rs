@@ -79,6 +79,8 @@ pub struct PortOptions {
     pub ring_bytes: usize,
     /// Frames that can be queued before a flush.
     pub send_batch: usize,
+    /// Make room for no longer frames than of this MTU, whatever the interface has.
+    pub mtu_max: u32,
     /// Hand frames straight to the card. They then pass by traffic control and are not seen by captures on this
     /// machine.
     pub bypass_queue: bool,
@@ -95,6 +97,7 @@ impl PortOptions {
             filter,
             ring_bytes: 4 << 20,
             send_batch: 64,
+            mtu_max: u32::MAX,
             bypass_queue: true,
         }
     }
@@ -147,8 +150,9 @@ enum Receiver {
 impl FramePort {
     /// Opens a port; frames that come from then on are received.
     pub fn open(options: &PortOptions) -> Result<Self, PortError> {
-        let interface = Interface::named(&options.interface)?;
+        let mut interface = Interface::named(&options.interface)?;
         check(&interface)?;
+        interface.mtu = interface.mtu.min(options.mtu_max);
         let failed = |step| {
             let interface = interface.name.clone();
             move |source: io::Error| match source.kind() {
@@ -286,6 +290,15 @@ impl FramePort {
         })
     }
 
+    /// Receives nothing more from now on; what came before can still be fetched. There is no way back.
+    pub fn ignore_frames(&mut self) -> Result<(), PortError> {
+        self.socket.attach_filter(&filter::nothing()).map_err(|source| PortError::Socket {
+            interface: self.interface.name.clone(),
+            step: "installing the filter",
+            source,
+        })
+    }
+
     /// Waits until there is a frame to receive or the time is over; true if there is one. For callers that hold no
     /// slots while they wait: the descriptor of a ring stays readable while the newest slot is held.
     pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
@@ -323,7 +336,8 @@ impl FramePort {
         self.statistics
     }
 
-    /// The interface as it was when the port was opened. A port whose interface now has a larger MTU is opened anew.
+    /// The interface as it was when the port was opened, with the MTU that there is room for. For a larger one a port is
+    /// opened anew.
     #[must_use]
     pub const fn interface(&self) -> &Interface {
         &self.interface

@@ -201,6 +201,10 @@ impl Disks {
         self.engine.arm(files);
     }
 
+    pub(super) fn disarm(&mut self, file: i32) {
+        self.engine.disarm(file);
+    }
+
     pub(super) fn may_be_readable(&self, file: i32) -> bool {
         self.engine.may_be_readable(file)
     }

@@ -8,6 +8,7 @@ mod disks;
 mod group_commit;
 mod handle;
 mod place;
+mod ports;
 mod statistics;
 mod transmit;
 
@@ -24,13 +25,15 @@ use node::{Input, Node, Output};
 use self::disks::Disks;
 pub use self::handle::{Command, Event, ShardError, ShardHandle, ShardOptions};
 use self::place::Place;
+pub use self::ports::MTU_GROWTH_MAX;
+use self::ports::Ports;
 pub use self::statistics::{ExportStatistics, ShardStatistics};
 use self::transmit::{Flushed, Transmitter};
 use crate::buffer_pool::BufferPool;
 use crate::clock;
 use crate::disk::Disk;
 use crate::disk_engine::DiskEngine;
-use crate::frame_port::FramePort;
+use crate::frame_port::PortError;
 use crate::sys::file::EventFd;
 use crate::sys::memory::IoSlice;
 
@@ -47,7 +50,7 @@ const FRAME_OFFSET: usize = 512 - aoe::limits::PAYLOAD_OFFSET;
 
 struct Shard {
     node: Node,
-    ports: Vec<FramePort>,
+    ports: Ports,
     transmitter: Transmitter,
     disks: Disks,
     pool: BufferPool,
@@ -74,18 +77,15 @@ impl Shard {
         if let Some(cpu) = options.cpu {
             crate::cpu::pin_to_core(cpu)?;
         }
-        let ports = options.ports.iter().map(FramePort::open).collect::<Result<Vec<_>, _>>()?;
-        let send_batch = options.ports.iter().map(|port| port.send_batch).max().unwrap_or(1);
-        let mtu = ports.iter().map(|port| port.interface().mtu).max().unwrap_or(1500);
+        let ports = Ports::open(options.ports)?;
         let outstanding_max = options.limits.outstanding_max;
-        let pool = BufferPool::new(outstanding_max + outstanding_max / 4, buffer_bytes(mtu))?;
+        let pool = BufferPool::new(outstanding_max + outstanding_max / 4, buffer_bytes(ports.mtu_max()))?;
         let engine = DiskEngine::new(options.engine, pool.region()).map_err(ShardError::Engine)?;
-        let mut sleepers: Vec<RawFd> = ports.iter().map(|port| port.as_fd().as_raw_fd()).collect();
-        sleepers.push(wake.as_raw_fd());
+        let sleepers = ports.descriptors().chain([wake.as_raw_fd()]).collect();
         let now = clock::now();
         let mut shard = Self {
             node: Node::new(options.limits),
-            transmitter: Transmitter::new(ports.len(), send_batch, options.pcap),
+            transmitter: Transmitter::new(ports.len(), ports.send_batch(), options.pcap),
             disks: Disks::new(engine, outstanding_max),
             pool,
             pool_reserve: outstanding_max / 4,
@@ -165,7 +165,10 @@ impl Shard {
                 self.carry_out(now);
             }
             Command::StateStored { export, result } => self.feed(now, Input::StateStored { export, result }),
-            Command::PortChanged { port, link } => self.feed(now, Input::PortChanged { port, link }),
+            Command::PortChanged { port, link } => {
+                let link = link.map(|link| self.make_room(now, port, link));
+                self.feed(now, Input::PortChanged { port, link });
+            }
             Command::RefreshDisks => self.refresh_disks(now),
             Command::Statistics(reply) => {
                 let (node, disks, pool) = (&self.node, &self.disks, &self.pool);
@@ -173,6 +176,36 @@ impl Shard {
             }
             Command::Stop => self.stopping = true,
         }
+    }
+
+    /// Opens a port anew if its interface has longer frames now than it has room for. What it then has room for.
+    fn make_room(&mut self, now: Instant, port: PortId, link: PortLink) -> PortLink {
+        let index = usize::from(port.0);
+        let mtu = link.mtu.min(self.ports.mtu_max());
+        let interface = self.ports[index].interface();
+        if mtu > interface.mtu {
+            let (name, before) = (interface.name.clone(), interface.mtu);
+            if let Err(error) = self.reopen(now, index) {
+                tracing::error!("{name}: frames stay at MTU {before}: {error}");
+            }
+        }
+        PortLink { mtu: mtu.min(self.ports[index].interface().mtu), ..link }
+    }
+
+    fn reopen(&mut self, now: Instant, index: usize) -> Result<(), PortError> {
+        let anew = self.ports.open_anew(index)?;
+        // No frame is lost. A few come by both ports: copies are what initiators send all the time (design, D1 and D2).
+        self.ports[index].ignore_frames()?;
+        while self.ports[index].peek_received().is_some() {
+            let oldest = self.ports.oldest().expect("this one has a frame");
+            self.take_frame(now, oldest);
+        }
+        let flushed = self.transmitter.empty(index, &mut self.ports[index]);
+        self.account(flushed);
+        self.disks.disarm(self.ports[index].as_fd().as_raw_fd());
+        self.ports.replace(index, anew);
+        self.sleepers = self.ports.descriptors().chain([self.wake.as_raw_fd()]).collect();
+        Ok(())
     }
 
     fn refresh_disks(&mut self, now: Instant) {
@@ -194,19 +227,11 @@ impl Shard {
     fn take_frames(&mut self, now: Instant) -> usize {
         let mut count = 0;
         while count < FRAMES_A_TURN {
-            let Some(port) = self.oldest_port() else { break };
+            let Some(port) = self.ports.oldest() else { break };
             self.take_frame(now, port);
             count += 1;
         }
         count
-    }
-
-    fn oldest_port(&mut self) -> Option<usize> {
-        if let [port] = self.ports.as_mut_slice() {
-            return port.peek_received().map(|_| 0);
-        }
-        let times = self.ports.iter_mut().enumerate();
-        times.filter_map(|(index, port)| Some((port.peek_received()?, index))).min().map(|(_, index)| index)
     }
 
     fn take_frame(&mut self, now: Instant, index: usize) {
@@ -222,7 +247,7 @@ impl Shard {
             self.take_copied(now, port, received, length);
             return;
         }
-        let name = Place::Slot { port: port.0, slot: received.slot }.name().expect("slots have names");
+        let name = self.ports.place(index, received.slot).name().expect("slots have names");
         let frame = self.ports[index].frame(received.slot);
         let input = Input::Frame { port, received: received.received, frame, buffer: name };
         // A refused frame is counted by the target, which knows why.
@@ -351,7 +376,7 @@ impl Shard {
     fn release(&mut self, name: BufferName) {
         match Place::of(name) {
             Place::Pool(buffer) | Place::Frame(buffer) => self.pool.give(buffer),
-            Place::Slot { port, slot } => self.ports[port as usize].release(slot),
+            Place::Slot { port, generation, slot } => self.ports.release(port, generation, slot),
             Place::Cached { .. } => {}
         }
     }
@@ -362,8 +387,8 @@ impl Shard {
         match Place::of(slice.buffer) {
             Place::Pool(buffer) => self.pool.slice(buffer, offset, length),
             Place::Frame(buffer) => self.pool.slice(buffer, FRAME_OFFSET + offset, length),
-            Place::Slot { port, slot } => {
-                IoSlice::received(self.ports[port as usize].frame(slot)).part(offset, length)
+            Place::Slot { port, generation, slot } => {
+                IoSlice::received(self.ports.holder(port, generation).frame(slot)).part(offset, length)
             }
             Place::Cached { export, file_sector } => {
                 let cache =
@@ -401,12 +426,12 @@ impl Shard {
                 return true;
             }
         }
-        for port in &mut self.ports {
+        for port in self.ports.iter_mut() {
             if self.disks.may_be_readable(port.as_fd().as_raw_fd()) {
                 port.clear_wake();
             }
         }
-        self.oldest_port().is_some()
+        self.ports.oldest().is_some()
     }
 }
 

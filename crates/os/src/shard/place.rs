@@ -9,8 +9,8 @@ pub(super) enum Place {
     Pool(u32),
     /// A frame that was copied into a buffer of the pool; what is named are its bytes, not those of the buffer.
     Frame(u32),
-    /// A slot of a port's receive memory.
-    Slot { port: u8, slot: u32 },
+    /// A slot of the receive memory that a port has, or had before it was opened anew.
+    Slot { port: u8, generation: u16, slot: u32 },
     /// The page cache of an export's disk, from this 512-byte sector of its file on.
     Cached { export: ExportId, file_sector: u64 },
 }
@@ -20,6 +20,8 @@ const KIND_SHIFT: u32 = 56;
 const KIND_POOL: u64 = 0;
 const KIND_FRAME: u64 = 0xfe;
 const KIND_CACHED: u64 = 0xff;
+/// Above the number of a slot.
+const GENERATION_SHIFT: u32 = 32;
 /// A file sector takes 40 bits (512 TiB), an export the 16 above.
 const SECTOR_BITS: u32 = 40;
 /// Exports beyond this cannot be served from the page cache, because their name would not fit.
@@ -31,7 +33,11 @@ impl Place {
         let name = match self {
             Self::Pool(buffer) => KIND_POOL << KIND_SHIFT | u64::from(buffer),
             Self::Frame(buffer) => KIND_FRAME << KIND_SHIFT | u64::from(buffer),
-            Self::Slot { port, slot } => (u64::from(port) + 1) << KIND_SHIFT | u64::from(slot),
+            Self::Slot { port, generation, slot } => {
+                (u64::from(port) + 1) << KIND_SHIFT
+                    | u64::from(generation) << GENERATION_SHIFT
+                    | u64::from(slot)
+            }
             Self::Cached { export, file_sector } => {
                 if export.0 > CACHED_EXPORT_MAX || file_sector >> SECTOR_BITS != 0 {
                     return None;
@@ -53,7 +59,11 @@ impl Place {
                 export: ExportId(u32::try_from(name.0 >> SECTOR_BITS & 0xffff).expect("16 bits")),
                 file_sector: low(SECTOR_BITS),
             },
-            port => Self::Slot { port: u8::try_from(port - 1).expect("below 0xfe"), slot: low_u32 },
+            port => Self::Slot {
+                port: u8::try_from(port - 1).expect("below 0xfe"),
+                generation: u16::try_from(name.0 >> GENERATION_SHIFT & 0xffff).expect("16 bits"),
+                slot: low_u32,
+            },
         }
     }
 }
@@ -69,8 +79,8 @@ mod tests {
             Place::Pool(u32::MAX),
             Place::Frame(0),
             Place::Frame(u32::MAX),
-            Place::Slot { port: 0, slot: 7 },
-            Place::Slot { port: 250, slot: u32::MAX },
+            Place::Slot { port: 0, generation: 0, slot: 7 },
+            Place::Slot { port: 250, generation: u16::MAX, slot: u32::MAX },
             Place::Cached { export: ExportId(0xffff), file_sector: (1 << 40) - 1 },
         ] {
             assert_eq!(place.name().map(Place::of), Some(place));

@@ -4,8 +4,8 @@ use aoe::target::RefusalCounters;
 use node::Node;
 
 use super::disks::Disks;
+use super::ports::Ports;
 use crate::buffer_pool::BufferPool;
-use crate::frame_port::{FramePort, PortStatistics};
 
 /// Counters of one shard since it started.
 #[derive(Clone, Debug, Default)]
@@ -45,21 +45,15 @@ pub struct ExportStatistics {
 
 impl ShardStatistics {
     /// The counters with what only the parts know filled in.
-    pub(super) fn snapshot(
-        &self,
-        node: &Node,
-        disks: &Disks,
-        pool: &BufferPool,
-        ports: &mut [FramePort],
-    ) -> Self {
+    pub(super) fn snapshot(&self, node: &Node, disks: &Disks, pool: &BufferPool, ports: &mut Ports) -> Self {
         let exports = node
             .exports()
             .map(|(_, export)| ExportStatistics { address: export.address(), target: *export.statistics() })
             .collect();
-        let ports: Vec<PortStatistics> = ports.iter_mut().map(FramePort::statistics).collect();
+        let ports = ports.statistics();
         Self {
-            frames_lost: ports.iter().map(|port| port.lost).sum(),
-            frames_truncated: ports.iter().map(|port| port.truncated).sum(),
+            frames_lost: ports.lost,
+            frames_truncated: ports.truncated,
             disk_operations: disks.in_flight(),
             buffers_taken: pool.taken(),
             refusals: *node.refusals(),

@@ -109,6 +109,15 @@ impl Transmitter {
         flushed
     }
 
+    /// Sends what there is room for and gives up the rest: the port is about to be replaced.
+    pub(super) fn empty(&mut self, index: usize, port: &mut FramePort) -> Flushed {
+        let mut flushed = self.flush(index, port);
+        flushed.dropped += port.discard_queued();
+        self.done.extend(self.queued[index].drain(..).flatten());
+        self.blocked = false;
+        flushed
+    }
+
     /// Records a frame that came in.
     pub(super) fn record(&mut self, received: Instant, frame: &[u8]) {
         if let Some(pcap) = &mut self.pcap {

@@ -103,6 +103,11 @@ impl Ring {
         self.push(opcode::PollAdd::new(Fd(file), readable).build().user_data(token));
     }
 
+    /// Queues taking back the wait that was queued as `poll`; both end with a completion.
+    pub(crate) fn take_back(&mut self, poll: u64, token: u64) {
+        self.push(opcode::PollRemove::new(poll).build().user_data(token));
+    }
+
     /// Hands what is queued to the kernel and runs what it has ready, without waiting.
     ///
     /// # Errors
