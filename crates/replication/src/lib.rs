@@ -9,6 +9,7 @@
 //! - [`dump`]: explains a metadata file to people.
 //! - [`meta`]: what is on disk besides the volume's sectors. Every record names its version, place, owner and number in
 //!   the row, so that torn, stale, misdirected and foreign ones are recognised.
+//! - [`message`] and [`wire`]: what the nodes say to each other, as meanings and as bytes.
 //!
 //! No clock, thread, file or socket; time and bytes are arguments.
 #![forbid(unsafe_code)]
@@ -23,3 +24,4 @@ pub mod membership;
 pub mod message;
 pub mod meta;
 pub mod output;
+pub mod wire;

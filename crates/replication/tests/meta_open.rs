@@ -217,7 +217,7 @@ fn a_later_version_of_any_part_is_refused() {
 
 #[test]
 fn many_findings_are_counted_and_the_first_are_kept() {
-    let pages: Vec<Place> = (0..128).map(|index| Layout::transaction(index)).collect();
+    let pages: Vec<Place> = (0..128).map(Layout::transaction).collect();
     let found = open_with(&formatted(true).bytes, &pages).expect("metadata");
     assert_eq!((found.findings.first.len(), found.findings.count), (FINDINGS_MAX, 129));
 }
