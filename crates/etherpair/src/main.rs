@@ -9,7 +9,6 @@ mod commands;
 mod exit_code;
 mod export;
 mod initiator_ports;
-mod interrupt;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

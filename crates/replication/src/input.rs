@@ -69,8 +69,8 @@ pub enum Input {
     },
     /// The digest of a buffer, asked for by [`crate::output::Output::Digest`].
     Digest {
-        /// Of which disk request's data.
-        id: block::RequestId,
+        /// What it is for.
+        of: crate::output::Digested,
         /// What it is.
         digest: u128,
     },

@@ -9,19 +9,34 @@
 //! - [`dump`]: explains a metadata file to people.
 //! - [`meta`]: what is on disk besides the volume's sectors. Every record names its version, place, owner and number in
 //!   the row, so that torn, stale, misdirected and foreign ones are recognised.
-//! - [`message`] and [`wire`]: what the nodes say to each other, as meanings and as bytes.
 //!
 //! No clock, thread, file or socket; time and bytes are arguments.
 #![forbid(unsafe_code)]
 
 pub mod activity_log;
 pub mod bitmap;
+mod conflict;
 pub mod dump;
+pub mod engine;
+mod flush;
+mod follow;
+mod forward;
 pub mod identity;
 pub mod input;
+pub mod lease;
 pub mod limits;
+mod meeting;
 pub mod membership;
 pub mod message;
 pub mod meta;
 pub mod output;
-pub mod wire;
+mod read;
+mod records;
+pub mod resync;
+mod session;
+mod slots;
+mod small_state;
+mod standing;
+pub mod start;
+pub mod volume;
+mod write;

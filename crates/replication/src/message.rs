@@ -225,6 +225,11 @@ pub enum VolumeMessage {
         /// The source's name.
         copy: Token,
     },
+    /// A write to the sectors is in flight at the target: it did not take the `Copy`, and wants another one later.
+    CopyYielded {
+        /// The source's name.
+        copy: Token,
+    },
     /// The target has others than the digest says.
     CopyDiffers {
         /// The source's name.
@@ -309,6 +314,21 @@ impl VolumeMessage {
             Self::Replicate { range, .. } | Self::Forward { range, .. } | Self::Copy { range, .. } => {
                 Some(*range)
             }
+            _ => None,
+        }
+    }
+
+    /// The sectors that the message is about.
+    #[must_use]
+    pub const fn range(&self) -> Option<LbaRange> {
+        match self {
+            Self::Replicate { range, .. }
+            | Self::Forward { range, .. }
+            | Self::Copy { range, .. }
+            | Self::CopyDigest { range, .. }
+            | Self::Fetch { range, .. }
+            | Self::Missing { range }
+            | Self::Verify { range, .. } => Some(*range),
             _ => None,
         }
     }

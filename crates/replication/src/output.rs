@@ -8,6 +8,15 @@ use crate::message::{DoubtfulWrite, Message, Origin, Refusal, Token};
 use crate::meta::layout::Place;
 use crate::meta::small_state::SmallState;
 
+/// What a digest is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Digested {
+    /// A copy, at the source.
+    Copy(Token),
+    /// Sectors that are compared.
+    Held(Token),
+}
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
@@ -65,10 +74,10 @@ pub enum Output {
         /// Where.
         place: Place,
     },
-    /// Tell the digest of these bytes by `Input::Digest`.
+    /// Tell the digest of these bytes by `Input::Digest`. They are released next.
     Digest {
-        /// The disk request whose data it is.
-        id: RequestId,
+        /// What it is for.
+        of: Digested,
         /// The bytes.
         data: BufferSlice,
     },

@@ -18,15 +18,12 @@ pub(crate) use plan::Plan;
 
 use load::Load;
 
-use crate::interrupt::Interrupt;
-
 /// Runs a plan and prints its report.
 pub(crate) fn run(plan: &Plan) -> Result<(), BenchError> {
     if let Some(core) = plan.core {
         os::cpu::pin_to_core(core)?;
     }
-    let interrupt = Interrupt::listen().map_err(BenchError::Signals)?;
-    let mut load = Load::open(plan, interrupt)?;
+    let mut load = Load::open(plan)?;
     let report = load.run()?;
     report.print(plan.json)?;
     report.verdict()

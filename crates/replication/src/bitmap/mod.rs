@@ -21,6 +21,7 @@ use std::ops::Range;
 use block::{Lba, LbaRange, SectorCount};
 
 use crate::identity::FormatIdentity;
+use crate::message::BlockRun;
 use crate::meta::activity_log::Extent;
 use crate::meta::bitmap::{WORDS_PER_BLOCK, bits_in_block, emit, read, valid_mask};
 use crate::meta::layout::{BITS_PER_BLOCK, EXTENT_SECTORS, Layout, Place, RECORD_BYTES, SECTORS_PER_BIT};
@@ -224,6 +225,31 @@ impl Bitmap {
                 self.blocks[block].cleared = true;
             }
         }
+    }
+
+    /// Nothing is out of sync any more.
+    pub fn clear_all(&mut self) {
+        let mut cursor = Lba(0);
+        while let Some(run) = self.next_out_of_sync(cursor, SectorCount(u16::MAX)) {
+            self.clear(run);
+            cursor = run.end();
+        }
+    }
+
+    /// Every run of out-of-sync blocks, in order.
+    pub fn for_each_run(&self, mut visit: impl FnMut(BlockRun)) {
+        let mut from = 0;
+        while let Some(start) = self.next_set(from) {
+            let end = self.run_end(start, self.layout.bits());
+            visit(BlockRun { start, count: end - start });
+            from = end;
+        }
+    }
+
+    /// Whether a block must be written that is not being written.
+    #[must_use]
+    pub fn has_urgent(&self) -> bool {
+        !self.urgent.is_empty()
     }
 
     /// Whether everything a write waits for is durable.

@@ -1,0 +1,223 @@
+//! Who is in whose way: rules R1 to R5, as questions about what is under way on the same sectors.
+//!
+//! Nothing records who waits for whom. Whatever is under way has a claim on its sectors and a number in the order of what
+//! happens; whoever begins counts the claims it must wait for, and whoever ends lowers the count of those that came after
+//! it, which is the same set. Nothing is changed here but these counts.
+
+use block::{ExportId, LbaRange};
+
+use crate::engine::Engine;
+use crate::membership::NodeNumber;
+use crate::message::Token;
+use crate::write::LocalStage;
+
+/// What is under way on some sectors.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Claim {
+    /// A write of this node's, also while it waits for its turn.
+    Local(Token),
+    /// A write of the peer's, until its `Commit`.
+    Remote(Token),
+    /// Sectors that are copied from the peer, or compared with its: writes wait.
+    Held,
+    /// A read that has its value and waits for the writes that may be in it.
+    Read(Token),
+}
+
+/// What a remote write meets when it comes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Met {
+    /// Writes that must be on this disk before it is applied (R2 at node 0, R3).
+    pub(crate) held_by: u32,
+    /// Writes that must be on this disk before it is acknowledged (R4).
+    pub(crate) superseded_by: u32,
+    /// Sectors that it does not apply (R2 at node 1).
+    pub(crate) superseded: Vec<LbaRange>,
+}
+
+impl Engine {
+    /// R1: whether a local write that came as number `arrived` must wait: for a local write in flight or before it in the
+    /// queue, for a remote write that is not acknowledged, or where sectors are copied or compared.
+    pub(crate) fn must_wait(&self, export: ExportId, range: LbaRange, arrived: u64) -> bool {
+        self.claims.overlapping(export, range).any(|(_, _, claim)| match claim {
+            Claim::Local(token) => self.locals.find(token).is_some_and(|local| local.arrived < arrived),
+            Claim::Remote(token) => self.remotes.find(token).is_some_and(|remote| !remote.is_acked()),
+            Claim::Held => true,
+            Claim::Read(_) => false,
+        })
+    }
+
+    /// R2, R3, R4: finds the place of a remote write, which has come just now, among the local ones.
+    pub(crate) fn meet(&self, export: ExportId, range: LbaRange) -> Met {
+        let mut met = Met::default();
+        for (_, other, claim) in self.claims.overlapping(export, range) {
+            match claim {
+                Claim::Local(token) => {
+                    let local = self.locals.find(token).expect("a claim is of something under way");
+                    if local.stage == LocalStage::Waiting {
+                        continue;
+                    }
+                    if local.acked_at.is_none() && self.config.node == NodeNumber::One {
+                        met.superseded.push(other);
+                        met.superseded_by += u32::from(!local.on_disk);
+                    } else {
+                        met.held_by += u32::from(!local.on_disk);
+                    }
+                }
+                // The peer's own R1 does not let two of its writes meet; order is kept if it does.
+                Claim::Remote(token) => {
+                    let remote = self.remotes.find(token).expect("a claim is of something under way");
+                    met.held_by += u32::from(!remote.on_disk());
+                }
+                Claim::Held => met.held_by += 1,
+                Claim::Read(_) => {}
+            }
+        }
+        met
+    }
+
+    /// R5: how many writes in flight the value may be of, that a read has just got from the disk.
+    pub(crate) fn writes_in_flight(&self, export: ExportId, range: LbaRange) -> u32 {
+        let in_flight = |claim| match claim {
+            Claim::Local(token) => {
+                self.locals.find(token).is_some_and(|local| local.stage != LocalStage::Waiting)
+            }
+            Claim::Remote(_) => true,
+            Claim::Held | Claim::Read(_) => false,
+        };
+        let count = self.claims.overlapping(export, range).filter(|(_, _, claim)| in_flight(*claim)).count();
+        u32::try_from(count).expect("bounded by the table")
+    }
+
+    /// Whether any write to these sectors, or another copy of them, is under way here; a copy yields to it.
+    pub(crate) fn is_busy(&self, export: ExportId, range: LbaRange) -> bool {
+        let copied = |(_, _, claim): &(_, _, Claim)| matches!(claim, Claim::Held);
+        self.writes_in_flight(export, range) > 0
+            || self.claims.overlapping(export, range).any(|at| copied(&at))
+    }
+
+    /// A local write is on disk: the remote writes that came while it was not go on.
+    pub(crate) fn release_remotes_of_local(
+        &mut self,
+        export: ExportId,
+        range: LbaRange,
+        admitted: u64,
+        acked_at: Option<u64>,
+    ) {
+        let superseding = self.config.node == NodeNumber::One;
+        self.for_each_remote(export, range, |remote| {
+            if remote.order < admitted {
+                return;
+            }
+            // As it was when the remote write came: concurrent if the acknowledgement had not come.
+            let concurrent = acked_at.is_none_or(|acked| acked > remote.order);
+            if concurrent && superseding {
+                remote.superseded_by -= 1;
+            } else {
+                remote.held_by -= 1;
+            }
+        });
+    }
+
+    /// Something else that held remote writes up is on disk.
+    pub(crate) fn release_remotes(&mut self, export: ExportId, range: LbaRange, since: u64) {
+        self.for_each_remote(export, range, |remote| {
+            if remote.order > since {
+                remote.held_by -= 1;
+            }
+        });
+    }
+
+    /// A write is over on both nodes: the reads whose value may be of it wait for one less.
+    pub(crate) fn release_reads(&mut self, export: ExportId, range: LbaRange, since: u64) {
+        let mut cursor = self.claims_on(export, range);
+        while let Some(claim) = cursor.pop() {
+            let Claim::Read(token) = claim else { continue };
+            let read = self.reads.find_mut(token).expect("a claim is of something under way");
+            if read.order > since {
+                read.waits_for -= 1;
+                if read.waits_for == 0 {
+                    self.answer_read(token);
+                }
+            }
+        }
+        self.return_claims(cursor);
+    }
+
+    fn for_each_remote(
+        &mut self,
+        export: ExportId,
+        range: LbaRange,
+        mut change: impl FnMut(&mut crate::follow::RemoteWrite),
+    ) {
+        let mut cursor = self.claims_on(export, range);
+        while let Some(claim) = cursor.pop() {
+            let Claim::Remote(token) = claim else { continue };
+            change(self.remotes.find_mut(token).expect("a claim is of something under way"));
+            self.advance_remote(token);
+        }
+        self.return_claims(cursor);
+    }
+
+    /// The claims on some sectors, in memory that is to be given back.
+    fn claims_on(&mut self, export: ExportId, range: LbaRange) -> Vec<Claim> {
+        let mut found = self.spare_claims.pop().unwrap_or_default();
+        found.extend(self.claims.overlapping(export, range).map(|(_, _, claim)| claim));
+        found
+    }
+
+    fn return_claims(&mut self, mut claims: Vec<Claim>) {
+        claims.clear();
+        self.spare_claims.push(claims);
+    }
+}
+
+/// What is left of `range` without the others; empty if nothing.
+pub(crate) fn without(range: LbaRange, others: &mut [LbaRange]) -> Vec<LbaRange> {
+    others.sort_unstable();
+    let mut left = Vec::new();
+    let mut from = range.start();
+    for other in others {
+        if other.start() > from {
+            left.extend(between(from, other.start().min(range.end())));
+        }
+        from = from.max(other.end());
+    }
+    left.extend(between(from, range.end()));
+    left
+}
+
+fn between(start: block::Lba, end: block::Lba) -> Option<LbaRange> {
+    let count = u16::try_from(end.0.checked_sub(start.0)?).expect("a part of a request");
+    (count > 0).then(|| LbaRange::new(start, block::SectorCount(count)).expect("a part of a request"))
+}
+
+#[cfg(test)]
+mod tests {
+    use block::{Lba, SectorCount};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn range(start: u64, count: u16) -> LbaRange {
+        LbaRange::new(Lba(start), SectorCount(count)).expect("a range within bounds")
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_and_what_was_taken_are_the_whole(
+            start in 0u64..40,
+            count in 1u16..20,
+            others in prop::collection::vec((0u64..60, 1u16..10), 0..8),
+        ) {
+            let whole = range(start, count);
+            let mut others: Vec<_> = others.into_iter().map(|(start, count)| range(start, count)).collect();
+            let left = without(whole, &mut others);
+            for sector in 0..80 {
+                let one = range(sector, 1);
+                let expected = whole.overlaps(one) && !others.iter().any(|other| other.overlaps(one));
+                prop_assert_eq!(left.iter().filter(|part| part.overlaps(one)).count(), usize::from(expected));
+            }
+        }
+    }
+}

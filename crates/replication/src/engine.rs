@@ -1,0 +1,424 @@
+//! One node's half of the mirror, for all volumes of a shard.
+//!
+//! Dispatch only: each input is handed to the file that is named after what it is about, and each of these files may call
+//! upon the others. What is decided here is nothing but the order of things within an input: first time passes, then the
+//! input is taken in, then every volume it touched is looked after.
+
+use std::collections::VecDeque;
+
+use block::{
+    BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant, IntervalTable, LbaRange,
+    Operation, RequestId,
+};
+
+use crate::conflict::Claim;
+use crate::flush::Flush;
+use crate::follow::RemoteWrite;
+use crate::forward::Forward;
+use crate::identity::PairIdentity;
+use crate::input::{Input, MetadataId};
+use crate::lease::Lease;
+use crate::limits::Limits;
+use crate::membership::NodeNumber;
+use crate::message::{Message, Refusal, Token, VolumeMessage};
+use crate::meta::layout::SMALL_STATE_BYTES;
+use crate::output::{Event, Output};
+use crate::read::Read;
+use crate::records::Record;
+use crate::resync::{CopyIn, CopyOut};
+use crate::session::Session;
+use crate::slots::{Slots, place};
+use crate::volume::{Phase, Volume, VolumeStatus};
+use crate::write::LocalWrite;
+
+/// Metadata writes of one volume under way at most: while a log is made blank.
+const RECORDS_PER_VOLUME: usize = 160;
+
+/// What an engine is told about the node it is part of.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineConfig {
+    /// Which of the two.
+    pub node: NodeNumber,
+    /// Which pair.
+    pub pair: PairIdentity,
+    /// Drawn at random each time the process starts.
+    pub incarnation: u64,
+    /// How long a lease lasts; both nodes must mean the same.
+    pub lease: Duration,
+    /// How much is held at a time.
+    pub limits: Limits,
+    /// Slots of the ids that the engine gives to requests for the data disks begin here.
+    pub first_disk_slot: u16,
+}
+
+/// What the data disk was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DiskWork {
+    /// The disk write of a local write.
+    Local(Token),
+    /// A piece of a remote write.
+    Remote(Token),
+    /// A read, for an initiator or for the peer.
+    Read(Token),
+    /// What is to be copied to the peer.
+    CopyOut(Token),
+    /// What was copied from the peer.
+    CopyIn(Token),
+    /// Sectors to be compared.
+    Held(Token),
+    /// A flush.
+    Flush(Token),
+}
+
+/// One node's half of the mirror.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: EngineConfig,
+    pub(crate) now: Instant,
+    pub(crate) started: Instant,
+    pub(crate) session: Session,
+    pub(crate) lease: Lease,
+    pub(crate) volumes: Vec<Option<Volume>>,
+    pub(crate) claims: IntervalTable<Claim>,
+    pub(crate) locals: Slots<LocalWrite>,
+    pub(crate) remotes: Slots<RemoteWrite>,
+    pub(crate) reads: Slots<Read>,
+    pub(crate) copies_out: Slots<CopyOut>,
+    pub(crate) copies_in: Slots<CopyIn>,
+    pub(crate) flushes: Slots<Flush>,
+    pub(crate) forwards: Slots<Forward>,
+    pub(crate) records: Slots<Record>,
+    /// Memory that is used again.
+    pub(crate) spare_records: Vec<Box<[u8; SMALL_STATE_BYTES]>>,
+    pub(crate) spare_claims: Vec<Vec<Claim>>,
+    disk: Slots<(ExportId, DiskWork)>,
+    outputs: VecDeque<Output>,
+    /// Counts admissions, acknowledgements and samples, so that any two of them can be told apart by age.
+    order: u64,
+    pub(crate) questions: u64,
+    /// Volumes to be looked after before this input is over.
+    attention: Vec<ExportId>,
+    /// When something is due, besides the lease.
+    wake: Option<Instant>,
+}
+
+impl Engine {
+    /// An engine without volumes and without a peer. `now` is when the process started: a lease may have been granted
+    /// right before.
+    #[must_use]
+    pub fn new(now: Instant, config: EngineConfig) -> Self {
+        let Limits { requests, followed, copies, volumes } = config.limits;
+        let mut lease = Lease::new(config.lease);
+        lease.assume_granted(now);
+        Self {
+            config,
+            now,
+            started: now,
+            session: Session::default(),
+            lease,
+            volumes: Vec::with_capacity(volumes),
+            claims: IntervalTable::new(2 * requests + 4 * followed),
+            locals: Slots::new(requests + followed),
+            remotes: Slots::new(followed),
+            reads: Slots::new(requests + followed),
+            copies_out: Slots::new(copies),
+            copies_in: Slots::new(followed),
+            flushes: Slots::new(requests + followed),
+            forwards: Slots::new(requests),
+            records: Slots::new(volumes * RECORDS_PER_VOLUME),
+            spare_records: Vec::new(),
+            spare_claims: Vec::new(),
+            disk: Slots::new(usize::from(u16::MAX - config.first_disk_slot)),
+            outputs: VecDeque::with_capacity(requests + followed),
+            order: 0,
+            questions: 0,
+            attention: Vec::with_capacity(volumes),
+            wake: None,
+        }
+    }
+
+    /// Takes in what happened. Then the outputs are to be drained.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        debug_assert!(now >= self.now, "time does not go back");
+        self.now = now;
+        self.let_time_pass();
+        match input {
+            Input::Request { request, origin } => self.handle_request(request, origin),
+            Input::Disk(completion) => self.handle_disk(completion),
+            Input::Metadata { id, result } => self.handle_record_written(id, result),
+            Input::Connected => self.handle_connected(),
+            Input::Disconnected => self.handle_disconnected(),
+            Input::Message { message, data } => self.handle_message(message, data),
+            Input::Digest { of, digest } => self.handle_digest(of, digest),
+            Input::Arbiter { volume, question, answer } => self.handle_arbiter(volume, question, answer),
+            Input::SmallState { volume, state } => self.handle_small_state(volume, state),
+            Input::Control { volume, control } => self.handle_control(volume, control),
+            Input::Timeout => self.attend_to_all(),
+        }
+        self.look_after_volumes();
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to hand in [`Input::Timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.wake, self.session_timeout()].into_iter().flatten().min()
+    }
+
+    /// The bytes of a metadata write until its completion was handed in.
+    ///
+    /// # Panics
+    /// If it is over.
+    #[must_use]
+    pub fn record(&self, id: MetadataId) -> &[u8] {
+        self.record_bytes(id)
+    }
+
+    /// A volume as it is now.
+    #[must_use]
+    pub fn status(&self, export: ExportId) -> Option<VolumeStatus> {
+        self.volumes.get(index(export))?.as_ref().map(Volume::status)
+    }
+
+    fn handle_request(&mut self, request: BlockRequest, origin: Option<crate::message::Origin>) {
+        match request.operation {
+            Operation::Read { range } => self.request_read(request.id, request.export, range),
+            Operation::Write { range, data, durable } => {
+                self.request_write(request.id, request.export, range, data, durable, origin);
+            }
+            Operation::Flush => self.request_flush(request.id, request.export),
+        }
+    }
+
+    fn handle_disk(&mut self, completion: Completion) {
+        let Completion { id, result } = completion;
+        let token = self.disk_token(id);
+        let (export, work) = self.disk.remove(token).expect("the disk completes what it was asked, once");
+        let volume = self.volume_mut(export);
+        volume.at_disk -= 1;
+        if volume.at_disk == 0 && volume.phase == Phase::Frozen {
+            self.attend(export);
+        }
+        match work {
+            DiskWork::Local(write) => self.local_at_disk(write, result.map(drop)),
+            DiskWork::Remote(write) => self.remote_at_disk(write, result.map(drop)),
+            DiskWork::Read(read) => self.read_at_disk(read, result.map(of_read)),
+            DiskWork::CopyOut(copy) => self.copy_was_read(copy, result.map(of_read)),
+            DiskWork::CopyIn(copy) => self.copy_was_written(copy, result.map(drop)),
+            DiskWork::Held(held) => self.held_was_read(held, result.map(of_read)),
+            DiskWork::Flush(flush) => self.flushed_at_disk(flush, result.map(drop)),
+        }
+    }
+
+    fn handle_message(&mut self, message: Message, data: Option<BufferSlice>) {
+        let result = match message {
+            Message::Hello(hello) => self.handle_hello(hello),
+            Message::Goodbye(refusal) => self.handle_goodbye(refusal),
+            Message::Renew { number } => self.handle_renew(number),
+            Message::Granted { number } => self.handle_granted(number),
+            Message::Announce(announce) => self.handle_announce(announce),
+            Message::Volume(export, message) => return self.handle_volume_message(export, message, data),
+        };
+        if let Some(data) = data {
+            self.push(Output::Release(data.buffer));
+        }
+        self.end_if_refused(result);
+    }
+
+    fn handle_volume_message(&mut self, export: ExportId, message: VolumeMessage, data: Option<BufferSlice>) {
+        let result = self.check_volume_message(export, &message, data);
+        let Ok(()) = result else {
+            if let Some(data) = data {
+                self.push(Output::Release(data.buffer));
+            }
+            return self.end_if_refused(result);
+        };
+        match (message, data) {
+            (VolumeMessage::Replicate { write, range, durable, origin }, Some(data)) => {
+                self.handle_replicate(export, write, range, durable, origin, data);
+            }
+            (VolumeMessage::Forward { write, range, durable, origin }, Some(data)) => {
+                self.handle_forward(export, write, range, durable, origin, data);
+            }
+            (VolumeMessage::Copy { copy, range }, Some(data)) => self.handle_copy(export, copy, range, data),
+            (VolumeMessage::Fetched { read, result }, data) => self.handle_fetched(read, result, data),
+            (VolumeMessage::Ack { write, follower }, _) => self.handle_ack(write, follower),
+            (VolumeMessage::Commit { follower }, _) => self.handle_commit(follower),
+            (VolumeMessage::Fetch { read, range }, _) => self.handle_fetch(export, read, range),
+            (VolumeMessage::Forwarded { write, result }, _) => self.handle_forwarded(write, result),
+            (VolumeMessage::Flush { flush }, _) => self.handle_flush(export, flush),
+            (VolumeMessage::Flushed { flush }, _) => self.handle_flushed(flush),
+            (message, _) => self.handle_rare_message(export, message),
+        }
+    }
+
+    fn handle_rare_message(&mut self, export: ExportId, message: VolumeMessage) {
+        match message {
+            VolumeMessage::OutOfSync(runs) => self.handle_out_of_sync(export, &runs),
+            VolumeMessage::Doubtful(writes) => self.handle_doubtful(export, &writes),
+            VolumeMessage::Offer(offer) => self.handle_offer(export, offer),
+            VolumeMessage::Proceed(membership) => self.handle_proceed(export, membership),
+            VolumeMessage::Ready => self.handle_ready(export),
+            VolumeMessage::Copied { copy } => self.handle_copied(copy),
+            VolumeMessage::CopyYielded { copy } => self.handle_copy_yielded(copy),
+            VolumeMessage::CopyDigest { copy, range, digest } => {
+                self.handle_copy_digest(export, copy, range, digest)
+            }
+            VolumeMessage::CopyDiffers { copy } => self.handle_copy_differs(copy),
+            VolumeMessage::Missing { range } => self.handle_missing(export, range),
+            VolumeMessage::Verify { verify, range, digest } => {
+                self.handle_verify(export, verify, range, digest)
+            }
+            VolumeMessage::Verified { verify, equal } => self.handle_verified(verify, equal),
+            VolumeMessage::Member(membership) => self.handle_member(export, membership),
+            VolumeMessage::MemberKnown(membership) => self.handle_member_known(export, membership),
+            VolumeMessage::Leave | VolumeMessage::DiskFailed => self.handle_peer_left(export),
+            VolumeMessage::SmallState(state) => self.handle_peer_small_state(export, *state),
+            VolumeMessage::SmallStateKnown { revision } => self.handle_small_state_known(export, revision),
+            hot => unreachable!("{hot:?} is handled with its data"),
+        }
+    }
+
+    /// What a peer may say about a volume: one that was announced, within its bounds, and with as much data as it says.
+    fn check_volume_message(
+        &self,
+        export: ExportId,
+        message: &VolumeMessage,
+        data: Option<BufferSlice>,
+    ) -> Result<(), Refusal> {
+        if !self.session.is_up() {
+            return Err(Refusal::Protocol("something about a volume before hello"));
+        }
+        let volume = self.volumes.get(index(export)).and_then(Option::as_ref);
+        let volume = volume.ok_or(Refusal::Protocol("a volume that was not announced"))?;
+        if volume.meeting.peer_export.is_none() {
+            return Err(Refusal::Protocol("something about a volume before its announcement"));
+        }
+        if let Some(range) = message.range() {
+            let fits = !range.is_empty()
+                && range.count().0 <= crate::limits::COPY_SECTORS
+                && range.end().0 <= volume.layout().volume_sectors();
+            if !fits {
+                return Err(Refusal::Protocol("sectors beyond the volume or too many"));
+            }
+        }
+        let expected = match message {
+            VolumeMessage::Fetched { read, result: Ok(()) } => self.fetched_bytes(*read),
+            other => other.data_range().map(LbaRange::bytes),
+        };
+        match (expected, data) {
+            (None, None) => Ok(()),
+            (Some(bytes), Some(data)) if bytes == data.length as usize => Ok(()),
+            // Nobody waits for it any more: its length does not matter.
+            (None, Some(_)) if matches!(message, VolumeMessage::Fetched { .. }) => Ok(()),
+            _ => Err(Refusal::Protocol("data of another length than the message says")),
+        }
+    }
+}
+
+/// What every file of the engine uses.
+impl Engine {
+    pub(crate) fn push(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn event(&mut self, volume: ExportId, event: Event) {
+        self.push(Output::Event { volume, event });
+    }
+
+    /// Says something about a volume to the peer, if it can be reached and knows the volume.
+    pub(crate) fn say(&mut self, export: ExportId, message: VolumeMessage, data: Option<BufferSlice>) {
+        let Some(peer_export) = self.volume(export).meeting.peer_export.filter(|_| self.session.is_up())
+        else {
+            return;
+        };
+        self.push(Output::Send { message: Message::Volume(peer_export, message), data });
+    }
+
+    /// Asks the data disk for something.
+    pub(crate) fn ask_disk(&mut self, export: ExportId, work: DiskWork, operation: Operation) {
+        let token = self.disk.insert((export, work)).expect("as many as there are requests");
+        self.volume_mut(export).at_disk += 1;
+        let slot = place(token) + u32::from(self.config.first_disk_slot);
+        let generation = u32::try_from(token.0 >> 32 & 0xffff).expect("16 bits");
+        let id = RequestId(generation << 16 | slot);
+        self.push(Output::Disk(BlockRequest { id, export, operation }));
+    }
+
+    fn disk_token(&self, id: RequestId) -> Token {
+        let place =
+            u32::from(u16::try_from(id.slot()).expect("16 bits")) - u32::from(self.config.first_disk_slot);
+        let token = self.disk.token_at(place).expect("the disk completes what it was asked");
+        assert!(token.0 >> 32 & 0xffff == u64::from(id.0 >> 16), "the disk completes a request once");
+        token
+    }
+
+    /// The next number in the order of what happens.
+    pub(crate) fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    pub(crate) fn volume(&self, export: ExportId) -> &Volume {
+        self.volumes[index(export)].as_ref().expect("a volume of this engine")
+    }
+
+    pub(crate) fn volume_mut(&mut self, export: ExportId) -> &mut Volume {
+        self.volumes[index(export)].as_mut().expect("a volume of this engine")
+    }
+
+    pub(crate) fn exports(&self) -> Vec<ExportId> {
+        self.volumes.iter().flatten().map(|volume| volume.export).collect()
+    }
+
+    /// The volume is to be looked after before this input is over.
+    pub(crate) fn attend(&mut self, export: ExportId) {
+        if !self.attention.contains(&export) {
+            self.attention.push(export);
+        }
+    }
+
+    pub(crate) fn attend_to_all(&mut self) {
+        self.wake = None;
+        for export in self.exports() {
+            self.attend(export);
+        }
+    }
+
+    /// A timeout is due then, at the latest.
+    pub(crate) fn wake_at(&mut self, at: Instant) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    fn look_after_volumes(&mut self) {
+        while let Some(export) = self.attention.pop() {
+            self.look_after(export);
+        }
+    }
+
+    /// Everything that may follow from what has happened to a volume.
+    fn look_after(&mut self, export: ExportId) {
+        self.advance_standing(export);
+        self.advance_meeting(export);
+        self.advance_resync(export);
+        self.write_records(export);
+        self.settle_promises(export);
+        self.admit_waiting(export);
+        self.update_serving(export);
+    }
+}
+
+fn of_read(data: Option<BufferSlice>) -> BufferSlice {
+    data.expect("a read that succeeded has a buffer")
+}
+
+pub(crate) fn index(export: ExportId) -> usize {
+    usize::try_from(export.0).expect("as many as fit memory")
+}
+
+/// A write whose outcome at the disk is all that matters.
+pub(crate) type Written = Result<(), BlockError>;

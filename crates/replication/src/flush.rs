@@ -1,0 +1,122 @@
+//! FLUSH: what was answered before is made durable on both nodes. Only volumes with a write cache need it.
+
+use block::{ExportId, Operation, RequestId};
+
+use crate::engine::{DiskWork, Engine, Written};
+use crate::message::{Token, VolumeMessage};
+use crate::output::{Outcome, Output};
+use crate::volume::Phase;
+use crate::write::Asker;
+
+/// A flush.
+#[derive(Debug)]
+pub(crate) struct Flush {
+    export: ExportId,
+    asker: Asker,
+    waits_for_disk: bool,
+    waits_for_peer: bool,
+    dropped: bool,
+}
+
+impl Engine {
+    pub(crate) fn request_flush(&mut self, id: RequestId, export: ExportId) {
+        let volume = self.volume_mut(export);
+        if !volume.serving {
+            volume.counters.dropped += 1;
+            return self.push(Output::Completed { id, outcome: Outcome::Dropped });
+        }
+        volume.requests += 1;
+        self.begin_flush(export, Asker::Request(id));
+    }
+
+    /// The peer wants what it was acknowledged to be durable here.
+    pub(crate) fn handle_flush(&mut self, export: ExportId, flush: Token) {
+        if matches!(self.volume(export).phase, Phase::Paired | Phase::Alone | Phase::Left) {
+            self.begin_flush(export, Asker::Peer(flush));
+        }
+    }
+
+    fn begin_flush(&mut self, export: ExportId, asker: Asker) {
+        let phase = self.volume(export).phase;
+        let waits_for_disk = phase != Phase::Passing;
+        let waits_for_peer = match asker {
+            Asker::Request(_) => matches!(phase, Phase::Paired | Phase::Passing),
+            Asker::Peer(_) => false,
+        };
+        let flush = Flush { export, asker, waits_for_disk, waits_for_peer, dropped: false };
+        let Some(token) = self.flushes.insert(flush) else {
+            return self
+                .refuse(crate::message::Refusal::Protocol("more flushes than a node may have under way"));
+        };
+        if waits_for_peer {
+            self.say(export, VolumeMessage::Flush { flush: token }, None);
+        }
+        if waits_for_disk {
+            self.ask_disk(export, DiskWork::Flush(token), Operation::Flush);
+        }
+    }
+
+    pub(crate) fn flushed_at_disk(&mut self, token: Token, result: Written) {
+        let flush = self.flushes.find_mut(token).expect("a flush under way");
+        flush.waits_for_disk = false;
+        let (export, dropped) = (flush.export, flush.dropped);
+        if dropped {
+            return self.end_flush(token, Outcome::Dropped);
+        }
+        match result {
+            Ok(()) => self.finish_flush(token),
+            // What the disk has lost cannot be told: it is not asked again.
+            Err(error) if self.volume(export).phase == Phase::Paired => {
+                self.end_flush(token, Outcome::Dropped);
+                self.disk_failed(export, error);
+            }
+            Err(error) => self.end_flush(token, Outcome::Failed(error)),
+        }
+    }
+
+    pub(crate) fn handle_flushed(&mut self, token: Token) {
+        if let Some(flush) = self.flushes.find_mut(token) {
+            flush.waits_for_peer = false;
+            self.finish_flush(token);
+        }
+    }
+
+    fn finish_flush(&mut self, token: Token) {
+        let flush = self.flushes.find(token).expect("a flush under way");
+        if !flush.waits_for_disk && !flush.waits_for_peer {
+            self.end_flush(token, Outcome::Done(None));
+        }
+    }
+
+    fn end_flush(&mut self, token: Token, outcome: Outcome) {
+        let Flush { export, asker, .. } = self.flushes.remove(token).expect("a flush under way");
+        match asker {
+            Asker::Request(id) => self.complete(export, id, outcome),
+            Asker::Peer(flush) if outcome == Outcome::Done(None) => {
+                self.say(export, VolumeMessage::Flushed { flush }, None);
+            }
+            Asker::Peer(_) => {}
+        }
+    }
+
+    /// The peer is gone: what waits for it alone is over.
+    pub(crate) fn flush_without_peer(&mut self, export: ExportId) {
+        for token in self.flushes_of(export) {
+            self.handle_flushed(token);
+        }
+    }
+
+    pub(crate) fn drop_flushes(&mut self, export: ExportId) {
+        for token in self.flushes_of(export) {
+            let flush = self.flushes.find_mut(token).expect("just listed");
+            flush.dropped = true;
+            if !flush.waits_for_disk {
+                self.end_flush(token, Outcome::Dropped);
+            }
+        }
+    }
+
+    fn flushes_of(&self, export: ExportId) -> Vec<Token> {
+        self.flushes.iter().filter(|(_, flush)| flush.export == export).map(|(token, _)| token).collect()
+    }
+}

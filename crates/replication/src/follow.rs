@@ -1,0 +1,287 @@
+//! The life of a write of the peer's, which this node follows.
+//!
+//! ```text
+//!   Replicate ─▶ Held ─ what it comes after is on disk, its extents are in the log ─▶ Applying ─▶ OnDisk
+//!                                                                                                 │
+//!                over ◀─ Commit ── Acked ◀─ its superseders are on disk (R4) ─────────────────────┘
+//! ```
+//!
+//! What it meets is counted once, when it comes ([`Engine::meet`]). A write that is superseded as a whole is never applied.
+
+use block::{BufferSlice, EntryId, ExportId, LbaRange, Operation};
+
+use crate::activity_log::Begun;
+use crate::conflict::{Claim, Met, without};
+use crate::engine::{DiskWork, Engine, Written};
+use crate::message::{Origin, Token, VolumeMessage};
+use crate::meta::record::Sequence;
+use crate::output::{FollowedEnd, Output};
+use crate::volume::{OnDisk, Phase};
+
+/// How far a remote write has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum RemoteStage {
+    Held,
+    Applying,
+    OnDisk,
+    Acked,
+}
+
+/// Whether the extents of a remote write are in the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Logged {
+    /// There was no room yet.
+    No,
+    /// When this transaction is durable.
+    Pending(Sequence),
+    Yes,
+    /// Nothing is applied, nothing need be logged.
+    NotNeeded,
+}
+
+/// A write of the peer's.
+#[derive(Debug)]
+pub(crate) struct RemoteWrite {
+    pub(crate) export: ExportId,
+    /// The coordinator's name for it.
+    write: Token,
+    pub(crate) range: LbaRange,
+    data: Option<BufferSlice>,
+    durable: bool,
+    pub(crate) origin: Option<Origin>,
+    claim: Option<EntryId>,
+    stage: RemoteStage,
+    logged: Logged,
+    /// When it came, in the order of what happens.
+    pub(crate) order: u64,
+    pub(crate) held_by: u32,
+    pub(crate) superseded_by: u32,
+    /// What of it is applied, if not all.
+    pieces: Option<Vec<LbaRange>>,
+    pieces_at_disk: u32,
+    /// The node froze meanwhile.
+    dropped: bool,
+}
+
+impl RemoteWrite {
+    pub(crate) fn is_acked(&self) -> bool {
+        self.stage == RemoteStage::Acked
+    }
+
+    pub(crate) const fn on_disk(&self) -> bool {
+        matches!(self.stage, RemoteStage::OnDisk | RemoteStage::Acked)
+    }
+}
+
+impl Engine {
+    pub(crate) fn handle_replicate(
+        &mut self,
+        export: ExportId,
+        write: Token,
+        range: LbaRange,
+        durable: bool,
+        origin: Option<Origin>,
+        data: BufferSlice,
+    ) {
+        if !matches!(self.volume(export).phase, Phase::Paired | Phase::Left) {
+            // Sent before the peer heard that this volume is not followed any more.
+            return self.push(Output::Release(data.buffer));
+        }
+        let Met { held_by, superseded_by, mut superseded } = self.meet(export, range);
+        let pieces = (!superseded.is_empty()).then(|| without(range, &mut superseded));
+        let counters = &mut self.volume_mut(export).counters;
+        counters.followed += 1;
+        counters.held += u64::from(held_by > 0);
+        counters.superseded += u64::from(pieces.is_some());
+        let logged = if pieces.as_ref().is_some_and(Vec::is_empty) { Logged::NotNeeded } else { Logged::No };
+        let order = self.next_order();
+        let (data, claim, stage) = (Some(data), None, RemoteStage::Held);
+        #[rustfmt::skip]
+        let remote = RemoteWrite {
+            export, write, range, data, durable, origin, claim, stage, logged, order, held_by, superseded_by, pieces,
+            pieces_at_disk: 0, dropped: false,
+        };
+        let Some(token) = self.remotes.insert(remote) else {
+            self.push(Output::Release(data.expect("just put there").buffer));
+            return self
+                .refuse(crate::message::Refusal::Protocol("more writes than a node may have in flight"));
+        };
+        let claim = self.claims.insert(export, range, Claim::Remote(token)).expect("a claim for each write");
+        self.remote_mut(token).claim = Some(claim);
+        if let Some(origin) = origin {
+            self.push(Output::Followed { volume: export, write: token, range, origin });
+        }
+        if !self.log_remote(token) {
+            self.volume_mut(export).waiting_for_log.push_back(Claim::Remote(token));
+            self.attend(export);
+        }
+        self.advance_remote(token);
+    }
+
+    /// Puts the extents of a remote write into the log; says whether they are durable there.
+    fn log_remote(&mut self, token: Token) -> bool {
+        let remote = self.remote(token);
+        let (export, range, logged) = (remote.export, remote.range, remote.logged);
+        let disk = &mut self.volume_mut(export).disk;
+        let Some(logged) = remote_logged(disk, logged, range) else { return false };
+        self.remote_mut(token).logged = logged;
+        matches!(logged, Logged::Yes | Logged::NotNeeded)
+    }
+
+    pub(crate) fn start_logged_remote(&mut self, token: Token) -> bool {
+        if self.remotes.find(token).is_none() {
+            return true;
+        }
+        let is_logged = self.log_remote(token);
+        if is_logged {
+            self.advance_remote(token);
+        }
+        is_logged
+    }
+
+    /// Whatever a remote write may do next.
+    pub(crate) fn advance_remote(&mut self, token: Token) {
+        let remote = self.remote(token);
+        match remote.stage {
+            RemoteStage::Held if remote.held_by == 0 => match remote.logged {
+                Logged::Yes => self.apply(token),
+                Logged::NotNeeded => self.remote_is_on_disk(token),
+                Logged::No | Logged::Pending(_) => {}
+            },
+            RemoteStage::OnDisk if remote.superseded_by == 0 => self.acknowledge(token),
+            RemoteStage::Held | RemoteStage::Applying | RemoteStage::OnDisk | RemoteStage::Acked => {}
+        }
+    }
+
+    fn apply(&mut self, token: Token) {
+        let remote = self.remote_mut(token);
+        remote.stage = RemoteStage::Applying;
+        let (export, range, durable) = (remote.export, remote.range, remote.durable);
+        let data = remote.data.expect("kept until it is on disk");
+        let pieces = remote.pieces.take();
+        let pieces = pieces.as_deref().unwrap_or(std::slice::from_ref(&range));
+        remote.pieces_at_disk = u32::try_from(pieces.len()).expect("a few");
+        for piece in pieces {
+            let offset = usize::try_from(piece.start().0 - range.start().0).expect("within the write")
+                * block::SECTOR_BYTES;
+            let data = BufferSlice {
+                offset: data.offset + u32::try_from(offset).expect("within the buffer"),
+                length: u32::try_from(piece.bytes()).expect("within the buffer"),
+                ..data
+            };
+            self.ask_disk(export, DiskWork::Remote(token), Operation::Write { range: *piece, data, durable });
+        }
+    }
+
+    pub(crate) fn remote_at_disk(&mut self, token: Token, result: Written) {
+        let remote = self.remote_mut(token);
+        remote.pieces_at_disk -= 1;
+        let (export, is_last, dropped) = (remote.export, remote.pieces_at_disk == 0, remote.dropped);
+        if let Err(error) = result
+            && !dropped
+        {
+            // Freezes the volume, and with it drops this write.
+            self.disk_failed(export, error);
+        }
+        if !is_last {
+            return;
+        }
+        if self.remote(token).dropped {
+            self.forget_remote(token, FollowedEnd::Started)
+        } else {
+            self.remote_is_on_disk(token)
+        }
+    }
+
+    fn remote_is_on_disk(&mut self, token: Token) {
+        let remote = self.remote_mut(token);
+        remote.stage = RemoteStage::OnDisk;
+        let (export, range, order) = (remote.export, remote.range, remote.order);
+        let data = remote.data.take().expect("kept until now");
+        self.push(Output::Release(data.buffer));
+        self.release_remotes(export, range, order);
+        self.advance_remote(token);
+    }
+
+    fn acknowledge(&mut self, token: Token) {
+        let remote = self.remote_mut(token);
+        remote.stage = RemoteStage::Acked;
+        let (export, write) = (remote.export, remote.write);
+        self.say(export, VolumeMessage::Ack { write, follower: token }, None);
+        if !self.volume(export).waiting.is_empty() {
+            self.attend(export);
+        }
+    }
+
+    /// Both have it.
+    pub(crate) fn handle_commit(&mut self, token: Token) {
+        let Some(remote) = self.remotes.find(token).filter(|remote| remote.is_acked()) else { return };
+        let (export, range) = (remote.export, remote.range);
+        let volume = self.volume_mut(export);
+        volume.here_now(range);
+        volume.both_have(range);
+        self.forget_remote(token, FollowedEnd::Finished);
+    }
+
+    fn forget_remote(&mut self, token: Token, end: FollowedEnd) {
+        let remote = self.remotes.remove(token).expect("a write that is not over");
+        self.claims.remove(remote.claim.expect("claimed when it came"));
+        if let Some(data) = remote.data {
+            self.push(Output::Release(data.buffer));
+        }
+        if matches!(remote.logged, Logged::Pending(_) | Logged::Yes) {
+            self.volume_mut(remote.export).disk.log.finish(remote.range);
+        }
+        if remote.origin.is_some() {
+            self.push(Output::FollowedEnded { write: token, end });
+        }
+        self.release_reads(remote.export, remote.range, remote.order);
+        let volume = self.volume(remote.export);
+        if !volume.waiting.is_empty() || !volume.waiting_for_log.is_empty() {
+            self.attend(remote.export);
+        }
+    }
+
+    /// The node freezes: nobody knows whether the coordinator has what is not committed, so it counts as out of sync. What is
+    /// on its way to this disk counts as done for whoever goes on with it.
+    pub(crate) fn drop_remotes(&mut self, export: ExportId) {
+        let tokens: Vec<Token> = self
+            .remotes
+            .iter()
+            .filter(|(_, remote)| remote.export == export && !remote.dropped)
+            .map(|(token, _)| token)
+            .collect();
+        for token in tokens {
+            let remote = self.remote_mut(token);
+            let (range, origin, stage) = (remote.range, remote.origin, remote.stage);
+            match stage {
+                RemoteStage::Applying => remote.dropped = true,
+                RemoteStage::Held => self.forget_remote(token, FollowedEnd::Dropped),
+                RemoteStage::OnDisk | RemoteStage::Acked => self.forget_remote(token, FollowedEnd::Started),
+            }
+            self.doubt(export, range, origin);
+        }
+    }
+
+    fn remote(&self, token: Token) -> &RemoteWrite {
+        self.remotes.find(token).expect("a write under way")
+    }
+
+    fn remote_mut(&mut self, token: Token) -> &mut RemoteWrite {
+        self.remotes.find_mut(token).expect("a write under way")
+    }
+}
+
+/// What the log says to a remote write; nothing if that is still to wait.
+fn remote_logged(disk: &mut OnDisk, logged: Logged, range: LbaRange) -> Option<Logged> {
+    match logged {
+        Logged::Yes | Logged::NotNeeded => Some(logged),
+        Logged::Pending(sequence) => Some(if disk.log.is_durable(sequence) { Logged::Yes } else { logged }),
+        Logged::No if disk.log_counts() => match disk.log.begin(range) {
+            Begun::Ready => Some(Logged::Yes),
+            Begun::After(sequence) => Some(Logged::Pending(sequence)),
+            Begun::Full => None,
+        },
+        Logged::No => None,
+    }
+}

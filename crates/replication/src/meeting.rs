@@ -1,0 +1,426 @@
+//! Two nodes meet again: which copy counts where, and from which moment on both take writes.
+//!
+//! ```text
+//!   source                                             target
+//!     │ ◀── OutOfSync, Doubtful, Offer ──────────────▶ │  each when its disk has had everything
+//!     │  joins the runs, waits until they are durable  │
+//!     │ ─── OutOfSync, Proceed ──────────────────────▶ │  both are paired from here on in the stream
+//!     │                                                │  what it lacks is durably noted
+//!     │ ◀──────────────────────────────────── Ready ── │
+//!     │ ─── copies ... Member ───────────────────────▶ │  when nothing is lacking and the arbiter agrees
+//! ```
+//!
+//! Who is the source follows from the two offers alone, so both find the same. Nothing here touches a write or a read.
+
+use block::{ExportId, Lba, LbaRange, SectorCount};
+
+use crate::engine::Engine;
+use crate::limits::{COPY_SECTORS, DOUBTFUL_PER_MESSAGE, MEMORY_WINDOW, RUNS_PER_MESSAGE};
+use crate::membership::{Cause, Epoch, Members, Membership, NodeNumber};
+use crate::message::{BlockRun, CopyState, DoubtfulWrite, Offer, Refusal, VolumeMessage};
+use crate::meta::layout::SECTORS_PER_BIT;
+use crate::output::{Event, Output};
+use crate::volume::{Phase, Volume};
+
+/// What two offers make of the node that holds one of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Role {
+    /// Its copy counts. Where the bitmaps cannot tell what the other missed, everything is in doubt.
+    Source {
+        /// Whether everything is.
+        everything: bool,
+    },
+    /// The peer's copy counts.
+    Target,
+    /// It serves alone in an epoch that is over, because an operator has forced the peer: it stops, and offers again.
+    Yield,
+    /// The peer is about to do that.
+    Wait,
+    /// The peer has no disk: this node serves alone, and for it, as if the peer had left.
+    Serve,
+    /// This node has no disk: its requests go to the peer once that serves alone.
+    Pass,
+    /// No copy can be trusted to be the newer one.
+    Neither,
+}
+
+/// Who is what, by what both have offered.
+pub(crate) fn decide(node: NodeNumber, own: Offer, peer: Offer) -> Role {
+    match (own.copy, peer.copy) {
+        (CopyState::Diskless, CopyState::Diskless) => return Role::Neither,
+        (CopyState::Diskless, _) => return Role::Pass,
+        (_, CopyState::Diskless) => return Role::Serve,
+        _ => {}
+    }
+    if own.alone && peer.alone {
+        return if own.membership.epoch < peer.membership.epoch { Role::Yield } else { Role::Wait };
+    }
+    // Inconsistent against good: only while both are members does the membership not say the same.
+    let (newer, older) = if own.membership.epoch < peer.membership.epoch { (peer, own) } else { (own, peer) };
+    let source = match newer.membership.members {
+        Members::Only(member) => member,
+        Members::Both if own.membership.epoch != peer.membership.epoch => {
+            if newer == own {
+                node
+            } else {
+                node.other()
+            }
+        }
+        Members::Both => match (own.copy, peer.copy) {
+            (CopyState::Inconsistent, CopyState::Inconsistent) => return Role::Neither,
+            (CopyState::Inconsistent, _) => node.other(),
+            (_, CopyState::Inconsistent) => node,
+            _ => NodeNumber::Zero,
+        },
+    };
+    let (of_source, is_newer) = if source == node { (own, newer == own) } else { (peer, newer == peer) };
+    if of_source.copy != CopyState::Good || !is_newer && own.membership != peer.membership {
+        return Role::Neither;
+    }
+    if source == node { Role::Source { everything: !is_covered(source, newer, older) } } else { Role::Target }
+}
+
+/// Whether the bitmaps cover what the older one missed: it was a member when the newer one began to serve alone, has come
+/// back to that one since, or only has not been told that it is a member again.
+fn is_covered(source: NodeNumber, newer: Offer, older: Offer) -> bool {
+    let before = newer.membership.epoch.0.checked_sub(1).map(Epoch);
+    let was_next = Some(older.membership.epoch) == before;
+    match (newer.membership.members, older.membership.members) {
+        _ if newer.membership == older.membership => true,
+        (Members::Only(_), Members::Both) => was_next,
+        (Members::Both, Members::Only(member)) => was_next && member == source,
+        _ => false,
+    }
+}
+
+impl Engine {
+    /// Advances the meeting with the peer as far as it goes.
+    pub(crate) fn advance_meeting(&mut self, export: ExportId) {
+        if !self.session.is_up() || self.volume(export).meeting.peer_export.is_none() {
+            return;
+        }
+        self.offer(export);
+        if matches!(self.volume(export).phase, Phase::Frozen | Phase::Alone) {
+            match self.role(export) {
+                Some(Role::Source { everything }) => self.proceed(export, everything),
+                Some(Role::Yield) => self.yield_to_forced(export),
+                Some(Role::Pass) if self.is_peer_alone(export) => self.pass(export),
+                _ => {}
+            }
+        }
+        self.keep_word(export);
+    }
+
+    /// What this node is, when both have offered.
+    fn role(&self, export: ExportId) -> Option<Role> {
+        let meeting = &self.volume(export).meeting;
+        let (peer, _) = meeting.offer.as_ref()?;
+        Some(decide(self.config.node, meeting.offered?, *peer))
+    }
+
+    fn is_peer_alone(&self, export: ExportId) -> bool {
+        self.volume(export).meeting.offer.as_ref().is_some_and(|(peer, _)| peer.alone)
+    }
+
+    fn own_offer(&self, export: ExportId) -> Offer {
+        let volume = self.volume(export);
+        Offer {
+            membership: volume.membership(),
+            copy: volume.copy_state(),
+            alone: volume.phase == Phase::Alone,
+            forgetful: volume.forgetful,
+            small_state_revision: volume.disk.small_state_durable,
+        }
+    }
+
+    /// Offers to meet, once a session: a frozen volume when its disk has had everything, one that serves alone in answer to
+    /// the peer's offer.
+    fn offer(&mut self, export: ExportId) {
+        let volume = self.volume(export);
+        let ready = match volume.phase {
+            Phase::Frozen => volume.at_disk == 0,
+            Phase::Alone => volume.meeting.offer.is_some(),
+            Phase::Paired | Phase::Left | Phase::Passing => false,
+        };
+        if !ready || volume.meeting.offered.is_some() {
+            return;
+        }
+        // What the arbiter says from now on comes too late: what was offered holds until the session ends.
+        self.abandon_question(export);
+        let offer = self.own_offer(export);
+        self.volume_mut(export).meeting.offered = Some(offer);
+        if self.volume(export).leaving {
+            return self.say(export, VolumeMessage::Leave, None);
+        }
+        if self.volume(export).phase == Phase::Frozen {
+            self.say_runs(export);
+            let doubtful = self.volume(export).doubtful.clone();
+            for part in doubtful.chunks(DOUBTFUL_PER_MESSAGE) {
+                self.say(export, VolumeMessage::Doubtful(part.to_vec()), None);
+            }
+        }
+        self.say(export, VolumeMessage::Offer(offer), None);
+    }
+
+    /// Tells the peer every out-of-sync block that the bitmap knows.
+    fn say_runs(&mut self, export: ExportId) {
+        let mut runs = Vec::new();
+        let mut all = Vec::new();
+        self.volume(export).disk.bitmap.for_each_run(|run| all.push(run));
+        for run in all {
+            runs.push(run);
+            if runs.len() == RUNS_PER_MESSAGE {
+                self.say(export, VolumeMessage::OutOfSync(std::mem::take(&mut runs)), None);
+            }
+        }
+        if !runs.is_empty() {
+            self.say(export, VolumeMessage::OutOfSync(runs), None);
+        }
+    }
+
+    pub(crate) fn handle_offer(&mut self, export: ExportId, offer: Offer) {
+        let volume = self.volume_mut(export);
+        let runs = std::mem::take(&mut volume.meeting.runs);
+        volume.meeting.offer = Some((offer, runs));
+        // Without a disk it is as good as gone.
+        volume.meeting.peer_left = offer.copy == CopyState::Diskless;
+        volume.meeting.joined = false;
+        self.attend(export);
+    }
+
+    /// Before an offer or `Proceed` a part of it; on its own: blocks that the target lacks from now on.
+    pub(crate) fn handle_out_of_sync(&mut self, export: ExportId, runs: &[BlockRun]) {
+        let bits = self.volume(export).layout().bits();
+        if runs.iter().any(|run| run.start.checked_add(run.count).is_none_or(|end| end > bits)) {
+            return self.refuse(Refusal::Protocol("out-of-sync blocks beyond the volume"));
+        }
+        let volume = self.volume_mut(export);
+        match volume.phase {
+            Phase::Paired => runs.iter().for_each(|run| {
+                for_each_range(volume.layout().volume_sectors(), *run, |range| {
+                    volume.lacks.set(range);
+                })
+            }),
+            _ => volume.meeting.runs.extend_from_slice(runs),
+        }
+    }
+
+    pub(crate) fn handle_doubtful(&mut self, export: ExportId, writes: &[DoubtfulWrite]) {
+        for write in writes {
+            self.push(Output::Doubtful { volume: export, write: *write });
+        }
+    }
+
+    /// As the source: joins what differs, waits until that is durable and nothing begun alone is in flight, and goes on
+    /// together with the peer.
+    fn proceed(&mut self, export: ExportId, everything: bool) {
+        let volume = self.volume_mut(export);
+        volume.meeting.settling = true;
+        if !volume.meeting.joined {
+            volume.meeting.joined = true;
+            let sectors = volume.layout().volume_sectors();
+            let runs =
+                volume.meeting.offer.as_mut().map(|(_, runs)| std::mem::take(runs)).unwrap_or_default();
+            for run in runs {
+                for_each_range(sectors, run, |range| {
+                    volume.disk.bitmap.set(range);
+                });
+            }
+            if everything {
+                volume.disk.bitmap.set_all();
+            }
+            self.write_records(export);
+        }
+        let volume = self.volume(export);
+        if volume.locals > 0 || !volume.is_bitmap_durable() || !volume.is_superblock_durable() {
+            return;
+        }
+        self.say_runs(export);
+        let volume = self.volume(export);
+        let membership = volume.membership();
+        let was_alone = volume.phase == Phase::Alone;
+        let out_of_sync = volume.disk.bitmap.out_of_sync();
+        self.say(export, VolumeMessage::Proceed(membership), None);
+        self.pair(export);
+        let volume = self.volume_mut(export);
+        volume.meeting.is_source = true;
+        volume.meeting.serve_when_ready = out_of_sync > 0 && !was_alone;
+        volume.disk.superblock.clean = false;
+        self.event(export, Event::Paired { membership, lacking: 0, peer_lacks: out_of_sync });
+    }
+
+    /// As the target: everything that the source has named is lacking here, and nothing else.
+    pub(crate) fn handle_proceed(&mut self, export: ExportId, membership: Membership) {
+        let volume = self.volume(export);
+        if volume.phase != Phase::Frozen || self.role(export) != Some(Role::Target) {
+            return self
+                .refuse(Refusal::Protocol("proceed without an offer that makes this node the target"));
+        }
+        let source_was_alone =
+            volume.meeting.offer.as_ref().is_some_and(|(peer, _)| peer.alone || peer.forgetful);
+        let are_equals = membership.members == Members::Both;
+        self.pair(export);
+        let quiet_until = self.now.after(MEMORY_WINDOW);
+        let volume = self.volume_mut(export);
+        if source_was_alone && !are_equals {
+            volume.quiet_until = quiet_until;
+        }
+        let runs = std::mem::take(&mut volume.meeting.runs);
+        let sectors = volume.layout().volume_sectors();
+        volume.lacks.clear_all();
+        for run in runs {
+            for_each_range(sectors, run, |range| {
+                volume.lacks.set(range);
+            });
+        }
+        volume.disk.bitmap.clear_all();
+        let lacking = volume.lacks.out_of_sync();
+        let superblock = &mut volume.disk.superblock;
+        superblock.membership = membership;
+        superblock.inconsistent = lacking > 0 || !are_equals;
+        superblock.clean = false;
+        volume.meeting.owes_ready = true;
+        self.event(export, Event::Paired { membership, lacking, peer_lacks: 0 });
+        self.attend(export);
+    }
+
+    fn pair(&mut self, export: ExportId) {
+        let quiet_until = self.now.after(MEMORY_WINDOW);
+        let volume = self.volume_mut(export);
+        volume.change_phase(Phase::Paired);
+        volume.meeting.settling = false;
+        volume.shut_out = false;
+        volume.forced = false;
+        if std::mem::take(&mut volume.forgetful) {
+            volume.quiet_until = quiet_until;
+        }
+        let doubtful = std::mem::take(&mut volume.doubtful);
+        for write in doubtful {
+            self.push(Output::Doubtful { volume: export, write });
+        }
+        let revision = self.volume(export).meeting.offer.as_ref().map(|(peer, _)| peer.small_state_revision);
+        self.share_small_state(export, revision.unwrap_or_default());
+        self.attend(export);
+    }
+
+    /// The target has noted durably what it lacks.
+    pub(crate) fn handle_ready(&mut self, export: ExportId) {
+        self.volume_mut(export).meeting.target_is_ready = true;
+        self.attend(export);
+    }
+
+    /// Says what was to be said as soon as something was durable.
+    fn keep_word(&mut self, export: ExportId) {
+        let volume = self.volume_mut(export);
+        if !volume.is_superblock_durable() {
+            return;
+        }
+        let ready = std::mem::take(&mut volume.meeting.owes_ready);
+        let member = volume.meeting.owes_member.take();
+        let known = volume.meeting.owes_member_known.take();
+        if ready {
+            self.say(export, VolumeMessage::Ready, None);
+        }
+        if let Some(membership) = member {
+            self.say(export, VolumeMessage::Member(membership), None);
+        }
+        if let Some(membership) = known {
+            self.say(export, VolumeMessage::MemberKnown(membership), None);
+        }
+    }
+
+    /// As the source, with nothing lacking at the target any more: makes it a member.
+    pub(crate) fn promote(&mut self, export: ExportId) {
+        let peer = self.config.node.other();
+        let volume = self.volume_mut(export);
+        let membership = volume.membership();
+        match membership.members {
+            Members::Both => {
+                if std::mem::take(&mut volume.meeting.serve_when_ready) {
+                    volume.meeting.owes_member = Some(membership);
+                    self.keep_word(export);
+                }
+            }
+            Members::Only(_) => {
+                if let Ok(next) = membership.succeed(Cause::InSync(peer)) {
+                    self.ask(export, membership, next);
+                }
+            }
+        }
+    }
+
+    /// The peer has made a membership durable and lets this node know.
+    pub(crate) fn handle_member(&mut self, export: ExportId, membership: Membership) {
+        let volume = self.volume_mut(export);
+        if membership.epoch < volume.membership().epoch {
+            return;
+        }
+        let in_sync = membership.members == Members::Both;
+        if in_sync && (volume.phase != Phase::Paired || volume.lacks.out_of_sync() > 0) {
+            return self.refuse(Refusal::Protocol("a member that lacks blocks"));
+        }
+        volume.disk.superblock.membership = membership;
+        if in_sync {
+            volume.disk.superblock.inconsistent = false;
+            volume.meeting.owes_member_known = Some(membership);
+            self.event(export, Event::InSync(membership));
+        } else if volume.phase == Phase::Left {
+            self.freeze(export);
+        } else if volume.phase == Phase::Frozen && !volume.has_disk {
+            // The peer serves alone now, and for this node, once both have offered again.
+            volume.meeting.begin_anew();
+        }
+        self.attend(export);
+    }
+
+    pub(crate) fn handle_member_known(&mut self, export: ExportId, membership: Membership) {
+        let volume = self.volume(export);
+        if membership == volume.membership() && volume.phase == Phase::Paired {
+            self.event(export, Event::InSync(membership));
+        }
+    }
+
+    /// An operator has forced the peer to serve while this node did: what was written here alone since is lost.
+    fn yield_to_forced(&mut self, export: ExportId) {
+        self.freeze(export);
+        let volume = self.volume_mut(export);
+        volume.meeting.offered = None;
+        volume.confirmed = false;
+    }
+
+    /// Without a disk: requests go to the peer, which serves alone.
+    fn pass(&mut self, export: ExportId) {
+        let volume = self.volume_mut(export);
+        volume.change_phase(Phase::Passing);
+    }
+}
+
+/// Cuts a run of blocks into ranges that a request may have.
+pub(crate) fn for_each_range(volume_sectors: u64, run: BlockRun, mut visit: impl FnMut(LbaRange)) {
+    let end = ((run.start + run.count) * SECTORS_PER_BIT).min(volume_sectors);
+    let mut start = run.start * SECTORS_PER_BIT;
+    while start < end {
+        let count = u16::try_from((end - start).min(u64::from(COPY_SECTORS))).expect("no more than a copy");
+        visit(LbaRange::new(Lba(start), SectorCount(count)).expect("within the volume"));
+        start += u64::from(count);
+    }
+}
+
+impl Volume {
+    /// What this node lacks is also what it has to bring to the next meeting: unless only a repair was under way, in which
+    /// case this copy is as good as it was.
+    pub(crate) fn keep_lacks(&mut self) {
+        let superblock = &self.disk.superblock;
+        if superblock.inconsistent || !superblock.membership.members.includes(superblock.node) {
+            let sectors = self.layout().volume_sectors();
+            let mut runs = Vec::new();
+            self.lacks.for_each_run(|run| runs.push(run));
+            for run in runs {
+                for_each_range(sectors, run, |range| {
+                    self.disk.bitmap.set(range);
+                });
+            }
+        }
+        self.lacks.clear_all();
+    }
+}

@@ -1,0 +1,217 @@
+//! The life of a read, of this node's own or of the peer's.
+//!
+//! ```text
+//!            this copy is good              nothing was in flight when the value was taken
+//!   asked ──────────────────▶ AtDisk ───────────────────────────────────────────────▶ answered
+//!     │                         │  └─ writes were in flight ─▶ Waiting ─ all over (R5) ─▲
+//!     │ this copy lacks it      │ unreadable                                            │
+//!     └────────────────────▶ Fetching ◀──┘ ───── the peer's value ──────────────────────┘
+//! ```
+//!
+//! R5 is applied when the disk has given the value, to exactly the writes in flight at that moment: the value may be of one
+//! of them, and later ones need no waiting.
+
+use block::{BlockError, BufferSlice, EntryId, ExportId, LbaRange, Operation, RequestId};
+
+use crate::conflict::Claim;
+use crate::engine::{DiskWork, Engine};
+use crate::message::{Token, VolumeMessage};
+use crate::output::{Event, Outcome, Output};
+use crate::volume::Phase;
+use crate::write::Asker;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum ReadStage {
+    AtDisk,
+    Fetching,
+    Waiting(BufferSlice),
+}
+
+/// A read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    export: ExportId,
+    asker: Asker,
+    range: LbaRange,
+    stage: ReadStage,
+    claim: Option<EntryId>,
+    /// When the value was taken, in the order of what happens.
+    pub(crate) order: u64,
+    pub(crate) waits_for: u32,
+    dropped: bool,
+}
+
+impl Engine {
+    pub(crate) fn request_read(&mut self, id: RequestId, export: ExportId, range: LbaRange) {
+        let volume = self.volume_mut(export);
+        if !volume.serving {
+            volume.counters.dropped += 1;
+            return self.push(Output::Completed { id, outcome: Outcome::Dropped });
+        }
+        volume.requests += 1;
+        self.begin_read(export, Asker::Request(id), range);
+    }
+
+    /// The peer lacks these sectors, or has no disk.
+    pub(crate) fn handle_fetch(&mut self, export: ExportId, read: Token, range: LbaRange) {
+        let volume = self.volume(export);
+        if !matches!(volume.phase, Phase::Paired | Phase::Alone) {
+            return;
+        }
+        if volume.lacks(range) {
+            let result = Err(BlockError::Medium);
+            return self.say(export, VolumeMessage::Fetched { read, result }, None);
+        }
+        self.begin_read(export, Asker::Peer(read), range);
+    }
+
+    fn begin_read(&mut self, export: ExportId, asker: Asker, range: LbaRange) {
+        let fetching = self.volume(export).lacks(range) || self.volume(export).phase == Phase::Passing;
+        let stage = if fetching { ReadStage::Fetching } else { ReadStage::AtDisk };
+        let read = Read { export, asker, range, stage, claim: None, order: 0, waits_for: 0, dropped: false };
+        let Some(token) = self.reads.insert(read) else {
+            return self
+                .refuse(crate::message::Refusal::Protocol("more reads than a node may have under way"));
+        };
+        if fetching {
+            self.fetch(token);
+        } else {
+            self.ask_disk(export, DiskWork::Read(token), Operation::Read { range });
+        }
+    }
+
+    fn fetch(&mut self, token: Token) {
+        let read = self.read_mut(token);
+        read.stage = ReadStage::Fetching;
+        let (export, range) = (read.export, read.range);
+        self.volume_mut(export).counters.fetched += 1;
+        self.say(export, VolumeMessage::Fetch { read: token, range }, None);
+    }
+
+    pub(crate) fn read_at_disk(&mut self, token: Token, result: Result<BufferSlice, BlockError>) {
+        let read = self.read(token);
+        let (export, range) = (read.export, read.range);
+        if read.dropped {
+            if let Ok(data) = result {
+                self.push(Output::Release(data.buffer));
+            }
+            return self.forget_read(token, Outcome::Dropped);
+        }
+        match result {
+            Ok(data) => self.sample(token, export, range, data),
+            Err(error) => self.unreadable(token, export, range, error),
+        }
+    }
+
+    /// The disk has given the value. What is in flight now is what the value may be of.
+    fn sample(&mut self, token: Token, export: ExportId, range: LbaRange, data: BufferSlice) {
+        let waits_for = self.writes_in_flight(export, range);
+        if waits_for == 0 {
+            return self.forget_read(token, Outcome::Done(Some(data)));
+        }
+        let order = self.next_order();
+        let claim = self.claims.insert(export, range, Claim::Read(token)).expect("a claim for each read");
+        let read = self.read_mut(token);
+        (read.order, read.waits_for, read.claim) = (order, waits_for, Some(claim));
+        read.stage = ReadStage::Waiting(data);
+        self.volume_mut(export).counters.reads_waited += 1;
+    }
+
+    /// The last write that the value may be of is over.
+    pub(crate) fn answer_read(&mut self, token: Token) {
+        let ReadStage::Waiting(data) = self.read(token).stage else {
+            unreachable!("only a read that has its value waits for writes");
+        };
+        self.forget_read(token, Outcome::Done(Some(data)));
+    }
+
+    /// Sectors that this disk cannot read are read from the peer, whose copy of them is asked for to be written back.
+    fn unreadable(&mut self, token: Token, export: ExportId, range: LbaRange, error: BlockError) {
+        let volume = self.volume_mut(export);
+        let peer_has_it = volume.phase == Phase::Paired && !volume.disk.bitmap.touches(range);
+        let is_own = matches!(self.read(token).asker, Asker::Request(_));
+        if !peer_has_it || !is_own {
+            return self.forget_read(token, Outcome::Failed(error));
+        }
+        self.repair(export, range);
+        self.event(export, Event::ReadRepaired(range));
+        self.fetch(token);
+    }
+
+    pub(crate) fn handle_fetched(
+        &mut self,
+        token: Token,
+        result: Result<(), BlockError>,
+        data: Option<BufferSlice>,
+    ) {
+        let is_waiting =
+            self.reads.find(token).is_some_and(|read| read.stage == ReadStage::Fetching && !read.dropped);
+        if !is_waiting {
+            if let Some(data) = data {
+                self.push(Output::Release(data.buffer));
+            }
+            return;
+        }
+        let outcome = match (result, data) {
+            (Ok(()), Some(data)) => Outcome::Done(Some(data)),
+            (Err(error), _) => Outcome::Failed(error),
+            (Ok(()), None) => unreachable!("checked when the message came"),
+        };
+        self.forget_read(token, outcome);
+    }
+
+    /// How much data the answer to a fetch must have; nothing if nobody waits for it.
+    pub(crate) fn fetched_bytes(&self, token: Token) -> Option<usize> {
+        let read = self.reads.find(token)?;
+        (read.stage == ReadStage::Fetching).then(|| read.range.bytes())
+    }
+
+    /// Takes a read out of everything and answers it.
+    fn forget_read(&mut self, token: Token, outcome: Outcome) {
+        let Read { export, asker, claim, .. } = self.reads.remove(token).expect("a read that is not over");
+        if let Some(claim) = claim {
+            self.claims.remove(claim);
+        }
+        match asker {
+            Asker::Request(id) => {
+                self.volume_mut(export).counters.reads += 1;
+                self.complete(export, id, outcome);
+            }
+            Asker::Peer(read) => {
+                let (result, data) = match outcome {
+                    Outcome::Done(data) => (Ok(()), data),
+                    Outcome::Failed(error) => (Err(error), None),
+                    Outcome::Dropped => return,
+                };
+                self.say(export, VolumeMessage::Fetched { read, result }, data);
+                if let Some(data) = data {
+                    self.push(Output::Release(data.buffer));
+                }
+            }
+        }
+    }
+
+    /// The node freezes: nobody is to be answered.
+    pub(crate) fn drop_reads(&mut self, export: ExportId) {
+        let tokens: Vec<Token> =
+            self.reads.iter().filter(|(_, read)| read.export == export).map(|(token, _)| token).collect();
+        for token in tokens {
+            match self.read(token).stage {
+                ReadStage::AtDisk => self.read_mut(token).dropped = true,
+                ReadStage::Fetching => self.forget_read(token, Outcome::Dropped),
+                ReadStage::Waiting(data) => {
+                    self.push(Output::Release(data.buffer));
+                    self.forget_read(token, Outcome::Dropped);
+                }
+            }
+        }
+    }
+
+    fn read(&self, token: Token) -> &Read {
+        self.reads.find(token).expect("a read under way")
+    }
+
+    fn read_mut(&mut self, token: Token) -> &mut Read {
+        self.reads.find_mut(token).expect("a read under way")
+    }
+}

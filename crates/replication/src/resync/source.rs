@@ -1,0 +1,187 @@
+//! The source's side: which blocks are sent when, and what becomes of their bits.
+
+use block::{BlockError, BufferSlice, ExportId, Lba, LbaRange, Operation, SectorCount};
+
+use super::pace::Admission;
+use super::{CopyOut, CopyStage};
+use crate::engine::{DiskWork, Engine};
+use crate::limits::COPY_SECTORS;
+use crate::message::{Token, VolumeMessage};
+use crate::output::{Digested, Output};
+use crate::volume::Phase;
+
+impl Engine {
+    /// Begins as many copies as the pace allows, or ends the resync when there is nothing left to copy.
+    pub(crate) fn advance_resync(&mut self, export: ExportId) {
+        let volume = self.volume(export);
+        if volume.phase != Phase::Paired || volume.meeting.peer_left || !volume.meeting.target_is_ready {
+            return self.advance_verify(export);
+        }
+        while let Some(range) = self.next_to_copy(export) {
+            let (now, bytes) = (self.now, range.bytes());
+            let volume = self.volume_mut(export);
+            let is_foreground_busy = volume.requests > 0;
+            let copies = volume.resync.copies;
+            match volume.resync.pace.admit(now, bytes, copies, is_foreground_busy) {
+                Admission::Now => {
+                    volume.resync.cursor = range.end();
+                    let by_digest = volume.resync.checksums;
+                    self.begin_copy(export, range, by_digest);
+                }
+                Admission::AfterCopy => break,
+                Admission::At(at) => {
+                    self.wake_at(at);
+                    break;
+                }
+            }
+        }
+        let volume = self.volume(export);
+        if volume.meeting.is_source && volume.disk.bitmap.out_of_sync() == 0 && volume.resync.copies == 0 {
+            self.promote(export);
+        }
+        self.advance_verify(export);
+    }
+
+    /// The next out-of-sync blocks that are not being copied already.
+    fn next_to_copy(&self, export: ExportId) -> Option<LbaRange> {
+        let volume = self.volume(export);
+        let bitmap = &volume.disk.bitmap;
+        let at_most = SectorCount(COPY_SECTORS);
+        let find = |from: Lba| bitmap.next_out_of_sync(from, at_most);
+        let next = find(volume.resync.cursor).or_else(|| find(Lba(0)))?;
+        let is_copied =
+            self.copies_out.iter().any(|(_, copy)| copy.export == export && copy.range.overlaps(next));
+        (!is_copied).then_some(next)
+    }
+
+    fn begin_copy(&mut self, export: ExportId, range: LbaRange, by_digest: bool) {
+        let copy = CopyOut { export, range, stage: CopyStage::Reading, by_digest };
+        // With all places taken by other volumes' copies, this one is looked at again when one of its own is over, or at
+        // the next renewal of the lease.
+        let Some(token) = self.copies_out.insert(copy) else {
+            let at = self.lease.next_renewal();
+            return self.wake_at(at);
+        };
+        self.volume_mut(export).resync.copies += 1;
+        self.ask_disk(export, DiskWork::CopyOut(token), Operation::Read { range });
+    }
+
+    /// The source has the sectors as they are now. If no write to them is in flight, they are newer than whatever the target
+    /// has, and every later write is sent after them.
+    pub(crate) fn copy_was_read(&mut self, token: Token, result: Result<BufferSlice, BlockError>) {
+        let copy = self.copies_out.find(token).expect("a copy under way");
+        let (export, range, by_digest) = (copy.export, copy.range, copy.by_digest);
+        let is_dropped = copy.stage == CopyStage::Dropped;
+        let Ok(data) = result else {
+            // The bits stay. The block is tried again in the next round, or written meanwhile.
+            return self.end_copy(token, false);
+        };
+        if is_dropped || self.is_busy(export, range) {
+            self.push(Output::Release(data.buffer));
+            return self.end_copy(token, false);
+        }
+        if by_digest {
+            self.copy_mut(token).stage = CopyStage::Digesting;
+            self.push(Output::Digest { of: Digested::Copy(token), data });
+        } else {
+            self.copy_mut(token).stage = CopyStage::Sent;
+            self.say(export, VolumeMessage::Copy { copy: token, range }, Some(data));
+        }
+        self.push(Output::Release(data.buffer));
+    }
+
+    /// A digest that was asked for.
+    pub(crate) fn handle_digest(&mut self, of: Digested, digest: u128) {
+        match of {
+            Digested::Held(token) => self.compare(token, digest),
+            Digested::Copy(token) => {
+                let Some(copy) = self.copies_out.find_mut(token) else { return };
+                copy.stage = CopyStage::Sent;
+                let (export, range) = (copy.export, copy.range);
+                self.say(export, VolumeMessage::CopyDigest { copy: token, range, digest }, None);
+            }
+        }
+    }
+
+    /// The target has it.
+    pub(crate) fn handle_copied(&mut self, token: Token) {
+        if self.copies_out.find(token).is_some_and(|copy| copy.stage == CopyStage::Sent) {
+            self.end_copy(token, true);
+        }
+    }
+
+    /// The target has a write in flight there.
+    pub(crate) fn handle_copy_yielded(&mut self, token: Token) {
+        if let Some(copy) = self.copies_out.find(token).filter(|copy| copy.stage == CopyStage::Sent) {
+            let export = copy.export;
+            self.volume_mut(export).counters.copies_yielded += 1;
+            self.end_copy(token, false);
+        }
+    }
+
+    /// The target has something else: it needs the data.
+    pub(crate) fn handle_copy_differs(&mut self, token: Token) {
+        if let Some(copy) = self.copies_out.find_mut(token).filter(|copy| copy.stage == CopyStage::Sent) {
+            (copy.stage, copy.by_digest) = (CopyStage::Reading, false);
+            let (export, range) = (copy.export, copy.range);
+            self.ask_disk(export, DiskWork::CopyOut(token), Operation::Read { range });
+        }
+    }
+
+    /// The target cannot read these sectors, or lacks them for another reason.
+    pub(crate) fn handle_missing(&mut self, export: ExportId, range: LbaRange) {
+        if self.volume(export).phase == Phase::Paired {
+            self.volume_mut(export).disk.bitmap.set(range);
+            self.attend(export);
+        }
+    }
+
+    /// These sectors are not at the peer as they are here, whatever it has been told.
+    pub(crate) fn peer_lacks(&mut self, export: ExportId, range: LbaRange) {
+        self.volume_mut(export).disk.bitmap.set(range);
+        let unit = crate::meta::layout::SECTORS_PER_BIT;
+        let start = range.start().0 / unit;
+        let run = crate::message::BlockRun { start, count: range.end().0.div_ceil(unit) - start };
+        self.say(export, VolumeMessage::OutOfSync(vec![run]), None);
+        self.attend(export);
+    }
+
+    fn end_copy(&mut self, token: Token, is_in_sync: bool) {
+        let copy = self.copies_out.remove(token).expect("a copy that is not over");
+        let volume = self.volume_mut(copy.export);
+        volume.resync.copies -= 1;
+        if is_in_sync {
+            volume.disk.bitmap.clear(copy.range);
+            volume.counters.copied +=
+                u64::from(copy.range.count().0).div_ceil(crate::meta::layout::SECTORS_PER_BIT);
+            self.attend(copy.export);
+        } else if volume.phase == Phase::Paired {
+            // A moment later the write that was in its way is over.
+            let at = self.now.after(crate::limits::COPY_RETRY);
+            self.wake_at(at);
+        }
+    }
+
+    /// Copies are given up: those that the disk has end when it has had them.
+    pub(crate) fn drop_copies(&mut self, export: ExportId) {
+        let tokens: Vec<Token> = self
+            .copies_out
+            .iter()
+            .filter(|(_, copy)| copy.export == export)
+            .map(|(token, _)| token)
+            .collect();
+        for token in tokens {
+            match self.copy_mut(token).stage {
+                CopyStage::Reading => self.copy_mut(token).stage = CopyStage::Dropped,
+                CopyStage::Dropped => {}
+                CopyStage::Digesting | CopyStage::Sent => self.end_copy(token, false),
+            }
+        }
+        self.volume_mut(export).resync.verify = None;
+        self.drop_copies_in(export);
+    }
+
+    fn copy_mut(&mut self, token: Token) -> &mut CopyOut {
+        self.copies_out.find_mut(token).expect("a copy under way")
+    }
+}

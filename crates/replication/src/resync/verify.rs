@@ -1,0 +1,126 @@
+//! Online verify: compares the two copies while both serve, without false alarms.
+//!
+//! The sectors that are compared are held on both nodes for the moment of comparing, so no write can be on one of them
+//! only. Sectors that are being written are passed over and tried again.
+
+use block::{ExportId, Lba, LbaRange, SectorCount};
+
+use super::CopyInWork;
+use crate::engine::Engine;
+use crate::limits::{COPY_RETRY, COPY_SECTORS};
+use crate::message::{Token, VolumeMessage};
+use crate::output::Event;
+use crate::volume::Phase;
+
+/// How far a verify has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Progress {
+    next: Lba,
+    different: u64,
+    fix: bool,
+    /// Sectors that are being compared.
+    comparing: bool,
+}
+
+impl Engine {
+    pub(crate) fn start_verify(&mut self, export: ExportId, fix: bool) {
+        self.volume_mut(export).resync.verify =
+            Some(Progress { next: Lba(0), different: 0, fix, comparing: false });
+        self.attend(export);
+    }
+
+    /// Compares the next sectors, one run at a time.
+    pub(crate) fn advance_verify(&mut self, export: ExportId) {
+        let volume = self.volume(export);
+        let Some(progress) = volume.resync.verify.filter(|progress| !progress.comparing) else { return };
+        if volume.phase != Phase::Paired {
+            return;
+        }
+        let left = volume.layout().volume_sectors() - progress.next.0;
+        if left == 0 {
+            self.volume_mut(export).resync.verify = None;
+            return self.event(export, Event::VerifyDone { different: progress.different });
+        }
+        let count = u16::try_from(left.min(u64::from(COPY_SECTORS))).expect("no more than a copy");
+        let range = LbaRange::new(progress.next, SectorCount(count)).expect("within the volume");
+        let is_known = volume.lacks(range) || volume.disk.bitmap.touches(range);
+        if is_known {
+            // Known to differ, and being copied.
+            self.progress_mut(export).next = range.end();
+            return self.attend(export);
+        }
+        let begun = !self.is_busy(export, range)
+            && self.hold_and_read(export, Token(0), range, CopyInWork::VerifyOwn).is_some();
+        if begun {
+            self.progress_mut(export).comparing = true;
+        } else {
+            let at = self.now.after(COPY_RETRY);
+            self.wake_at(at);
+        }
+    }
+
+    /// The peer verifies: are these sectors the same here?
+    pub(crate) fn handle_verify(&mut self, export: ExportId, verify: Token, range: LbaRange, digest: u128) {
+        let is_open = self.volume(export).phase == Phase::Paired && !self.is_busy(export, range);
+        let work = CopyInWork::VerifyForPeer { digest };
+        if !is_open || self.hold_and_read(export, verify, range, work).is_none() {
+            self.say(export, VolumeMessage::Verified { verify, equal: None }, None);
+        }
+    }
+
+    pub(crate) fn handle_verified(&mut self, token: Token, equal: Option<bool>) {
+        let is_waiting = self
+            .copies_in
+            .find(token)
+            .is_some_and(|held| held.work == CopyInWork::VerifyOwn && !held.at_disk && !held.dropped);
+        if is_waiting {
+            self.verified(token, equal);
+        }
+    }
+
+    /// The sectors were compared, or could not be for now.
+    pub(crate) fn verified(&mut self, token: Token, equal: Option<bool>) {
+        let held = self.held_mut(token);
+        let (export, range) = (held.export, held.range);
+        if let Some(progress) = &mut self.volume_mut(export).resync.verify {
+            progress.comparing = false;
+            if equal.is_some() {
+                progress.next = range.end();
+            }
+            if equal == Some(false) {
+                progress.different += u64::from(range.count().0);
+            }
+            let fix = progress.fix && equal == Some(false);
+            if equal == Some(false) {
+                self.event(export, Event::Differs(range));
+            }
+            if fix {
+                self.resync_difference(export, range);
+            }
+            if equal.is_none() {
+                let at = self.now.after(COPY_RETRY);
+                self.wake_at(at);
+            }
+        }
+        self.release_held(token);
+    }
+
+    /// Of two copies that differ for no known reason, node 0's is taken; unless only one of them is a member's.
+    fn resync_difference(&mut self, export: ExportId, range: LbaRange) {
+        let node = self.config.node;
+        let volume = self.volume(export);
+        let is_source = match volume.membership().members {
+            crate::membership::Members::Both => node == crate::membership::NodeNumber::Zero,
+            crate::membership::Members::Only(member) => member == node,
+        };
+        if is_source {
+            self.peer_lacks(export, range);
+        } else {
+            self.repair(export, range);
+        }
+    }
+
+    fn progress_mut(&mut self, export: ExportId) -> &mut Progress {
+        self.volume_mut(export).resync.verify.as_mut().expect("a verify under way")
+    }
+}

@@ -1,0 +1,205 @@
+//! The conversation with the peer as a whole: hello, leases, the end.
+//!
+//! ```text
+//!   Down ── connected: Hello ──▶ Greeting ── the peer's Hello fits ──▶ Up ── lease granted ──▶ Up, lease held
+//!     ▲                             │ refused: Goodbye                  │                        │
+//!     └─────────────────────────────┴────── lost, lease run out ────────┴────────────────────────┘
+//! ```
+//!
+//! A session that ends freezes every volume that depends on it; a new one begins with nothing.
+
+use block::Instant;
+
+use crate::engine::Engine;
+use crate::message::{Announce, Hello, Message, Refusal};
+use crate::output::Output;
+use crate::volume::{Meeting, Phase};
+
+/// Oldest and newest version of what the nodes say to each other that this program speaks.
+pub(crate) const VERSIONS: std::ops::RangeInclusive<u16> = 1..=1;
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum State {
+    #[default]
+    Down,
+    /// Connected, and this node's hello was sent.
+    Greeting,
+    Up,
+    /// Refused or given up: what the shell hands in before it is closed is passed over.
+    Ended,
+}
+
+/// The session with the peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Session {
+    state: State,
+    /// Whether the peer has granted a lease in this session.
+    lease_was_held: bool,
+}
+
+impl Session {
+    pub(crate) fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+}
+
+impl Engine {
+    pub(crate) fn handle_connected(&mut self) {
+        if self.session.state != State::Down {
+            self.end_session();
+        }
+        self.session = Session { state: State::Greeting, lease_was_held: false };
+        let lease_milliseconds =
+            u32::try_from(self.config.lease.as_millis()).expect("a lease of some seconds");
+        let hello = Hello {
+            version_min: *VERSIONS.start(),
+            version_max: *VERSIONS.end(),
+            pair: self.config.pair,
+            node: self.config.node,
+            incarnation: self.config.incarnation,
+            lease_milliseconds,
+        };
+        self.push(Output::Send { message: Message::Hello(hello), data: None });
+    }
+
+    pub(crate) fn handle_disconnected(&mut self) {
+        self.end_session();
+        self.session = Session::default();
+    }
+
+    pub(crate) fn handle_hello(&mut self, hello: Hello) -> Result<(), Refusal> {
+        if self.session.state != State::Greeting {
+            return Err(Refusal::Protocol("a second hello"));
+        }
+        let (min, max) = (*VERSIONS.start(), *VERSIONS.end());
+        if hello.version_min > max || hello.version_max < min {
+            return Err(Refusal::Version { min, max });
+        }
+        if hello.pair != self.config.pair {
+            return Err(Refusal::Pair);
+        }
+        if hello.node == self.config.node {
+            return Err(Refusal::Node(hello.node));
+        }
+        if u128::from(hello.lease_milliseconds) != self.config.lease.as_millis() {
+            return Err(Refusal::Lease(u32::try_from(self.config.lease.as_millis()).unwrap_or(u32::MAX)));
+        }
+        self.session.state = State::Up;
+        self.lease.begin_session(self.now);
+        self.renew();
+        for export in self.exports() {
+            let volume = self.volume(export);
+            let announce = Announce {
+                volume: volume.disk.superblock.volume,
+                export,
+                sectors: volume.layout().volume_sectors(),
+            };
+            self.push(Output::Send { message: Message::Announce(announce), data: None });
+            self.attend(export);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle_goodbye(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        self.end_session();
+        self.session.state = State::Ended;
+        self.push(Output::Disconnect { reason: refusal });
+        Ok(())
+    }
+
+    /// The peer's lease is lengthened, if it may serve at all by what this node knows.
+    pub(crate) fn handle_renew(&mut self, number: u64) -> Result<(), Refusal> {
+        self.must_be_up()?;
+        self.lease.grant(self.now);
+        self.push(Output::Send { message: Message::Granted { number }, data: None });
+        Ok(())
+    }
+
+    pub(crate) fn handle_granted(&mut self, number: u64) -> Result<(), Refusal> {
+        self.must_be_up()?;
+        self.lease.handle_granted(number);
+        if !self.session.lease_was_held && self.lease.is_held(self.now) {
+            self.session.lease_was_held = true;
+            self.attend_to_all();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle_announce(&mut self, announce: Announce) -> Result<(), Refusal> {
+        self.must_be_up()?;
+        let found = self.volumes.iter_mut().flatten().find(|volume| {
+            volume.disk.superblock.volume == announce.volume
+                && volume.layout().volume_sectors() == announce.sectors
+        });
+        // A volume that only the peer has, or that has another size there, stays as it is until an operator looks.
+        let Some(volume) = found else { return Ok(()) };
+        volume.meeting.peer_export = Some(announce.export);
+        let export = volume.export;
+        self.attend(export);
+        Ok(())
+    }
+
+    /// Ends the session because of something the peer has done, if it has.
+    pub(crate) fn end_if_refused(&mut self, result: Result<(), Refusal>) {
+        if let Err(refusal) = result {
+            self.refuse(refusal);
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, refusal: Refusal) {
+        if matches!(self.session.state, State::Down | State::Ended) {
+            return;
+        }
+        self.push(Output::Send { message: Message::Goodbye(refusal), data: None });
+        self.end_session();
+        self.session.state = State::Ended;
+        self.push(Output::Disconnect { reason: refusal });
+    }
+
+    /// First thing of every input: what is not allowed any more is not done.
+    pub(crate) fn let_time_pass(&mut self) {
+        if !self.session.is_up() {
+            return;
+        }
+        if self.session.lease_was_held && !self.lease.is_held(self.now) {
+            return self.refuse(Refusal::LeaseExpired);
+        }
+        self.renew();
+    }
+
+    /// When the lease runs out or is to be renewed.
+    pub(crate) fn session_timeout(&self) -> Option<Instant> {
+        let held_until = self.session.lease_was_held.then(|| self.lease.held_until());
+        self.session
+            .is_up()
+            .then(|| held_until.map_or(self.lease.next_renewal(), |at| at.min(self.lease.next_renewal())))
+    }
+
+    /// Whether this node holds a lease.
+    pub(crate) fn holds_lease(&self) -> bool {
+        self.session.is_up() && self.session.lease_was_held && self.lease.is_held(self.now)
+    }
+
+    fn renew(&mut self) {
+        if let Some(number) = self.lease.poll_renewal(self.now) {
+            self.push(Output::Send { message: Message::Renew { number }, data: None });
+        }
+    }
+
+    fn must_be_up(&self) -> Result<(), Refusal> {
+        if self.session.is_up() { Ok(()) } else { Err(Refusal::Protocol("a message before hello")) }
+    }
+
+    fn end_session(&mut self) {
+        self.session.state = State::Down;
+        for export in self.exports() {
+            match self.volume(export).phase {
+                Phase::Paired | Phase::Left | Phase::Passing => self.freeze(export),
+                Phase::Frozen | Phase::Alone => self.drop_for_peer(export),
+            }
+            let volume = self.volume_mut(export);
+            volume.meeting = Meeting::default();
+            self.attend(export);
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Losing the peer: freezing, asking the arbiter, serving alone, leaving; and whether requests are taken.
+//!
+//! A frozen volume waits until its own disk has had everything, until the peer has surely stopped serving, and until the
+//! arbiter has made this node the sole member, all durably known, before it serves alone. It never decides who is to be
+//! asked or met: it asks only when the peer cannot be met.
+
+use block::{BlockError, ExportId, Instant};
+
+use crate::engine::Engine;
+use crate::input::{ArbiterAnswer, Control};
+use crate::limits::{ARBITER_RETRY, MEMORY_WINDOW};
+use crate::membership::{Cause, Members, Membership};
+use crate::message::{CopyState, VolumeMessage};
+use crate::output::{Event, Output};
+use crate::volume::{Phase, Question};
+
+impl Engine {
+    /// Stops serving and following at once, and drops every request.
+    pub(crate) fn freeze(&mut self, export: ExportId) {
+        let stops_at = self.lease.granted_until();
+        let volume = self.volume_mut(export);
+        let before = volume.phase;
+        volume.change_phase(Phase::Frozen);
+        volume.counters.freezes += 1;
+        volume.peer_stops_at = volume.peer_stops_at.max(stops_at);
+        if before != Phase::Passing {
+            volume.keep_lacks();
+        }
+        self.update_serving(export);
+        self.drop_reads(export);
+        self.drop_locals(export);
+        self.drop_remotes(export);
+        self.drop_copies(export);
+        self.drop_flushes(export);
+        self.drop_forwards(export);
+        self.event(export, Event::Frozen);
+        self.attend(export);
+    }
+
+    /// The session ended while the volume did not depend on it: what the peer had asked for is not wanted any more.
+    pub(crate) fn drop_for_peer(&mut self, export: ExportId) {
+        self.drop_copies(export);
+        self.volume_mut(export).meeting.settling = false;
+    }
+
+    /// The data disk has failed. The peer, if it has a good copy, goes on alone, and this node becomes a path to it.
+    pub(crate) fn disk_failed(&mut self, export: ExportId, error: BlockError) {
+        self.event(export, Event::DiskFailed(error));
+        self.volume_mut(export).has_disk = false;
+        if matches!(self.volume(export).phase, Phase::Paired | Phase::Left) {
+            self.say(export, VolumeMessage::DiskFailed, None);
+            self.freeze(export);
+            self.volume_mut(export).meeting.begin_anew();
+        }
+    }
+
+    /// A write failed at this node's disk.
+    pub(crate) fn local_failed(&mut self, token: crate::message::Token, error: BlockError) {
+        let write = self.local(token);
+        let (export, range) = (write.export, write.range);
+        let volume = self.volume(export);
+        let peer_can_go_on = volume.phase == Phase::Paired && !volume.is_sole(self.config.node);
+        if peer_can_go_on {
+            // Freezes, and so drops every write but this one, which the disk has given back.
+            self.disk_failed(export, error);
+            return self.forget_local(token, crate::output::Outcome::Dropped);
+        }
+        // The only good copy is here, but not of these sectors any more: the peer's is of no use either until the initiator
+        // writes them again, and is to become what this one is.
+        if volume.phase == Phase::Paired {
+            self.peer_lacks(export, range);
+        }
+        self.fail_local(token, error);
+    }
+
+    /// Advances a frozen volume towards serving alone, and any volume whose peer has left.
+    pub(crate) fn advance_standing(&mut self, export: ExportId) {
+        self.leave_if_idle(export);
+        self.note_clean_end(export);
+        let volume = self.volume(export);
+        if volume.phase == Phase::Paired && volume.meeting.peer_left {
+            self.go_on_after_leaver(export);
+        } else if volume.phase == Phase::Frozen && self.may_go_alone(export) {
+            self.go_alone(export);
+        }
+    }
+
+    /// Whether everything is there that serving alone needs; asks for what is missing.
+    fn may_go_alone(&mut self, export: ExportId) -> bool {
+        let node = self.config.node;
+        let now = self.now;
+        let ready_at = self.alone_at(export);
+        let volume = self.volume(export);
+        let possible = volume.copy_state() == CopyState::Good && !volume.leaving && !volume.shut_out;
+        let is_met =
+            self.session.is_up() && volume.meeting.peer_export.is_some() && !volume.meeting.peer_left;
+        if !possible || is_met && !volume.forced {
+            return false;
+        }
+        if now < ready_at {
+            self.wake_at(ready_at);
+            return false;
+        }
+        let membership = volume.membership();
+        let allowed = membership.members == Members::Only(node) && volume.confirmed;
+        if !allowed {
+            let next = match membership.members {
+                Members::Both => membership.succeed(Cause::Lost(node.other())).ok(),
+                Members::Only(member) => (member == node).then_some(membership),
+            };
+            if let Some(next) = next {
+                self.ask(export, membership, next);
+            }
+            return false;
+        }
+        volume.at_disk == 0 && volume.is_superblock_durable() && volume.is_bitmap_durable()
+    }
+
+    /// From when on nothing that the peer may still do, and nothing that this node may have forgotten, matters.
+    fn alone_at(&self, export: ExportId) -> Instant {
+        let volume = self.volume(export);
+        let remembers_at = if volume.forgetful { self.started.after(MEMORY_WINDOW) } else { self.started };
+        volume.peer_stops_at.max(remembers_at)
+    }
+
+    fn go_alone(&mut self, export: ExportId) {
+        let volume = self.volume_mut(export);
+        volume.change_phase(Phase::Alone);
+        volume.forgetful = false;
+        volume.forced = false;
+        volume.doubtful.clear();
+        volume.lacks.clear_all();
+        volume.meeting.begin_anew();
+        let membership = volume.membership();
+        self.keep_small_state_alone(export);
+        self.say(export, VolumeMessage::Member(membership), None);
+        self.event(export, Event::Alone(membership));
+    }
+
+    /// The peer has left on purpose, or has lost its disk: nothing stalls, this node goes on as soon as it may.
+    fn go_on_after_leaver(&mut self, export: ExportId) {
+        let node = self.config.node;
+        let volume = self.volume(export);
+        let membership = volume.membership();
+        if membership.members == Members::Both {
+            if volume.copy_state() != CopyState::Good {
+                return;
+            }
+            if let Ok(next) = membership.succeed(Cause::Left(node.other())) {
+                self.ask(export, membership, next);
+            }
+            return;
+        }
+        if membership.members != Members::Only(node) {
+            return self.freeze(export);
+        }
+        if !volume.is_superblock_durable() {
+            return;
+        }
+        self.drop_for_peer(export);
+        self.volume_mut(export).change_phase(Phase::Alone);
+        self.drop_remotes(export);
+        self.volume_mut(export).doubtful.clear();
+        self.go_on_without_acks(export);
+        self.flush_without_peer(export);
+        self.keep_small_state_alone(export);
+        self.volume_mut(export).meeting.begin_anew();
+        self.say(export, VolumeMessage::Member(membership), None);
+        self.event(export, Event::Alone(membership));
+    }
+
+    /// The peer serves no more and has finished what it took, or its disk has failed.
+    pub(crate) fn handle_peer_left(&mut self, export: ExportId) {
+        let volume = self.volume_mut(export);
+        if volume.phase == Phase::Paired {
+            volume.meeting.peer_left = true;
+        } else if volume.phase == Phase::Frozen {
+            volume.meeting.peer_left = true;
+            volume.meeting.offer = None;
+        }
+        self.attend(export);
+    }
+
+    /// The operator wants something.
+    pub(crate) fn handle_control(&mut self, export: ExportId, control: Control) {
+        let node = self.config.node;
+        let volume = self.volume_mut(export);
+        match control {
+            Control::Leave => volume.leaving = true,
+            Control::Join => {
+                volume.leaving = false;
+                volume.meeting.offered = None;
+            }
+            Control::Force => volume.forced = volume.phase == Phase::Frozen,
+            Control::Verify { fix } => self.start_verify(export, fix),
+        }
+        let volume = self.volume(export);
+        if volume.forced {
+            let membership = volume.membership();
+            let cause = match membership.members {
+                Members::Both => Cause::Lost(node.other()),
+                Members::Only(_) => Cause::Forced(node),
+            };
+            let next = membership.succeed(cause).unwrap_or(membership);
+            let volume = self.volume_mut(export);
+            volume.disk.superblock.membership = next;
+            volume.disk.superblock.inconsistent = false;
+            volume.confirmed = true;
+            volume.shut_out = false;
+            self.event(export, Event::Forced(next));
+        }
+        self.update_serving(export);
+        self.attend(export);
+    }
+
+    /// A volume that is to leave does so when nothing of its own is in flight.
+    fn leave_if_idle(&mut self, export: ExportId) {
+        let volume = self.volume(export);
+        let idle = volume.leaving && volume.requests == 0;
+        // The peer can go on: it is a member or the only one, and lacks nothing.
+        let dispensable = !volume.is_sole(self.config.node) && volume.disk.bitmap.out_of_sync() == 0;
+        if idle && volume.phase == Phase::Paired && dispensable && !volume.meeting.peer_left {
+            self.volume_mut(export).change_phase(Phase::Left);
+            self.say(export, VolumeMessage::Leave, None);
+        }
+    }
+
+    /// A node that has left and has nothing on its way says so on disk: nothing is in doubt when it comes back.
+    fn note_clean_end(&mut self, export: ExportId) {
+        let volume = self.volume_mut(export);
+        if volume.leaving
+            && volume.phase == Phase::Frozen
+            && volume.at_disk == 0
+            && volume.is_bitmap_durable()
+        {
+            volume.disk.superblock.clean = true;
+        }
+    }
+
+    /// Whether requests are taken; tells whoever hands them in.
+    pub(crate) fn update_serving(&mut self, export: ExportId) {
+        let serving = self.should_serve(export);
+        let volume = self.volume_mut(export);
+        if volume.serving != serving {
+            volume.serving = serving;
+            self.push(Output::Serving { volume: export, serving });
+        }
+    }
+
+    fn should_serve(&mut self, export: ExportId) -> bool {
+        let volume = self.volume(export);
+        if volume.leaving {
+            return false;
+        }
+        match volume.phase {
+            Phase::Alone | Phase::Passing => true,
+            Phase::Frozen | Phase::Left => false,
+            Phase::Paired if volume.serving => true,
+            Phase::Paired => {
+                let ready = self.holds_lease()
+                    && volume.is_superblock_durable()
+                    && (!volume.meeting.serve_when_ready || volume.meeting.target_is_ready);
+                let quiet_until = volume.quiet_until;
+                if ready && self.now < quiet_until {
+                    self.wake_at(quiet_until);
+                    return false;
+                }
+                ready
+            }
+        }
+    }
+}
+
+/// The arbiter.
+impl Engine {
+    /// Asks the arbiter, unless it is being asked or was a moment ago.
+    pub(crate) fn ask(&mut self, export: ExportId, expected: Membership, next: Membership) {
+        let now = self.now;
+        let number = self.questions + 1;
+        let volume = self.volume_mut(export);
+        if volume.question.is_some() {
+            return;
+        }
+        if now < volume.ask_at {
+            let at = volume.ask_at;
+            return self.wake_at(at);
+        }
+        volume.question = Some(Question { number, expected, next });
+        self.questions = number;
+        self.push(Output::Ask { volume: export, question: number, expected, next });
+    }
+
+    /// The peer was met meanwhile: whatever the arbiter says to the question asked before, it is not heeded as an answer.
+    pub(crate) fn abandon_question(&mut self, export: ExportId) {
+        self.volume_mut(export).question = None;
+    }
+
+    pub(crate) fn handle_arbiter(&mut self, export: ExportId, number: u64, answer: ArbiterAnswer) {
+        let retry_at = self.now.after(ARBITER_RETRY);
+        let node = self.config.node;
+        let volume = self.volume_mut(export);
+        let Some(question) = volume.question.filter(|question| question.number == number) else {
+            // What was asked may have been done all the same: the arbiter is asked again when it matters.
+            return;
+        };
+        volume.question = None;
+        match answer {
+            ArbiterAnswer::Unreachable => {
+                volume.ask_at = retry_at;
+                self.wake_at(retry_at);
+            }
+            ArbiterAnswer::Swapped => self.agreed(export, question),
+            // The answer to an earlier question of the same kind was lost: nobody else writes this.
+            ArbiterAnswer::Holds(held) if held == question.next => self.agreed(export, question),
+            ArbiterAnswer::Holds(held) => {
+                let own_promotion = Membership {
+                    epoch: crate::membership::Epoch(question.expected.epoch.0.saturating_add(1)),
+                    members: Members::Both,
+                };
+                if question.expected.members == Members::Only(node) && held == own_promotion {
+                    // This node had made its peer a member, and went on alone before it heard so. The peer was not told.
+                    volume.disk.superblock.membership = held;
+                } else if held.epoch > question.expected.epoch {
+                    volume.shut_out = true;
+                    self.event(export, Event::ShutOut(held));
+                } else {
+                    volume.ask_at = retry_at;
+                    self.wake_at(retry_at);
+                    self.event(export, Event::ShutOut(held));
+                }
+            }
+        }
+        self.attend(export);
+    }
+
+    fn agreed(&mut self, export: ExportId, question: Question) {
+        let node = self.config.node;
+        let volume = self.volume_mut(export);
+        if volume.membership() != question.expected {
+            return;
+        }
+        volume.disk.superblock.membership = question.next;
+        volume.disk.superblock.clean = false;
+        match question.next.members {
+            Members::Only(member) => volume.confirmed = member == node,
+            Members::Both => volume.meeting.owes_member = Some(question.next),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! How a volume begins: from what its metadata said when it was opened.
+
+use block::{ExportId, Instant};
+
+use crate::activity_log::ActivityLog;
+use crate::bitmap::Bitmap;
+use crate::engine::{Engine, index};
+use crate::meta::Opened;
+use crate::meta::small_state::SmallState;
+use crate::meta::twin::Turns;
+use crate::resync::{Resync, ResyncRate};
+use crate::volume::{Counters, Meeting, OnDisk, Phase, Volume};
+
+/// What an operator chooses for a volume.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct VolumeConfig {
+    /// How fast a resync copies.
+    pub resync_rate: ResyncRate,
+    /// Whether a resync sends checksums first, and data only where they differ: for a slow link and a copy that is mostly
+    /// equal.
+    pub resync_checksums: bool,
+}
+
+impl Default for VolumeConfig {
+    fn default() -> Self {
+        Self { resync_rate: ResyncRate::Yielding, resync_checksums: false }
+    }
+}
+
+impl Engine {
+    /// Begins with a volume as its metadata was found. It serves nothing before it has met its peer or the arbiter allows.
+    ///
+    /// # Panics
+    /// If there is a volume of that number, or the metadata is another node's: whoever opened it has looked.
+    pub fn add_volume(&mut self, now: Instant, export: ExportId, opened: Opened, config: VolumeConfig) {
+        assert!(opened.superblock.node == self.config.node, "metadata of this node");
+        self.now = self.now.max(now);
+        let at = index(export);
+        if self.volumes.len() <= at {
+            self.volumes.resize_with(at + 1, || None);
+        }
+        assert!(self.volumes[at].is_none(), "a volume is added once");
+        let peer_stops_at = self.lease.granted_until();
+        self.volumes[at] = Some(Volume::begin(export, opened, config, peer_stops_at));
+        self.attend(export);
+        self.wake_at(now);
+    }
+}
+
+impl Volume {
+    fn begin(export: ExportId, opened: Opened, config: VolumeConfig, peer_stops_at: Instant) -> Self {
+        let Opened {
+            format,
+            superblock,
+            superblock_sequence,
+            small_state,
+            small_state_sequence,
+            log,
+            bitmap,
+            ..
+        } = opened;
+        let layout = superblock.layout;
+        let small_state = small_state.unwrap_or_else(|| SmallState::new(superblock.volume));
+        let mut bitmap = bitmap;
+        let (log, log_blanks) = match log {
+            Ok(replay) => {
+                if !superblock.clean {
+                    for extent in replay.extents() {
+                        bitmap.set_extent(extent);
+                    }
+                }
+                (ActivityLog::resume(layout, format, &replay), None)
+            }
+            Err(_) => {
+                bitmap.set_all();
+                (ActivityLog::new(layout, format), Some(1))
+            }
+        };
+        let disk = OnDisk {
+            format,
+            superblock,
+            superblock_durable: superblock,
+            superblock_writing: None,
+            superblock_turns: Turns::after(superblock_sequence),
+            small_state_durable: small_state.revision,
+            small_state,
+            small_state_writing: None,
+            small_state_turns: Turns::after(small_state_sequence),
+            small_state_waits_for_peer: false,
+            small_state_is_told: true,
+            log,
+            log_blanks,
+            blanks_under_way: 0,
+            is_writable: true,
+            bitmap,
+            bitmap_writes: 0,
+        };
+        Self {
+            export,
+            phase: Phase::Frozen,
+            disk,
+            lacks: Bitmap::new(layout, format),
+            has_disk: true,
+            serving: false,
+            leaving: false,
+            quiet_until: Instant::from_nanos(0),
+            forgetful: true,
+            confirmed: false,
+            peer_stops_at,
+            question: None,
+            ask_at: Instant::from_nanos(0),
+            shut_out: false,
+            forced: false,
+            meeting: Meeting::default(),
+            waiting: std::collections::VecDeque::new(),
+            waiting_for_log: std::collections::VecDeque::new(),
+            promised: Vec::new(),
+            local_extents: 0,
+            locals: 0,
+            requests: 0,
+            at_disk: 0,
+            doubtful: Vec::new(),
+            resync: Resync::new(config.resync_rate, config.resync_checksums),
+            counters: Counters::default(),
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! One volume as this node sees it: where it stands, what its copy is worth, and what is on disk about it.
+//!
+//! Holds state and answers questions about it; what happens to it is decided in the files that are named after that.
+//!
+//! ```text
+//!             session lost, lease run out         granted, or already sole
+//!   Paired ─────────────────────────────▶ Frozen ────────────────────────▶ Alone
+//!     ▲  │ leave                          │ ▲  ▲                             │
+//!     │  └───────────▶ Left ──────────────┼─┘  └── disk failed (of Paired) ──┤
+//!     │                 peer goes alone   │                                  │
+//!     ├────────────── meet ───────────────┘                                  │
+//!     └────────────── meet: the other one returns ───────────────────────────┘
+//!
+//!   Frozen, without a disk ── the peer serves alone and can be reached ──▶ Passing ── session lost ──▶ Frozen
+//! ```
+
+use std::collections::VecDeque;
+
+use block::{ExportId, Instant, LbaRange};
+
+use crate::activity_log::ActivityLog;
+use crate::bitmap::Bitmap;
+use crate::conflict::Claim;
+use crate::identity::FormatIdentity;
+use crate::membership::{Members, Membership, NodeNumber};
+use crate::message::{BlockRun, CopyState, DoubtfulWrite, Offer, Token};
+use crate::meta::layout::Layout;
+use crate::meta::small_state::SmallState;
+use crate::meta::superblock::Superblock;
+use crate::meta::twin::Turns;
+
+/// Where a volume stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Nothing is served and nothing followed.
+    Frozen,
+    /// Connected: writes go to both, whoever is a member.
+    Paired,
+    /// The sole member; the peer is not there, or has left.
+    Alone,
+    /// Leaving on purpose: follows until the peer goes on alone, but takes no requests.
+    Left,
+    /// Without a disk of its own: every request goes to the peer, which serves alone.
+    Passing,
+}
+
+/// The changes of phase that there are; the drawing above is this table.
+const CHANGES: [(Phase, Phase); 11] = [
+    (Phase::Frozen, Phase::Paired),
+    (Phase::Frozen, Phase::Alone),
+    (Phase::Frozen, Phase::Passing),
+    (Phase::Paired, Phase::Frozen),
+    (Phase::Paired, Phase::Alone),
+    (Phase::Paired, Phase::Left),
+    (Phase::Left, Phase::Frozen),
+    (Phase::Alone, Phase::Paired),
+    (Phase::Alone, Phase::Frozen),
+    (Phase::Passing, Phase::Frozen),
+    (Phase::Left, Phase::Alone),
+];
+
+/// What the arbiter was asked and has not answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Question {
+    /// Its number.
+    pub(crate) number: u64,
+    /// What it must hold.
+    pub(crate) expected: Membership,
+    /// What it shall hold.
+    pub(crate) next: Membership,
+}
+
+/// How far two nodes that are connected have come with meeting.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meeting {
+    /// What the peer calls the volume, once it has said so.
+    pub(crate) peer_export: Option<ExportId>,
+    /// What this node has offered, once in a session.
+    pub(crate) offered: Option<Offer>,
+    /// What the peer has offered, and the out-of-sync blocks that came with it.
+    pub(crate) offer: Option<(Offer, Vec<BlockRun>)>,
+    /// Runs that came for an offer or `Proceed` that has not come yet.
+    pub(crate) runs: Vec<BlockRun>,
+    /// As the source: the runs of the peer's offer are in the bitmap.
+    pub(crate) joined: bool,
+    /// This node is the source of this pairing.
+    pub(crate) is_source: bool,
+    /// This node is to be the source, and waits until what differs is durable and nothing it began alone is in flight.
+    pub(crate) settling: bool,
+    /// The target has said that it is ready.
+    pub(crate) target_is_ready: bool,
+    /// The target must be ready before the source serves.
+    pub(crate) serve_when_ready: bool,
+    /// As the target: `Ready` is to be said when the superblock is durable.
+    pub(crate) owes_ready: bool,
+    /// A membership that the peer is to be told when it is durable here.
+    pub(crate) owes_member: Option<Membership>,
+    /// A membership that is to be acknowledged when it is durable here.
+    pub(crate) owes_member_known: Option<Membership>,
+    /// The peer has left, or has no disk any more.
+    pub(crate) peer_left: bool,
+}
+
+/// The metadata of the volume: what it shall say and what it says.
+#[derive(Debug)]
+pub(crate) struct OnDisk {
+    pub(crate) format: FormatIdentity,
+    /// What the superblock shall say, and what it durably says.
+    pub(crate) superblock: Superblock,
+    pub(crate) superblock_durable: Superblock,
+    pub(crate) superblock_writing: Option<Superblock>,
+    pub(crate) superblock_turns: Turns,
+    pub(crate) small_state: SmallState,
+    pub(crate) small_state_durable: u64,
+    pub(crate) small_state_writing: Option<u64>,
+    pub(crate) small_state_turns: Turns,
+    /// Whether the peer is to have it, too, before whoever set it is told.
+    pub(crate) small_state_waits_for_peer: bool,
+    pub(crate) small_state_is_told: bool,
+    pub(crate) log: ActivityLog,
+    /// Whether the log is to be made blank before it is written (1), or is being made so (0).
+    pub(crate) log_blanks: Option<u8>,
+    pub(crate) blanks_under_way: u64,
+    /// No metadata write has failed.
+    pub(crate) is_writable: bool,
+    /// What the peer lacks, or may lack.
+    pub(crate) bitmap: Bitmap,
+    /// Blocks of the bitmap being written.
+    pub(crate) bitmap_writes: u32,
+}
+
+/// One volume.
+#[derive(Debug)]
+pub(crate) struct Volume {
+    pub(crate) export: ExportId,
+    pub(crate) phase: Phase,
+    pub(crate) disk: OnDisk,
+    /// Blocks that this node lacks: only the peer's copy of them is good.
+    pub(crate) lacks: Bitmap,
+    /// What the data disk is worth.
+    pub(crate) has_disk: bool,
+    /// What was said last by `Output::Serving`.
+    pub(crate) serving: bool,
+    /// An operator has asked this node to leave.
+    pub(crate) leaving: bool,
+    /// Requests are refused until then: what this node never heard of is too old by then.
+    pub(crate) quiet_until: Instant,
+    /// The process has started and met nobody yet: it does not know what it finished a short while ago.
+    pub(crate) forgetful: bool,
+    /// Its sole membership was confirmed by the arbiter, or granted, since the process started.
+    pub(crate) confirmed: bool,
+    /// From when on the peer has surely stopped serving.
+    pub(crate) peer_stops_at: Instant,
+    pub(crate) question: Option<Question>,
+    /// When to ask again after no answer.
+    pub(crate) ask_at: Instant,
+    /// The arbiter holds something that shuts this node out.
+    pub(crate) shut_out: bool,
+    pub(crate) forced: bool,
+    pub(crate) meeting: Meeting,
+    /// Local writes that wait for their turn, in the order they came.
+    pub(crate) waiting: VecDeque<Token>,
+    /// Writes of both nodes that wait for the activity log: for room in it, or until it is durable.
+    pub(crate) waiting_for_log: VecDeque<Claim>,
+    /// Writes served alone that wait for the bitmap to be durable.
+    pub(crate) promised: Vec<Token>,
+    /// Extents that local writes in flight hold in the log, counted with multiplicity.
+    pub(crate) local_extents: u32,
+    /// Local writes in flight (admitted and not over).
+    pub(crate) locals: u32,
+    /// Own requests under way, of all kinds.
+    pub(crate) requests: u32,
+    /// Requests that the data disk has.
+    pub(crate) at_disk: u32,
+    /// Writes that nobody knows the end of, since the last meeting.
+    pub(crate) doubtful: Vec<DoubtfulWrite>,
+    pub(crate) resync: crate::resync::Resync,
+    pub(crate) counters: Counters,
+}
+
+/// What has happened, counted since the process started.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Writes of this node's own requests that were finished.
+    pub writes: u64,
+    /// Reads of this node's own requests that were finished.
+    pub reads: u64,
+    /// The peer's writes that were followed.
+    pub followed: u64,
+    /// Writes that waited for their turn (R1).
+    pub waited: u64,
+    /// Remote writes that were, in whole or in part, superseded by a local one (R2).
+    pub superseded: u64,
+    /// Remote writes that were held until a local write was on disk (R2, R3).
+    pub held: u64,
+    /// Reads that waited for writes in flight (R5).
+    pub reads_waited: u64,
+    /// Reads that went to the peer.
+    pub fetched: u64,
+    /// Requests dropped because this node may not serve.
+    pub dropped: u64,
+    /// Blocks copied to the peer.
+    pub copied: u64,
+    /// Copies that were not applied because newer writes were in flight.
+    pub copies_yielded: u64,
+    /// Times that the volume froze.
+    pub freezes: u64,
+}
+
+/// A volume as it is now, for operators and tests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct VolumeStatus {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Who serves, as far as this node knows, whether or not that is durable here.
+    pub membership: Membership,
+    /// Whether requests are taken.
+    pub serving: bool,
+    /// What this node's copy is worth.
+    pub copy: CopyState,
+    /// Blocks that the peer lacks or may lack.
+    pub out_of_sync: u64,
+    /// Blocks that this node lacks.
+    pub lacking: u64,
+    /// Counters.
+    pub counters: Counters,
+}
+
+impl Meeting {
+    /// Nothing was said yet, but what the peer calls the volume.
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self { peer_export: self.peer_export, ..Self::default() };
+    }
+}
+
+impl OnDisk {
+    /// Whether extents in the log are in doubt after a crash: not while the superblock says that nothing is, nor before a
+    /// log that could not be replayed has been made blank.
+    pub(crate) const fn log_counts(&self) -> bool {
+        !self.superblock_durable.clean && self.log_blanks.is_none()
+    }
+}
+
+impl Volume {
+    /// What this node's copy is worth.
+    pub(crate) fn copy_state(&self) -> CopyState {
+        if !self.has_disk {
+            CopyState::Diskless
+        } else if self.disk.superblock.inconsistent || self.disk.superblock_durable.inconsistent {
+            CopyState::Inconsistent
+        } else {
+            CopyState::Good
+        }
+    }
+
+    pub(crate) const fn membership(&self) -> Membership {
+        self.disk.superblock.membership
+    }
+
+    pub(crate) const fn layout(&self) -> Layout {
+        self.disk.superblock.layout
+    }
+
+    /// Changes the phase, as the drawing allows.
+    pub(crate) fn change_phase(&mut self, to: Phase) {
+        assert!(CHANGES.contains(&(self.phase, to)), "{:?} does not become {to:?}", self.phase);
+        self.phase = to;
+    }
+
+    /// Whether the superblock says what it shall say.
+    pub(crate) fn is_superblock_durable(&self) -> bool {
+        self.disk.superblock == self.disk.superblock_durable
+    }
+
+    /// Whether a change of the bitmap is not durable yet.
+    pub(crate) fn is_bitmap_durable(&self) -> bool {
+        self.disk.bitmap_writes == 0 && !self.disk.bitmap.has_urgent()
+    }
+
+    /// Whether this node is the sole member.
+    pub(crate) fn is_sole(&self, node: NodeNumber) -> bool {
+        self.membership().members == Members::Only(node)
+    }
+
+    /// Whether the peer's copy of these sectors is to be read rather than this node's.
+    pub(crate) fn lacks(&self, range: LbaRange) -> bool {
+        !self.has_disk || self.lacks.out_of_sync() > 0 && self.lacks.touches(range)
+    }
+
+    /// Whether new writes of this node's are to wait: a returning peer is to hear of all of them.
+    pub(crate) const fn is_settling(&self) -> bool {
+        self.meeting.settling
+    }
+
+    /// These sectors are on this node's disk as they should be.
+    pub(crate) fn here_now(&mut self, range: LbaRange) {
+        if self.lacks.out_of_sync() > 0 {
+            self.lacks.clear(range);
+        }
+    }
+
+    /// These sectors are on both disks, and equal.
+    pub(crate) fn both_have(&mut self, range: LbaRange) {
+        if self.disk.bitmap.out_of_sync() > 0 {
+            self.disk.bitmap.clear(range);
+        }
+    }
+
+    pub(crate) fn status(&self) -> VolumeStatus {
+        VolumeStatus {
+            phase: self.phase,
+            membership: self.membership(),
+            serving: self.serving,
+            copy: self.copy_state(),
+            out_of_sync: self.disk.bitmap.out_of_sync(),
+            lacking: self.lacks.out_of_sync(),
+            counters: self.counters,
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The life of a write of this node's own, as its coordinator.
+//!
+//! ```text
+//!   asked ─ R1 ─▶ Waiting ─ its turn ─▶ Logging ─ extents durable in the log ─▶ InFlight ─ acked, on disk, bits durable ─▶ over
+//!                    └───────── extents hot already ────────────────────────────▲
+//! ```
+//!
+//! Sends `Replicate` and writes to the disk at the same moment. It is over, and answered, when the peer has acknowledged it,
+//! this disk has it, and, for what is written alone, the bitmap says durably that the peer lacks it.
+
+use block::{BlockError, BufferSlice, EntryId, ExportId, LbaRange, Operation, RequestId};
+
+use crate::activity_log::Begun;
+use crate::bitmap::Tickets;
+use crate::conflict::Claim;
+use crate::engine::{DiskWork, Engine, Written, index};
+use crate::message::{DoubtfulWrite, Origin, Token, VolumeMessage};
+use crate::meta::layout::EXTENT_SECTORS;
+use crate::meta::record::Sequence;
+use crate::output::{Outcome, Output};
+use crate::volume::Phase;
+
+/// Who is told when it is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Asker {
+    /// A request of this node's.
+    Request(RequestId),
+    /// The peer, which has no disk; the buffer is ours.
+    Peer(Token),
+}
+
+/// How far a local write has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LocalStage {
+    /// Not in flight: something is in its way.
+    Waiting,
+    /// In flight, but neither sent nor at the disk: its extents must be durable in the log first.
+    Logging(Sequence),
+    /// Sent and at the disk.
+    InFlight,
+}
+
+/// A write of this node's own.
+#[derive(Debug)]
+pub(crate) struct LocalWrite {
+    pub(crate) export: ExportId,
+    pub(crate) asker: Asker,
+    pub(crate) range: LbaRange,
+    data: BufferSlice,
+    durable: bool,
+    pub(crate) origin: Option<Origin>,
+    claim: Option<EntryId>,
+    pub(crate) stage: LocalStage,
+    /// When it came and when it was admitted, in the order of what happens.
+    pub(crate) arrived: u64,
+    admitted: u64,
+    /// When the peer's acknowledgement came; at once where there is no peer.
+    pub(crate) acked_at: Option<u64>,
+    follower: Option<Token>,
+    pub(crate) on_disk: bool,
+    tickets: Tickets,
+    /// Nobody is to be answered: the node froze meanwhile.
+    dropped: bool,
+    /// The disk could not write it, and the peer cannot go on without this node.
+    failed: Option<BlockError>,
+}
+
+impl Engine {
+    pub(crate) fn request_write(
+        &mut self,
+        id: RequestId,
+        export: ExportId,
+        range: LbaRange,
+        data: BufferSlice,
+        durable: bool,
+        origin: Option<Origin>,
+    ) {
+        let volume = self.volume_mut(export);
+        if !volume.serving {
+            volume.counters.dropped += 1;
+            return self.push(Output::Completed { id, outcome: Outcome::Dropped });
+        }
+        volume.requests += 1;
+        match volume.phase {
+            Phase::Passing => self.forward(export, id, range, data, durable, origin),
+            _ => self.begin_write(export, Asker::Request(id), range, data, durable, origin),
+        }
+    }
+
+    /// Takes a write in, to be admitted at once or when its turn comes.
+    pub(crate) fn begin_write(
+        &mut self,
+        export: ExportId,
+        asker: Asker,
+        range: LbaRange,
+        data: BufferSlice,
+        durable: bool,
+        origin: Option<Origin>,
+    ) {
+        let arrived = self.next_order();
+        let write = LocalWrite {
+            export,
+            asker,
+            range,
+            data,
+            durable,
+            origin,
+            claim: None,
+            stage: LocalStage::Waiting,
+            arrived,
+            admitted: 0,
+            acked_at: None,
+            follower: None,
+            on_disk: false,
+            tickets: Tickets::default(),
+            dropped: false,
+            failed: None,
+        };
+        let token = self.locals.insert(write).expect("no more requests than their limit");
+        let claim = self.claims.insert(export, range, Claim::Local(token)).expect("a claim for each request");
+        self.local_mut(token).claim = Some(claim);
+        if !self.try_admit(token) {
+            let volume = self.volume_mut(export);
+            volume.waiting.push_back(token);
+            volume.counters.waited += 1;
+        }
+    }
+
+    /// Something is over: those that waited are looked at again, in the order they came.
+    pub(crate) fn admit_waiting(&mut self, export: ExportId) {
+        for _ in 0..self.volume(export).waiting.len() {
+            let token = self.volume_mut(export).waiting.pop_front().expect("counted");
+            if self.locals.find(token).is_some() && !self.try_admit(token) {
+                self.volume_mut(export).waiting.push_back(token);
+            }
+        }
+    }
+
+    /// Admits a write if it is its turn and there is room in the log.
+    fn try_admit(&mut self, token: Token) -> bool {
+        let write = self.locals.find(token).expect("a write that waits");
+        let (export, range, arrived) = (write.export, write.range, write.arrived);
+        let extents = extents_of(range);
+        let volume = self.volume(export);
+        // Half of the log is left to the peer's writes: if both nodes' own filled it, each would wait for the other.
+        let has_room = volume.local_extents + extents <= volume.layout().hot_extents() / 2;
+        if volume.is_settling()
+            || !has_room
+            || !volume.disk.log_counts()
+            || self.must_wait(export, range, arrived)
+        {
+            return false;
+        }
+        let volume = self.volume_mut(export);
+        let begun = volume.disk.log.begin(range);
+        if begun == Begun::Full {
+            return false;
+        }
+        volume.local_extents += extents;
+        volume.locals += 1;
+        let admitted = self.next_order();
+        let write = self.local_mut(token);
+        write.admitted = admitted;
+        match begun {
+            Begun::After(sequence) => {
+                write.stage = LocalStage::Logging(sequence);
+                self.volume_mut(export).waiting_for_log.push_back(Claim::Local(token));
+                self.attend(export);
+            }
+            Begun::Ready | Begun::Full => self.start_local(token),
+        }
+        true
+    }
+
+    /// The log is durable up to some transaction: what waited for it starts.
+    pub(crate) fn start_logged(&mut self, export: ExportId) {
+        for _ in 0..self.volume(export).waiting_for_log.len() {
+            let claim = self.volume_mut(export).waiting_for_log.pop_front().expect("counted");
+            let started = match claim {
+                Claim::Local(token) => self.start_logged_local(token),
+                Claim::Remote(token) => self.start_logged_remote(token),
+                Claim::Held | Claim::Read(_) => unreachable!("only writes are logged"),
+            };
+            if !started {
+                self.volume_mut(export).waiting_for_log.push_back(claim);
+            }
+        }
+    }
+
+    fn start_logged_local(&mut self, token: Token) -> bool {
+        let Some(write) = self.locals.find(token) else { return true };
+        let LocalStage::Logging(sequence) = write.stage else { return true };
+        let durable = self.volume(write.export).disk.log.is_durable(sequence);
+        if durable {
+            self.start_local(token);
+        }
+        durable
+    }
+
+    /// To the peer, if it is there, and to the disk, at the same moment.
+    fn start_local(&mut self, token: Token) {
+        let now = self.next_order();
+        let LocalWrite { export, range, data, durable, origin, .. } = *self.local(token);
+        if self.volume(export).phase == Phase::Alone {
+            let tickets = self.volume_mut(export).disk.bitmap.set(range);
+            let write = self.local_mut(token);
+            (write.acked_at, write.tickets) = (Some(now), tickets);
+            if !tickets.is_empty() {
+                self.volume_mut(export).promised.push(token);
+                self.attend(export);
+            }
+        } else {
+            self.say(export, VolumeMessage::Replicate { write: token, range, durable, origin }, Some(data));
+        }
+        self.local_mut(token).stage = LocalStage::InFlight;
+        self.ask_disk(export, DiskWork::Local(token), Operation::Write { range, data, durable });
+    }
+
+    pub(crate) fn local_at_disk(&mut self, token: Token, result: Written) {
+        let write = self.local(token);
+        let export = write.export;
+        if write.dropped {
+            return self.forget_local(token, Outcome::Dropped);
+        }
+        if let Err(error) = result {
+            return self.local_failed(token, error);
+        }
+        let range = write.range;
+        self.volume_mut(export).here_now(range);
+        self.local_is_over_here(token);
+    }
+
+    /// The disk could not write it. When the peer has let go of it, too, the initiator is told.
+    pub(crate) fn fail_local(&mut self, token: Token, error: BlockError) {
+        self.local_mut(token).failed = Some(error);
+        self.local_is_over_here(token);
+    }
+
+    fn local_is_over_here(&mut self, token: Token) {
+        let write = self.local_mut(token);
+        write.on_disk = true;
+        let (export, range, admitted, acked_at) = (write.export, write.range, write.admitted, write.acked_at);
+        self.release_remotes_of_local(export, range, admitted, acked_at);
+        self.finish_local(token);
+    }
+
+    /// The follower has it.
+    pub(crate) fn handle_ack(&mut self, token: Token, follower: Token) {
+        let now = self.next_order();
+        // One that was given up at a freeze, or by a peer that is mistaken, finds nothing.
+        let Some(write) = self.locals.find_mut(token) else { return };
+        if write.stage == LocalStage::InFlight && write.acked_at.is_none() && !write.dropped {
+            (write.acked_at, write.follower) = (Some(now), Some(follower));
+            self.finish_local(token);
+        }
+    }
+
+    /// Bits of the bitmap have become durable: what waited for them may be over.
+    pub(crate) fn settle_promises(&mut self, export: ExportId) {
+        let promised = std::mem::take(&mut self.volume_mut(export).promised);
+        for token in &promised {
+            self.finish_local(*token);
+        }
+        let (locals, volume) = (&self.locals, self.volumes[index(export)].as_mut().expect("just used"));
+        volume.promised = promised;
+        volume.promised.retain(|token| locals.find(*token).is_some());
+    }
+
+    /// It is over when both nodes have it, and, for what is written alone, the bitmap says so.
+    pub(crate) fn finish_local(&mut self, token: Token) {
+        let Some(write) = self.locals.find(token) else { return };
+        let LocalWrite { export, range, follower, admitted, failed, .. } = *write;
+        let over = write.acked_at.is_some() && write.on_disk;
+        if !over || !self.volume(export).disk.bitmap.is_durable(write.tickets) {
+            return;
+        }
+        if let Some(follower) = follower {
+            if failed.is_none() {
+                self.volume_mut(export).both_have(range);
+            }
+            self.say(export, VolumeMessage::Commit { follower }, None);
+        }
+        self.volume_mut(export).counters.writes += 1;
+        self.forget_local(token, failed.map_or(Outcome::Done(None), Outcome::Failed));
+        self.release_reads(export, range, admitted);
+    }
+
+    /// Takes a write that is not at the disk, or not any more, out of everything and answers it.
+    pub(crate) fn forget_local(&mut self, token: Token, outcome: Outcome) {
+        let write = self.locals.remove(token).expect("a write that is not over");
+        self.claims.remove(write.claim.expect("claimed when it came"));
+        let volume = self.volume_mut(write.export);
+        if write.stage != LocalStage::Waiting {
+            volume.disk.log.finish(write.range);
+            volume.local_extents -= extents_of(write.range);
+            volume.locals -= 1;
+        }
+        if !volume.waiting.is_empty() || !volume.waiting_for_log.is_empty() || volume.is_settling() {
+            self.attend(write.export);
+        }
+        match write.asker {
+            Asker::Request(id) => self.complete(write.export, id, outcome),
+            Asker::Peer(write_token) => {
+                self.push(Output::Release(write.data.buffer));
+                let result = match outcome {
+                    Outcome::Done(_) => Ok(()),
+                    Outcome::Failed(error) => Err(error),
+                    Outcome::Dropped => return,
+                };
+                self.say(write.export, VolumeMessage::Forwarded { write: write_token, result }, None);
+            }
+        }
+    }
+
+    /// Answers a request from above.
+    pub(crate) fn complete(&mut self, export: ExportId, id: RequestId, outcome: Outcome) {
+        let volume = self.volume_mut(export);
+        volume.requests -= 1;
+        volume.counters.dropped += u64::from(outcome == Outcome::Dropped);
+        if volume.requests == 0 && volume.leaving {
+            self.attend(export);
+        }
+        self.push(Output::Completed { id, outcome });
+    }
+
+    /// The node freezes: what has not been at the disk is dropped at once, the rest when the disk has had it. Nobody knows
+    /// whether the peer has what was sent, so it counts as out of sync.
+    pub(crate) fn drop_locals(&mut self, export: ExportId) {
+        let tokens: Vec<Token> =
+            self.locals.iter().filter(|(_, write)| write.export == export).map(|(token, _)| token).collect();
+        for token in tokens {
+            let write = self.local_mut(token);
+            if write.stage != LocalStage::InFlight || write.on_disk {
+                let doubtful = write.stage == LocalStage::InFlight;
+                let (range, origin) = (write.range, write.origin);
+                if doubtful {
+                    self.doubt(export, range, origin);
+                }
+                self.forget_local(token, Outcome::Dropped);
+            } else {
+                write.dropped = true;
+                let (range, origin) = (write.range, write.origin);
+                self.doubt(export, range, origin);
+            }
+        }
+    }
+
+    /// The peer is gone for good, and this node has gone on alone without a freeze: writes that it has not acknowledged
+    /// need not be.
+    pub(crate) fn go_on_without_acks(&mut self, export: ExportId) {
+        let now = self.next_order();
+        let tokens: Vec<Token> =
+            self.locals.iter().filter(|(_, write)| write.export == export).map(|(token, _)| token).collect();
+        for token in tokens {
+            let write = self.local(token);
+            if write.stage != LocalStage::InFlight {
+                continue;
+            }
+            let range = write.range;
+            let tickets = self.volume_mut(export).disk.bitmap.set(range);
+            let write = self.local_mut(token);
+            write.acked_at = write.acked_at.or(Some(now));
+            (write.tickets, write.follower) = (tickets, None);
+            self.volume_mut(export).promised.push(token);
+        }
+        self.attend(export);
+    }
+
+    /// Nobody knows whether a write took effect.
+    pub(crate) fn doubt(&mut self, export: ExportId, range: LbaRange, origin: Option<Origin>) {
+        let volume = self.volume_mut(export);
+        volume.disk.bitmap.set(range);
+        if let Some(origin) = origin {
+            volume.doubtful.push(DoubtfulWrite { range, origin });
+        }
+    }
+
+    pub(crate) fn local(&self, token: Token) -> &LocalWrite {
+        self.locals.find(token).expect("a write under way")
+    }
+
+    fn local_mut(&mut self, token: Token) -> &mut LocalWrite {
+        self.locals.find_mut(token).expect("a write under way")
+    }
+}
+
+/// How many extents a range touches.
+pub(crate) fn extents_of(range: LbaRange) -> u32 {
+    let first = range.start().0 / EXTENT_SECTORS;
+    u32::try_from((range.end().0 - 1) / EXTENT_SECTORS - first + 1).expect("a few")
+}
