@@ -1,0 +1,290 @@
+//! What the initiators asked and what they were told, in the order it happened.
+//!
+//! A request is called once and answered in parts, as its frames are. What was never answered, because its host died or
+//! gave up, stays without an end: a write may then have happened at any time since, or not at all. The history judges
+//! nothing; [`crate::oracle`] does.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use block::{Duration, Instant, Lba, LbaRange};
+
+use crate::content::Value;
+
+/// Something that happened: when, and after how many other things. No two have the same order.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Moment {
+    /// How many moments there were before.
+    pub order: u64,
+    /// The world's time.
+    pub at: Instant,
+}
+
+impl Moment {
+    /// Before everything.
+    pub const BEGINNING: Self = Self { order: 0, at: Instant::from_nanos(0) };
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let microseconds = self.at.as_nanos() / 1000;
+        write!(f, "{}.{:06} s (#{})", microseconds / 1_000_000, microseconds % 1_000_000, self.order)
+    }
+}
+
+/// Names a request in its history.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct OperationId(pub u32);
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// What is there?
+    Read,
+    /// Put this there.
+    Write {
+        /// What, into every sector.
+        value: Value,
+        /// By sequenced writes, which take effect once however often they are sent.
+        sequenced: bool,
+    },
+}
+
+/// How a request stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// Its host waits for it.
+    Open,
+    /// All of it was answered.
+    Done,
+    /// Its host died, gave up or was told of an error.
+    Abandoned,
+}
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    /// Who asked.
+    pub initiator: u16,
+    /// What.
+    pub action: Action,
+    /// Where.
+    pub range: LbaRange,
+    /// When.
+    pub call: Moment,
+    /// How it stands.
+    pub fate: Fate,
+    /// Sectors not answered yet.
+    left: u16,
+    /// Where its sectors begin in `History::sectors`.
+    first: u32,
+}
+
+/// What became of one sector of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct SectorEnd {
+    /// When it was answered.
+    pub end: Option<Moment>,
+    /// What was read or written.
+    pub value: Value,
+}
+
+/// A copy of a stock write's frame that came to a node when no node needed to remember the write any more: it may take
+/// effect once more. It is the one thing about stock initiators that cannot be had otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct LateCopy {
+    /// Whose.
+    pub operation: OperationId,
+    /// The sectors in the frame.
+    pub part: LbaRange,
+    /// When the frame came.
+    pub arrival: Moment,
+}
+
+/// What came of a frame's sectors so far.
+#[derive(Clone, Copy, Debug)]
+struct Arrived {
+    first: Instant,
+    late: bool,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct History {
+    memory: Duration,
+    moments: u64,
+    operations: Vec<Operation>,
+    sectors: Vec<SectorEnd>,
+    late: Vec<LateCopy>,
+    /// What each sector held at the beginning; those beyond the end held [`Value::INITIAL`].
+    beginning: Vec<Value>,
+    /// The last request that wrote a value.
+    writers: BTreeMap<Value, OperationId>,
+    arrived: BTreeMap<(OperationId, Lba), Arrived>,
+}
+
+impl History {
+    /// An empty history. Nodes remember a stock write for `memory` after they answered it.
+    #[must_use]
+    pub const fn new(memory: Duration) -> Self {
+        Self {
+            memory,
+            moments: 0,
+            operations: Vec::new(),
+            sectors: Vec::new(),
+            late: Vec::new(),
+            beginning: Vec::new(),
+            writers: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+        }
+    }
+
+    /// A host asks.
+    pub fn call(&mut self, now: Instant, initiator: u16, action: Action, range: LbaRange) -> OperationId {
+        let call = self.moment(now);
+        let id = OperationId(u32::try_from(self.operations.len()).expect("a run has few requests"));
+        let first = u32::try_from(self.sectors.len()).expect("and few sectors");
+        let value = match action {
+            Action::Read => Value::INITIAL,
+            Action::Write { value, .. } => {
+                self.writers.insert(value, id);
+                value
+            }
+        };
+        self.sectors.extend((0..range.count().0).map(|_| SectorEnd { end: None, value }));
+        let left = range.count().0;
+        self.operations.push(Operation { initiator, action, range, call, fate: Fate::Open, left, first });
+        id
+    }
+
+    /// Some sectors of a write were answered.
+    ///
+    /// # Panics
+    /// If they were before, or are not the request's.
+    pub fn written(&mut self, now: Instant, id: OperationId, part: LbaRange) {
+        let end = self.moment(now);
+        for sector in part.start().0..part.end().0 {
+            let index = self.index(id, sector);
+            assert!(self.sectors[index].end.is_none(), "a sector is answered once");
+            self.sectors[index].end = Some(end);
+        }
+        self.count(id, part);
+    }
+
+    /// Some sectors of a read were answered, with these values.
+    ///
+    /// # Panics
+    /// If they were before, or are not the request's, or there are too few values.
+    pub fn read(
+        &mut self,
+        now: Instant,
+        id: OperationId,
+        part: LbaRange,
+        values: impl IntoIterator<Item = Value>,
+    ) {
+        let end = Some(self.moment(now));
+        let mut values = values.into_iter();
+        for sector in part.start().0..part.end().0 {
+            let index = self.index(id, sector);
+            assert!(self.sectors[index].end.is_none(), "a sector is answered once");
+            let value = values.next().expect("a value for each sector");
+            self.sectors[index] = SectorEnd { end, value };
+        }
+        self.count(id, part);
+    }
+
+    /// Nobody waits for a request any more.
+    pub fn abandoned(&mut self, id: OperationId) {
+        let operation = &mut self.operations[id.0 as usize];
+        if operation.fate == Fate::Open {
+            operation.fate = Fate::Abandoned;
+        }
+    }
+
+    /// A copy of a write's frame reached a node.
+    pub fn write_arrived(&mut self, now: Instant, value: Value, part: LbaRange) {
+        let Some(&id) = self.writers.get(&value) else { return };
+        if !matches!(self.operations[id.0 as usize].action, Action::Write { sequenced: false, .. }) {
+            return;
+        }
+        let arrived = self.arrived.entry((id, part.start())).or_insert(Arrived { first: now, late: false });
+        if arrived.late || now.since(arrived.first) <= self.memory {
+            return;
+        }
+        arrived.late = true;
+        let arrival = self.moment(now);
+        self.late.push(LateCopy { operation: id, part, arrival });
+    }
+
+    /// Forgets everything up to now; the sectors held these values at this moment, and nothing was open.
+    ///
+    /// # Panics
+    /// If something was.
+    pub fn settle(&mut self, beginning: Vec<Value>) {
+        assert!(self.open().next().is_none(), "only a quiet world can be settled");
+        *self = Self { beginning, moments: self.moments, ..Self::new(self.memory) };
+    }
+
+    /// Every request in the order of their calls.
+    #[must_use]
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn operation(&self, id: OperationId) -> &Operation {
+        &self.operations[id.0 as usize]
+    }
+
+    /// Those that a host waits for.
+    pub fn open(&self) -> impl Iterator<Item = (OperationId, &Operation)> {
+        self.enumerated().filter(|(_, operation)| operation.fate == Fate::Open)
+    }
+
+    /// Every request with its name.
+    pub fn enumerated(&self) -> impl Iterator<Item = (OperationId, &Operation)> {
+        let named = |(index, operation)| (OperationId(u32::try_from(index).unwrap_or(u32::MAX)), operation);
+        self.operations.iter().enumerate().map(named)
+    }
+
+    /// What became of the sectors of a request, in their order.
+    #[must_use]
+    pub fn sector_ends(&self, operation: &Operation) -> &[SectorEnd] {
+        let first = operation.first as usize;
+        &self.sectors[first..first + usize::from(operation.range.count().0)]
+    }
+
+    /// Copies that may have taken effect once more.
+    #[must_use]
+    pub fn late_copies(&self) -> &[LateCopy] {
+        &self.late
+    }
+
+    /// What a sector held at the beginning.
+    #[must_use]
+    pub fn beginning(&self, sector: Lba) -> Value {
+        let index = usize::try_from(sector.0).expect("a small volume");
+        self.beginning.get(index).copied().unwrap_or(Value::INITIAL)
+    }
+
+    fn moment(&mut self, at: Instant) -> Moment {
+        self.moments += 1;
+        Moment { order: self.moments, at }
+    }
+
+    fn index(&self, id: OperationId, sector: u64) -> usize {
+        let operation = &self.operations[id.0 as usize];
+        let offset = sector.checked_sub(operation.range.start().0).expect("a sector of the request");
+        assert!(offset < u64::from(operation.range.count().0), "a sector of the request");
+        operation.first as usize + usize::try_from(offset).expect("a short request")
+    }
+
+    fn count(&mut self, id: OperationId, part: LbaRange) {
+        let operation = &mut self.operations[id.0 as usize];
+        operation.left -= part.count().0;
+        if operation.left == 0 {
+            operation.fate = Fate::Done;
+        }
+    }
+}
