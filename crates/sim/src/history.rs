@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use block::{Duration, Instant, Lba, LbaRange};
+use aoe::Frame;
+use aoe::wire::ata;
+use block::{Duration, Instant, Lba, LbaRange, SECTOR_BYTES};
 
 use crate::content::Value;
 
@@ -214,6 +216,19 @@ impl History {
         arrived.late = true;
         let arrival = self.moment(now);
         self.late.push(LateCopy { operation: id, part, arrival });
+    }
+
+    /// A frame reached a node; the world says so of every one.
+    pub fn frame_reached_node(&mut self, now: Instant, bytes: &[u8]) {
+        let Ok(view) = Frame::new(bytes).and_then(ata::View::new) else { return };
+        let request = ata::Request::parse(view);
+        if Frame::new(bytes).is_ok_and(|frame| frame.header().response) || !request.command.is_write() {
+            return;
+        }
+        let Some(part) = LbaRange::new(request.lba(), request.sectors()) else { return };
+        if let Some(content) = view.sectors(request.sectors()).filter(|content| !content.is_empty()) {
+            self.write_arrived(now, Value::of(part.start(), &content[..SECTOR_BYTES]), part);
+        }
     }
 
     /// Forgets everything up to now; the sectors held these values at this moment, and nothing was open.

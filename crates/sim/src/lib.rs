@@ -14,4 +14,8 @@
 //! - `options`, `scenario`, `trace`, `minimise`: which run, told how, and how a failing one is made small.
 #![forbid(unsafe_code)]
 
+pub mod content;
+pub mod history;
 pub mod host;
+pub mod oracle;
+pub mod workload;

@@ -17,7 +17,7 @@ use crate::content::Value;
 use crate::history::{Action, History, Moment, OperationId};
 
 /// Why a history is not legal. Of each value two accesses are named: what ended first, and what began last.
-#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum Violation {
     /// A value that was never written there.
     #[error("sector {sector}: {read} returned {value}, which nobody wrote there")]
@@ -27,7 +27,7 @@ pub enum Violation {
         /// What was read.
         value: Value,
         /// By whom.
-        read: Access,
+        read: Box<Access>,
     },
     /// A value that was read before its write was called.
     #[error("sector {sector}: {read} returned {value} before {write} was called")]
@@ -37,9 +37,9 @@ pub enum Violation {
         /// What was read.
         value: Value,
         /// By whom.
-        read: Access,
+        read: Box<Access>,
         /// Its write.
-        write: Access,
+        write: Box<Access>,
     },
     /// A value came back after another had taken its place for certain.
     #[error("sector {sector}: two values at once, or one that came back: {one}; {other}")]
@@ -47,9 +47,9 @@ pub enum Violation {
         /// Where.
         sector: Lba,
         /// The one that was seen first.
-        one: Zone,
+        one: Box<Zone>,
         /// The other.
-        other: Zone,
+        other: Box<Zone>,
     },
     /// A write took effect, and nothing of it was there before or after.
     #[error(
@@ -59,9 +59,9 @@ pub enum Violation {
         /// Where.
         sector: Lba,
         /// The one that must have come and gone.
-        lost: Zone,
+        lost: Box<Zone>,
         /// The one that held the sector.
-        held: Zone,
+        held: Box<Zone>,
     },
 }
 
@@ -195,7 +195,7 @@ fn zones_of(points: &[Point], zones: &mut Vec<Zone>) -> Result<(), Violation> {
     let Point { sector, value, .. } = points[0];
     let (writes, reads) = points.split_at(points.partition_point(|point| point.access.is_write));
     if writes.is_empty() {
-        return Err(Violation::Unwritten { sector, value, read: reads[0].access });
+        return Err(Violation::Unwritten { sector, value, read: Box::new(reads[0].access) });
     }
     let first = zones.len();
     zones.extend(writes.iter().map(|write| Zone {
@@ -207,8 +207,8 @@ fn zones_of(points: &[Point], zones: &mut Vec<Zone>) -> Result<(), Violation> {
         match assign(read, writes) {
             Written::By(index) => zones[first + index].add(*read),
             Written::Later => {
-                let write = writes[0].access;
-                return Err(Violation::FromTheFuture { sector, value, read: *read, write });
+                let (read, write) = (Box::new(*read), Box::new(writes[0].access));
+                return Err(Violation::FromTheFuture { sector, value, read, write });
             }
             Written::Unknown => {}
         }
@@ -284,14 +284,15 @@ fn judge(sector: Lba, zones: &mut [Zone]) -> Result<(), Violation> {
     let (holding, moments) = zones.split_at(zones.partition_point(Zone::holds));
     for pair in holding.windows(2) {
         if pair[1].end() < pair[0].call() {
-            return Err(Violation::Reappeared { sector, one: pair[0], other: pair[1] });
+            let (one, other) = (Box::new(pair[0]), Box::new(pair[1]));
+            return Err(Violation::Reappeared { sector, one, other });
         }
     }
     for moment in moments {
         let before = holding.partition_point(|zone| zone.end() < moment.call());
         let Some(held) = before.checked_sub(1).map(|index| holding[index]) else { continue };
         if moment.end() < held.call() {
-            return Err(Violation::Vanished { sector, lost: *moment, held });
+            return Err(Violation::Vanished { sector, lost: Box::new(*moment), held: Box::new(held) });
         }
     }
     Ok(())
