@@ -9,6 +9,7 @@
 //! - [`dump`]: explains a metadata file to people.
 //! - [`meta`]: what is on disk besides the volume's sectors. Every record names its version, place, owner and number in
 //!   the row, so that torn, stale, misdirected and foreign ones are recognised.
+//! - [`message`] and [`wire`]: what the nodes say to each other, as meanings and as bytes.
 //!
 //! No clock, thread, file or socket; time and bytes are arguments.
 #![forbid(unsafe_code)]
@@ -39,4 +40,5 @@ mod small_state;
 mod standing;
 pub mod start;
 pub mod volume;
+pub mod wire;
 mod write;

@@ -1,0 +1,143 @@
+//! Messages with which nodes meet and part: what differs, what is in doubt, what each brings, and who serves.
+
+use super::WireError;
+use super::view::{Body, Bytes, BytesMut, View};
+use super::write::{ORIGIN_BYTES, parse_origin, put_origin};
+use crate::limits::{DOUBTFUL_PER_MESSAGE, RUNS_PER_MESSAGE};
+use crate::membership::{Epoch, Members, Membership, NodeNumber};
+use crate::message::{BlockRun, CopyState, DoubtfulWrite, Offer};
+
+mod run {
+    use std::ops::Range;
+
+    pub(super) const START: Range<usize> = 0..8;
+    pub(super) const COUNT: Range<usize> = 8..16;
+    pub(super) const END: usize = 16;
+}
+
+impl Body for Vec<BlockRun> {
+    fn emit(&self, body: &mut [u8]) -> usize {
+        assert!(self.len() <= RUNS_PER_MESSAGE, "runs are divided into messages when they are sent");
+        for (entry, BlockRun { start, count }) in body.chunks_exact_mut(run::END).zip(self) {
+            entry.put_u64(run::START, *start);
+            entry.put_u64(run::COUNT, *count);
+        }
+        self.len() * run::END
+    }
+
+    fn parse(view: View<'_>) -> Result<Self, WireError> {
+        let runs = view.entries(run::END, RUNS_PER_MESSAGE)?.map(|entry| {
+            let (start, count) = (entry.u64(run::START), entry.u64(run::COUNT));
+            start.checked_add(count).ok_or(view.value_error("run of blocks"))?;
+            Ok(BlockRun { start, count })
+        });
+        runs.collect()
+    }
+}
+
+mod doubtful {
+    pub(super) const RANGE: usize = 0;
+    pub(super) const ORIGIN: usize = 11;
+    pub(super) const END: usize = 40;
+}
+
+impl Body for Vec<DoubtfulWrite> {
+    fn emit(&self, body: &mut [u8]) -> usize {
+        assert!(self.len() <= DOUBTFUL_PER_MESSAGE, "writes are divided into messages when they are sent");
+        for (entry, DoubtfulWrite { range, origin }) in body.chunks_exact_mut(doubtful::END).zip(self) {
+            entry.fill(0);
+            entry.put_range(doubtful::RANGE, *range);
+            put_origin(entry, doubtful::ORIGIN, Some(*origin));
+        }
+        self.len() * doubtful::END
+    }
+
+    fn parse(view: View<'_>) -> Result<Self, WireError> {
+        let writes = view.entries(doubtful::END, DOUBTFUL_PER_MESSAGE)?.map(|entry| {
+            let range = view.range(entry, doubtful::RANGE)?;
+            let origin = parse_origin(view, entry, doubtful::ORIGIN)?;
+            Ok(DoubtfulWrite { range, origin: origin.ok_or(view.value_error("origin"))? })
+        });
+        writes.collect()
+    }
+}
+
+mod membership {
+    use std::ops::Range;
+
+    pub(super) const EPOCH: Range<usize> = 0..8;
+    pub(super) const MEMBERS: usize = 8;
+    pub(super) const END: usize = 16;
+}
+
+impl Body for Membership {
+    fn emit(&self, body: &mut [u8]) -> usize {
+        body[..membership::END].fill(0);
+        body.put_u64(membership::EPOCH, self.epoch.0);
+        body[membership::MEMBERS] = match self.members {
+            Members::Both => 0,
+            Members::Only(NodeNumber::Zero) => 1,
+            Members::Only(NodeNumber::One) => 2,
+        };
+        membership::END
+    }
+
+    fn parse(view: View<'_>) -> Result<Self, WireError> {
+        parse_membership(view, view.of_length(membership::END)?)
+    }
+}
+
+fn parse_membership(view: View<'_>, body: &[u8]) -> Result<Membership, WireError> {
+    let members = match body[membership::MEMBERS] {
+        0 => Members::Both,
+        1 => Members::Only(NodeNumber::Zero),
+        2 => Members::Only(NodeNumber::One),
+        _ => return Err(view.value_error("membership")),
+    };
+    Ok(Membership { epoch: Epoch(body.u64(membership::EPOCH)), members })
+}
+
+mod offer {
+    use std::ops::Range;
+
+    pub(super) const COPY: usize = super::membership::END;
+    pub(super) const ALONE: usize = COPY + 1;
+    pub(super) const FORGETFUL: usize = COPY + 2;
+    pub(super) const REVISION: Range<usize> = 24..32;
+    pub(super) const END: usize = 32;
+}
+
+impl Body for Offer {
+    fn emit(&self, body: &mut [u8]) -> usize {
+        body[..offer::END].fill(0);
+        self.membership.emit(body);
+        body[offer::COPY] = match self.copy {
+            CopyState::Good => 0,
+            CopyState::Inconsistent => 1,
+            CopyState::Diskless => 2,
+        };
+        body[offer::ALONE] = u8::from(self.alone);
+        body[offer::FORGETFUL] = u8::from(self.forgetful);
+        body.put_u64(offer::REVISION, self.small_state_revision);
+        offer::END
+    }
+
+    fn parse(view: View<'_>) -> Result<Self, WireError> {
+        let body = view.of_length(offer::END)?;
+        let copy = match body[offer::COPY] {
+            0 => CopyState::Good,
+            1 => CopyState::Inconsistent,
+            2 => CopyState::Diskless,
+            _ => return Err(view.value_error("state of the copy")),
+        };
+        Ok(Self {
+            membership: parse_membership(view, body)?,
+            copy,
+            alone: view.flag(body[offer::ALONE], "flag of a node that serves alone")?,
+            forgetful: view.flag(body[offer::FORGETFUL], "flag of a forgetful node")?,
+            small_state_revision: body.u64(offer::REVISION),
+        })
+    }
+}
+
+const _: () = assert!(doubtful::ORIGIN + ORIGIN_BYTES <= doubtful::END, "an origin fits behind the range");

@@ -1,0 +1,552 @@
+//! The peer protocol byte for byte, there and back, and every way in which a stream is not what it should be.
+
+mod common;
+
+use block::{BlockError, ExportId, Lba, LbaRange, SectorCount};
+use common::{PAIR, VOLUME, small_state};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use replication::identity::{PairIdentity, VolumeIdentity};
+use replication::limits::{DOUBTFUL_PER_MESSAGE, RUNS_PER_MESSAGE};
+use replication::membership::{Epoch, Members, Membership, NodeNumber};
+use replication::message::{
+    Announce, BlockRun, CopyState, DoubtfulWrite, Hello, Message, Offer, Origin, Refusal, Token,
+    VolumeMessage,
+};
+use replication::meta::small_state::SmallState;
+use replication::wire::{
+    BODY_BYTES_MAX, DATA_BYTES_MAX, Data, Decoder, HEADER_BYTES, Kind, MESSAGE_BYTES_MAX, Need, TOLD_BY_PEER,
+    Version, WireError, emit,
+};
+
+const HELLO: Hello = Hello {
+    version_min: 1,
+    version_max: 1,
+    pair: PAIR,
+    node: NodeNumber::One,
+    incarnation: 0x1234_5678_9abc_def0,
+    lease_milliseconds: 1000,
+};
+const STOCK: Origin = Origin::Stock { initiator: [2, 0, 0, 0, 0, 9], digest: 0xd0d1_d2d3 << 96 };
+const SEQUENCED: Origin = Origin::Sequenced { initiator: 0x1111_2222_3333_4444, sequence: 7 };
+
+fn range(start: u64, count: u16) -> LbaRange {
+    LbaRange::new(Lba(start), SectorCount(count)).expect("a range")
+}
+
+fn of_volume(message: VolumeMessage) -> Message {
+    Message::Volume(ExportId(3), message)
+}
+
+/// One of each kind, in the order of their numbers.
+fn samples() -> Vec<Message> {
+    use VolumeMessage as V;
+    let membership = Membership { epoch: Epoch(7), members: Members::Only(NodeNumber::One) };
+    let offer = Offer {
+        membership,
+        copy: CopyState::Inconsistent,
+        alone: true,
+        forgetful: true,
+        small_state_revision: 5,
+    };
+    let announce = Announce { volume: VOLUME, export: ExportId(9), sectors: 588_003 };
+    let of_session = [
+        Message::Hello(HELLO),
+        Message::Goodbye(Refusal::Version { min: 1, max: 2 }),
+        Message::Renew { number: 17 },
+        Message::Granted { number: 17 },
+        Message::Announce(announce),
+    ];
+    let token = Token(0x0102_0304_0506_0708);
+    let of_volumes = [
+        V::OutOfSync(vec![BlockRun { start: 5, count: 1 }, BlockRun { start: 4096, count: 512 }]),
+        V::Doubtful(vec![DoubtfulWrite { range: range(80, 8), origin: SEQUENCED }]),
+        V::Offer(offer),
+        V::Proceed(membership),
+        V::Ready,
+        V::Replicate { write: token, range: range(0x1_0000_0001, 1), durable: true, origin: Some(STOCK) },
+        V::Ack { write: token, follower: Token(2) },
+        V::Commit { follower: Token(2) },
+        V::Fetch { read: token, range: range(8, 2) },
+        V::Fetched { read: token, result: Ok(()) },
+        V::Forward { write: token, range: range(8, 1), durable: false, origin: None },
+        V::Forwarded { write: token, result: Err(BlockError::NoSpace) },
+        V::Flush { flush: token },
+        V::Flushed { flush: token },
+        V::Copy { copy: token, range: range(16, 1) },
+        V::CopyDigest { copy: token, range: range(16, 8), digest: 0x55 },
+        V::Copied { copy: token },
+        V::CopyYielded { copy: token },
+        V::CopyDiffers { copy: token },
+        V::Missing { range: range(24, 8) },
+        V::Verify { verify: token, range: range(32, 8), digest: 0xaa },
+        V::Verified { verify: token, equal: None },
+        V::Member(membership),
+        V::MemberKnown(membership),
+        V::Leave,
+        V::DiskFailed,
+        V::SmallState(Box::new(small_state(5))),
+        V::SmallStateKnown { revision: 5 },
+    ];
+    of_session.into_iter().chain(of_volumes.map(of_volume)).collect()
+}
+
+fn data_of(message: &Message) -> Vec<u8> {
+    let bytes = match message {
+        Message::Volume(_, VolumeMessage::Fetched { result: Ok(()), .. }) => 1024,
+        Message::Volume(_, message) => message.data_range().map_or(0, LbaRange::bytes),
+        _ => 0,
+    };
+    vec![0x5a; bytes]
+}
+
+fn head_of(data: &[u8]) -> Data {
+    if data.is_empty() { Data::NONE } else { Data::checked(data) }
+}
+
+/// The message without its data, out of a buffer that was not empty.
+fn bytes_of(message: &Message) -> Vec<u8> {
+    let mut bytes = vec![0xee; MESSAGE_BYTES_MAX];
+    let length = emit(message, head_of(&data_of(message)), &mut bytes);
+    bytes.truncate(length);
+    bytes
+}
+
+/// Hands a stream to a decoder, data in pieces of 700 bytes.
+fn decode(decoder: &mut Decoder, mut stream: &[u8]) -> Result<Vec<Message>, WireError> {
+    let mut messages = Vec::new();
+    loop {
+        let wanted = match decoder.need() {
+            Need::Head => HEADER_BYTES,
+            Need::Body(bytes) => bytes,
+            Need::Data(left) => left.min(700),
+        };
+        let Some((piece, rest)) = stream.split_at_checked(wanted) else { return Ok(messages) };
+        stream = rest;
+        messages.extend(match decoder.need() {
+            Need::Head => decoder.head(piece.try_into().expect("a head"))?,
+            Need::Body(_) => decoder.body(piece)?,
+            Need::Data(_) => decoder.data(piece)?,
+        });
+    }
+}
+
+/// What one message of a session is read as.
+fn read(bytes: &[u8]) -> Result<Vec<Message>, WireError> {
+    let mut decoder = in_session();
+    decode(&mut decoder, bytes)
+}
+
+fn in_session() -> Decoder {
+    let mut decoder = Decoder::new(DATA_BYTES_MAX);
+    let hello = decode(&mut decoder, &bytes_of(&Message::Hello(HELLO)));
+    assert_eq!(hello, Ok(vec![Message::Hello(HELLO)]));
+    decoder
+}
+
+/// Gives a changed message the checksum that fits.
+fn reseal(bytes: &mut [u8]) {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..28]);
+    hasher.update(&bytes[HEADER_BYTES..]);
+    bytes[28..32].copy_from_slice(&hasher.finalize().to_le_bytes());
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for (index, line) in bytes.chunks(16).enumerate() {
+        let line: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+        text += &format!("{:04x}: {}\n", index * 16, line.join(" "));
+    }
+    text
+}
+
+#[test]
+fn every_message_is_byte_for_byte_what_it_was() {
+    let mut text = String::from("# Messages of version 1, without their data.\n");
+    for (message, kind) in samples().iter().zip(Kind::ALL) {
+        text += &format!("\n## {kind}\n{}", hex(&bytes_of(message)));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/messages.txt");
+    if std::env::var_os("REWRITE_TESTDATA").is_some() {
+        std::fs::write(path, &text).expect("testdata is writable");
+    }
+    let golden = std::fs::read_to_string(path).expect("testdata/messages.txt; REWRITE_TESTDATA=1 writes it");
+    assert_eq!(text, golden, "the protocol changed: that needs a new version, not a new file");
+}
+
+#[test]
+fn the_samples_are_of_all_kinds() {
+    let kinds: Vec<u8> = samples().iter().map(|message| bytes_of(message)[6]).collect();
+    let all: Vec<u8> = Kind::ALL.iter().map(|kind| kind.number()).collect();
+    assert_eq!(kinds, all);
+}
+
+#[test]
+fn a_stream_of_every_kind_reads_back_in_order() {
+    let mut stream = Vec::new();
+    for message in samples() {
+        stream.extend(bytes_of(&message));
+        stream.extend(data_of(&message));
+    }
+    let mut decoder = Decoder::new(DATA_BYTES_MAX);
+    assert_eq!(decode(&mut decoder, &stream), Ok(samples()));
+    assert_eq!(decoder.need(), Need::Head);
+}
+
+#[test]
+fn the_messages_of_a_write_have_the_sizes_that_are_documented() {
+    let size = |kind: Kind| {
+        let message = samples().into_iter().find(|message| bytes_of(message)[6] == kind.number());
+        bytes_of(&message.expect("one of each")).len()
+    };
+    assert_eq!([Kind::Replicate, Kind::Ack, Kind::Commit].map(size), [80, 48, 40]);
+    assert_eq!([Kind::Hello, Kind::Renew, Kind::Leave].map(size), [72, 40, 32]);
+}
+
+#[test]
+fn the_largest_messages_fit() {
+    let runs = vec![BlockRun { start: u64::MAX - 1, count: 1 }; RUNS_PER_MESSAGE];
+    let writes = vec![DoubtfulWrite { range: range(1, 1), origin: STOCK }; DOUBTFUL_PER_MESSAGE];
+    let state = SmallState {
+        config_string: vec![1; 1024],
+        mac_mask: vec![[2; 6]; 255],
+        reservation: vec![[3; 6]; 255],
+        ..SmallState::new(VOLUME)
+    };
+    let largest = [
+        VolumeMessage::OutOfSync(runs),
+        VolumeMessage::Doubtful(writes),
+        VolumeMessage::SmallState(Box::new(state)),
+    ];
+    for message in largest.map(of_volume) {
+        assert_eq!(read(&bytes_of(&message)), Ok(vec![message]));
+    }
+}
+
+#[test]
+fn every_reason_to_end_a_session_arrives() {
+    let reasons = [
+        Refusal::Version { min: 1, max: 9 },
+        Refusal::Pair,
+        Refusal::Node(NodeNumber::One),
+        Refusal::Lease(1500),
+        Refusal::LeaseExpired,
+    ];
+    for reason in reasons {
+        let message = Message::Goodbye(reason);
+        let mut decoder = Decoder::new(0);
+        assert_eq!(decode(&mut decoder, &bytes_of(&message)), Ok(vec![message]), "also before a Hello");
+    }
+    let told = read(&bytes_of(&Message::Goodbye(Refusal::Protocol("of our own program"))));
+    assert_eq!(told, Ok(vec![Message::Goodbye(Refusal::Protocol(TOLD_BY_PEER))]), "the text stays here");
+}
+
+#[test]
+fn a_session_is_in_the_newest_version_that_both_speak() {
+    let hello = |version_min, version_max| Hello { version_min, version_max, ..HELLO };
+    assert_eq!(Version::in_common(&hello(1, 1)), Some(Version::V1));
+    assert_eq!(Version::in_common(&hello(1, 9)), Some(Version::V1));
+    assert_eq!(Version::in_common(&hello(2, 9)), None);
+}
+
+#[test]
+fn the_hello_of_a_later_program_is_read_and_nothing_after_it_but_goodbye() {
+    let later = Message::Hello(Hello { version_min: 2, version_max: 5, ..HELLO });
+    let mut bytes = bytes_of(&later);
+    bytes.extend([7; 24]);
+    bytes[12] += 24;
+    reseal(&mut bytes);
+    let mut decoder = Decoder::new(0);
+    assert_eq!(decode(&mut decoder, &bytes), Ok(vec![later]), "what a later version adds is passed over");
+    let mut goodbye = decoder.clone();
+    let message = Message::Goodbye(Refusal::Pair);
+    assert_eq!(decode(&mut goodbye, &bytes_of(&message)), Ok(vec![message]));
+    let refused = decode(&mut decoder, &bytes_of(&Message::Renew { number: 1 }));
+    assert_eq!(refused, Err(WireError::NoSession { kind: 3 }));
+}
+
+#[test]
+fn a_session_begins_with_hello() {
+    let mut decoder = Decoder::new(0);
+    let error = decode(&mut decoder, &bytes_of(&Message::Renew { number: 1 }));
+    assert_eq!(error, Err(WireError::NoSession { kind: 3 }));
+    assert_eq!(decode(&mut decoder, &bytes_of(&Message::Hello(HELLO))), error, "and is over after a fault");
+}
+
+#[test]
+fn each_field_of_a_head_that_cannot_be_is_named() {
+    let good = bytes_of(&Message::Renew { number: 1 });
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        reseal(&mut bytes);
+        read(&bytes).expect_err("refused")
+    };
+    assert_eq!(with(0, b'e'), WireError::Magic { found: *b"eP\r\n" });
+    assert_eq!(with(4, 2), WireError::Version { found: 2, session: Version::V1 });
+    assert_eq!(with(4, 0), WireError::Kind { found: 3 }, "only Hello and Goodbye are of all versions");
+    assert_eq!(with(6, 1), WireError::Kind { found: 1 }, "and they always are");
+    assert_eq!(with(6, 15), WireError::Kind { found: 15 });
+    assert_eq!(with(6, 32), WireError::BodyLength { kind: Kind::Replicate, found: 8 });
+    assert_eq!(with(15, 1), WireError::BodyLength { kind: Kind::Renew, found: (1 << 24) + 8 });
+    assert_eq!(with(17, 2), WireError::DataLength { kind: Kind::Renew, found: 512 });
+}
+
+#[test]
+fn a_bit_that_flips_anywhere_is_noticed() {
+    let message = &samples()[10];
+    let good = bytes_of(message);
+    assert_eq!(good[6], Kind::Replicate.number());
+    for bit in 0..good.len() * 8 {
+        let mut bytes = good.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        // Of a body that is said to be longer, the decoder waits for the rest: at most one message's length.
+        bytes.resize(MESSAGE_BYTES_MAX, 0);
+        assert!(read(&bytes).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn damaged_data_is_noticed_if_it_was_checked() {
+    let message = &samples()[10];
+    let stream = |data: Data, byte: u8| {
+        let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+        let length = emit(message, data, &mut bytes);
+        [&bytes[..length], &[byte; 512]].concat()
+    };
+    let checked = Data::checked(&[1; 512]);
+    assert_eq!(read(&stream(checked, 1)), Ok(vec![message.clone()]));
+    let error = read(&stream(checked, 2)).expect_err("another byte");
+    let crc = |byte: u8| crc32fast::hash(&[byte; 512]);
+    assert_eq!(error, WireError::DataChecksum { found: crc(1), computed: crc(2) });
+    assert_eq!(read(&stream(Data::unchecked(512), 2)), Ok(vec![message.clone()]));
+}
+
+#[test]
+fn data_must_be_what_the_message_says_and_no_more_than_there_is_room_for() {
+    let mut replicate = bytes_of(&samples()[10]);
+    replicate[17] = 4;
+    reseal(&mut replicate);
+    assert_eq!(read(&replicate), Err(WireError::DataLength { kind: Kind::Replicate, found: 1024 }));
+    let mut fetched = bytes_of(&samples()[14]);
+    assert_eq!(fetched[6], Kind::Fetched.number());
+    for found in [0u32, 100, 65_536 * 512, u32::MAX - 511] {
+        fetched[16..20].copy_from_slice(&found.to_le_bytes());
+        reseal(&mut fetched);
+        let found = usize::try_from(found).expect("64 bits");
+        assert_eq!(read(&fetched), Err(WireError::DataLength { kind: Kind::Fetched, found }));
+    }
+    let mut small = Decoder::new(512);
+    decode(&mut small, &bytes_of(&Message::Hello(HELLO))).expect("a Hello");
+    let refused = decode(&mut small, &bytes_of(&samples()[14]));
+    assert_eq!(refused, Err(WireError::DataTooLong { kind: Kind::Fetched, found: 1024, max: 512 }));
+}
+
+#[test]
+fn values_that_mean_nothing_are_named() {
+    let with = |sample: usize, at: usize, byte: u8| {
+        let mut bytes = bytes_of(&samples()[sample]);
+        bytes[HEADER_BYTES + at] = byte;
+        reseal(&mut bytes);
+        match read(&bytes).expect_err("refused") {
+            WireError::Value { kind, what } => (kind, what),
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!(with(0, 0, 0), (Kind::Hello, "range of versions"));
+    assert_eq!(with(0, 32, 2), (Kind::Hello, "node number"));
+    assert_eq!(with(1, 0, 7), (Kind::Goodbye, "reason"));
+    assert_eq!(with(6, 11, 0), (Kind::Doubtful, "origin"), "it must be somebody's");
+    assert_eq!(with(7, 8, 3), (Kind::Offer, "membership"));
+    assert_eq!(with(7, 16, 3), (Kind::Offer, "state of the copy"));
+    assert_eq!(with(10, 16, 0), (Kind::Replicate, "range of sectors"), "of none");
+    assert_eq!(with(10, 18, 2), (Kind::Replicate, "flag of a durable write"));
+    assert_eq!(with(10, 19, 3), (Kind::Replicate, "origin"));
+    assert_eq!(with(14, 8, 6), (Kind::Fetched, "result"));
+    assert_eq!(with(26, 8, 3), (Kind::Verified, "outcome of a verify"));
+    let mut wraps = bytes_of(&samples()[5]);
+    wraps[HEADER_BYTES..HEADER_BYTES + 8].fill(0xff);
+    reseal(&mut wraps);
+    assert_eq!(read(&wraps), Err(WireError::Value { kind: Kind::OutOfSync, what: "run of blocks" }));
+}
+
+#[test]
+fn an_error_says_what_to_do() {
+    let error = read(b"GET / HTTP/1.1\r\nHost: node0:4711\r\n").expect_err("somebody else");
+    assert_eq!(
+        error.to_string(),
+        "no message begins where one must (there is [47, 45, 54, 20]); look whether the peer's address and port are \
+         those of its etherpair"
+    );
+}
+
+#[test]
+#[should_panic(expected = "the data of this message")]
+fn data_of_another_length_is_our_own_fault() {
+    emit(&samples()[10], Data::unchecked(1024), &mut [0; MESSAGE_BYTES_MAX]);
+}
+
+fn any_range() -> impl Strategy<Value = LbaRange> {
+    (0..u64::MAX - 65_535, 1..=u16::MAX).prop_map(|(start, count)| range(start, count))
+}
+
+fn any_origin() -> impl Strategy<Value = Origin> {
+    prop_oneof![
+        (any::<[u8; 6]>(), any::<u128>()).prop_map(|(initiator, digest)| Origin::Stock { initiator, digest }),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(initiator, sequence)| Origin::Sequenced { initiator, sequence }),
+    ]
+}
+
+fn any_node() -> impl Strategy<Value = NodeNumber> {
+    prop_oneof![Just(NodeNumber::Zero), Just(NodeNumber::One)]
+}
+
+fn any_membership() -> impl Strategy<Value = Membership> {
+    let members = prop_oneof![Just(Members::Both), any_node().prop_map(Members::Only)];
+    (any::<u64>(), members).prop_map(|(epoch, members)| Membership { epoch: Epoch(epoch), members })
+}
+
+fn any_result() -> impl Strategy<Value = Result<(), BlockError>> {
+    prop_oneof![
+        Just(Ok(())),
+        Just(Err(BlockError::Medium)),
+        Just(Err(BlockError::NoSpace)),
+        Just(Err(BlockError::ReadOnly)),
+        Just(Err(BlockError::BeyondEnd)),
+        Just(Err(BlockError::Gone)),
+    ]
+}
+
+fn any_hello() -> impl Strategy<Value = Message> {
+    let numbers = (1..u16::MAX, any::<u16>(), any::<u128>(), any::<u64>(), any::<u32>());
+    (numbers, any_node()).prop_map(|((version_min, more, pair, incarnation, lease_milliseconds), node)| {
+        Message::Hello(Hello {
+            version_min,
+            version_max: version_min.saturating_add(more),
+            pair: PairIdentity(pair),
+            node,
+            incarnation,
+            lease_milliseconds,
+        })
+    })
+}
+
+fn any_of_session() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        any_hello(),
+        any::<(u16, u16)>().prop_map(|(min, max)| Message::Goodbye(Refusal::Version { min, max })),
+        any::<u32>().prop_map(|lease| Message::Goodbye(Refusal::Lease(lease))),
+        any_node().prop_map(|node| Message::Goodbye(Refusal::Node(node))),
+        any::<u64>().prop_map(|number| Message::Renew { number }),
+        any::<u64>().prop_map(|number| Message::Granted { number }),
+        any::<(u128, u32, u64)>().prop_map(|(volume, export, sectors)| Message::Announce(Announce {
+            volume: VolumeIdentity(volume),
+            export: ExportId(export),
+            sectors,
+        })),
+    ]
+}
+
+fn any_of_meeting() -> impl Strategy<Value = VolumeMessage> {
+    use VolumeMessage as V;
+    let run = (0..u64::MAX / 2, 0..u64::MAX / 2).prop_map(|(start, count)| BlockRun { start, count });
+    let doubtful = (any_range(), any_origin()).prop_map(|(range, origin)| DoubtfulWrite { range, origin });
+    let copy = prop_oneof![Just(CopyState::Good), Just(CopyState::Inconsistent), Just(CopyState::Diskless)];
+    let offer = (any_membership(), copy, any::<(bool, bool, u64)>()).prop_map(
+        |(membership, copy, (alone, forgetful, small_state_revision))| {
+            V::Offer(Offer { membership, copy, alone, forgetful, small_state_revision })
+        },
+    );
+    prop_oneof![
+        vec(run, 0..=RUNS_PER_MESSAGE).prop_map(V::OutOfSync),
+        vec(doubtful, 0..=DOUBTFUL_PER_MESSAGE).prop_map(V::Doubtful),
+        offer,
+        any_membership().prop_map(V::Proceed),
+        any_membership().prop_map(V::Member),
+        any_membership().prop_map(V::MemberKnown),
+        Just(V::Ready),
+        Just(V::Leave),
+        Just(V::DiskFailed),
+        any_small_state(),
+        any::<u64>().prop_map(|revision| V::SmallStateKnown { revision }),
+    ]
+}
+
+fn any_small_state() -> impl Strategy<Value = VolumeMessage> {
+    let addresses = || vec(any::<[u8; 6]>(), 0..=255);
+    let numbers = (any::<u128>(), any::<u64>());
+    (numbers, vec(any::<u8>(), 0..=1024), addresses(), addresses()).prop_map(
+        |((volume, revision), config_string, mac_mask, reservation)| {
+            let volume = VolumeIdentity(volume);
+            let state = SmallState { volume, revision, config_string, mac_mask, reservation };
+            VolumeMessage::SmallState(Box::new(state))
+        },
+    )
+}
+
+fn any_token() -> impl Strategy<Value = Token> {
+    any::<u64>().prop_map(Token)
+}
+
+fn any_of_writes() -> impl Strategy<Value = VolumeMessage> {
+    use VolumeMessage as V;
+    let write = || (any_token(), any_range(), any::<bool>(), option::of(any_origin()));
+    prop_oneof![
+        write().prop_map(|(write, range, durable, origin)| V::Replicate { write, range, durable, origin }),
+        write().prop_map(|(write, range, durable, origin)| V::Forward { write, range, durable, origin }),
+        (any_token(), any_token()).prop_map(|(write, follower)| V::Ack { write, follower }),
+        any_token().prop_map(|follower| V::Commit { follower }),
+        (any_token(), any_range()).prop_map(|(read, range)| V::Fetch { read, range }),
+        (any_token(), any_result()).prop_map(|(read, result)| V::Fetched { read, result }),
+        (any_token(), any_result()).prop_map(|(write, result)| V::Forwarded { write, result }),
+        any_token().prop_map(|flush| V::Flush { flush }),
+        any_token().prop_map(|flush| V::Flushed { flush }),
+    ]
+}
+
+fn any_of_resync() -> impl Strategy<Value = VolumeMessage> {
+    use VolumeMessage as V;
+    let compared = || (any_token(), any_range(), any::<u128>());
+    prop_oneof![
+        (any_token(), any_range()).prop_map(|(copy, range)| V::Copy { copy, range }),
+        compared().prop_map(|(copy, range, digest)| V::CopyDigest { copy, range, digest }),
+        any_token().prop_map(|copy| V::Copied { copy }),
+        any_token().prop_map(|copy| V::CopyYielded { copy }),
+        any_token().prop_map(|copy| V::CopyDiffers { copy }),
+        any_range().prop_map(|range| V::Missing { range }),
+        compared().prop_map(|(verify, range, digest)| V::Verify { verify, range, digest }),
+        (any_token(), option::of(any::<bool>())).prop_map(|(verify, equal)| V::Verified { verify, equal }),
+    ]
+}
+
+fn any_message() -> impl Strategy<Value = Message> {
+    let of_volume = prop_oneof![any_of_meeting(), any_of_writes(), any_of_resync()];
+    prop_oneof![
+        any_of_session(),
+        (any::<u32>(), of_volume).prop_map(|(export, message)| Message::Volume(ExportId(export), message)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn what_is_emitted_is_parsed(message in any_message(), checked in any::<bool>()) {
+        let data = data_of(&message);
+        let head = if checked { head_of(&data) } else { Data::unchecked(data.len()) };
+        let mut bytes = vec![0xee; MESSAGE_BYTES_MAX];
+        let length = emit(&message, head, &mut bytes);
+        bytes.truncate(length);
+        prop_assert!(length - HEADER_BYTES <= BODY_BYTES_MAX);
+        bytes.extend(data);
+        prop_assert_eq!(read(&bytes), Ok(vec![message]));
+    }
+
+    #[test]
+    fn no_stream_makes_the_decoder_panic(bytes in vec(any::<u8>(), 0..4096)) {
+        prop_assert!(decode(&mut Decoder::new(4096), &bytes).is_ok() == (bytes.len() < HEADER_BYTES));
+    }
+}
