@@ -3,8 +3,10 @@
 //! The same bodies run as property tests (`tests/`, part of the test command, on the stable toolchain) and under
 //! libFuzzer (`libfuzzer/`, on nightly, for as long as one likes). `README.md` says how.
 
+mod peer;
 mod target;
 mod wire;
 
+pub use peer::{peer_body, peer_stream};
 pub use target::{OURS, target_frames};
 pub use wire::{identify_page, text, wire_frame};
