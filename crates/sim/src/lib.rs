@@ -18,4 +18,5 @@ pub mod content;
 pub mod history;
 pub mod host;
 pub mod oracle;
+pub mod property;
 pub mod workload;

@@ -1,0 +1,238 @@
+//! No request is answered more often than it came, nor twice with different data while nobody wrote in between.
+//!
+//! A request is known by its sender and its tag, and begins anew when the tag is used for something else. Copies that the
+//! network made are requests of their own to a node, and may each be answered; what they answer must agree, unless a write
+//! to the same sectors was open at some time between the two answers.
+
+use std::collections::BTreeMap;
+
+use aoe::ata::AtaCommand;
+use aoe::wire::{Frame, ata};
+use aoe::{Command, MacAddress, Tag};
+use block::{Instant, LbaRange};
+use thiserror::Error;
+
+use crate::content::Value;
+use crate::history::{Action, Fate, History};
+
+/// An answer too many, or another one.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum AnsweredTwice {
+    /// More answers than requests.
+    #[error("request {tag} of {initiator} came {came} times to node {node} and was answered once more")]
+    TooOften {
+        /// Whose.
+        initiator: MacAddress,
+        /// Which.
+        tag: Tag,
+        /// By which node.
+        node: usize,
+        /// How often it had come.
+        came: u32,
+    },
+    /// Two answers that do not agree.
+    #[error("request {tag} of {initiator} for sectors {range} was answered with {} and then with {}", list(.first), list(.second))]
+    Differently {
+        /// Whose.
+        initiator: MacAddress,
+        /// Which.
+        tag: Tag,
+        /// For what.
+        range: LbaRange,
+        /// What it was answered first.
+        first: Vec<Value>,
+        /// What then.
+        second: Vec<Value>,
+    },
+    /// An answer to nothing.
+    #[error("node {node} answered request {tag} of {initiator}, which never came")]
+    Unasked {
+        /// Whose.
+        initiator: MacAddress,
+        /// Which.
+        tag: Tag,
+        /// By which node.
+        node: usize,
+    },
+}
+
+fn list(values: &[Value]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Requests seen so far.
+#[derive(Debug, Default)]
+pub struct AnsweredOnce {
+    requests: BTreeMap<(MacAddress, Tag), Request>,
+}
+
+#[derive(Debug)]
+struct Request {
+    command: AtaCommand,
+    range: LbaRange,
+    /// How often it came to each node, and was answered.
+    came: [u32; 2],
+    answered: [u32; 2],
+    first: Option<(Instant, Vec<Value>)>,
+}
+
+impl AnsweredOnce {
+    /// A frame has come to a node.
+    pub fn came(&mut self, node: usize, bytes: &[u8]) {
+        let Some((frame, view)) = parse(bytes) else { return };
+        let header = frame.header();
+        let request = ata::Request::parse(view);
+        let Some(range) = LbaRange::new(request.lba(), request.sectors()) else { return };
+        if header.response || !(request.command.is_read() || request.command.is_write()) {
+            return;
+        }
+        let command = request.command;
+        let new = || Request { command, range, came: [0; 2], answered: [0; 2], first: None };
+        let entry = self.requests.entry((frame.ethernet().source, header.tag)).or_insert_with(new);
+        if (entry.command, entry.range) != (command, range) {
+            *entry = new();
+        }
+        entry.came[node] += 1;
+    }
+
+    /// A node has sent a frame.
+    ///
+    /// # Errors
+    /// If that was an answer too many, or another than before.
+    pub fn sent(
+        &mut self,
+        now: Instant,
+        node: usize,
+        bytes: &[u8],
+        history: &History,
+    ) -> Result<(), AnsweredTwice> {
+        let Some((frame, view)) = parse(bytes) else { return Ok(()) };
+        let header = frame.header();
+        if !header.response || header.error.is_some() || ata::Reply::parse(view).status.is_failure() {
+            return Ok(());
+        }
+        let (initiator, tag) = (frame.ethernet().destination, header.tag);
+        let Some(request) = self.requests.get_mut(&(initiator, tag)) else { return Ok(()) };
+        let came = request.came[node];
+        if request.answered[node] == came {
+            return Err(match came {
+                0 => AnsweredTwice::Unasked { initiator, tag, node },
+                _ => AnsweredTwice::TooOften { initiator, tag, node, came },
+            });
+        }
+        request.answered[node] += 1;
+        let range = request.range;
+        let Some(data) = view.sectors(range.count()).filter(|_| request.command.is_read()) else {
+            return Ok(());
+        };
+        let second: Vec<Value> = Value::of_all(range.start(), data).collect();
+        match &request.first {
+            None => request.first = Some((now, second)),
+            Some((since, first)) if *first != second && !written(history, range, *since) => {
+                return Err(AnsweredTwice::Differently {
+                    initiator,
+                    tag,
+                    range,
+                    first: first.clone(),
+                    second,
+                });
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether a write to these sectors was open at some time since that moment. One that was given up stays open.
+fn written(history: &History, range: LbaRange, since: Instant) -> bool {
+    history.operations().iter().any(|operation| {
+        let ends = history.sector_ends(operation).iter();
+        operation.action != Action::Read
+            && operation.range.overlaps(range)
+            && (operation.fate != Fate::Done || ends.filter_map(|end| end.end).any(|end| end.at >= since))
+    })
+}
+
+fn parse(bytes: &[u8]) -> Option<(Frame<'_>, ata::View<'_>)> {
+    let frame = Frame::new(bytes).ok()?;
+    (frame.header().command == Command::Ata).then_some(())?;
+    Some((frame, ata::View::new(frame).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use aoe::wire::ata::{AtaFlags, LbaRegisters};
+    use aoe::wire::{Head, ethernet, header};
+    use aoe::{Address, Shelf, Slot};
+    use block::{Duration, Lba, SECTOR_BYTES};
+
+    use super::*;
+
+    const HOST: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+    const NODE: MacAddress = MacAddress([2, 0, 0, 0, 1, 0]);
+    const NOW: Instant = Instant::from_nanos(5);
+
+    fn address() -> Address {
+        Address::new(Shelf(7), Slot(1)).expect("valid")
+    }
+
+    fn head() -> Head {
+        let ethernet = ethernet::Repr { destination: NODE, source: HOST };
+        Head { ethernet, header: header::Repr::request(address().into(), Command::Ata, Tag(9)) }
+    }
+
+    fn registers() -> ata::Request {
+        let lba = LbaRegisters::from_lba48(Lba(4));
+        let command = AtaCommand::ReadSectorsExt;
+        ata::Request { flags: AtaFlags::EXTENDED, feature: 0, sector_count: 1, command, lba }
+    }
+
+    fn read() -> Vec<u8> {
+        let mut bytes = vec![0; 60];
+        head().emit(&mut bytes);
+        registers().emit(&mut bytes);
+        bytes
+    }
+
+    fn answer(value: Value) -> Vec<u8> {
+        let mut bytes = vec![0; 36 + SECTOR_BYTES];
+        head().reply(NODE, address()).emit(&mut bytes);
+        ata::Reply::success(&registers()).emit(&mut bytes);
+        value.fill(Lba(4), &mut bytes[36..]);
+        bytes
+    }
+
+    #[test]
+    fn an_answer_too_many_is_found() {
+        let history = History::new(Duration::ZERO);
+        let mut property = AnsweredOnce::default();
+        let answer = answer(Value::new(1, 1));
+        assert_eq!(property.sent(NOW, 0, &answer, &history), Ok(()), "a tag that nobody knows");
+        property.came(0, &read());
+        assert_eq!(property.sent(NOW, 0, &answer, &history), Ok(()));
+        let error = property.sent(NOW, 0, &answer, &history);
+        assert!(matches!(error, Err(AnsweredTwice::TooOften { came: 1, .. })));
+        let error = property.sent(NOW, 1, &answer, &history);
+        assert!(matches!(error, Err(AnsweredTwice::Unasked { node: 1, .. })));
+        property.came(1, &read());
+        assert_eq!(property.sent(NOW, 1, &answer, &history), Ok(()));
+    }
+
+    #[test]
+    fn another_answer_to_the_same_request_is_found_unless_somebody_wrote() {
+        let mut history = History::new(Duration::ZERO);
+        let mut property = AnsweredOnce::default();
+        for _ in 0..3 {
+            property.came(0, &read());
+        }
+        assert_eq!(property.sent(NOW, 0, &answer(Value::new(1, 1)), &history), Ok(()));
+        let error = property.sent(NOW, 0, &answer(Value::new(1, 2)), &history).expect_err("another answer");
+        assert_eq!(
+            error.to_string(),
+            "request 0x00000009 of 02:00:00:00:00:01 for sectors 4+1 was answered with write 1:1 and then with write 1:2"
+        );
+        let range = LbaRange::new(Lba(4), block::SectorCount(2)).expect("two sectors");
+        history.call(NOW, 1, Action::Write { value: Value::new(1, 2), sequenced: false }, range);
+        assert_eq!(property.sent(NOW, 0, &answer(Value::new(1, 2)), &history), Ok(()));
+    }
+}
