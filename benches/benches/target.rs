@@ -51,6 +51,7 @@ impl Load {
                 write_cache: false,
                 buffer_count: 64,
                 state: SmallState::default(),
+                mirror: None,
             };
             target.add_export(now, config).expect("a good config");
         }

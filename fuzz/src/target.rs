@@ -43,8 +43,13 @@ struct Run {
 
 impl Run {
     fn new(options: u8) -> Self {
-        let limits =
-            TargetLimits { outstanding_max: 8, write_history_max: 16, export_max: 4, digest_seed: 7 };
+        let limits = TargetLimits {
+            outstanding_max: 8,
+            write_history_max: 16,
+            export_max: 4,
+            followed_max: 4,
+            digest_seed: 7,
+        };
         let mut target = Target::new(limits);
         let now = Instant::from_nanos(10_000_000_000);
         let mtu = if options & 1 == 0 { 9000 } else { 1500 };
@@ -66,6 +71,7 @@ impl Run {
                 write_cache: slot == 1,
                 buffer_count: 16,
                 state: SmallState::default(),
+                mirror: None,
             };
             target.add_export(now, config).expect("a good config")
         });
@@ -181,6 +187,7 @@ impl Run {
                         }
                     }
                 }
+                Output::MirrorBlock { .. } => panic!("no export here is mirrored"),
                 Output::SendControl { frame, .. } => check_control(&frame),
                 Output::Release(buffer) => {
                     let known = self.frames.remove(&buffer).is_some() || self.read.remove(&buffer).is_some();

@@ -48,6 +48,7 @@ codes! {
     VERIFY_FAILED = 61, "`bench --verify`: wrong data was read.";
     REQUESTS_FAILED = 62, "`bench`: requests failed.";
     VOLUME_UNSUITABLE = 63, "`bench`: the volume is too small for it, or its data would be destroyed without `--allow-writes`.";
+    INTERRUPTED = 64, "`discover`, `bench`: ended by a signal before they were done; what was found until then was told.";
     META_NONE = 70, "`dump`: the file is not the metadata of a volume.";
     META_DAMAGED = 71, "`dump`: the metadata is damaged, more than a crash explains; what is left was told.";
     META_VERSION = 72, "`dump`: the metadata was written by a newer version.";

@@ -9,6 +9,7 @@ mod commands;
 mod exit_code;
 mod export;
 mod initiator_ports;
+mod interrupt;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

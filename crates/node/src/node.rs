@@ -150,13 +150,22 @@ impl Node {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        Some(match self.target.poll_output()? {
-            target::Output::Block(request) => Output::Disk(self.read_modify_write.begin(request)),
-            target::Output::Send(transmit) => Output::Send(transmit),
-            target::Output::SendControl { port, frame } => Output::SendControl { port, frame },
-            target::Output::Release(buffer) => Output::Release(buffer),
-            target::Output::StoreState { export, state } => Output::StoreState { export, state },
-        })
+        if let Some(request) = self.read_modify_write.next_ready() {
+            return Some(Output::Disk(request));
+        }
+        loop {
+            return Some(match self.target.poll_output()? {
+                target::Output::Block(request) => match self.read_modify_write.begin(request) {
+                    Some(request) => Output::Disk(request),
+                    None => continue,
+                },
+                target::Output::MirrorBlock { .. } => unreachable!("no export of this node is mirrored"),
+                target::Output::Send(transmit) => Output::Send(transmit),
+                target::Output::SendControl { port, frame } => Output::SendControl { port, frame },
+                target::Output::Release(buffer) => Output::Release(buffer),
+                target::Output::StoreState { export, state } => Output::StoreState { export, state },
+            });
+        }
     }
 
     /// When [`Input::Timeout`] is due.

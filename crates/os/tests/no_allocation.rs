@@ -181,6 +181,7 @@ fn serve(shard: &ShardHandle, path: &Path, read_cache: ReadCache) {
         write_cache: true,
         buffer_count: 128,
         state: SmallState::default(),
+        mirror: None,
     };
     let (reply, outcome) = channel();
     shard.send(Command::AddExport { disk: Box::new(disk), config: Box::new(config), reply });

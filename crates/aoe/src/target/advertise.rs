@@ -1,7 +1,7 @@
 //! Telling initiators about an export without being asked: a config answer with tag 0, to everybody or, where a MAC
 //! mask list says who is listened to, to each of those.
 //!
-//! An export is advertised when it is added or resized, and all are when an interface comes up or changes. Frames get
+//! An export is advertised when it begins to serve or is resized, and all are when an interface comes up or changes. Frames get
 //! lost and switches learn slowly after a link came up, so each advertisement is repeated twice and then no more.
 
 use block::{Duration, ExportId, Instant};
@@ -46,13 +46,16 @@ impl Target {
     /// Has `id` advertised from `now` on.
     pub(super) fn schedule_advertisement(&mut self, now: Instant, id: ExportId) {
         let export = self.exports.find_mut(id).expect("an export that exists is advertised");
+        if !export.is_serving() {
+            return;
+        }
         export.advertisement = Advertisement::first(now);
         self.advertise_at = Some(self.advertise_at.map_or(now, |due| due.min(now)));
     }
 
     /// Has every export advertised from `now` on.
     pub(super) fn schedule_all_advertisements(&mut self, now: Instant) {
-        for export in self.exports.iter_mut() {
+        for export in self.exports.iter_mut().filter(|export| export.is_serving()) {
             export.advertisement = Advertisement::first(now);
             self.advertise_at = Some(now);
         }

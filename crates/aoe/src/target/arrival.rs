@@ -123,6 +123,9 @@ impl Target {
     #[inline]
     fn deliver(&mut self, id: ExportId, arrival: &Arrival<'_>) -> Result<Buffer, Refusal> {
         let export = self.exports.find(id).expect("the directory names exports that exist");
+        if export.serving_since.is_none_or(|since| arrival.received < since) {
+            return Err(Refusal::NotServing);
+        }
         if !export.state().admits(arrival.initiator()) {
             return Err(Refusal::Masked);
         }

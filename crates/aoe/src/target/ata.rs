@@ -91,7 +91,8 @@ impl Target {
             (Checked::Beyond, Some(_)) => return self.abort(id, &answer, ErrorRegister::IDNF),
             (Checked::Range(range), Some(data)) => (range, data),
         };
-        let digest = Digest::of(self.digest_seed, data);
+        let mirror = self.export_mut(id).config.mirror;
+        let digest = Digest::of(mirror.map_or(self.digest_seed, |mirror| mirror.digest_seed), data);
         let identity = WriteIdentity { export: id, initiator: arrival.initiator(), range, digest };
         self.admit_write(arrival, answer, identity)
     }
@@ -110,9 +111,11 @@ impl Target {
             self.export_mut(id).statistics.duplicates_joined += 1;
             return Ok(Buffer::Done);
         }
+        self.check_followed(arrival.now, &identity)?;
         match self.history.judge(arrival.now, &identity, arrival.received) {
             Verdict::New => {}
             Verdict::Superseded => return Err(Refusal::Superseded),
+            Verdict::Doubtful => return Err(Refusal::Doubtful),
             Verdict::Answer => {
                 let answered = self.reply(&answer, Reply::success(&answer.request))?;
                 self.export_mut(id).statistics.duplicates_answered += 1;

@@ -64,13 +64,29 @@ impl Target {
         result: Result<(), StateError>,
     ) -> Result<(), Refusal> {
         let Some(export) = self.exports.find_mut(id) else { return Ok(()) };
-        let change = export.change.take().expect("a state is stored because a change asked for it");
+        let Some(change) = export.change.take() else {
+            assert!(export.config.mirror.is_some(), "a state is stored because a change asked for it");
+            return Ok(());
+        };
         let Change { state, port, head, command } = change;
         if result.is_err() {
             return self.refuse(id, port, &head, AoeError::DeviceUnavailable);
         }
         export.config.state = state;
         self.answer_change(id, port, &head, command)
+    }
+
+    /// Both nodes of a pair have this state, whoever asked for it. Who waits for another one has to ask again.
+    pub(super) fn state_agreed(&mut self, id: ExportId, state: &SmallState) -> Result<(), Refusal> {
+        assert!(state.is_within_limits(), "the other node's state was checked when it came");
+        let Some(export) = self.exports.find_mut(id) else { return Ok(()) };
+        export.config.state.clone_from(state);
+        match export.change.take() {
+            Some(Change { state: wanted, port, head, command }) if wanted == *state => {
+                self.answer_change(id, port, &head, command)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn answer_change(

@@ -10,6 +10,9 @@
 //! write is remembered for the sum, and a frame *received* more than the window after the last answer is a new
 //! write. An answer given from memory counts: it may have been to a new write of the same bytes, which has
 //! duplicates of its own. When the memory is full of younger ones it refuses new writes; it never forgets early.
+//!
+//! Writes that come by the other node of a pair are entered as well, once they have ended here. They cannot be refused:
+//! one that finds no room blinds the memory until its duplicates are too old to matter.
 
 use block::{ExportId, Instant, LbaRange};
 
@@ -44,6 +47,21 @@ pub(crate) enum Verdict {
     Answer,
     /// Drop it: it was executed, and something that overlaps it was admitted since.
     Superseded,
+    /// Drop it: whether it was executed nobody knows.
+    Doubtful,
+}
+
+/// What became of a write that is remembered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ending {
+    /// It is on the disk.
+    Executed,
+    /// It is on the disk; something that overlaps it was under way by the other node, and may be the later one.
+    Overtaken,
+    /// It failed, and may have changed the disk.
+    Failed,
+    /// Nobody knows.
+    Doubtful,
 }
 
 /// Writes completed a short while ago, and the order of all admitted ones.
@@ -57,6 +75,10 @@ pub(crate) struct WriteHistory {
     sequences: SectorSequences,
     /// Writes admitted that will need an entry when they complete.
     admitted: usize,
+    /// Those of them that came by the other node.
+    followed: usize,
+    /// Until then a duplicate may come of a write that found no room.
+    blind_until: Option<Instant>,
     multiplier: u64,
 }
 
@@ -71,7 +93,7 @@ struct Entry {
     /// Neighbours in the order of the last answers.
     older: u32,
     younger: u32,
-    failed: bool,
+    ending: Ending,
 }
 
 impl WriteHistory {
@@ -85,6 +107,8 @@ impl WriteHistory {
             // A write that is no whole number of aligned blocks, or a larger one, touches two or more.
             sequences: SectorSequences::new(capacity * 2, seed),
             admitted: 0,
+            followed: 0,
+            blind_until: None,
             multiplier: spread(seed.rotate_left(17)),
         }
     }
@@ -116,12 +140,12 @@ impl WriteHistory {
             return Verdict::New;
         }
         let WriteIdentity { export, range, .. } = entry.identity;
-        if !self.sequences.is_latest(export, range, entry.sequence) {
-            Verdict::Superseded
-        } else if entry.failed {
-            Verdict::New
-        } else {
-            Verdict::Answer
+        match entry.ending {
+            Ending::Doubtful => Verdict::Doubtful,
+            Ending::Overtaken => Verdict::Superseded,
+            _ if !self.sequences.is_latest(export, range, entry.sequence) => Verdict::Superseded,
+            Ending::Failed => Verdict::New,
+            Ending::Executed => Verdict::Answer,
         }
     }
 
@@ -138,19 +162,45 @@ impl WriteHistory {
         Some(self.sequences.admit(export, range))
     }
 
+    /// Enters a write that came by the other node into the order, or is blind for a while because the memory is full.
+    pub(crate) fn follow(&mut self, now: Instant, export: ExportId, range: LbaRange) -> Option<Sequence> {
+        let sequence = self.admit(now, export, range);
+        match sequence {
+            Some(_) => self.followed += 1,
+            None => self.overlook(now),
+        }
+        sequence
+    }
+
+    /// A write that [`Self::follow`] has entered is about to be completed or abandoned.
+    pub(crate) fn unfollow(&mut self) {
+        assert!(self.followed > 0, "a write that is followed ends once");
+        self.followed -= 1;
+    }
+
+    /// A write came or ended that this memory does not know: no verdict is to be trusted for a while.
+    pub(crate) fn overlook(&mut self, now: Instant) {
+        self.blind_until = Some(now.after(DUPLICATE_WINDOW + FRAME_AGE_MAX));
+    }
+
+    /// Whether a write of the other node may be missing that a verdict would depend on.
+    pub(crate) fn is_blind(&self, now: Instant) -> bool {
+        self.blind_until.is_some_and(|until| now <= until)
+    }
+
     /// Remembers an admitted write that has ended. A failed one counts, since it may have changed the disk.
     pub(crate) fn complete(
         &mut self,
         now: Instant,
         identity: WriteIdentity,
         sequence: Sequence,
-        failed: bool,
+        ending: Ending,
     ) {
         assert!(self.admitted > 0, "a write completes once");
         self.admitted -= 1;
         let chain = self.chain(&identity);
         let next = self.chains[chain];
-        let entry = Entry { identity, answered: now, sequence, next, older: NIL, younger: NIL, failed };
+        let entry = Entry { identity, answered: now, sequence, next, older: NIL, younger: NIL, ending };
         let index = self.entries.insert(entry);
         self.chains[chain] = index + 1;
         self.link_youngest(index);
@@ -163,9 +213,9 @@ impl WriteHistory {
         self.sequences.release(export, range);
     }
 
-    /// Writes admitted and not ended.
+    /// Writes admitted here and not ended.
     pub(crate) const fn in_flight(&self) -> usize {
-        self.admitted
+        self.admitted - self.followed
     }
 
     /// Writes remembered or in flight.
@@ -267,8 +317,9 @@ mod tests {
     }
 
     fn write(history: &mut WriteHistory, now: Instant, start: u64, content: u128, failed: bool) {
+        let ending = if failed { Ending::Failed } else { Ending::Executed };
         let sequence = history.admit(now, EXPORT, range(start, 8)).expect("room");
-        history.complete(now, identity(start, content), sequence, failed);
+        history.complete(now, identity(start, content), sequence, ending);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use block::{
 
 use super::Target;
 use super::ata::failed;
-use super::duplicate::is_stale;
+use super::duplicate::{Ending, is_stale};
+use super::export::Export;
 use super::output::{Output, ReplyHead, Transmit};
 use super::outstanding::{Answer, Finished, Request, Work};
 use crate::wire::ata::Reply;
@@ -36,7 +37,8 @@ impl Target {
         let request = &finished.request;
         match request.work {
             Work::Write { identity, data, sequence, .. } => {
-                self.history.complete(now, identity, sequence, result.is_err());
+                let ending = if result.is_err() { Ending::Failed } else { Ending::Executed };
+                self.history.complete(now, identity, sequence, ending);
                 self.push(Output::Release(data.buffer));
                 self.answer_all(finished, result.err());
             }
@@ -60,7 +62,7 @@ impl Target {
     }
 
     fn answer(&mut self, export: ExportId, answer: &Answer, error: Option<BlockError>) {
-        if self.exports.find(export).is_none() {
+        if !self.may_answer(export) {
             return;
         }
         let reply = match error {
@@ -83,7 +85,7 @@ impl Target {
         };
         assert_eq!(payload.length as usize, range.bytes(), "a read completes with all its bytes");
         let Answer { port, head, request: registers } = &request.answer;
-        if self.exports.find(request.export).is_none() || self.ports.link(*port).is_none() {
+        if !self.may_answer(request.export) || self.ports.link(*port).is_none() {
             return self.push(Output::Release(payload.buffer));
         }
         let head = ReplyHead::new(head, &Reply::success(registers), range.count());
@@ -98,6 +100,12 @@ impl Target {
         }
     }
 
+    /// Whether the export is still there, and served.
+    #[inline]
+    fn may_answer(&self, export: ExportId) -> bool {
+        self.exports.find(export).is_some_and(Export::is_serving)
+    }
+
     fn count_error(&mut self, request: &Request) {
         let Some(export) = self.exports.find_mut(request.export) else { return };
         match request.work {
@@ -108,7 +116,7 @@ impl Target {
 
     /// Starts, or drops, everything that waited for what has just ended.
     #[inline]
-    fn start_ready(&mut self, now: Instant) {
+    pub(super) fn start_ready(&mut self, now: Instant) {
         while let Some(id) = self.outstanding.next_ready() {
             match self.obstacle(now, id) {
                 None => self.start(id),
@@ -127,8 +135,10 @@ impl Target {
             }
             Work::Flush => Operation::Flush,
         };
-        let export = request.export;
-        self.push(Output::Block(BlockRequest { id, export, operation }));
+        let (export, origin) = (request.export, request.work.origin());
+        let request = BlockRequest { id, export, operation };
+        let is_mirrored = self.exports.find(export).is_some_and(|export| export.config.mirror.is_some());
+        self.push(if is_mirrored { Output::MirrorBlock { request, origin } } else { Output::Block(request) });
     }
 
     /// Time has passed since the request was admitted: what may have changed is looked at again. A read that waited

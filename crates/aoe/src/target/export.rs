@@ -1,6 +1,6 @@
 //! One export: what the operator said of it, what clients have set, what was counted.
 
-use block::{ExportId, Geometry, LogicalSectorSize};
+use block::{ExportId, Geometry, Instant, LogicalSectorSize};
 
 use super::advertise::Advertisement;
 use super::change::Change;
@@ -52,6 +52,15 @@ pub struct ExportConfig {
     pub buffer_count: u16,
     /// What clients had set before.
     pub state: SmallState,
+    /// Set if another node holds the same disk. Such an export does not serve until it is told to.
+    pub mirror: Option<Mirror>,
+}
+
+/// What both nodes of a mirrored export have in common.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Mirror {
+    /// A random number that nobody else on the network knows: the nodes tell each other digests of writes.
+    pub digest_seed: u64,
 }
 
 /// What AoE clients may set, and what survives a restart.
@@ -106,6 +115,10 @@ pub struct Statistics {
     pub duplicates_answered: u64,
     /// Writes that waited until they were too old (rule D3).
     pub stale_dropped: u64,
+    /// Requests dropped because the node may not serve the export any more.
+    pub dropped: u64,
+    /// Writes that came by the other node.
+    pub followed: u64,
     /// Reads that the disk failed.
     pub read_errors: u64,
     /// Writes and flushes that the disk failed.
@@ -130,12 +143,15 @@ pub struct Export {
     pub(super) write_cache_enabled: bool,
     pub(super) smart_enabled: bool,
     pub(super) advertisement: Advertisement,
+    /// Requests are taken, if in frames received at this moment or later.
+    pub(super) serving_since: Option<Instant>,
 }
 
 impl Export {
     pub(super) fn new(config: ExportConfig) -> Self {
         Self {
             write_cache_enabled: config.write_cache,
+            serving_since: config.mirror.is_none().then_some(Instant::default()),
             config,
             statistics: Statistics::default(),
             change: None,
@@ -166,6 +182,12 @@ impl Export {
     #[must_use]
     pub const fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// Whether requests are taken. Always, unless another node holds the disk as well.
+    #[must_use]
+    pub const fn is_serving(&self) -> bool {
+        self.serving_since.is_some()
     }
 
     /// Whether writes are answered before they are durable just now.

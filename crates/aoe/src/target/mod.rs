@@ -3,7 +3,7 @@
 //! Pure: it reads no clock, owns no socket, disk or buffer, and never moves a payload; it looks at the data of a
 //! write once, to tell duplicates of it from other writes. Read in this order: [`Input`] and [`Output`]; `arrival`
 //! (which frames count, and for which export); `ata` with `outstanding` (order), `duplicate` (what was sent before)
-//! and `execution` (start and answer); `device`; `config`, `mac_mask` and `reserve` with `change` (what clients may
+//! and `execution` (start and answer); `mirror` with `followed` (what the other node does); `device`; `config`, `mac_mask` and `reserve` with `change` (what clients may
 //! set); `advertise`.
 //!
 //! What holds at all times (the rules are those of the design, §5):
@@ -26,7 +26,9 @@ mod directory;
 mod duplicate;
 mod execution;
 mod export;
+mod followed;
 mod mac_mask;
+mod mirror;
 mod output;
 mod outstanding;
 mod port;
@@ -35,8 +37,9 @@ mod reserve;
 mod sector_sequence;
 mod slab;
 
-pub use export::{Export, ExportConfig, Identity, SmallState, Statistics};
-pub use output::{Input, Output, ReplyHead, StateError, Transmit};
+pub use export::{Export, ExportConfig, Identity, Mirror, SmallState, Statistics};
+pub use output::{FollowedWrite, Input, MirrorEnd, MirrorInput, Origin, Output};
+pub use output::{ReplyHead, StateError, Transmit};
 pub use port::{PortId, PortLink};
 pub use refusal::{Refusal, RefusalCounters};
 
@@ -50,6 +53,7 @@ use arrival::Buffer;
 use directory::Directory;
 use duplicate::WriteHistory;
 use export::{Exports, is_possible_size};
+use followed::FollowedWrites;
 use outstanding::Outstanding;
 use port::Ports;
 
@@ -69,6 +73,8 @@ pub struct TargetLimits {
     pub write_history_max: usize,
     /// Exports at one time.
     pub export_max: usize,
+    /// Writes under way here that came by the other node of a pair, over all exports.
+    pub followed_max: usize,
     /// A random number that nobody on the network knows.
     pub digest_seed: u64,
 }
@@ -77,7 +83,13 @@ impl TargetLimits {
     /// Enough for a shard that does 250,000 writes a second.
     #[must_use]
     pub const fn new(digest_seed: u64) -> Self {
-        Self { outstanding_max: 4096, write_history_max: 512 * 1024, export_max: 4096, digest_seed }
+        Self {
+            outstanding_max: 4096,
+            write_history_max: 512 * 1024,
+            export_max: 4096,
+            followed_max: 8192,
+            digest_seed,
+        }
     }
 }
 
@@ -125,6 +137,7 @@ pub struct Target {
     ports: Ports,
     outstanding: Outstanding,
     history: WriteHistory,
+    followed: FollowedWrites,
     outputs: VecDeque<Output>,
     outputs_max: usize,
     /// Outputs that nobody waits for with a buffer or a request are dropped when so many are queued.
@@ -142,7 +155,8 @@ impl Target {
     /// If a limit is zero, or more requests are to be outstanding than their names can tell apart.
     #[must_use]
     pub fn new(limits: TargetLimits) -> Self {
-        let TargetLimits { outstanding_max, write_history_max, export_max, digest_seed } = limits;
+        let TargetLimits { outstanding_max, write_history_max, export_max, followed_max, digest_seed } =
+            limits;
         let outputs_unowed_max = export_max + OUTPUTS_UNOWED_MIN;
         // A request leaves at most three things behind: for the disk, for its sender, and its buffer.
         let outputs_max = 3 * (outstanding_max + INPUTS_UNDRAINED_MAX) + outputs_unowed_max;
@@ -152,6 +166,7 @@ impl Target {
             ports: Ports::default(),
             outstanding: Outstanding::new(outstanding_max),
             history: WriteHistory::new(write_history_max, digest_seed),
+            followed: FollowedWrites::new(followed_max),
             outputs: VecDeque::with_capacity(outputs_max),
             outputs_max,
             outputs_unowed_max,
@@ -162,7 +177,8 @@ impl Target {
         }
     }
 
-    /// Serves a disk from now on, and has it advertised at the next timeout, which is due at once.
+    /// Serves a disk from now on, and has it advertised at the next timeout, which is due at once. One that another node
+    /// holds as well serves, and is advertised, when [`MirrorInput::Serving`] says so.
     ///
     /// # Errors
     /// See [`TargetError`].
@@ -221,6 +237,11 @@ impl Target {
             }
             Input::Resized { export, sectors } => {
                 self.resized(now, export, sectors);
+                Ok(())
+            }
+            Input::StateAgreed { export, state } => self.state_agreed(export, state),
+            Input::Mirror(input) => {
+                self.mirror(now, input);
                 Ok(())
             }
             Input::Timeout => {

@@ -1,11 +1,13 @@
 //! What a target is told and what it gives out. No payload byte is in either: frames are looked at where they lie,
 //! and answers say which buffer to send.
 
-use block::{BlockRequest, BufferName, BufferSlice, Completion, ExportId, Instant};
+use block::{BlockRequest, BufferName, BufferSlice, Completion, ExportId, Instant, LbaRange, RequestId};
 use thiserror::Error;
 
 use super::export::SmallState;
 use super::port::{PortId, PortLink};
+use crate::digest::Digest;
+use crate::mac::MacAddress;
 pub use crate::wire::ata::ReplyHead;
 
 /// What happened.
@@ -45,8 +47,93 @@ pub enum Input<'a> {
         /// Its 512-byte sectors now.
         sectors: u64,
     },
+    /// Both nodes of a pair have this state on stable storage: it was set by a client of either.
+    StateAgreed {
+        /// Whose state.
+        export: ExportId,
+        /// What it is.
+        state: &'a SmallState,
+    },
+    /// What comes from the other node of a pair, and whether this one may serve.
+    Mirror(MirrorInput),
     /// The moment that [`super::Target::poll_timeout`] named has come.
     Timeout,
+}
+
+/// What happened to an export that another node holds as well. The writes which come by the other node count for
+/// duplicates like those which come by this one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MirrorInput {
+    /// Whether requests may be taken. What waits when they may not any more is dropped; what was handed out is to be
+    /// ended by [`MirrorInput::Dropped`]. Frames received before the export serves again are not looked at.
+    Serving {
+        /// Which export.
+        export: ExportId,
+        /// Whether.
+        serving: bool,
+    },
+    /// A request of an [`Output::MirrorBlock`] has ended, and nobody is to be answered.
+    Dropped {
+        /// Which.
+        id: RequestId,
+        /// What is known of it.
+        end: MirrorEnd,
+    },
+    /// A write that was taken by the other node is about to be done here.
+    Followed {
+        /// Which export.
+        export: ExportId,
+        /// Names it until [`MirrorInput::FollowedEnded`].
+        write: FollowedWrite,
+        /// Which sectors, at most 256.
+        range: LbaRange,
+        /// Whose.
+        origin: Origin,
+    },
+    /// That write has ended.
+    FollowedEnded {
+        /// Which.
+        write: FollowedWrite,
+        /// How.
+        end: MirrorEnd,
+    },
+    /// Nobody knows whether this write took effect: its frames are dropped as long as there may be any. Counts more
+    /// than whatever was said of the same write before.
+    Doubtful {
+        /// Which export.
+        export: ExportId,
+        /// Which sectors.
+        range: LbaRange,
+        /// Whose.
+        origin: Origin,
+    },
+}
+
+/// Names a write of the other node.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct FollowedWrite(pub u64);
+
+/// How a write ended that nobody here answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MirrorEnd {
+    /// It took effect, or counts so at the node that goes on with this disk: a frame of it is answered.
+    Executed,
+    /// Nobody knows: frames of it are dropped as long as there may be any.
+    Doubtful,
+    /// It took no effect: a frame of it is a new write.
+    Abandoned,
+}
+
+/// Which write of an initiator this is.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Origin {
+    /// Known by who sent it and what it says.
+    Stock {
+        /// Who.
+        initiator: MacAddress,
+        /// What, under the seed of the export's [`super::Mirror`].
+        digest: Digest,
+    },
 }
 
 /// The small state of an export could not be made durable.
@@ -59,6 +146,13 @@ pub struct StateError;
 pub enum Output {
     /// Ask a disk.
     Block(BlockRequest),
+    /// Ask the two disks of an export that another node holds as well.
+    MirrorBlock {
+        /// What is wanted.
+        request: BlockRequest,
+        /// Whose write it is; the other node is told.
+        origin: Option<Origin>,
+    },
     /// Send an answer to an ATA command.
     Send(Transmit),
     /// Send a frame that is no answer of the hot path: to another command, a refusal, or an advertisement.
@@ -71,7 +165,8 @@ pub enum Output {
     /// Nobody needs the bytes of this buffer any more: one for each frame that came in, and one for what was read
     /// for an answer that has nowhere to go.
     Release(BufferName),
-    /// Make durable, then say [`Input::StateStored`]. Until then nothing has changed and nobody was answered.
+    /// Make durable, then say [`Input::StateStored`], or [`Input::StateAgreed`] if another node holds the disk as well.
+    /// Until then nothing has changed and nobody was answered.
     StoreState {
         /// Whose state.
         export: ExportId,

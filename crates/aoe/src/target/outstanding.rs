@@ -10,6 +10,7 @@
 use block::{BufferSlice, EntryId, ExportId, Instant, IntervalTable, LbaRange, RequestId};
 
 use super::duplicate::WriteIdentity;
+use super::output::Origin;
 use super::port::PortId;
 use super::sector_sequence::Sequence;
 use super::slab::{NIL, Slab};
@@ -47,6 +48,18 @@ pub(crate) enum Work {
     },
     /// Make everything durable.
     Flush,
+}
+
+impl Work {
+    /// Whose write it is.
+    pub(crate) const fn origin(&self) -> Option<Origin> {
+        match self {
+            Self::Write { identity: WriteIdentity { initiator, digest, .. }, .. } => {
+                Some(Origin::Stock { initiator: *initiator, digest: *digest })
+            }
+            Self::Read { .. } | Self::Flush => None,
+        }
+    }
 }
 
 /// One request to a disk.
@@ -216,6 +229,31 @@ impl Outstanding {
             self.intervals.remove(entry);
         }
         Some(self.name(index))
+    }
+
+    /// Takes out a request of `export` that waits for others, from `place` on, which moves on; together with those that
+    /// wait for it, because none of them is left when there is no more to take out.
+    pub(crate) fn take_waiting(&mut self, export: ExportId, place: &mut u32) -> Option<Finished> {
+        while (*place as usize) < self.slots.touched() {
+            let index = *place;
+            *place += 1;
+            let slot = self.slots[index];
+            if slot.request.export != export || !matches!(slot.state, State::Waiting(_)) {
+                continue;
+            }
+            if let Some(entry) = slot.interval {
+                self.intervals.remove(entry);
+            }
+            self.slots[index].state = State::Free;
+            self.slots.remove(index);
+            return Some(Finished { request: slot.request, duplicates: slot.duplicates });
+        }
+        None
+    }
+
+    /// Whether a write to `range` was admitted and has not ended.
+    pub(crate) fn has_unfinished_write(&self, export: ExportId, range: LbaRange) -> bool {
+        self.unfinished_writes(export, range) > 0
     }
 
     #[inline]

@@ -38,6 +38,8 @@ refusals! {
     Stale, "stale", "the frame is more than a second old";
     /// Nothing is exported at the address.
     UnknownAddress, "unknown_address", "no export has the address";
+    /// The export may not be served by this node now, or could not when the frame was received (rule D5).
+    NotServing, "not_serving", "the export may not be served now";
     /// The sender is not in the export's MAC mask list.
     Masked, "masked", "the sender is not in the MAC mask list";
     /// A write to a wildcard address or to everybody.
@@ -48,6 +50,10 @@ refusals! {
     HistoryFull, "history_full", "too many writes to remember";
     /// A duplicate of a write that was executed, and something that overlaps it was admitted since (rule D2).
     Superseded, "superseded", "the write was executed already and others came after it";
+    /// A duplicate of a write that came by the other node and has not ended (rule D1).
+    InFlightAtPeer, "in_flight_at_peer", "the other node is executing the write";
+    /// A duplicate of a write of which nobody knows whether it took effect.
+    Doubtful, "doubtful", "whether the write took effect is not known";
     /// A config test that does not match: the protocol wants silence.
     ConfigMismatch, "config_mismatch", "the config string does not match";
     /// A change of config string, mask or reservation while another is being stored.

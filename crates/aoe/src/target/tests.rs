@@ -1,13 +1,15 @@
 //! The target as a whole: what no single part can show.
 
+mod mirror;
+
 use super::*;
 use crate::ata::AtaCommand;
 use crate::wire::ata::{AtaFlags, LbaRegisters};
 use crate::wire::header::{self, Command, Tag};
 use crate::wire::{self, Head, ata, ethernet};
-use crate::{AddressPattern, MacAddress, Shelf, Slot};
+use crate::{AddressPattern, Digest, MacAddress, Shelf, Slot};
 use block::{
-    BlockError, BlockRequest, BufferSlice, Completion, Lba, LogicalSectorSize, Operation, RequestId,
+    BlockError, BlockRequest, BufferSlice, Completion, Lba, LbaRange, LogicalSectorSize, Operation, RequestId,
 };
 
 const PORT: PortId = PortId(0);
@@ -29,6 +31,7 @@ fn config() -> ExportConfig {
         write_cache: false,
         buffer_count: 64,
         state: SmallState::default(),
+        mirror: None,
     }
 }
 
@@ -51,7 +54,13 @@ impl Bench {
     }
 
     fn with_limits(config: ExportConfig, outstanding_max: usize) -> Self {
-        let limits = TargetLimits { outstanding_max, write_history_max: 64, export_max: 8, digest_seed: 42 };
+        let limits = TargetLimits {
+            outstanding_max,
+            write_history_max: 64,
+            export_max: 8,
+            followed_max: 8,
+            digest_seed: 42,
+        };
         let mut target = Target::new(limits);
         let now = at(10_000);
         let link = PortLink { mac: OURS, mtu: 9000 };

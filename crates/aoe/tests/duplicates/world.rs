@@ -131,6 +131,7 @@ impl World {
             outstanding_max: options.outstanding_max,
             write_history_max: 256,
             export_max: 4,
+            followed_max: 64,
             digest_seed: 42,
         };
         let mut target = Target::new(limits);
@@ -150,6 +151,7 @@ impl World {
                 write_cache: false,
                 buffer_count: 16,
                 state: SmallState::default(),
+                mirror: None,
             };
             target.add_export(now, config).expect("a good config")
         });
@@ -306,7 +308,7 @@ impl World {
                     self.sent(transmit.port.0, transmit.head.bytes(), values.unwrap_or_default());
                 }
                 Output::Release(buffer) => self.release(buffer),
-                Output::SendControl { .. } | Output::StoreState { .. } => {
+                Output::SendControl { .. } | Output::StoreState { .. } | Output::MirrorBlock { .. } => {
                     panic!("nobody asked for {output:?}")
                 }
             }

@@ -44,13 +44,19 @@ pub(crate) fn config() -> ExportConfig {
         write_cache: false,
         buffer_count: 64,
         state: SmallState::default(),
+        mirror: None,
     }
 }
 
 impl Script {
     pub(crate) fn new(title: &str, config: ExportConfig, mtu: u32) -> Self {
-        let limits =
-            TargetLimits { outstanding_max: 16, write_history_max: 64, export_max: 2, digest_seed: 42 };
+        let limits = TargetLimits {
+            outstanding_max: 16,
+            write_history_max: 64,
+            export_max: 2,
+            followed_max: 4,
+            digest_seed: 42,
+        };
         let mut target = Target::new(limits);
         let now = Instant::from_nanos(10_000_000_000);
         let link = Some(PortLink { mac: OURS, mtu });
@@ -139,6 +145,7 @@ impl Script {
                 }
                 Output::SendControl { frame, .. } => self.dump('<', &frame),
                 Output::Release(_) => {}
+                Output::MirrorBlock { .. } => panic!("no export here is mirrored"),
             }
         }
     }

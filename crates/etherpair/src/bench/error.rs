@@ -88,6 +88,15 @@ pub(crate) enum BenchError {
         /// The first.
         first: RequestError,
     },
+    /// A signal came.
+    #[error("interrupted after {seconds:.1} s, before the load was done")]
+    Interrupted {
+        /// What was measured, in seconds.
+        seconds: f64,
+    },
+    /// No signal would be heard.
+    #[error("listening for signals failed: {0}")]
+    Signals(std::io::Error),
     /// The report cannot be told.
     #[error("the report cannot be printed: {0}")]
     Report(#[from] serde_json::Error),
@@ -109,7 +118,8 @@ impl From<BenchError> for Failure {
             BenchError::NoAnswer { .. } => exit_code::NO_ANSWER,
             BenchError::Wrong { .. } => exit_code::VERIFY_FAILED,
             BenchError::Failed { .. } => exit_code::REQUESTS_FAILED,
-            BenchError::Report(_) => exit_code::SYSTEM,
+            BenchError::Interrupted { .. } => exit_code::INTERRUPTED,
+            BenchError::Signals(_) | BenchError::Report(_) => exit_code::SYSTEM,
         };
         Self::new(code, &error)
     }

@@ -15,6 +15,7 @@ use super::stamp::Stamp;
 use super::verifier::Verifier;
 use super::{BenchError, Plan};
 use crate::initiator_ports::{Arrival, InitiatorPorts};
+use crate::interrupt::{self, Interrupt};
 
 /// Answers taken before the next requests go out.
 const BATCH: u32 = 32;
@@ -32,6 +33,8 @@ const RECEIVE_BYTES_MIN: usize = 4 << 20;
 const RECEIVE_SLOT_BYTES: usize = 9728;
 /// Tried for a block that no write is under way to, before the loop goes round.
 const PICKS: u32 = 8;
+/// How long a load that was interrupted waits for what is under way.
+const INTERRUPTED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A load on a volume that was found.
 #[derive(Debug)]
@@ -53,6 +56,7 @@ pub(crate) struct Load<'a> {
     submitted: u64,
     failed: u64,
     first_failure: Option<RequestError>,
+    interrupt: Interrupt,
 }
 
 /// Room for one request.
@@ -67,14 +71,14 @@ struct Slot {
 
 impl<'a> Load<'a> {
     /// Opens the ports and finds the volume.
-    pub(crate) fn open(plan: &'a Plan) -> Result<Self, BenchError> {
+    pub(crate) fn open(plan: &'a Plan, interrupt: Interrupt) -> Result<Self, BenchError> {
         let bytes = plan.block.bytes() * plan.depth as usize;
         // A slot has room for the largest frame; small requests waste most of theirs.
         let memory = (bytes * 2).max(plan.depth as usize * RECEIVE_SLOT_BYTES * 2).max(RECEIVE_BYTES_MIN);
         let mut ports = InitiatorPorts::open(&plan.interfaces, plan.port, memory)?;
         let now = clock::now();
         let mut initiator = Initiator::new(now, options(plan, now), &ports.links());
-        find(plan, now, &mut ports, &mut initiator)?;
+        find(plan, now, &mut ports, &mut initiator, &interrupt)?;
         let blocks = blocks(plan, &initiator)?;
         let verifier = plan
             .verify
@@ -102,6 +106,7 @@ impl<'a> Load<'a> {
             submitted: 0,
             failed: 0,
             first_failure: None,
+            interrupt,
         })
     }
 
@@ -122,6 +127,7 @@ impl<'a> Load<'a> {
             now = self.turn(end);
             progress.look(now, self.meter.requests());
         }
+        let interrupted = now < end && !self.is_done();
         let baseline = baseline.unwrap_or_else(|| Baseline::take(now, &self.initiator));
         self.finish(now);
         let processor_time = os::cpu::thread_time() - baseline.processor_time;
@@ -129,10 +135,15 @@ impl<'a> Load<'a> {
         let ended = if self.plan.requests.is_some() { clock::now() } else { now };
         self.measuring = false;
         progress.finish();
-        Ok(self.report(&baseline, ended.since(baseline.begin), processor_time))
+        let report = self.report(&baseline, ended.since(baseline.begin), processor_time);
+        Ok(Report { interrupted, ..report })
     }
 
     fn is_enough(&self) -> bool {
+        self.interrupt.is_asked() || self.is_done()
+    }
+
+    fn is_done(&self) -> bool {
         self.failed >= FAILURES_MAX || self.plan.requests.is_some_and(|requests| self.submitted >= requests)
     }
 
@@ -140,7 +151,9 @@ impl<'a> Load<'a> {
     fn finish(&mut self, now: Instant) {
         // Without a number of requests only what ends within the time counts.
         self.measuring &= self.plan.requests.is_some();
-        let limit = now.after(self.plan.answer_timeout + Duration::from_secs(2));
+        let patience = self.plan.answer_timeout + Duration::from_secs(2);
+        let patience = if self.interrupt.is_asked() { INTERRUPTED_PATIENCE } else { patience };
+        let limit = now.after(patience);
         let mut now = now;
         while self.free.len() < self.slots.len() && now < limit {
             now = self.take_answers();
@@ -180,7 +193,7 @@ impl<'a> Load<'a> {
     }
 
     fn sleep(&mut self, now: Instant, end: Instant) {
-        let mut until = end.min(self.initiator.poll_timeout());
+        let mut until = end.min(self.initiator.poll_timeout()).min(now.after(interrupt::LOOK));
         if self.plan.interval.is_some() && !self.free.is_empty() {
             until = until.min(self.due);
         }
@@ -367,6 +380,7 @@ impl<'a> Load<'a> {
             answers_lost_here: self.ports.lost(),
             client_microseconds_per_request: processor_time.as_secs_f64() * 1e6 / requests,
             verified: self.verifier.as_ref().map(Verifier::findings),
+            interrupted: false,
             first_failure: self.first_failure,
         };
         report.count(baseline.statistics, self.initiator.statistics());
@@ -407,8 +421,9 @@ fn find(
     begin: Instant,
     ports: &mut InitiatorPorts,
     initiator: &mut Initiator,
+    interrupt: &Interrupt,
 ) -> Result<(), BenchError> {
-    loop {
+    while !interrupt.is_asked() {
         while let Some(output) = initiator.poll_output() {
             if let Output::Send { port, head, payload: None } = output {
                 ports.send(port, &head, None);
@@ -439,6 +454,7 @@ fn find(
         }
         initiator.handle_input(now, Input::Timeout).expect("a timeout is always taken");
     }
+    Err(BenchError::Interrupted { seconds: 0.0 })
 }
 
 /// Blocks in the window.

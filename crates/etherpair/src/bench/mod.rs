@@ -18,12 +18,15 @@ pub(crate) use plan::Plan;
 
 use load::Load;
 
+use crate::interrupt::Interrupt;
+
 /// Runs a plan and prints its report.
 pub(crate) fn run(plan: &Plan) -> Result<(), BenchError> {
     if let Some(core) = plan.core {
         os::cpu::pin_to_core(core)?;
     }
-    let mut load = Load::open(plan)?;
+    let interrupt = Interrupt::listen().map_err(BenchError::Signals)?;
+    let mut load = Load::open(plan, interrupt)?;
     let report = load.run()?;
     report.print(plan.json)?;
     report.verdict()

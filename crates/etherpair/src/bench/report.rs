@@ -35,6 +35,8 @@ pub(crate) struct Report {
     /// Our own processor time a request.
     pub(crate) client_microseconds_per_request: f64,
     pub(crate) verified: Option<Findings>,
+    /// A signal came before the load was done.
+    pub(crate) interrupted: bool,
     #[serde(skip)]
     pub(crate) first_failure: Option<RequestError>,
 }
@@ -83,6 +85,7 @@ impl Report {
         }
         match self.first_failure {
             Some(first) => Err(BenchError::Failed { count: self.failed, first }),
+            None if self.interrupted => Err(BenchError::Interrupted { seconds: self.seconds }),
             None => Ok(()),
         }
     }

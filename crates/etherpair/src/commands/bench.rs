@@ -19,6 +19,7 @@ Examples:
 
 While it runs it never sleeps (see --sleep): on a quick network a process that wakes up for each answer would measure its
 own waking up. No two writes carry the same data: a target may answer a copy of a write without executing it.
+Control-C (or SIGTERM) ends the load with the report so far and exit code 64, a second one at once.
 Exit codes: 60 nobody answers, 61 wrong data was read, 62 requests failed; others: docs/exit-codes.md.";
 
 /// What `etherpair bench` takes.

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::byte_size;
 use crate::exit_code::{self, Failure};
 use crate::initiator_ports::InitiatorPorts;
+use crate::interrupt::{self, Interrupt};
 
 /// Room for the answers to a broadcast: each volume of each target sends one.
 const RECEIVE_BYTES: usize = 32 << 20;
@@ -24,7 +25,7 @@ Examples:
   etherpair discover 7.1 -i eth1 -i eth2 --json
       Who serves e7.1, as a JSON array.
 
-The exit code is 60 if nobody answers; others: docs/exit-codes.md.";
+Control-C ends it with what was found. The exit code is 60 if nobody answers; others: docs/exit-codes.md.";
 
 /// What `etherpair discover` takes.
 #[derive(Args, Debug)]
@@ -55,6 +56,10 @@ enum DiscoverError {
     Port(#[from] PortError),
     #[error("nobody answers{on}: is the target running, and on the same network (the same VLAN)?", on = on(.interfaces))]
     Nobody { interfaces: Vec<String> },
+    #[error("interrupted before the time to listen was over: there may be others")]
+    Interrupted,
+    #[error("listening for signals failed: {0}")]
+    Signals(std::io::Error),
     #[error("{0}")]
     Output(#[from] serde_json::Error),
 }
@@ -69,7 +74,8 @@ impl From<DiscoverError> for Failure {
             DiscoverError::Address(_) => exit_code::ADDRESS_INVALID,
             DiscoverError::Port(error) => exit_code::of_port(error),
             DiscoverError::Nobody { .. } => exit_code::NO_ANSWER,
-            DiscoverError::Output(_) => exit_code::SYSTEM,
+            DiscoverError::Interrupted => exit_code::INTERRUPTED,
+            DiscoverError::Signals(_) | DiscoverError::Output(_) => exit_code::SYSTEM,
         };
         Self::new(code, &error)
     }
@@ -86,7 +92,9 @@ fn discover(arguments: &Arguments) -> Result<(), DiscoverError> {
         None => AddressPattern::EVERY,
     };
     let mut ports = InitiatorPorts::open(&arguments.interfaces, PortKind::Plain, RECEIVE_BYTES)?;
-    let discovery = listen(&mut ports, pattern, Duration::from_millis(arguments.timeout));
+    let interrupt = Interrupt::listen().map_err(DiscoverError::Signals)?;
+    let limit = Duration::from_millis(arguments.timeout);
+    let (discovery, is_whole) = listen(&mut ports, pattern, limit, &interrupt);
     let mut rows: Vec<Row> = discovery.responders().map(|responder| Row::new(responder, &ports)).collect();
     rows.sort_by(|one, other| one.key().cmp(&other.key()));
     if arguments.json {
@@ -94,13 +102,22 @@ fn discover(arguments: &Arguments) -> Result<(), DiscoverError> {
     } else if !rows.is_empty() {
         print!("{}", table(&rows));
     }
+    if !is_whole {
+        return Err(DiscoverError::Interrupted);
+    }
     if rows.is_empty() {
         return Err(DiscoverError::Nobody { interfaces: arguments.interfaces.clone() });
     }
     Ok(())
 }
 
-fn listen(ports: &mut InitiatorPorts, pattern: AddressPattern, limit: Duration) -> Discovery {
+/// Asks and listens; whether that was for as long as it was to be.
+fn listen(
+    ports: &mut InitiatorPorts,
+    pattern: AddressPattern,
+    limit: Duration,
+    interrupt: &Interrupt,
+) -> (Discovery, bool) {
     let begin = clock::now();
     let mut discovery = Discovery::new(begin, pattern, &ports.links(), std::process::id());
     loop {
@@ -112,9 +129,12 @@ fn listen(ports: &mut InitiatorPorts, pattern: AddressPattern, limit: Duration) 
         ports.flush();
         let now = clock::now();
         let Some(left) = limit.checked_sub(now.since(begin)).filter(|left| !left.is_zero()) else {
-            return discovery;
+            return (discovery, true);
         };
-        ports.wait(left.min(discovery.poll_timeout().since(now)));
+        if interrupt.is_asked() {
+            return (discovery, false);
+        }
+        ports.wait(left.min(discovery.poll_timeout().since(now)).min(interrupt::LOOK));
         let now = clock::now();
         while let Some(arrival) = ports.receive() {
             if let Ok(frame) = Frame::new(ports.frame(arrival)) {

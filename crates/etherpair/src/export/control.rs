@@ -22,10 +22,10 @@ use super::claim::Claims;
 use super::error::ExportError;
 use super::links::{LinkChange, Links};
 use super::plan::Plan;
-use super::probe;
 use super::report::Report;
 use super::shards::{Served, ShardEvent, Shards};
 use super::volume::Volume;
+use super::watch::Watch;
 
 /// A shard that does not say what it did within this time is left out of the statistics.
 const STATISTICS_PATIENCE: Duration = Duration::from_secs(1);
@@ -90,6 +90,7 @@ struct Control {
     stored: (UnboundedSender<Stored>, UnboundedReceiver<Stored>),
     report: Report,
     _claims: Claims,
+    _watch: Option<Watch>,
 }
 
 impl Control {
@@ -103,14 +104,14 @@ impl Control {
             tell(&shards, &change);
         }
         let addresses: Vec<Address> = plan.exports.iter().map(|export| export.address).collect();
-        let claims = Claims::new(&addresses, &links.interfaces(), plan.force)?;
-        if !plan.force {
-            probe::expect_silence(&addresses, &links.interfaces())?;
-        }
+        let interfaces = links.interfaces();
+        let claims = Claims::new(&addresses, &interfaces, plan.force)?;
+        let watch = (!plan.force).then(|| Watch::start(&addresses, &interfaces)).transpose()?;
         Volume::create_states(&mut volumes)?;
+        watch.as_ref().map_or(Ok(()), Watch::begin_serving)?;
         let served = shards.add(plan, volumes)?;
         let report = Report::new(plan.json);
-        report.serving(&served, &links.interfaces(), shards.port_kind());
+        report.serving(&served, &interfaces, shards.port_kind());
         let places = served.iter().enumerate().map(|(place, export)| ((export.shard, export.export), place));
         let places = places.collect();
         Ok(Self {
@@ -122,6 +123,7 @@ impl Control {
             stored: unbounded_channel(),
             report,
             _claims: claims,
+            _watch: watch,
         })
     }
 

@@ -100,6 +100,19 @@ pub(crate) enum ExportError {
         /// By whom.
         mac: MacAddress,
     },
+    /// Somebody on the wire is about to serve an address, and goes on.
+    #[error(
+        "{address}: {mac} on {interface} starts to serve it at this moment; choose another address, stop that target, or \
+         serve it all the same with --force"
+    )]
+    Starting {
+        /// The address.
+        address: Address,
+        /// Where.
+        interface: String,
+        /// By whom.
+        mac: MacAddress,
+    },
     /// Another process of this machine does, which the wire does not show.
     #[error(
         "{address} is served on {interface} by another process of this machine ({mac}) already; choose another \
@@ -151,7 +164,9 @@ impl ExportError {
             Self::Interface(error) => exit_code::of_interface(error),
             Self::Port(error) | Self::Shard(ShardError::Port(error)) => exit_code::of_port(error),
             Self::OpenFiles(_) => exit_code::OPEN_FILES,
-            Self::Served { .. } | Self::ServedHere { .. } => exit_code::ADDRESS_SERVED,
+            Self::Served { .. } | Self::Starting { .. } | Self::ServedHere { .. } => {
+                exit_code::ADDRESS_SERVED
+            }
             Self::Shard(ShardError::Engine(_)) => exit_code::ENGINE_REFUSED,
             Self::Shard(_)
             | Self::Pcap { .. }

@@ -1,7 +1,7 @@
 //! Everything behind `etherpair export`, in the order it happens.
 //!
 //! [`plan`] checks the command line as a whole, [`volume`] opens the disks and their [`state_file`]s, [`shards`] starts
-//! the threads that serve, [`claim`] and [`probe`] see whether somebody else serves an address already, [`links`]
+//! the threads that serve, [`claim`] and [`watch`] (by [`probe`]) see to it that nobody else serves an address, [`links`]
 //! follows the interfaces, [`control`] runs until it is told to stop, [`report`] tells what happens.
 
 mod claim;
@@ -14,6 +14,7 @@ mod report;
 mod shards;
 mod state_file;
 mod volume;
+mod watch;
 
 pub(crate) use control::serve;
 pub(crate) use error::ExportError;

@@ -1,19 +1,18 @@
-//! Whether somebody on the wire answers for an address that we are about to serve.
+//! Whether somebody else on the wire serves an address that we are about to serve, or starts to at the same moment.
 //!
-//! Asks for the configuration of each address on each interface, more than once because frames get lost, and listens
-//! for less than half a second. Two targets that start within that time do not see each other; an initiator then finds
-//! two, and says so.
+//! Asks for the configuration of each address on each interface, more than once because frames get lost, and listens for less
+//! than half a second. The question says that a target is starting, and names it: of two that hear each other's questions
+//! the one with the lower MAC address goes on and answers the other, as it answers whoever asks later. It goes on
+//! listening while its disks are made ready and a while after, because frames get lost. Frames are made and read here;
+//! what follows from them is decided in [`super::watch`].
 
 use std::collections::BTreeSet;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use aoe::wire::{self, Frame, Head, config, ethernet, header};
 use aoe::{Address, Command, MacAddress, Tag};
 use os::Interface;
 use os::frame_port::{FrameFilter, FramePort, PortError, PortKind, PortOptions, TransmitFrame};
-
-use super::error::ExportError;
 
 /// How often each address is asked for.
 const ROUNDS: u32 = 3;
@@ -25,108 +24,205 @@ const BURST: usize = 64;
 const RECEIVE_BYTES: usize = 4 << 20;
 /// Of all requests; the bit says that a program and not the kernel's driver asks.
 const TAG: Tag = Tag(Tag::USER_SPACE | 0x0065_7031);
+/// What a starting target says where nobody looks: a target reads nothing of a read but that it is one. The target's
+/// number follows.
+const STARTING: &[u8] = b"etherpair starts ";
 
-/// Asks on all interfaces at once.
-///
-/// # Errors
-/// [`ExportError::Served`] names the first that answers.
-pub(crate) fn expect_silence(addresses: &[Address], interfaces: &[Interface]) -> Result<(), ExportError> {
-    thread::scope(|scope| {
-        let probes: Vec<_> =
-            interfaces.iter().map(|interface| scope.spawn(|| probe(addresses, interface))).collect();
-        probes.into_iter().try_for_each(|probe| probe.join().expect("a probe does not panic"))
-    })
+/// Something that somebody said about one of our addresses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Heard {
+    /// It is served, whatever the answer was.
+    Served { address: Address, mac: MacAddress },
+    /// A target of this number is about to serve it, and would like to know of others.
+    Starting { address: Address, mac: MacAddress, number: MacAddress },
 }
 
-fn probe(addresses: &[Address], interface: &Interface) -> Result<(), ExportError> {
-    let mut port = open(interface)?;
-    let wanted: BTreeSet<Address> = addresses.iter().copied().collect();
-    let start = Instant::now();
-    for round in 1..=ROUNDS {
-        for burst in addresses.chunks(BURST) {
-            for &address in burst {
-                let request = request(interface, address);
-                // A port just opened has room for a burst.
-                let _ = port.queue(TransmitFrame { head: &request, payload: None });
-            }
-            // What is not sent is asked again in the next round.
-            let _ = port.flush();
-            port.discard_queued();
-            take_answers(&mut port, &wanted, interface)?;
-        }
-        let deadline = start + ROUND * round;
-        while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-            port.wait(Some(left));
-            take_answers(&mut port, &wanted, interface)?;
-        }
+/// Asks and listens on one interface.
+pub(super) struct Probe {
+    port: FramePort,
+    interface: Interface,
+    addresses: BTreeSet<Address>,
+    /// Of all our interfaces: two of them may be on one wire.
+    own: BTreeSet<MacAddress>,
+}
+
+impl Probe {
+    pub(super) fn new(
+        addresses: &[Address],
+        interface: &Interface,
+        interfaces: &[Interface],
+    ) -> Result<Self, PortError> {
+        let port = FramePort::open(&PortOptions {
+            kind: PortKind::Plain,
+            ring_bytes: RECEIVE_BYTES,
+            send_batch: BURST,
+            ..PortOptions::new(&interface.name, FrameFilter::Discovery)
+        })?;
+        Ok(Self {
+            port,
+            interface: interface.clone(),
+            addresses: addresses.iter().copied().collect(),
+            own: interfaces.iter().map(|interface| MacAddress(interface.mac)).collect(),
+        })
     }
-    Ok(())
+
+    /// Where it listens.
+    pub(super) fn interface(&self) -> &str {
+        &self.interface.name
+    }
+
+    /// Which of several that start is to go on: the one with the lowest.
+    pub(super) fn number(&self) -> MacAddress {
+        self.own.first().copied().unwrap_or(MacAddress(self.interface.mac))
+    }
+
+    /// Asks for each address three times and listens; ends at the first thing heard that `on_heard` makes an error of.
+    pub(super) fn ask<E>(
+        &mut self,
+        mut on_heard: impl FnMut(&mut Self, Heard) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = Instant::now();
+        let addresses: Vec<Address> = self.addresses.iter().copied().collect();
+        for round in 1..=ROUNDS {
+            for burst in addresses.chunks(BURST) {
+                for &address in burst {
+                    let question = question(MacAddress(self.interface.mac), self.number(), address);
+                    self.send(&question);
+                }
+                // What is not sent is asked again in the next round.
+                let _ = self.port.flush();
+                self.port.discard_queued();
+                self.hear(&mut on_heard)?;
+            }
+            let deadline = start + ROUND * round;
+            while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+                self.listen(left, &mut on_heard)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Listens until something comes or the time is over.
+    pub(super) fn listen<E>(
+        &mut self,
+        patience: Duration,
+        mut on_heard: impl FnMut(&mut Self, Heard) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.port.wait(Some(patience));
+        self.hear(&mut on_heard)
+    }
+
+    /// Tells one that asked that the address is ours.
+    pub(super) fn claim(&mut self, address: Address, asker: MacAddress) {
+        let answer = claim(MacAddress(self.interface.mac), address, asker);
+        self.send(&answer);
+        // If it is lost the other asks again.
+        let _ = self.port.flush();
+        self.port.discard_queued();
+    }
+
+    fn send(&mut self, frame: &[u8]) {
+        // A port just flushed has room for a burst.
+        let _ = self.port.queue(TransmitFrame { head: frame, payload: None });
+    }
+
+    fn hear<E>(&mut self, on_heard: &mut impl FnMut(&mut Self, Heard) -> Result<(), E>) -> Result<(), E> {
+        while let Some(received) = self.port.receive() {
+            let heard = heard(self.port.frame(received.slot));
+            self.port.release(received.slot);
+            if let Some(heard @ (Heard::Served { address, mac } | Heard::Starting { address, mac, .. })) =
+                heard
+                && self.addresses.contains(&address)
+                && !self.own.contains(&mac)
+            {
+                on_heard(self, heard)?;
+            }
+        }
+        Ok(())
+    }
 }
 
-fn open(interface: &Interface) -> Result<FramePort, PortError> {
-    FramePort::open(&PortOptions {
-        kind: PortKind::Plain,
-        ring_bytes: RECEIVE_BYTES,
-        send_batch: BURST,
-        ..PortOptions::new(&interface.name, FrameFilter::Responses)
-    })
-}
-
-fn request(interface: &Interface, address: Address) -> Vec<u8> {
+fn question(source: MacAddress, number: MacAddress, address: Address) -> Vec<u8> {
     let mut frame = vec![0; aoe::limits::FRAME_BYTES_MIN];
-    let source = MacAddress(interface.mac);
     Head {
         ethernet: ethernet::Repr { destination: MacAddress::BROADCAST, source },
         header: header::Repr::request(address.into(), Command::QueryConfig, TAG),
     }
     .emit(&mut frame);
-    let length = config::Request::Read.emit(&mut frame);
+    let string = [STARTING, &number.0].concat();
+    let length = config_of(&string).emit(&mut frame);
     wire::pad(&mut frame, length);
     frame
 }
 
-fn take_answers(
-    port: &mut FramePort,
-    wanted: &BTreeSet<Address>,
-    interface: &Interface,
-) -> Result<(), ExportError> {
-    while let Some(received) = port.receive() {
-        let answer = answer(port.frame(received.slot)).filter(|(address, _)| wanted.contains(address));
-        port.release(received.slot);
-        if let Some((address, mac)) = answer {
-            return Err(ExportError::Served { address, interface: interface.name.clone(), mac });
-        }
-    }
-    Ok(())
+fn claim(source: MacAddress, address: Address, asker: MacAddress) -> Vec<u8> {
+    let mut frame = vec![0; aoe::limits::FRAME_BYTES_MIN];
+    let asked = Head {
+        ethernet: ethernet::Repr { destination: MacAddress::BROADCAST, source: asker },
+        header: header::Repr::request(address.into(), Command::QueryConfig, TAG),
+    };
+    asked.reply(source, address).emit(&mut frame);
+    let length = config_of(&[]).emit(&mut frame);
+    wire::pad(&mut frame, length);
+    frame
 }
 
-/// Who speaks for which address; whatever it says, it serves it.
-fn answer(bytes: &[u8]) -> Option<(Address, MacAddress)> {
-    let head = Frame::new(bytes).ok()?.head();
+const fn config_of(string: &[u8]) -> config::Repr<'_> {
+    let command = config::ConfigCommand::Read;
+    config::Repr { buffer_count: 0, firmware: 0, sector_count: 0, version: header::VERSION, command, string }
+}
+
+/// Who speaks of which address.
+fn heard(bytes: &[u8]) -> Option<Heard> {
+    let frame = Frame::new(bytes).ok()?;
+    let head = frame.head();
     let address = Address::try_from(head.header.address).ok()?;
-    head.header.response.then_some((address, head.ethernet.source))
+    let mac = head.ethernet.source;
+    if head.header.response {
+        return Some(Heard::Served { address, mac });
+    }
+    let question = config::Repr::parse(config::View::new(frame).ok()?).ok()?;
+    let number = question.string.strip_prefix(STARTING)?.try_into().ok()?;
+    Some(Heard::Starting { address, mac, number: MacAddress(number) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const OURS: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+    const THEIRS: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
+
+    fn address() -> Address {
+        "e7.1".parse().expect("an address")
+    }
+
     #[test]
-    fn an_answer_names_its_sender_and_a_request_does_not() {
-        let interface = Interface {
-            name: "eth1".to_owned(),
-            index: 1,
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: 1500,
-            is_up: true,
-            has_carrier: true,
-        };
-        let address: Address = "e7.1".parse().expect("an address");
-        let mut frame = request(&interface, address);
-        assert_eq!(frame.len(), 60);
-        assert_eq!(answer(&frame), None);
-        let head = Frame::new(&frame).expect("a frame").head();
-        head.reply(MacAddress([2, 0, 0, 0, 0, 9]), address).emit(&mut frame);
-        assert_eq!(answer(&frame), Some((address, MacAddress([2, 0, 0, 0, 0, 9]))));
+    fn a_question_names_the_target_that_starts_and_a_claim_the_one_that_answers() {
+        let number = MacAddress([2, 0, 0, 0, 0, 0]);
+        let question = question(THEIRS, number, address());
+        assert_eq!(question.len(), 60);
+        assert_eq!(heard(&question), Some(Heard::Starting { address: address(), mac: THEIRS, number }));
+        let claim = claim(OURS, address(), THEIRS);
+        assert_eq!(claim[..6], THEIRS.0, "to the one that asked");
+        assert_eq!(heard(&claim), Some(Heard::Served { address: address(), mac: OURS }));
+    }
+
+    #[test]
+    fn a_target_takes_a_question_for_an_ordinary_read() {
+        let question = question(THEIRS, THEIRS, address());
+        let request = config::Request::parse(Frame::new(&question).expect("a frame"));
+        assert_eq!(request, Ok(config::Request::Read));
+    }
+
+    #[test]
+    fn an_initiator_that_asks_starts_nothing() {
+        let mut frame = vec![0; 60];
+        let ethernet = ethernet::Repr { destination: MacAddress::BROADCAST, source: THEIRS };
+        let header = header::Repr::request(address().into(), Command::QueryConfig, TAG);
+        Head { ethernet, header }.emit(&mut frame);
+        config::Request::Read.emit(&mut frame);
+        assert_eq!(heard(&frame), None);
+        assert_eq!(heard(&frame[..20]), None);
     }
 }

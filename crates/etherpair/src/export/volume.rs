@@ -104,6 +104,7 @@ impl Volume {
             write_cache: plan.write_cache,
             buffer_count: plan.buffer_count,
             state,
+            mirror: None,
         };
         (self.disk, config, file)
     }

@@ -160,10 +160,7 @@ fn a_second_target_for_an_address_is_refused_unless_forced() {
     world.disk("other.img", MIB);
     let _server = world.export("7.1 disk.img -i eth1");
     let mac = world.target.mac("eth1").expect("a MAC");
-    let other_host = |arguments: &str| {
-        let program = world.clients.program(env!("CARGO_BIN_EXE_etherpair")).directory(world.scratch.path());
-        program.arg("export").args(arguments.split_whitespace())
-    };
+    let other_host = |arguments: &str| other_host(&world, arguments);
     let refused = other_host("7.2 disk2.img 7.1 other.img -i far1");
     world.disk("disk2.img", MIB);
     let refused = refused.within(PATIENCE).output().expect("it ends");
@@ -176,6 +173,50 @@ fn a_second_target_for_an_address_is_refused_unless_forced() {
     let mut forced =
         other_host("7.1 other.img -i far1 --force").start(world.scratch.join("forced")).expect("starts");
     forced.wait_for_line("serving e7.1", PATIENCE).expect("it serves");
+}
+
+/// The program on the clients' host, which has disks of its own.
+fn other_host(world: &World, arguments: &str) -> Program {
+    let program = world.clients.program(env!("CARGO_BIN_EXE_etherpair")).directory(world.scratch.path());
+    program.arg("export").args(arguments.split_whitespace())
+}
+
+#[test]
+fn of_two_targets_that_start_together_one_serves_and_the_other_is_refused_with_its_mac() {
+    let world = World::new();
+    world.disk("disk.img", MIB);
+    world.disk("other.img", MIB);
+    let macs = [world.target.mac("eth1").expect("a MAC"), world.clients.mac("far1").expect("a MAC")];
+    for apart in [0, 50, 130, 220, 310, 390] {
+        let one = world.program("7.1 disk.img -i eth1").start(world.scratch.join("one")).expect("starts");
+        std::thread::sleep(Duration::from_millis(apart));
+        let two =
+            other_host(&world, "7.1 other.img -i far1").start(world.scratch.join("two")).expect("starts");
+        let mut serving = Vec::new();
+        for (mut process, winner) in [(one, &macs[1]), (two, &macs[0])] {
+            if process.wait_for_line("serving e7.1", PATIENCE).is_ok() {
+                serving.push(process);
+                continue;
+            }
+            assert_eq!(process.wait(PATIENCE).expect("it ends").code(), Some(32), "{}", process.output());
+            assert!(process.output().contains(winner), "{}", process.output());
+        }
+        assert_eq!(serving.len(), 1, "{apart} ms apart");
+        assert!(!serving[0].output().contains("too"), "{}", serving[0].output());
+    }
+}
+
+#[test]
+fn a_target_that_was_forced_beside_one_just_started_is_named_in_its_log() {
+    let world = World::new();
+    world.disk("disk.img", MIB);
+    world.disk("other.img", MIB);
+    let mut server = world.export("7.1 disk.img -i eth1");
+    let _forced = other_host(&world, "7.1 other.img -i far1 --force")
+        .start(world.scratch.join("forced"))
+        .expect("starts");
+    let line = server.wait_for_line("e7.1 is served on eth1 by", PATIENCE).expect("a line in the log");
+    assert!(line.contains(&world.clients.mac("far1").expect("a MAC")), "{line}");
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! `etherpair discover` and `etherpair bench` on real wires: against our own target, against vblade, over a lossy link,
 //! and against a disk that forgets. Run as root.
+#![allow(clippy::disallowed_methods, reason = "tests wait for the real world by the real clock")]
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::network::{Direction, Loss, MTU_JUMBO, MTU_ORDINARY, wire};
-use lab::{Namespace, Output, Process, Scratch, package, wait_until};
+use lab::{Namespace, Output, Process, Scratch, Signal, package, wait_until};
 use serde_json::Value;
 
 /// Longer than a start takes on a busy machine.
@@ -188,4 +189,70 @@ fn a_target_that_dies_under_load_fails_the_requests_in_time() {
     });
     assert_eq!(output.status.code(), Some(62), "{output:?}");
     assert!(output.stderr.contains("no answer in time"), "{}", output.stderr);
+}
+
+/// A command of the client's that is interrupted once `is_time`; what it printed.
+fn interrupted(
+    world: &World,
+    arguments: &str,
+    signal: Signal,
+    is_time: impl FnMut() -> Result<Option<()>, lab::Error>,
+) -> String {
+    let program = world.client.program(env!("CARGO_BIN_EXE_etherpair")).args(arguments.split_whitespace());
+    let mut process = program.start(world.scratch.join("interrupted.log")).expect("it starts");
+    let status = format!("/proc/{}/status", process.id());
+    let catches_sigint = || {
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).expect("a set of signals");
+        (caught >> (libc::SIGINT - 1) & 1 == 1).then_some(())
+    };
+    wait_until("a handler", PATIENCE, || Ok(catches_sigint())).expect("it listens for signals");
+    wait_until("its frames", PATIENCE, is_time).expect("it works");
+    process.signal(signal).expect("a signal");
+    let status = process.wait(Duration::from_secs(10)).expect("it ends long before its time");
+    assert_eq!(status.code(), Some(64), "{arguments}: {}", process.output());
+    process.output()
+}
+
+/// A moment that comes by itself.
+fn after(delay: Duration) -> impl FnMut() -> Result<Option<()>, lab::Error> {
+    let begin = Instant::now();
+    move || Ok((begin.elapsed() > delay).then_some(()))
+}
+
+#[test]
+fn a_load_that_is_interrupted_reports_what_it_has_measured() {
+    let world = World::new();
+    let target = world.export("7.1", &["-i", "eth1"]);
+    for (options, signal) in [
+        ("", Signal::Interrupt),
+        ("--sleep --rate 500", Signal::Terminate),
+        ("--requests 100000000", Signal::Interrupt),
+    ] {
+        let from = target.cpu_time().expect("its time");
+        let arguments = format!("bench 7.1 -i far1 --seconds 60 {options}");
+        let output = interrupted(&world, &arguments, signal, || {
+            Ok((target.cpu_time()? > from + Duration::from_millis(50)).then_some(()))
+        });
+        assert!(output.contains("read:") && output.contains("failed requests 0"), "{arguments}: {output}");
+        assert!(output.contains("interrupted after"), "{arguments}: {output}");
+    }
+}
+
+#[test]
+fn what_is_interrupted_before_it_found_anything_says_so_too() {
+    let world = World::new();
+    let nobody = "bench 7.9 -i far1 --answer-timeout 60";
+    let output = interrupted(&world, nobody, Signal::Interrupt, after(Duration::from_millis(100)));
+    assert_eq!(output, "etherpair: interrupted after 0.0 s, before the load was done\n");
+}
+
+#[test]
+fn a_search_that_is_interrupted_shows_who_was_found() {
+    let world = World::new();
+    let _target = world.export("7.1", &["-i", "eth1"]);
+    let search = "discover -i far1 --timeout 60000";
+    let output = interrupted(&world, search, Signal::Interrupt, after(Duration::from_secs(2)));
+    assert!(output.contains("e7.1") && output.contains("there may be others"), "{output}");
 }

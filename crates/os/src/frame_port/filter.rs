@@ -27,17 +27,21 @@ pub enum FrameFilter {
     },
     /// Responses: for an initiator.
     Responses,
-    /// Both: for whoever listens.
+    /// Responses, and requests for a configuration: for whoever watches who serves what.
+    Discovery,
+    /// Everything: for whoever listens.
     All,
 }
 
 // Places in the frame, and in the kernel's notes about it.
 const FLAGS: u32 = 14;
 const ADDRESS: u32 = 16;
+const COMMAND: u32 = 19;
 const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned();
 const VLAN_TAG: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG).cast_unsigned();
 
 const RESPONSE_FLAG: u32 = 0x08;
+const QUERY_CONFIG: u32 = 1;
 const VLAN_ID_MASK: u32 = 0x0fff;
 const ANY_SHELF_FROM: u32 = 0x00ff_ff00;
 const ANY_SLOT: u32 = 0xff;
@@ -83,6 +87,13 @@ impl FrameFilter {
                 program.extend(shard(*shards, *remainder));
             }
             Self::Responses => program.extend(direction(true)),
+            Self::Discovery => program.extend([
+                instruction(LOAD_BYTE, FLAGS),
+                jump(IF_ANY_BIT, RESPONSE_FLAG, 3, 0),
+                instruction(LOAD_BYTE, COMMAND),
+                when(IF_EQUAL, QUERY_CONFIG),
+                DROP,
+            ]),
             Self::All => {}
         }
         program.push(TAKE);
@@ -245,6 +256,21 @@ mod tests {
         assert!(!takes(&FrameFilter::Responses, &request, 0, 0));
         assert!(takes(&FrameFilter::Responses, &response, 0, 0));
         assert!(takes(&FrameFilter::All, &request, 0, 0) && takes(&FrameFilter::All, &response, 0, 0));
+    }
+
+    #[test]
+    fn who_watches_sees_responses_and_requests_for_a_configuration_and_no_load() {
+        let with_command = |flags, command| {
+            let mut frame = frame(flags, 7, 1);
+            frame[19] = command;
+            frame
+        };
+        for (flags, command, wanted) in
+            [(0, 0, false), (0, 1, true), (0, 2, false), (8, 0, true), (8, 1, true)]
+        {
+            let frame = with_command(flags, command);
+            assert_eq!(takes(&FrameFilter::Discovery, &frame, 0, 0), wanted, "{flags} {command}");
+        }
     }
 
     #[test]

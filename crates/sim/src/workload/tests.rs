@@ -31,7 +31,7 @@ struct Scene {
 impl Scene {
     fn new(clients: Vec<Client>) -> Self {
         let limits =
-            TargetLimits { outstanding_max: 256, write_history_max: 4096, export_max: 1, digest_seed: 1 };
+            TargetLimits { outstanding_max: 256, write_history_max: 4096, export_max: 1, followed_max: 1, digest_seed: 1 };
         let mut target = Target::new(limits);
         let now = Instant::from_nanos(1_000_000_000);
         let link = Some(PortLink { mac: NODE, mtu: 9000 });
@@ -45,6 +45,7 @@ impl Scene {
             write_cache: false,
             buffer_count: 16,
             state: SmallState::default(),
+            mirror: None,
         };
         target.add_export(now, config).expect("a good config");
         Self {
@@ -108,6 +109,7 @@ impl Scene {
                     self.buffers.remove(&buffer);
                 }
                 target::Output::StoreState { .. } => {}
+                target::Output::MirrorBlock { .. } => unreachable!("the export is not mirrored"),
             }
         }
     }

@@ -1,0 +1,137 @@
+//! An export that another node holds as well: when it is served, and which writes the other node has taken.
+//!
+//! This file decides nothing about the two copies. It keeps frames of a write from being executed twice whichever node
+//! they come by (rules D1 and D2 at both), and sees to it that a node which may not serve is silent.
+
+use block::{ExportId, Instant, LbaRange, RequestId};
+
+use super::Target;
+use super::advertise::Advertisement;
+use super::duplicate::{Ending, WriteIdentity};
+use super::followed::Followed;
+use super::output::{FollowedWrite, MirrorEnd, MirrorInput, Origin, Output};
+use super::outstanding::{Finished, Work};
+use super::refusal::Refusal;
+
+impl Target {
+    pub(super) fn mirror(&mut self, now: Instant, input: MirrorInput) {
+        match input {
+            MirrorInput::Serving { export, serving: true } => self.begin_to_serve(now, export),
+            MirrorInput::Serving { export, serving: false } => self.cease_to_serve(export),
+            MirrorInput::Dropped { id, end } => self.dropped(now, id, end),
+            MirrorInput::Followed { export, write, range, origin } => {
+                self.follow(now, export, write, range, origin);
+            }
+            MirrorInput::FollowedEnded { write, end } => self.followed_ended(now, write, end),
+            MirrorInput::Doubtful { export, range, origin } => self.doubt(now, export, range, origin),
+        }
+    }
+
+    /// Whether a write may be executed, or answered from memory, as far as the other node is concerned.
+    #[inline]
+    pub(super) fn check_followed(&self, now: Instant, identity: &WriteIdentity) -> Result<(), Refusal> {
+        let export = self.exports.find(identity.export).expect("a frame was for this export");
+        if export.config.mirror.is_none() {
+            return Ok(());
+        }
+        if self.followed.contains(identity) {
+            return Err(Refusal::InFlightAtPeer);
+        }
+        if self.history.is_blind(now) { Err(Refusal::HistoryFull) } else { Ok(()) }
+    }
+
+    fn begin_to_serve(&mut self, now: Instant, id: ExportId) {
+        let Some(export) = self.exports.find_mut(id) else { return };
+        export.serving_since.get_or_insert(now);
+        self.schedule_advertisement(now, id);
+    }
+
+    fn cease_to_serve(&mut self, id: ExportId) {
+        let Some(export) = self.exports.find_mut(id) else { return };
+        assert!(export.config.mirror.is_some(), "an export of one node is served always");
+        export.serving_since = None;
+        export.advertisement = Advertisement::default();
+        export.change = None;
+        let mut place = 0;
+        while let Some(finished) = self.outstanding.take_waiting(id, &mut place) {
+            if let Work::Write { identity, data, .. } = finished.request.work {
+                self.history.abandon(id, identity.range);
+                self.push(Output::Release(data.buffer));
+            }
+            self.drop_all(finished);
+        }
+    }
+
+    /// A request that was handed out has ended without an answer.
+    fn dropped(&mut self, now: Instant, id: RequestId, end: MirrorEnd) {
+        let finished = self.outstanding.finish(id);
+        if let Work::Write { identity, data, sequence, .. } = finished.request.work {
+            match ending(end) {
+                Some(ending) => self.history.complete(now, identity, sequence, ending),
+                None => self.history.abandon(identity.export, identity.range),
+            }
+            self.push(Output::Release(data.buffer));
+        }
+        self.drop_all(finished);
+        self.start_ready(now);
+    }
+
+    /// Nobody who waits for this request is answered.
+    fn drop_all(&mut self, mut finished: Finished) {
+        let mut dropped = 1;
+        while self.outstanding.next_duplicate(&mut finished).is_some() {
+            dropped += 1;
+        }
+        if let Some(export) = self.exports.find_mut(finished.request.export) {
+            export.statistics.dropped += dropped;
+        }
+    }
+
+    /// The write counts as admitted here after everything that was; which of two that are under way at the same time
+    /// is the later one this node's target cannot know, so that neither is taken for it.
+    fn follow(&mut self, now: Instant, id: ExportId, name: FollowedWrite, range: LbaRange, origin: Origin) {
+        let concurrent = self.outstanding.has_unfinished_write(id, range);
+        let sequence = self.history.follow(now, id, range);
+        self.followed.insert(Followed { name, export: id, range, origin, sequence, concurrent });
+        if let Some(export) = self.exports.find_mut(id) {
+            export.statistics.followed += 1;
+        }
+    }
+
+    fn followed_ended(&mut self, now: Instant, write: FollowedWrite, end: MirrorEnd) {
+        let Followed { export, range, origin, sequence, concurrent, .. } = self.followed.remove(write);
+        let Some(sequence) = sequence else { return self.history.overlook(now) };
+        self.history.unfollow();
+        let identity = identity(export, range, origin);
+        match ending(end) {
+            Some(Ending::Executed) if concurrent => {
+                self.history.complete(now, identity, sequence, Ending::Overtaken);
+            }
+            Some(ending) => self.history.complete(now, identity, sequence, ending),
+            None => self.history.abandon(export, range),
+        }
+    }
+
+    fn doubt(&mut self, now: Instant, export: ExportId, range: LbaRange, origin: Origin) {
+        match self.history.admit(now, export, range) {
+            Some(sequence) => {
+                self.history.complete(now, identity(export, range, origin), sequence, Ending::Doubtful);
+            }
+            None => self.history.overlook(now),
+        }
+    }
+}
+
+/// How such a write is remembered, if at all.
+const fn ending(end: MirrorEnd) -> Option<Ending> {
+    match end {
+        MirrorEnd::Executed => Some(Ending::Executed),
+        MirrorEnd::Doubtful => Some(Ending::Doubtful),
+        MirrorEnd::Abandoned => None,
+    }
+}
+
+const fn identity(export: ExportId, range: LbaRange, origin: Origin) -> WriteIdentity {
+    let Origin::Stock { initiator, digest } = origin;
+    WriteIdentity { export, initiator, range, digest }
+}

@@ -1,0 +1,223 @@
+//! An export that another node holds as well.
+
+use super::*;
+
+const SEED: u64 = 77;
+
+fn mirrored() -> Bench {
+    let mirror = Some(Mirror { digest_seed: SEED });
+    let mut bench = Bench::new(ExportConfig { mirror, ..config() });
+    bench.serve(true);
+    bench
+}
+
+impl Bench {
+    fn serve(&mut self, serving: bool) -> Vec<Output> {
+        self.mirror(MirrorInput::Serving { export: self.export, serving })
+    }
+
+    fn mirror(&mut self, input: MirrorInput) -> Vec<Output> {
+        self.drain();
+        self.target.handle_input(self.now, Input::Mirror(input)).expect("no frame");
+        self.drain()
+    }
+
+    fn followed(&mut self, write: u64, lba: u64, count: u8, data: u8) {
+        let (export, write) = (self.export, FollowedWrite(write));
+        let (range, origin) = (range(lba, count), origin(count, data));
+        assert!(self.mirror(MirrorInput::Followed { export, write, range, origin }).is_empty());
+    }
+
+    fn followed_ended(&mut self, write: u64, end: MirrorEnd) {
+        assert!(
+            self.mirror(MirrorInput::FollowedEnded { write: FollowedWrite(write), end }).is_empty(),
+            "nobody here waits for it"
+        );
+    }
+
+    fn statistics(&self) -> Statistics {
+        *self.target.export(self.export).expect("there").statistics()
+    }
+}
+
+fn range(lba: u64, count: u8) -> LbaRange {
+    LbaRange::new(Lba(lba), block::SectorCount(count.into())).expect("small")
+}
+
+fn origin(count: u8, data: u8) -> Origin {
+    let digest = Digest::of(SEED, &vec![data; usize::from(count) * 512]);
+    Origin::Stock { initiator: CLIENT, digest }
+}
+
+fn mirror_request(outputs: &[Output]) -> (BlockRequest, Option<Origin>) {
+    let mut requests = outputs.iter().filter_map(|output| match output {
+        Output::MirrorBlock { request, origin } => Some((*request, *origin)),
+        _ => None,
+    });
+    let request = requests.next().expect("a request");
+    assert_eq!(requests.next(), None);
+    request
+}
+
+#[test]
+fn an_export_that_may_not_be_served_is_silent_and_so_is_what_was_queued_meanwhile() {
+    let mirror = Some(Mirror { digest_seed: SEED });
+    let mut bench = Bench::new(ExportConfig { mirror, ..config() });
+    assert_eq!(bench.target.poll_timeout(), None, "it is not advertised");
+    assert_eq!(bench.read(0, 1), Err(Refusal::NotServing));
+    bench.drain();
+    let queued = bench.frame(CLIENT, registers(AtaCommand::ReadSectorsExt, 0, 1), 0);
+    let received = bench.now;
+    bench.now = at(10_100);
+    bench.serve(true);
+    assert_eq!(bench.target.poll_timeout(), Some(bench.now), "it is advertised");
+    let input = Input::Frame { port: PORT, received, frame: &queued, buffer: BufferName(9) };
+    assert_eq!(bench.target.handle_input(bench.now, input), Err(Refusal::NotServing));
+    bench.drain();
+    assert!(bench.read(0, 1).is_ok());
+    assert_eq!(bench.statistics().refusals.count(Refusal::NotServing), 2);
+}
+
+#[test]
+fn a_request_says_whose_write_it_is() {
+    let mut bench = mirrored();
+    let (request, of) = mirror_request(&bench.write(8, 8, 1).expect("admitted"));
+    assert!(matches!(request.operation, Operation::Write { .. }));
+    assert_eq!(of, Some(origin(8, 1)));
+    assert_eq!(mirror_request(&bench.read(0, 1).expect("admitted")).1, None);
+    assert_eq!(answers(&bench.complete(request.id, Ok(None))), [(1, 0x40, 0)]);
+}
+
+#[test]
+fn who_may_not_serve_any_more_drops_what_waits_and_answers_nothing() {
+    let mut bench = mirrored();
+    let (first, _) = mirror_request(&bench.write(8, 8, 1).expect("admitted"));
+    bench.write(8, 8, 2).expect("waits");
+    bench.write(8, 8, 2).expect("joins");
+    bench.write(8, 8, 3).expect("waits");
+    bench.read(9, 1).expect("waits");
+    let (read, _) = mirror_request(&bench.read(100, 1).expect("admitted"));
+    assert_eq!(released(&bench.serve(false)), [2, 4]);
+    assert_eq!(bench.target.outstanding(), 2);
+    bench.serve(true);
+    assert!(bench.write(8, 8, 3).expect("waits for the first").is_empty());
+    let outputs = bench.mirror(MirrorInput::Dropped { id: first.id, end: MirrorEnd::Doubtful });
+    assert_eq!(released(&outputs), [1]);
+    let (third, _) = mirror_request(&outputs);
+    assert!(bench.mirror(MirrorInput::Dropped { id: read.id, end: MirrorEnd::Doubtful }).is_empty());
+    assert_eq!(answers(&bench.complete(third.id, Ok(None))), [(7, 0x40, 0)]);
+    assert_eq!(bench.write(8, 8, 1), Err(Refusal::Doubtful));
+    assert_eq!((bench.target.outstanding(), bench.statistics().dropped), (0, 6));
+}
+
+#[test]
+fn a_dropped_write_is_answered_if_it_was_executed_and_new_if_it_was_not() {
+    let mut bench = mirrored();
+    for (lba, end) in [(0, MirrorEnd::Executed), (8, MirrorEnd::Abandoned), (16, MirrorEnd::Doubtful)] {
+        let (request, _) = mirror_request(&bench.write(lba, 8, 1).expect("admitted"));
+        bench.mirror(MirrorInput::Dropped { id: request.id, end });
+    }
+    assert_eq!(answers(&bench.write(0, 8, 1).expect("answered")).len(), 1);
+    mirror_request(&bench.write(8, 8, 1).expect("admitted"));
+    assert_eq!(bench.write(16, 8, 1), Err(Refusal::Doubtful));
+    bench.now = at(11_001);
+    mirror_request(&bench.write(16, 8, 1).expect("a new write after so long"));
+}
+
+#[test]
+fn a_write_of_the_other_node_is_not_executed_here_and_answered_when_it_has_ended() {
+    let mut bench = mirrored();
+    bench.followed(5, 8, 8, 1);
+    assert_eq!(bench.write(8, 8, 1), Err(Refusal::InFlightAtPeer));
+    bench.drain();
+    bench.now = at(12_500);
+    bench.followed_ended(5, MirrorEnd::Executed);
+    bench.now = at(13_400);
+    assert_eq!(answers(&bench.write(8, 8, 1).expect("answered")).len(), 1);
+    assert_eq!((bench.statistics().followed, bench.target.outstanding()), (1, 0));
+}
+
+#[test]
+fn a_write_of_the_other_node_that_came_to_nothing_is_new_here() {
+    let mut bench = mirrored();
+    bench.followed(5, 8, 8, 1);
+    bench.followed_ended(5, MirrorEnd::Abandoned);
+    mirror_request(&bench.write(8, 8, 1).expect("admitted"));
+    assert_eq!(bench.target.writes_remembered(), 1);
+}
+
+#[test]
+fn a_write_of_the_other_node_supersedes_what_was_written_here_before() {
+    let mut bench = mirrored();
+    let (request, _) = mirror_request(&bench.write(8, 8, 1).expect("admitted"));
+    bench.complete(request.id, Ok(None));
+    bench.followed(5, 15, 1, 2);
+    assert_eq!(bench.write(8, 8, 1), Err(Refusal::Superseded));
+    bench.followed_ended(5, MirrorEnd::Executed);
+    let (request, _) = mirror_request(&bench.write(15, 1, 3).expect("admitted"));
+    bench.complete(request.id, Ok(None));
+    assert_eq!(bench.write(15, 1, 2), Err(Refusal::Superseded));
+}
+
+#[test]
+fn of_two_writes_at_once_neither_is_taken_for_the_later_one() {
+    let mut bench = mirrored();
+    let (request, _) = mirror_request(&bench.write(8, 8, 1).expect("admitted"));
+    bench.followed(5, 8, 8, 2);
+    bench.complete(request.id, Ok(None));
+    bench.followed_ended(5, MirrorEnd::Executed);
+    assert_eq!(bench.write(8, 8, 1), Err(Refusal::Superseded));
+    assert_eq!(bench.write(8, 8, 2), Err(Refusal::Superseded));
+}
+
+#[test]
+fn a_doubtful_write_counts_more_than_what_was_remembered_of_it() {
+    let mut bench = mirrored();
+    bench.followed(5, 8, 8, 1);
+    bench.followed_ended(5, MirrorEnd::Executed);
+    let (export, range, origin) = (bench.export, range(8, 8), origin(8, 1));
+    bench.mirror(MirrorInput::Doubtful { export, range, origin });
+    assert_eq!(bench.write(8, 8, 1), Err(Refusal::Doubtful));
+    bench.now = at(11_001);
+    mirror_request(&bench.write(8, 8, 1).expect("a new write after so long"));
+}
+
+#[test]
+fn a_memory_that_has_no_room_for_the_other_nodes_write_takes_no_write_for_a_while() {
+    let mut bench = mirrored();
+    for write in 0..64 {
+        bench.followed(write, write * 8, 8, 1);
+        bench.followed_ended(write, MirrorEnd::Executed);
+    }
+    bench.followed(64, 1000, 8, 1);
+    assert_eq!(bench.write(0, 8, 1), Err(Refusal::HistoryFull));
+    bench.drain();
+    bench.now = at(12_001);
+    assert_eq!(bench.write(1000, 8, 1), Err(Refusal::InFlightAtPeer));
+    bench.followed_ended(64, MirrorEnd::Executed);
+    assert_eq!(bench.write(1000, 8, 1), Err(Refusal::HistoryFull));
+    bench.drain();
+    bench.now = at(14_002);
+    mirror_request(&bench.write(1000, 8, 1).expect("a new write after so long"));
+}
+
+#[test]
+fn a_state_that_both_nodes_have_answers_who_asked_for_it() {
+    let mut bench = mirrored();
+    let mut frame = vec![0; 1100];
+    let header = header::Repr::request(address().into(), Command::QueryConfig, Tag(3));
+    Head { ethernet: ethernet::Repr { destination: OURS, source: CLIENT }, header }.emit(&mut frame);
+    wire::config::Request::ForceSet(b"mine").emit(&mut frame);
+    let state = |string: &[u8]| SmallState { config_string: string.to_vec(), ..SmallState::default() };
+    let store = Output::StoreState { export: bench.export, state: state(b"mine") };
+    // Another client's wish comes first: who asked for this one has to ask again.
+    for (agreed, answers) in [(b"other", 0), (b"", 0), (b"mine", 1)] as [(&[u8], usize); 3] {
+        let agreed = state(agreed);
+        assert!(bench.send(&frame).expect("taken").contains(&store));
+        let input = Input::StateAgreed { export: bench.export, state: &agreed };
+        bench.target.handle_input(bench.now, input).expect("no frame");
+        let sent = bench.drain().iter().filter(|output| matches!(output, Output::SendControl { .. })).count();
+        assert_eq!(sent, answers);
+        assert_eq!(bench.target.export(bench.export).expect("there").state(), &agreed);
+    }
+}
