@@ -1,91 +1,18 @@
 //! The composition: AoE target above, disks below, and what disks with large sectors need in between.
 //!
 //! It passes on, it does not decide: what a frame means is the target's business, how a small write reaches a disk
-//! of 4096-byte sectors that of [`crate::read_modify_write`].
+//! of 4096-byte sectors that of [`crate::read_modify_write`], and what an export has to do with a peer that of
+//! [`crate::pair`].
 
 use std::collections::VecDeque;
 
-use aoe::target::{
-    self, Export, ExportConfig, PortId, PortLink, Refusal, RefusalCounters, SmallState, StateError, Target,
-};
-use aoe::target::{TargetError, TargetLimits, Transmit};
-use block::{BlockRequest, BufferName, BufferSlice, Completion, ExportId, Instant, Operation};
+use aoe::target::{self, Export, ExportConfig, Refusal, RefusalCounters, Target, TargetError, TargetLimits};
+use block::{Completion, ExportId, Instant, Operation};
 use thiserror::Error;
 
+use crate::output::{Input, Output};
+use crate::pair::Pair;
 use crate::read_modify_write::{ReadModifyWrite, Step};
-
-/// What happened.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// A frame came in; its buffer is ours until [`Output::Release`].
-    Frame {
-        /// By which interface.
-        port: PortId,
-        /// When the kernel received it.
-        received: Instant,
-        /// All of it, from the destination address on.
-        frame: &'a [u8],
-        /// The memory it stands in.
-        buffer: BufferName,
-    },
-    /// A disk request ended.
-    Completed(Completion),
-    /// A [`Output::StoreState`] was carried out, or could not be.
-    StateStored {
-        /// Whose state.
-        export: ExportId,
-        /// Whether it is on stable storage.
-        result: Result<(), StateError>,
-    },
-    /// An interface came up, went down or changed.
-    PortChanged {
-        /// Which interface.
-        port: PortId,
-        /// Its address and MTU, or `None` while it is down.
-        link: Option<PortLink>,
-    },
-    /// A disk has another size now.
-    Resized {
-        /// Whose disk.
-        export: ExportId,
-        /// Its new size.
-        sectors: u64,
-    },
-    /// The time given by [`Node::poll_timeout`] has come.
-    Timeout,
-}
-
-/// What to do.
-#[derive(Debug)]
-pub enum Output {
-    /// Give this to the disk of its export. Every range is aligned to the disk's logical sectors.
-    Disk(BlockRequest),
-    /// Copy these bytes, before any later output is carried out.
-    Copy {
-        /// From where.
-        from: BufferSlice,
-        /// To where; as long as `from`.
-        to: BufferSlice,
-    },
-    /// Send this frame, then free its payload's buffer.
-    Send(Transmit),
-    /// Send this complete frame.
-    SendControl {
-        /// By which interface.
-        port: PortId,
-        /// All of it.
-        frame: Vec<u8>,
-    },
-    /// The buffer is not needed any more.
-    Release(BufferName),
-    /// Make this durable, then say so by [`Input::StateStored`].
-    StoreState {
-        /// Whose state.
-        export: ExportId,
-        /// All of it.
-        state: SmallState,
-    },
-}
 
 /// Why an input was not taken.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -98,30 +25,32 @@ pub enum NodeError {
 /// All exports of one shard.
 #[derive(Debug)]
 pub struct Node {
-    target: Target,
-    read_modify_write: ReadModifyWrite,
-    /// Outputs of our own making; the target's are passed on one by one.
-    outputs: VecDeque<Output>,
+    pub(crate) target: Target,
+    pub(crate) read_modify_write: ReadModifyWrite,
+    /// Outputs of our own making, and all of a node that has a peer; otherwise the target's are passed on one by one.
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) pair: Option<Box<Pair>>,
 }
 
 impl Node {
-    /// A node without exports.
+    /// A node without exports and without a peer.
     #[must_use]
     pub fn new(limits: TargetLimits) -> Self {
         Self {
             read_modify_write: ReadModifyWrite::new(limits.outstanding_max),
             target: Target::new(limits),
             outputs: VecDeque::with_capacity(8),
+            pair: None,
         }
     }
 
-    /// Adds an export and advertises it.
+    /// Adds an export that no other node has, and advertises it.
     ///
     /// # Errors
     /// If its address is taken or the shard is full.
     pub fn add_export(&mut self, now: Instant, config: ExportConfig) -> Result<ExportId, TargetError> {
         let logical_sector_size = config.logical_sector_size;
-        let export = self.target.add_export(now, config)?;
+        let export = self.target.add_export(now, ExportConfig { mirror: None, ..config })?;
         self.read_modify_write.add_export(export, logical_sector_size);
         Ok(export)
     }
@@ -130,18 +59,18 @@ impl Node {
     ///
     /// # Errors
     /// If a frame was ignored; the reason is counted already.
+    ///
+    /// # Panics
+    /// If the input is about a peer, and this node was made without.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), NodeError> {
+        if self.pair.is_some() {
+            return self.handle_input_with_peer(now, input);
+        }
         let input = match input {
             Input::Completed(completion) => return self.complete(now, completion),
-            Input::Frame { port, received, frame, buffer } => {
-                target::Input::Frame { port, received, frame, buffer }
-            }
-            Input::StateStored { export, result } => target::Input::StateStored { export, result },
-            Input::PortChanged { port, link } => target::Input::PortChanged { port, link },
-            Input::Resized { export, sectors } => target::Input::Resized { export, sectors },
-            Input::Timeout => target::Input::Timeout,
+            other => for_target(other).expect("a node without a peer is told nothing about one"),
         };
-        self.target.handle_input(now, input).map_err(NodeError::Refused)
+        self.tell_target(now, input)
     }
 
     /// The next thing to do; drain until `None` after every input.
@@ -159,7 +88,7 @@ impl Node {
                     Some(request) => Output::Disk(request),
                     None => continue,
                 },
-                target::Output::MirrorBlock { .. } => unreachable!("no export of this node is mirrored"),
+                target::Output::MirrorBlock { .. } => unreachable!("a node with a peer has settled"),
                 target::Output::Send(transmit) => Output::Send(transmit),
                 target::Output::SendControl { port, frame } => Output::SendControl { port, frame },
                 target::Output::Release(buffer) => Output::Release(buffer),
@@ -171,7 +100,8 @@ impl Node {
     /// When [`Input::Timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.target.poll_timeout()
+        let of_pair = self.pair.as_ref().and_then(|pair| pair.engine.poll_timeout());
+        [self.target.poll_timeout(), of_pair].into_iter().flatten().min()
     }
 
     /// An export as it is now.
@@ -191,17 +121,17 @@ impl Node {
         self.target.refusals()
     }
 
-    fn complete(&mut self, now: Instant, completion: Completion) -> Result<(), NodeError> {
+    pub(crate) fn tell_target(&mut self, now: Instant, input: target::Input<'_>) -> Result<(), NodeError> {
+        self.target.handle_input(now, input).map_err(NodeError::Refused)
+    }
+
+    /// A disk has done what it was asked.
+    pub(crate) fn complete(&mut self, now: Instant, completion: Completion) -> Result<(), NodeError> {
         match self.read_modify_write.complete(completion) {
-            Step::Done(completion) => self
-                .target
-                .handle_input(now, target::Input::Completed(completion))
-                .map_err(NodeError::Refused),
+            Step::Done(completion) => self.completed(now, completion),
             Step::DoneAndRelease(completion, buffer) => {
                 self.outputs.push_back(Output::Release(buffer));
-                self.target
-                    .handle_input(now, target::Input::Completed(completion))
-                    .map_err(NodeError::Refused)
+                self.completed(now, completion)
             }
             Step::Modify { from, to, write } => {
                 debug_assert!(matches!(write.operation, Operation::Write { .. }));
@@ -211,4 +141,29 @@ impl Node {
             }
         }
     }
+
+    fn completed(&mut self, now: Instant, completion: Completion) -> Result<(), NodeError> {
+        match &mut self.pair {
+            Some(pair) if pair.is_of_engine(completion.id) => {
+                pair.engine.handle_input(now, replication::input::Input::Disk(completion));
+                Ok(())
+            }
+            _ => self.tell_target(now, target::Input::Completed(completion)),
+        }
+    }
+}
+
+/// What the target is told of, in its own words.
+pub(crate) fn for_target(input: Input<'_>) -> Option<target::Input<'_>> {
+    Some(match input {
+        Input::Frame { port, received, frame, buffer } => {
+            target::Input::Frame { port, received, frame, buffer }
+        }
+        Input::Completed(completion) => target::Input::Completed(completion),
+        Input::StateStored { export, result } => target::Input::StateStored { export, result },
+        Input::PortChanged { port, link } => target::Input::PortChanged { port, link },
+        Input::Resized { export, sectors } => target::Input::Resized { export, sectors },
+        Input::Timeout => target::Input::Timeout,
+        _ => return None,
+    })
 }

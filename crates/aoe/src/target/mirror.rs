@@ -102,21 +102,20 @@ impl Target {
         let Followed { export, range, origin, sequence, concurrent, .. } = self.followed.remove(write);
         let Some(sequence) = sequence else { return self.history.overlook(now) };
         self.history.unfollow();
-        let identity = identity(export, range, origin);
-        match ending(end) {
-            Some(Ending::Executed) if concurrent => {
-                self.history.complete(now, identity, sequence, Ending::Overtaken);
-            }
-            Some(ending) => self.history.complete(now, identity, sequence, ending),
-            None => self.history.abandon(export, range),
+        let ending = match ending(end) {
+            Some(Ending::Executed) if concurrent => Some(Ending::Overtaken),
+            ending => ending,
+        };
+        match (ending, identity(export, range, origin)) {
+            (Some(ending), Some(identity)) => self.history.complete(now, identity, sequence, ending),
+            _ => self.history.abandon(export, range),
         }
     }
 
     fn doubt(&mut self, now: Instant, export: ExportId, range: LbaRange, origin: Origin) {
+        let Some(identity) = identity(export, range, origin) else { return };
         match self.history.admit(now, export, range) {
-            Some(sequence) => {
-                self.history.complete(now, identity(export, range, origin), sequence, Ending::Doubtful);
-            }
+            Some(sequence) => self.history.complete(now, identity, sequence, Ending::Doubtful),
             None => self.history.overlook(now),
         }
     }
@@ -131,7 +130,10 @@ const fn ending(end: MirrorEnd) -> Option<Ending> {
     }
 }
 
-const fn identity(export: ExportId, range: LbaRange, origin: Origin) -> WriteIdentity {
-    let Origin::Stock { initiator, digest } = origin;
-    WriteIdentity { export, initiator, range, digest }
+/// What a write is known by, unless it has a number.
+const fn identity(export: ExportId, range: LbaRange, origin: Origin) -> Option<WriteIdentity> {
+    match origin {
+        Origin::Stock { initiator, digest } => Some(WriteIdentity { export, initiator, range, digest }),
+        Origin::Sequenced { .. } => None,
+    }
 }

@@ -134,6 +134,13 @@ pub enum Origin {
         /// What, under the seed of the export's [`super::Mirror`].
         digest: Digest,
     },
+    /// Known by its number (rule D6).
+    Sequenced {
+        /// Whose; drawn at random when the initiator started.
+        initiator: u64,
+        /// Its writes, counted from 1.
+        sequence: u64,
+    },
 }
 
 /// The small state of an export could not be made durable.

@@ -319,6 +319,12 @@ impl Shard {
                 Output::SendControl { port, frame } => self.queue_frame(now, port, &frame, None),
                 Output::Release(name) => self.release(name),
                 Output::StoreState { export, state } => (self.notify)(Event::StoreState { export, state }),
+                Output::PeerSend { .. }
+                | Output::PeerDisconnect { .. }
+                | Output::MetadataWrite { .. }
+                | Output::Digest { .. }
+                | Output::Ask { .. }
+                | Output::Event { .. } => unreachable!("a shard's node has no peer"),
             }
         }
     }

@@ -30,8 +30,13 @@ struct Scene {
 
 impl Scene {
     fn new(clients: Vec<Client>) -> Self {
-        let limits =
-            TargetLimits { outstanding_max: 256, write_history_max: 4096, export_max: 1, followed_max: 1, digest_seed: 1 };
+        let limits = TargetLimits {
+            outstanding_max: 256,
+            write_history_max: 4096,
+            export_max: 1,
+            followed_max: 1,
+            digest_seed: 1,
+        };
         let mut target = Target::new(limits);
         let now = Instant::from_nanos(1_000_000_000);
         let link = Some(PortLink { mac: NODE, mtu: 9000 });
