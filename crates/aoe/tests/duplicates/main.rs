@@ -5,6 +5,7 @@
 
 mod disk;
 mod oracle;
+mod same_bytes_again;
 mod world;
 
 use block::LogicalSectorSize;

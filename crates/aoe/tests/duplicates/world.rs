@@ -365,6 +365,11 @@ impl World {
         }
     }
 
+    /// Whether the answer to a request, by its place in the order of issue, has reached its host.
+    pub(crate) fn has_answer(&self, request: usize) -> bool {
+        self.requests[request].ended.is_some()
+    }
+
     fn pass(&mut self, milliseconds: u16) {
         self.now = self.now.after(Duration::from_millis(milliseconds.into()));
         if self.target.poll_timeout().is_some_and(|due| due <= self.now) {
