@@ -14,6 +14,7 @@
 //! - `options`, `scenario`, `trace`, `minimise`: which run, told how, and how a failing one is made small.
 #![forbid(unsafe_code)]
 
+pub mod conflict;
 pub mod content;
 pub mod history;
 pub mod host;
