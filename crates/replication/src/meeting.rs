@@ -100,7 +100,8 @@ impl Engine {
             return;
         }
         self.offer(export);
-        if matches!(self.volume(export).phase, Phase::Frozen | Phase::Alone) {
+        let volume = self.volume(export);
+        if matches!(volume.phase, Phase::Frozen | Phase::Alone) && !volume.leaving {
             match self.role(export) {
                 Some(Role::Source { everything }) => self.proceed(export, everything),
                 Some(Role::Yield) => self.yield_to_forced(export),
@@ -244,7 +245,11 @@ impl Engine {
         self.pair(export);
         let volume = self.volume_mut(export);
         volume.meeting.is_source = true;
-        volume.meeting.serve_when_ready = out_of_sync > 0 && !was_alone;
+        let peer_is_whole = volume.meeting.offer.as_ref().is_some_and(|(peer, _)| {
+            peer.copy == CopyState::Good && peer.membership == membership && out_of_sync == 0
+        });
+        volume.meeting.owes_in_sync = !peer_is_whole;
+        volume.meeting.serve_when_ready = !peer_is_whole && !was_alone;
         volume.disk.superblock.clean = false;
         self.event(export, Event::Paired { membership, lacking: 0, peer_lacks: out_of_sync });
     }
@@ -336,7 +341,7 @@ impl Engine {
         let membership = volume.membership();
         match membership.members {
             Members::Both => {
-                if std::mem::take(&mut volume.meeting.serve_when_ready) {
+                if std::mem::take(&mut volume.meeting.owes_in_sync) {
                     volume.meeting.owes_member = Some(membership);
                     self.keep_word(export);
                 }

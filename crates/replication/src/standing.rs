@@ -22,6 +22,8 @@ impl Engine {
         let before = volume.phase;
         volume.change_phase(Phase::Frozen);
         volume.counters.freezes += 1;
+        // An answer to what was asked as a member of this session means something else from now on.
+        volume.question = None;
         volume.peer_stops_at = volume.peer_stops_at.max(stops_at);
         if before != Phase::Passing {
             volume.keep_lacks();
@@ -159,6 +161,7 @@ impl Engine {
         }
         self.drop_for_peer(export);
         self.volume_mut(export).change_phase(Phase::Alone);
+        self.volume_mut(export).lacks.clear_all();
         self.drop_remotes(export);
         self.volume_mut(export).doubtful.clear();
         self.go_on_without_acks(export);

@@ -91,6 +91,8 @@ pub(crate) struct Meeting {
     pub(crate) target_is_ready: bool,
     /// The target must be ready before the source serves.
     pub(crate) serve_when_ready: bool,
+    /// As the source: the target is to be told when it lacks nothing any more, though both are members already.
+    pub(crate) owes_in_sync: bool,
     /// As the target: `Ready` is to be said when the superblock is durable.
     pub(crate) owes_ready: bool,
     /// A membership that the peer is to be told when it is durable here.
@@ -227,6 +229,11 @@ pub struct VolumeStatus {
 }
 
 impl Meeting {
+    /// Whether the peer takes copies: as the target of this pairing when it is ready, otherwise at any time.
+    pub(crate) const fn may_copy(&self) -> bool {
+        !self.peer_left && (self.target_is_ready || !self.is_source)
+    }
+
     /// Nothing was said yet, but what the peer calls the volume.
     pub(crate) fn begin_anew(&mut self) {
         *self = Self { peer_export: self.peer_export, ..Self::default() };

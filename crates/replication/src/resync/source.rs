@@ -14,7 +14,7 @@ impl Engine {
     /// Begins as many copies as the pace allows, or ends the resync when there is nothing left to copy.
     pub(crate) fn advance_resync(&mut self, export: ExportId) {
         let volume = self.volume(export);
-        if volume.phase != Phase::Paired || volume.meeting.peer_left || !volume.meeting.target_is_ready {
+        if volume.phase != Phase::Paired || !volume.meeting.may_copy() {
             return self.advance_verify(export);
         }
         while let Some(range) = self.next_to_copy(export) {

@@ -1,0 +1,663 @@
+//! Two engines, two disks, a link, an arbiter and a few clients, on one clock and driven by one seed.
+//!
+//! The small world that the engine grows up in: messages and requests are values, sectors are numbers, and there is no AoE.
+//! What is left to chance is in which order things happen, and what goes wrong when.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use block::{
+    BlockRequest, BufferName, BufferSlice, Completion, Duration, ExportId, Instant, Lba, LbaRange, Operation,
+    RequestId, SectorCount,
+};
+use replication::engine::{Engine, EngineConfig};
+use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
+use replication::input::{ArbiterAnswer, Control, Input, MetadataId};
+use replication::limits::Limits;
+use replication::membership::{Membership, NodeNumber};
+use replication::message::{Message, VolumeMessage};
+use replication::meta::layout::{Layout, Place};
+use replication::meta::{Format, format, open};
+use replication::output::{Digested, Outcome, Output};
+use replication::start::VolumeConfig;
+use replication::volume::{Phase, VolumeStatus};
+
+use crate::oracle;
+
+pub(crate) const VOLUME: ExportId = ExportId(3);
+const LEASE: Duration = Duration::from_millis(1000);
+const LIMITS: Limits = Limits { requests: 64, followed: 128, copies: 8, volumes: 4 };
+
+/// What may happen besides the good things.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) cuts: bool,
+    pub(crate) crashes: bool,
+    pub(crate) pauses: bool,
+    pub(crate) arbiter: bool,
+    pub(crate) read_errors: bool,
+    pub(crate) write_errors: bool,
+    pub(crate) leaves: bool,
+}
+
+/// Numbers as good as random ones, the same for the same seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    pub(crate) fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+struct Node {
+    engine: Option<Engine>,
+    serving: bool,
+    paused: bool,
+    sectors: Vec<u64>,
+    unreadable: Vec<bool>,
+    metadata: Vec<u8>,
+    at_disk: Vec<BlockRequest>,
+    at_metadata: Vec<(MetadataId, Place, Vec<u8>)>,
+    buffers: BTreeMap<u64, Vec<u64>>,
+    digests: VecDeque<(Digested, u128)>,
+    incarnation: u64,
+    leaving: bool,
+}
+
+struct Link {
+    /// To node 0 and to node 1.
+    queues: [VecDeque<(Message, Option<Vec<u64>>)>; 2],
+    is_up: bool,
+    connected: bool,
+}
+
+struct Client {
+    node: usize,
+    request: Option<(RequestId, bool, LbaRange, Vec<u64>, u64)>,
+    generation: u32,
+}
+
+pub(crate) struct World {
+    pub(crate) chance: Chance,
+    now: u64,
+    nodes: [Node; 2],
+    link: Link,
+    arbiter: Membership,
+    arbiter_is_up: bool,
+    questions: Vec<(usize, u64, Membership, Membership)>,
+    answers: Vec<(usize, u64, ArbiterAnswer)>,
+    clients: Vec<Client>,
+    next_buffer: u64,
+    next_value: u64,
+    tick: u64,
+    pub(crate) history: Vec<oracle::Operation>,
+    pub(crate) trace: Option<Vec<String>>,
+    pub(crate) calm: bool,
+    pub(crate) finished: u64,
+    faults: Faults,
+    sectors: u64,
+}
+
+fn node_number(index: usize) -> NodeNumber {
+    [NodeNumber::Zero, NodeNumber::One][index]
+}
+
+fn fresh(index: usize, sectors: u64) -> Node {
+    let layout = Layout::new(sectors, 64).expect("a small volume");
+    let records = format(Format {
+        format: FormatIdentity(50 + index as u128),
+        volume: VolumeIdentity(1),
+        pair: PairIdentity(2),
+        node: node_number(index),
+        layout,
+        membership: Membership::FIRST,
+        good: true,
+    });
+    let mut metadata = vec![0; usize::try_from(records.byte_count()).expect("small")];
+    for (place, record) in records.superblock_records() {
+        let at = usize::try_from(place.0).expect("small");
+        metadata[at..at + record.len()].copy_from_slice(&record);
+    }
+    let length = usize::try_from(sectors).expect("small");
+    Node {
+        engine: None,
+        serving: false,
+        paused: false,
+        sectors: vec![0; length],
+        unreadable: vec![false; length],
+        metadata,
+        at_disk: Vec::new(),
+        at_metadata: Vec::new(),
+        buffers: BTreeMap::new(),
+        digests: VecDeque::new(),
+        incarnation: 0,
+        leaving: false,
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, sectors: u64, faults: Faults) -> Self {
+        let clients = (0..5).map(|_| Client { node: 0, request: None, generation: 0 }).collect();
+        let mut world = Self {
+            chance: Chance(seed),
+            now: 10_000_000_000,
+            nodes: [fresh(0, sectors), fresh(1, sectors)],
+            link: Link { queues: [VecDeque::new(), VecDeque::new()], is_up: true, connected: false },
+            arbiter: Membership::FIRST,
+            arbiter_is_up: true,
+            questions: Vec::new(),
+            answers: Vec::new(),
+            clients,
+            next_buffer: 0,
+            next_value: 1,
+            tick: 0,
+            history: Vec::new(),
+            trace: None,
+            calm: false,
+            finished: 0,
+            faults,
+            sectors,
+        };
+        world.start(0);
+        world.start(1);
+        world
+    }
+
+    fn say(&mut self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let text = format!("{:>12} {}", self.now / 1000, text());
+            trace.push(text);
+        }
+    }
+
+    fn start(&mut self, index: usize) {
+        let now = Instant::from_nanos(self.now);
+        let node = &mut self.nodes[index];
+        node.incarnation += 1;
+        node.leaving = false;
+        let metadata = &node.metadata;
+        let opened = open(|place, bytes| {
+            let at = usize::try_from(place.0).expect("small");
+            bytes.copy_from_slice(&metadata[at..at + bytes.len()]);
+            Ok(())
+        })
+        .expect("metadata that the engine has written");
+        let mut engine = Engine::new(now, EngineConfig {
+            node: node_number(index),
+            pair: PairIdentity(2),
+            incarnation: node.incarnation,
+            lease: LEASE,
+            limits: LIMITS,
+            first_disk_slot: 1000,
+        });
+        let config = VolumeConfig { resync_checksums: self.chance.one_in(2), ..VolumeConfig::default() };
+        engine.add_volume(now, VOLUME, opened, config);
+        self.nodes[index].engine = Some(engine);
+        self.say(|| format!("node {index} starts"));
+        self.input(index, Input::Timeout);
+    }
+
+    pub(crate) fn input(&mut self, index: usize, input: Input) {
+        let now = Instant::from_nanos(self.now);
+        if self.trace.is_some() && !matches!(input, Input::Timeout) {
+            let text = format!("node {index} <- {input:?}");
+            self.say(|| text);
+        }
+        let Some(engine) = &mut self.nodes[index].engine else { return };
+        engine.handle_input(now, input);
+        while let Some(output) = self.nodes[index].engine.as_mut().and_then(Engine::poll_output) {
+            self.output(index, output);
+        }
+        self.check_alone();
+    }
+
+    fn output(&mut self, index: usize, output: Output) {
+        if self.trace.is_some() {
+            let text = format!("node {index} -> {output:?}");
+            self.say(|| text);
+        }
+        match output {
+            Output::Disk(request) => self.nodes[index].at_disk.push(request),
+            Output::Completed { id, outcome } => self.completed(index, id, outcome),
+            Output::Release(buffer) => {
+                self.nodes[index].buffers.remove(&buffer.0).expect("a buffer is released once");
+            }
+            Output::Send { message, data } => {
+                let data = data.map(|data| self.content(index, data));
+                if self.link.connected {
+                    self.link.queues[1 - index].push_back((message, data));
+                }
+            }
+            Output::Disconnect { .. } => self.disconnect(),
+            Output::Metadata { id, place, .. } => {
+                let bytes = self.nodes[index].engine.as_ref().expect("it has just said so").record(id).to_vec();
+                self.nodes[index].at_metadata.push((id, place, bytes));
+            }
+            Output::Digest { of, data } => {
+                let digest = self.content(index, data).iter().fold(7u128, |digest, value| {
+                    digest.wrapping_mul(0x1_0000_01b3).wrapping_add(u128::from(*value))
+                });
+                self.nodes[index].digests.push_back((of, digest));
+            }
+            Output::Ask { question, expected, next, .. } => self.questions.push((index, question, expected, next)),
+            Output::Serving { serving, .. } => self.nodes[index].serving = serving,
+            Output::Followed { .. }
+            | Output::FollowedEnded { .. }
+            | Output::Doubtful { .. }
+            | Output::SmallState { .. }
+            | Output::Event { .. } => {}
+        }
+    }
+
+    /// Never two nodes that serve alone.
+    fn check_alone(&self) {
+        let alone = |index: usize| self.status(index).is_some_and(|status| status.phase == Phase::Alone);
+        assert!(!(alone(0) && alone(1)), "both nodes serve alone");
+    }
+
+    pub(crate) fn status(&self, index: usize) -> Option<VolumeStatus> {
+        self.nodes[index].engine.as_ref().and_then(|engine| engine.status(VOLUME))
+    }
+
+    fn content(&self, index: usize, data: BufferSlice) -> Vec<u64> {
+        let first = data.offset as usize / 512;
+        let values = &self.nodes[index].buffers[&data.buffer.0];
+        values[first..first + data.length as usize / 512].to_vec()
+    }
+
+    fn buffer(&mut self, index: usize, values: Vec<u64>) -> BufferSlice {
+        self.next_buffer += 1;
+        let length = u32::try_from(values.len() * 512).expect("small");
+        self.nodes[index].buffers.insert(self.next_buffer, values);
+        BufferSlice { buffer: BufferName(self.next_buffer), offset: 0, length }
+    }
+
+    fn disconnect(&mut self) {
+        if std::mem::take(&mut self.link.connected) {
+            self.link.queues.iter_mut().for_each(VecDeque::clear);
+            for index in 0..2 {
+                if !self.nodes[index].paused {
+                    self.input(index, Input::Disconnected);
+                }
+            }
+        }
+    }
+
+    /// One thing happens.
+    pub(crate) fn step(&mut self) {
+        self.tick += 1;
+        self.now += self.chance.below(100_000);
+        let idle = self.link.queues.iter().all(VecDeque::is_empty)
+            && self.nodes.iter().all(|node| node.at_disk.is_empty() && node.at_metadata.is_empty());
+        if idle && self.chance.one_in(3) || self.chance.one_in(300) {
+            self.now += self.chance.below(400_000_000);
+        }
+        for index in 0..2 {
+            let due = self.nodes[index].engine.as_ref().and_then(Engine::poll_timeout);
+            if !self.nodes[index].paused && due.is_some_and(|due| due.as_nanos() <= self.now) {
+                self.input(index, Input::Timeout);
+            }
+        }
+        if !self.calm && self.chance.one_in(60) {
+            self.fault();
+        }
+        let index = usize::try_from(self.chance.below(2)).expect("small");
+        match self.chance.below(10) {
+            0..=2 => self.deliver(index),
+            3..=4 => self.disk(index),
+            5 => self.metadata(index),
+            6 => self.arbiter(),
+            7 => self.connect(),
+            _ => self.client(),
+        }
+    }
+
+    fn is_running(&self, index: usize) -> bool {
+        self.nodes[index].engine.is_some() && !self.nodes[index].paused
+    }
+
+    fn connect(&mut self) {
+        let both_run = self.is_running(0) && self.is_running(1);
+        if !self.link.connected && self.link.is_up && both_run && self.chance.one_in(4) {
+            self.link.connected = true;
+            self.input(0, Input::Connected);
+            self.input(1, Input::Connected);
+        }
+    }
+
+    fn deliver(&mut self, index: usize) {
+        if !self.is_running(index) {
+            return;
+        }
+        if let Some((of, digest)) = self.nodes[index].digests.pop_front() {
+            return self.input(index, Input::Digest { of, digest });
+        }
+        if let Some((message, data)) = self.link.queues[index].pop_front() {
+            let data = data.map(|values| self.buffer(index, values));
+            self.input(index, Input::Message { message, data });
+        }
+    }
+
+    fn disk(&mut self, index: usize) {
+        if !self.is_running(index) || self.nodes[index].at_disk.is_empty() {
+            return;
+        }
+        let count = self.nodes[index].at_disk.len() as u64;
+        let chosen = usize::try_from(self.chance.below(count)).expect("small");
+        let request = self.nodes[index].at_disk.swap_remove(chosen);
+        let result = match request.operation {
+            Operation::Read { range } => {
+                let (from, to) = bounds(range);
+                if self.faults.read_errors && !self.calm && self.chance.one_in(80) {
+                    let sector = from + usize::try_from(self.chance.below((to - from) as u64)).expect("small");
+                    // One copy of a sector is left at least: the other node's is readable and as good.
+                    let status = [self.status(0), self.status(1)];
+                    let whole = status.iter().all(|status| {
+                        status.is_some_and(|status| {
+                            status.phase == Phase::Paired && status.lacking == 0 && status.out_of_sync == 0
+                        })
+                    });
+                    if whole && !self.nodes[1 - index].unreadable[sector] {
+                        self.nodes[index].unreadable[sector] = true;
+                    }
+                }
+                if self.nodes[index].unreadable[from..to].contains(&true) {
+                    Err(block::BlockError::Medium)
+                } else {
+                    let values = self.nodes[index].sectors[from..to].to_vec();
+                    Ok(Some(self.buffer(index, values)))
+                }
+            }
+            Operation::Write { range, data, .. } => {
+                let (from, to) = bounds(range);
+                let values = self.content(index, data);
+                if self.faults.write_errors && !self.calm && self.chance.one_in(400) {
+                    Err(block::BlockError::Medium)
+                } else {
+                    self.nodes[index].sectors[from..to].copy_from_slice(&values);
+                    self.nodes[index].unreadable[from..to].fill(false);
+                    Ok(None)
+                }
+            }
+            Operation::Flush => Ok(None),
+        };
+        self.input(index, Input::Disk(Completion { id: request.id, result }));
+    }
+
+    fn metadata(&mut self, index: usize) {
+        if !self.is_running(index) || self.nodes[index].at_metadata.is_empty() {
+            return;
+        }
+        let count = self.nodes[index].at_metadata.len() as u64;
+        let chosen = usize::try_from(self.chance.below(count)).expect("small");
+        let (id, place, bytes) = self.nodes[index].at_metadata.swap_remove(chosen);
+        let at = usize::try_from(place.0).expect("small");
+        self.nodes[index].metadata[at..at + bytes.len()].copy_from_slice(&bytes);
+        self.input(index, Input::Metadata { id, result: Ok(()) });
+    }
+
+    fn arbiter(&mut self) {
+        if !self.answers.is_empty() && self.chance.one_in(2) {
+            let (index, question, answer) = self.answers.remove(0);
+            let lost = self.faults.arbiter && !self.calm && self.chance.one_in(4);
+            let answer = if lost { ArbiterAnswer::Unreachable } else { answer };
+            if self.is_running(index) {
+                self.input(index, Input::Arbiter { volume: VOLUME, question, answer });
+            }
+            return;
+        }
+        if self.questions.is_empty() {
+            return;
+        }
+        let chosen = usize::try_from(self.chance.below(self.questions.len() as u64)).expect("small");
+        let (index, question, expected, next) = self.questions.swap_remove(chosen);
+        let answer = if !self.arbiter_is_up {
+            ArbiterAnswer::Unreachable
+        } else if self.arbiter == expected {
+            self.arbiter = next;
+            ArbiterAnswer::Swapped
+        } else {
+            ArbiterAnswer::Holds(self.arbiter)
+        };
+        self.say(|| format!("arbiter: node {index} {expected} -> {next}: {answer:?}"));
+        self.answers.push((index, question, answer));
+    }
+
+    fn client(&mut self) {
+        let chosen = usize::try_from(self.chance.below(self.clients.len() as u64)).expect("small");
+        if self.clients[chosen].request.is_some() {
+            return;
+        }
+        let index = usize::try_from(self.chance.below(2)).expect("small");
+        if !self.is_running(index) || !self.nodes[index].serving {
+            return;
+        }
+        let count = 1 + self.chance.below(12);
+        let hot = self.sectors.min(24);
+        let span = if self.chance.one_in(4) { self.sectors } else { hot };
+        let start = self.chance.below(span - count + 1);
+        let count = u16::try_from(count).expect("small");
+        let range = LbaRange::new(Lba(start), SectorCount(count)).expect("small");
+        let is_write = self.chance.one_in(2);
+        let client = &mut self.clients[chosen];
+        client.generation = client.generation.wrapping_add(1) & 0xffff;
+        client.node = index;
+        let id = RequestId(client.generation << 16 | u32::try_from(chosen).expect("small"));
+        let mut values = Vec::new();
+        if is_write {
+            values = (0..u64::from(count)).map(|offset| self.next_value * 100 + offset).collect();
+            self.next_value += 1;
+        }
+        self.clients[chosen].request = Some((id, is_write, range, values.clone(), self.tick));
+        let operation = if is_write {
+            let data = self.buffer(index, values);
+            Operation::Write { range, data, durable: true }
+        } else {
+            Operation::Read { range }
+        };
+        let request = BlockRequest { id, export: VOLUME, operation };
+        self.input(index, Input::Request { request, origin: None });
+    }
+
+    fn completed(&mut self, index: usize, id: RequestId, outcome: Outcome) {
+        let client = &mut self.clients[id.slot()];
+        let Some((pending, is_write, range, values, begin)) = client.request.take() else { return };
+        assert!(pending == id && client.node == index, "a request ends once");
+        let end = match outcome {
+            Outcome::Done(_) => Some(self.tick),
+            Outcome::Failed(_) | Outcome::Dropped => None,
+        };
+        let values = match outcome {
+            Outcome::Done(Some(data)) => {
+                let values = self.content(index, data);
+                self.nodes[index].buffers.remove(&data.buffer.0);
+                values
+            }
+            Outcome::Done(None) | Outcome::Failed(_) | Outcome::Dropped => values,
+        };
+        self.finished += u64::from(end.is_some());
+        if is_write || end.is_some() {
+            self.record(is_write, range, &values, begin, end);
+        }
+    }
+
+    fn record(&mut self, is_write: bool, range: LbaRange, values: &[u64], begin: u64, end: Option<u64>) {
+        for (sector, value) in (range.start().0..).zip(values) {
+            let operation = oracle::Operation { sector, value: *value, is_write, begin, end };
+            self.history.push(operation);
+        }
+    }
+
+    fn give_up_clients(&mut self, index: usize) {
+        for at in 0..self.clients.len() {
+            if self.clients[at].node != index {
+                continue;
+            }
+            if let Some((_, true, range, values, begin)) = self.clients[at].request.take() {
+                self.record(true, range, &values, begin, None);
+            }
+        }
+    }
+
+    fn fault(&mut self) {
+        let index = usize::try_from(self.chance.below(2)).expect("small");
+        match self.chance.below(7) {
+            0 if self.faults.cuts => {
+                self.link.is_up = !self.link.is_up;
+                if !self.link.is_up {
+                    self.say(|| "the link is cut".into());
+                    self.disconnect();
+                }
+            }
+            1 if self.faults.cuts => self.disconnect(),
+            2 if self.faults.crashes => {
+                if self.nodes[index].engine.is_some() {
+                    self.crash(index);
+                } else {
+                    self.start(index);
+                }
+            }
+            3 if self.faults.crashes && self.chance.one_in(4) => {
+                (0..2).for_each(|index| self.crash(index));
+            }
+            4 if self.faults.pauses => self.pause(index),
+            5 if self.faults.arbiter => self.arbiter_is_up = !self.arbiter_is_up,
+            6 if self.faults.leaves && self.is_running(index) => {
+                let leaving = !self.nodes[index].leaving && !self.nodes[1 - index].leaving;
+                self.nodes[index].leaving = leaving;
+                let control = if leaving { Control::Leave } else { Control::Join };
+                self.input(index, Input::Control { volume: VOLUME, control });
+            }
+            _ => {}
+        }
+    }
+
+    fn pause(&mut self, index: usize) {
+        self.nodes[index].paused = !self.nodes[index].paused;
+        let paused = self.nodes[index].paused;
+        self.say(|| format!("node {index} paused: {paused}"));
+        if !paused && !self.link.connected && self.nodes[index].engine.is_some() {
+            self.input(index, Input::Disconnected);
+        }
+    }
+
+    /// Power is lost: of what was on its way to a disk some sectors arrive.
+    fn crash(&mut self, index: usize) {
+        if self.nodes[index].engine.take().is_none() {
+            return;
+        }
+        self.say(|| format!("node {index} loses power"));
+        for request in std::mem::take(&mut self.nodes[index].at_disk) {
+            if let Operation::Write { range, data, .. } = request.operation {
+                let values = self.content(index, data);
+                for (sector, value) in (bounds(range).0..).zip(values) {
+                    if self.chance.one_in(2) {
+                        self.nodes[index].sectors[sector] = value;
+                    }
+                }
+            }
+        }
+        for (_, place, bytes) in std::mem::take(&mut self.nodes[index].at_metadata) {
+            let at = usize::try_from(place.0).expect("small");
+            for (part, sector) in bytes.chunks(512).zip(0..) {
+                if self.chance.one_in(2) {
+                    self.nodes[index].metadata[at + sector * 512..][..part.len()].copy_from_slice(part);
+                }
+            }
+        }
+        let node = &mut self.nodes[index];
+        node.buffers.clear();
+        node.digests.clear();
+        node.serving = false;
+        node.paused = false;
+        self.give_up_clients(index);
+        self.questions.retain(|(asker, ..)| *asker != index || self.chance.one_in(2));
+        self.answers.retain(|(asker, ..)| *asker != index);
+        self.disconnect();
+    }
+
+    /// Everything is repaired; runs until both nodes are members again and equal.
+    pub(crate) fn heal(&mut self) -> Result<(), String> {
+        self.calm = true;
+        self.link.is_up = true;
+        self.arbiter_is_up = true;
+        for index in 0..2 {
+            if self.nodes[index].paused {
+                self.pause(index);
+            }
+            if self.nodes[index].engine.is_none()
+                || self.status(index).is_some_and(|status| status.copy == replication::message::CopyState::Diskless)
+            {
+                // A disk that failed comes back with what it holds.
+                self.crash(index);
+                self.start(index);
+            }
+            self.nodes[index].leaving = false;
+            self.input(index, Input::Control { volume: VOLUME, control: Control::Join });
+        }
+        for _ in 0..60_000 {
+            self.step();
+            if self.is_whole() {
+                return self.check_equal();
+            }
+        }
+        Err(format!("not whole again: {:?} {:?}, arbiter {}", self.status(0), self.status(1), self.arbiter))
+    }
+
+    fn is_whole(&self) -> bool {
+        let whole = |index: usize| {
+            self.status(index).is_some_and(|status| {
+                status.phase == Phase::Paired
+                    && status.serving
+                    && status.membership == self.arbiter_view()
+                    && status.lacking == 0
+                    && status.out_of_sync == 0
+                    && status.copy == replication::message::CopyState::Good
+            }) && self.nodes[index].at_disk.is_empty()
+        };
+        whole(0)
+            && whole(1)
+            && self.clients.iter().all(|client| client.request.is_none())
+            && self.link.queues.iter().all(VecDeque::is_empty)
+    }
+
+    /// What both must agree on: the members of the higher of their epochs.
+    fn arbiter_view(&self) -> Membership {
+        let both = [self.status(0), self.status(1)].map(|status| status.expect("running").membership);
+        let newest = if both[0].epoch >= both[1].epoch { both[0] } else { both[1] };
+        Membership { members: replication::membership::Members::Both, ..newest }
+    }
+
+    fn check_equal(&self) -> Result<(), String> {
+        let [zero, one] = &self.nodes;
+        let differs = (0..zero.sectors.len()).find(|sector| {
+            zero.sectors[*sector] != one.sectors[*sector] && !zero.unreadable[*sector] && !one.unreadable[*sector]
+        });
+        match differs {
+            Some(sector) => Err(format!(
+                "the copies differ in sector {sector}: {} and {}",
+                zero.sectors[sector], one.sectors[sector]
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether anything of a kind was said on the link and not yet heard.
+    #[expect(dead_code, reason = "for scripted stories")]
+    pub(crate) fn is_under_way(&self, to: usize, kind: impl Fn(&VolumeMessage) -> bool) -> bool {
+        self.link.queues[to].iter().any(|(message, _)| matches!(message, Message::Volume(_, message) if kind(message)))
+    }
+}
+
+fn bounds(range: LbaRange) -> (usize, usize) {
+    let at = |lba: Lba| usize::try_from(lba.0).expect("small");
+    (at(range.start()), at(range.end()))
+}
