@@ -14,6 +14,8 @@ pub const ARBITER_RETRY: Duration = Duration::from_millis(500);
 /// A frame that an initiator sent before it got its answer may be taken this long after: a second on the wire, a second in
 /// a queue, and what an answer takes. A node that may have forgotten, or never heard, serves nothing for so long.
 pub const MEMORY_WINDOW: Duration = Duration::from_millis(3000);
+/// A question that nobody answers, not even to say that there is no answer, is asked again after this time.
+pub const ARBITER_PATIENCE: Duration = Duration::from_millis(2000);
 /// A copy that was in the way of a write is tried again after this time.
 pub const COPY_RETRY: Duration = Duration::from_millis(5);
 /// Sectors in one copy of a resync: 128 KiB, the most that an interval table's entry may have.

@@ -181,6 +181,9 @@ impl Engine {
 
     pub(crate) fn handle_offer(&mut self, export: ExportId, offer: Offer) {
         let volume = self.volume_mut(export);
+        if volume.phase == Phase::Paired && !volume.meeting.peer_left {
+            return self.refuse(Refusal::Protocol("an offer from a node that is met already"));
+        }
         let runs = std::mem::take(&mut volume.meeting.runs);
         volume.meeting.offer = Some((offer, runs));
         // Without a disk it is as good as gone.

@@ -55,7 +55,7 @@ impl Engine {
     /// The peer lacks these sectors, or has no disk.
     pub(crate) fn handle_fetch(&mut self, export: ExportId, read: Token, range: LbaRange) {
         let volume = self.volume(export);
-        if !matches!(volume.phase, Phase::Paired | Phase::Alone) {
+        if !matches!(volume.phase, Phase::Paired | Phase::Alone | Phase::Left) {
             return;
         }
         if volume.lacks(range) {
@@ -188,6 +188,22 @@ impl Engine {
                     self.push(Output::Release(data.buffer));
                 }
             }
+        }
+    }
+
+    /// The peer is gone, and this node goes on alone: what was to come from there is read here, for better or worse.
+    pub(crate) fn read_without_peer(&mut self, export: ExportId) {
+        let tokens: Vec<Token> = self
+            .reads
+            .iter()
+            .filter(|(_, read)| read.export == export && read.stage == ReadStage::Fetching)
+            .map(|(token, _)| token)
+            .collect();
+        for token in tokens {
+            let read = self.read_mut(token);
+            read.stage = ReadStage::AtDisk;
+            let range = read.range;
+            self.ask_disk(export, DiskWork::Read(token), Operation::Read { range });
         }
     }
 

@@ -8,7 +8,7 @@ use block::{BlockError, ExportId, Instant};
 
 use crate::engine::Engine;
 use crate::input::{ArbiterAnswer, Control};
-use crate::limits::{ARBITER_RETRY, MEMORY_WINDOW};
+use crate::limits::{ARBITER_PATIENCE, ARBITER_RETRY, MEMORY_WINDOW};
 use crate::membership::{Cause, Members, Membership};
 use crate::message::{CopyState, VolumeMessage};
 use crate::output::{Event, Output};
@@ -165,6 +165,7 @@ impl Engine {
         self.drop_remotes(export);
         self.volume_mut(export).doubtful.clear();
         self.go_on_without_acks(export);
+        self.read_without_peer(export);
         self.flush_without_peer(export);
         self.keep_small_state_alone(export);
         self.volume_mut(export).meeting.begin_anew();
@@ -191,8 +192,9 @@ impl Engine {
         match control {
             Control::Leave => volume.leaving = true,
             Control::Join => {
-                volume.leaving = false;
-                volume.meeting.offered = None;
+                if std::mem::take(&mut volume.leaving) {
+                    volume.meeting.offered = None;
+                }
             }
             Control::Force => volume.forced = volume.phase == Phase::Frozen,
             Control::Verify { fix } => self.start_verify(export, fix),
@@ -281,14 +283,15 @@ impl Engine {
         let now = self.now;
         let number = self.questions + 1;
         let volume = self.volume_mut(export);
-        if volume.question.is_some() {
-            return;
+        if volume.question.is_some_and(|question| now < question.given_up_at) {
+            let at = volume.question.map_or(now, |question| question.given_up_at);
+            return self.wake_at(at);
         }
         if now < volume.ask_at {
             let at = volume.ask_at;
             return self.wake_at(at);
         }
-        volume.question = Some(Question { number, expected, next });
+        volume.question = Some(Question { number, expected, next, given_up_at: now.after(ARBITER_PATIENCE) });
         self.questions = number;
         self.push(Output::Ask { volume: export, question: number, expected, next });
     }
@@ -300,7 +303,6 @@ impl Engine {
 
     pub(crate) fn handle_arbiter(&mut self, export: ExportId, number: u64, answer: ArbiterAnswer) {
         let retry_at = self.now.after(ARBITER_RETRY);
-        let node = self.config.node;
         let volume = self.volume_mut(export);
         let Some(question) = volume.question.filter(|question| question.number == number) else {
             // What was asked may have been done all the same: the arbiter is asked again when it matters.
@@ -315,25 +317,36 @@ impl Engine {
             ArbiterAnswer::Swapped => self.agreed(export, question),
             // The answer to an earlier question of the same kind was lost: nobody else writes this.
             ArbiterAnswer::Holds(held) if held == question.next => self.agreed(export, question),
-            ArbiterAnswer::Holds(held) => {
-                let own_promotion = Membership {
-                    epoch: crate::membership::Epoch(question.expected.epoch.0.saturating_add(1)),
-                    members: Members::Both,
-                };
-                if question.expected.members == Members::Only(node) && held == own_promotion {
-                    // This node had made its peer a member, and went on alone before it heard so. The peer was not told.
-                    volume.disk.superblock.membership = held;
-                } else if held.epoch > question.expected.epoch {
-                    volume.shut_out = true;
-                    self.event(export, Event::ShutOut(held));
-                } else {
-                    volume.ask_at = retry_at;
-                    self.wake_at(retry_at);
-                    self.event(export, Event::ShutOut(held));
-                }
-            }
+            ArbiterAnswer::Holds(held) => self.overruled(export, question, held),
         }
         self.attend(export);
+    }
+
+    /// The arbiter holds something else than was expected.
+    fn overruled(&mut self, export: ExportId, question: Question, held: Membership) {
+        let node = self.config.node;
+        let retry_at = self.now.after(ARBITER_RETRY);
+        let volume = self.volume_mut(export);
+        let own_promotion = Membership {
+            epoch: crate::membership::Epoch(question.expected.epoch.0.saturating_add(1)),
+            members: Members::Both,
+        };
+        let is_own_promotion = question.expected.members == Members::Only(node) && held == own_promotion;
+        let is_own_grant = held.members == Members::Only(node) && held.epoch > question.expected.epoch;
+        if is_own_promotion || is_own_grant {
+            // Only this node can have put that there: it lost power, or its peer, before it heard or noted the answer. Of a
+            // promotion the peer was not told either, since that is done only when it is noted.
+            volume.disk.superblock.membership = held;
+            volume.disk.superblock.clean = false;
+            volume.confirmed = is_own_grant;
+        } else if held.epoch > question.expected.epoch {
+            volume.shut_out = true;
+            self.event(export, Event::ShutOut(held));
+        } else {
+            volume.ask_at = retry_at;
+            self.wake_at(retry_at);
+            self.event(export, Event::ShutOut(held));
+        }
     }
 
     fn agreed(&mut self, export: ExportId, question: Question) {

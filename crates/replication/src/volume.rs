@@ -68,6 +68,8 @@ pub(crate) struct Question {
     pub(crate) expected: Membership,
     /// What it shall hold.
     pub(crate) next: Membership,
+    /// From when on it is asked again.
+    pub(crate) given_up_at: Instant,
 }
 
 /// How far two nodes that are connected have come with meeting.

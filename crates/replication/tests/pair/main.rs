@@ -43,7 +43,9 @@ fn run_many(name: &str, steps: u32, sectors: u64, faults: Faults) {
     for seed in first..first + count {
         match run(seed, steps, sectors, faults) {
             Ok(requests) => finished += requests,
-            Err(error) => panic!("seed {seed}: {error}\nTRACE=1 SEED={seed} cargo test -p replication --test pair {name}"),
+            Err(error) => panic!(
+                "seed {seed}: {error}\nTRACE=1 SEED={seed} cargo test -p replication --test pair {name}"
+            ),
         }
     }
     assert!(finished > 20 * count, "hardly anything was finished: {finished} requests in {count} runs");

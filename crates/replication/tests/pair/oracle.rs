@@ -74,7 +74,10 @@ fn check_sector(sector: u64, groups: &BTreeMap<u64, Group>) -> Result<(), String
     forward.sort_unstable();
     for pair in forward.windows(2) {
         if pair[1].0 < pair[0].1 {
-            return Err(format!("sector {sector}: {:x?} and {:x?} both stood there at one time", pair[0], pair[1]));
+            return Err(format!(
+                "sector {sector}: {:x?} and {:x?} both stood there at one time",
+                pair[0], pair[1]
+            ));
         }
     }
     for (begin, end, value) in backward {

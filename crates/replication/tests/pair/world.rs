@@ -190,14 +190,17 @@ impl World {
             Ok(())
         })
         .expect("metadata that the engine has written");
-        let mut engine = Engine::new(now, EngineConfig {
-            node: node_number(index),
-            pair: PairIdentity(2),
-            incarnation: node.incarnation,
-            lease: LEASE,
-            limits: LIMITS,
-            first_disk_slot: 1000,
-        });
+        let mut engine = Engine::new(
+            now,
+            EngineConfig {
+                node: node_number(index),
+                pair: PairIdentity(2),
+                incarnation: node.incarnation,
+                lease: LEASE,
+                limits: LIMITS,
+                first_disk_slot: 1000,
+            },
+        );
         let config = VolumeConfig { resync_checksums: self.chance.one_in(2), ..VolumeConfig::default() };
         engine.add_volume(now, VOLUME, opened, config);
         self.nodes[index].engine = Some(engine);
@@ -238,7 +241,8 @@ impl World {
             }
             Output::Disconnect { .. } => self.disconnect(),
             Output::Metadata { id, place, .. } => {
-                let bytes = self.nodes[index].engine.as_ref().expect("it has just said so").record(id).to_vec();
+                let bytes =
+                    self.nodes[index].engine.as_ref().expect("it has just said so").record(id).to_vec();
                 self.nodes[index].at_metadata.push((id, place, bytes));
             }
             Output::Digest { of, data } => {
@@ -247,7 +251,9 @@ impl World {
                 });
                 self.nodes[index].digests.push_back((of, digest));
             }
-            Output::Ask { question, expected, next, .. } => self.questions.push((index, question, expected, next)),
+            Output::Ask { question, expected, next, .. } => {
+                self.questions.push((index, question, expected, next))
+            }
             Output::Serving { serving, .. } => self.nodes[index].serving = serving,
             Output::Followed { .. }
             | Output::FollowedEnded { .. }
@@ -357,7 +363,8 @@ impl World {
             Operation::Read { range } => {
                 let (from, to) = bounds(range);
                 if self.faults.read_errors && !self.calm && self.chance.one_in(80) {
-                    let sector = from + usize::try_from(self.chance.below((to - from) as u64)).expect("small");
+                    let sector =
+                        from + usize::try_from(self.chance.below((to - from) as u64)).expect("small");
                     // One copy of a sector is left at least: the other node's is readable and as good.
                     let status = [self.status(0), self.status(1)];
                     let whole = status.iter().all(|status| {
@@ -594,7 +601,9 @@ impl World {
                 self.pause(index);
             }
             if self.nodes[index].engine.is_none()
-                || self.status(index).is_some_and(|status| status.copy == replication::message::CopyState::Diskless)
+                || self
+                    .status(index)
+                    .is_some_and(|status| status.copy == replication::message::CopyState::Diskless)
             {
                 // A disk that failed comes back with what it holds.
                 self.crash(index);
@@ -639,7 +648,9 @@ impl World {
     fn check_equal(&self) -> Result<(), String> {
         let [zero, one] = &self.nodes;
         let differs = (0..zero.sectors.len()).find(|sector| {
-            zero.sectors[*sector] != one.sectors[*sector] && !zero.unreadable[*sector] && !one.unreadable[*sector]
+            zero.sectors[*sector] != one.sectors[*sector]
+                && !zero.unreadable[*sector]
+                && !one.unreadable[*sector]
         });
         match differs {
             Some(sector) => Err(format!(
@@ -653,7 +664,9 @@ impl World {
     /// Whether anything of a kind was said on the link and not yet heard.
     #[expect(dead_code, reason = "for scripted stories")]
     pub(crate) fn is_under_way(&self, to: usize, kind: impl Fn(&VolumeMessage) -> bool) -> bool {
-        self.link.queues[to].iter().any(|(message, _)| matches!(message, Message::Volume(_, message) if kind(message)))
+        self.link.queues[to]
+            .iter()
+            .any(|(message, _)| matches!(message, Message::Volume(_, message) if kind(message)))
     }
 }
 
