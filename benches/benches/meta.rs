@@ -6,13 +6,15 @@ use block::{Lba, LbaRange, SectorCount};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use replication::activity_log::{ActivityLog, Begun};
 use replication::bitmap::Bitmap;
-use replication::identity::FormatIdentity;
+use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
+use replication::membership::{Membership, NodeNumber};
 use replication::meta::activity_log::{RING_BYTES, replay};
 use replication::meta::bitmap::{PAIR_BYTES, WORDS_PER_BLOCK, emit};
 use replication::meta::layout::{
     BITS_PER_BLOCK, EXTENT_SECTORS, HOT_EXTENTS_DEFAULT, Layout, RECORD_BYTES, SECTORS_PER_BIT,
 };
 use replication::meta::record::Sequence;
+use replication::meta::{Format, Fresh, format, open};
 
 const FORMAT: FormatIdentity = FormatIdentity(1);
 
@@ -135,6 +137,20 @@ fn load(criterion: &mut Criterion) {
             bitmap.out_of_sync()
         });
     });
+    group.bench_function("all of fresh metadata, by meta::open from memory", |b| {
+        let fresh = fresh(layout).superblock_records();
+        b.iter(|| {
+            let opened = open(|place, into| {
+                let record = fresh.iter().find(|(at, _)| *at == place && into.len() == RECORD_BYTES);
+                match record {
+                    Some((_, record)) => into.copy_from_slice(record),
+                    None => into.fill(0),
+                }
+                Ok(())
+            });
+            opened.expect("metadata").bitmap.out_of_sync()
+        });
+    });
     group.finish();
     let mut group = criterion.benchmark_group("load");
     group.throughput(Throughput::Elements(128));
@@ -156,6 +172,18 @@ fn load(criterion: &mut Criterion) {
         b.iter(|| replay(black_box(&ring), layout, FORMAT).expect("blank"));
     });
     group.finish();
+}
+
+fn fresh(layout: Layout) -> Fresh {
+    format(Format {
+        format: FORMAT,
+        volume: VolumeIdentity(2),
+        pair: PairIdentity(3),
+        node: NodeNumber::Zero,
+        layout,
+        membership: Membership::FIRST,
+        good: true,
+    })
 }
 
 fn written_pairs(layout: Layout) -> Vec<u8> {

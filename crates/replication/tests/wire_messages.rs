@@ -303,7 +303,8 @@ fn a_bit_that_flips_anywhere_is_noticed() {
         let mut bytes = good.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
         // Of a body that is said to be longer, the decoder waits for the rest: at most one message's length.
-        bytes.resize(MESSAGE_BYTES_MAX, 0);
+        let longer = (12 * 8..16 * 8).contains(&bit);
+        bytes.resize(if longer { MESSAGE_BYTES_MAX } else { good.len() }, 0);
         assert!(read(&bytes).is_err(), "bit {bit}");
     }
 }
@@ -389,7 +390,8 @@ fn data_of_another_length_is_our_own_fault() {
 }
 
 fn any_range() -> impl Strategy<Value = LbaRange> {
-    (0..u64::MAX - 65_535, 1..=u16::MAX).prop_map(|(start, count)| range(start, count))
+    let count = prop_oneof![9 => 1..64u16, 1 => 1..=u16::MAX];
+    (0..u64::MAX - 65_535, count).prop_map(|(start, count)| range(start, count))
 }
 
 fn any_origin() -> impl Strategy<Value = Origin> {
@@ -461,8 +463,8 @@ fn any_of_meeting() -> impl Strategy<Value = VolumeMessage> {
         },
     );
     prop_oneof![
-        vec(run, 0..=RUNS_PER_MESSAGE).prop_map(V::OutOfSync),
-        vec(doubtful, 0..=DOUBTFUL_PER_MESSAGE).prop_map(V::Doubtful),
+        vec(run, 0..9).prop_map(V::OutOfSync),
+        vec(doubtful, 0..9).prop_map(V::Doubtful),
         offer,
         any_membership().prop_map(V::Proceed),
         any_membership().prop_map(V::Member),
@@ -531,11 +533,10 @@ fn any_message() -> impl Strategy<Value = Message> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     #[test]
-    fn what_is_emitted_is_parsed(message in any_message(), checked in any::<bool>()) {
-        let data = data_of(&message);
+    fn what_is_emitted_is_parsed(message in any_message(), checked in any::<bool>(), filling in any::<u8>()) {
+        let mut data = data_of(&message);
+        data.fill(filling);
         let head = if checked { head_of(&data) } else { Data::unchecked(data.len()) };
         let mut bytes = vec![0xee; MESSAGE_BYTES_MAX];
         let length = emit(&message, head, &mut bytes);
