@@ -86,16 +86,36 @@ fn address() -> Address {
 struct Client {
     port: FramePort,
     target: MacAddress,
+    order: Order,
     sent: u64,
     answered: u64,
 }
 
+/// Where the requests go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Order {
+    /// To all places, in an order that no disk likes; reads and writes in turn.
+    Scattered,
+    /// One behind the other, so that many go to the disk together; stretches of reads and of writes in turn.
+    InRow,
+}
+
+impl Order {
+    /// Whether a request writes, and its place among so many.
+    const fn of(self, number: u64, places: u64) -> (bool, u64) {
+        match self {
+            Self::Scattered => (number.is_multiple_of(2), number.wrapping_mul(2_654_435_761) % places),
+            Self::InRow => ((number / WINDOW).is_multiple_of(2), number % places),
+        }
+    }
+}
+
 impl Client {
-    fn new(wire: &Wire) -> Self {
+    fn new(wire: &Wire, order: Order) -> Self {
         let options =
             PortOptions { kind: PortKind::Plain, ..PortOptions::new("far", FrameFilter::Responses) };
         let near = wire.namespace.enter(|| Ok(Interface::named("near"))).expect("namespace").expect("near");
-        Self { port: wire.port_with(options), target: MacAddress(near.mac), sent: 0, answered: 0 }
+        Self { port: wire.port_with(options), target: MacAddress(near.mac), order, sent: 0, answered: 0 }
     }
 
     fn run(&mut self, requests: u64) {
@@ -126,9 +146,7 @@ impl Client {
     fn send(&mut self) {
         const DATA: [u8; SECTORS as usize * SECTOR_BYTES] = [0x5a; SECTORS as usize * SECTOR_BYTES];
         self.sent += 1;
-        let is_write = self.sent.is_multiple_of(2);
-        // A full period over all places, in an order that no disk likes.
-        let place = self.sent.wrapping_mul(2_654_435_761) % (DISK_BYTES / DATA.len() as u64);
+        let (is_write, place) = self.order.of(self.sent, DISK_BYTES / DATA.len() as u64);
         let tag = Tag(u32::try_from(self.sent).expect("few requests"));
         let head = Head {
             ethernet: ethernet::Repr {
@@ -168,7 +186,7 @@ fn start(wire: &Wire, kind: PortKind, engine: EngineKind) -> ShardHandle {
     shard.expect("namespace").expect("a shard")
 }
 
-fn serve(shard: &ShardHandle, path: &Path, read_cache: ReadCache) {
+fn serve(shard: &ShardHandle, path: &Path, read_cache: ReadCache, write_cache: bool) {
     let disk = Disk::open(&DiskOptions { path: path.to_owned(), read_cache, ..DiskOptions::default() });
     let disk = disk.expect("a disk");
     let config = ExportConfig {
@@ -177,8 +195,7 @@ fn serve(shard: &ShardHandle, path: &Path, read_cache: ReadCache) {
         logical_sector_size: disk.geometry().logical_sector_size(),
         identity: Identity::new("serial", "model", "1"),
         read_only: false,
-        // Writes need not wait for the disk: the test is about what the shard does, twice a hundred thousand times.
-        write_cache: true,
+        write_cache,
         buffer_count: 128,
         state: SmallState::default(),
         mirror: None,
@@ -189,22 +206,41 @@ fn serve(shard: &ShardHandle, path: &Path, read_cache: ReadCache) {
 }
 
 /// Serves `requests` requests, half of them writes, and gives the allocations made meanwhile.
-fn allocations(kind: PortKind, engine: EngineKind, read_cache: ReadCache, requests: u64) -> u64 {
+fn allocations(
+    kind: PortKind,
+    engine: EngineKind,
+    read_cache: ReadCache,
+    order: Order,
+    requests: u64,
+) -> u64 {
     COUNTED.set(false);
     let wire = Wire::new(9000);
     let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
     // Written once: the first write to a place of a file takes much longer than all others.
     std::io::copy(&mut std::io::Read::take(std::io::repeat(1), DISK_BYTES), &mut file).expect("a disk");
     let shard = start(&wire, kind, engine);
-    serve(&shard, file.path(), read_cache);
-    let mut client = Client::new(&wire);
+    // Scattered writes need not wait for the disk: the test is about what the shard does, a hundred thousand times.
+    serve(&shard, file.path(), read_cache, order == Order::Scattered);
+    let mut client = Client::new(&wire, order);
     let start = Instant::now();
     while start.elapsed() < WARM_UP {
         client.run(1000);
     }
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     client.run(requests);
-    ALLOCATIONS.load(Ordering::Relaxed) - before
+    let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    if order == Order::InRow {
+        let merged = merged(&shard);
+        assert!(merged > client.sent / 2, "of {} requests only {merged} were merged", client.sent);
+    }
+    made
+}
+
+/// Requests that went to the disk together with others.
+fn merged(shard: &ShardHandle) -> u64 {
+    let (reply, statistics) = channel();
+    shard.send(Command::Statistics(reply));
+    statistics.recv().expect("an answer").requests_merged
 }
 
 // One test, because the count is one for the whole process.
@@ -217,13 +253,16 @@ fn a_shard_in_steady_state_allocates_nothing() {
     };
     assert!(counted >= 1, "the allocator counts");
     let runs = [
-        (PortKind::Ring, EngineKind::Uring, ReadCache::None, 200_000),
-        (PortKind::Ring, EngineKind::Uring, ReadCache::Page, 20_000),
-        (PortKind::Uring, EngineKind::Uring, ReadCache::None, 20_000),
-        (PortKind::Plain, EngineKind::Threads, ReadCache::None, 20_000),
+        (PortKind::Ring, EngineKind::Uring, ReadCache::None, Order::Scattered, 200_000),
+        (PortKind::Ring, EngineKind::Uring, ReadCache::Page, Order::Scattered, 20_000),
+        (PortKind::Uring, EngineKind::Uring, ReadCache::None, Order::Scattered, 20_000),
+        (PortKind::Plain, EngineKind::Threads, ReadCache::None, Order::Scattered, 20_000),
+        (PortKind::Ring, EngineKind::Uring, ReadCache::None, Order::InRow, 50_000),
+        (PortKind::Plain, EngineKind::Threads, ReadCache::None, Order::InRow, 20_000),
     ];
-    for (kind, engine, read_cache, requests) in runs {
-        let made = allocations(kind, engine, read_cache, requests);
-        assert_eq!(made, 0, "allocations in {requests} requests with {kind}, {engine:?} and {read_cache:?}");
+    for (kind, engine, read_cache, order, requests) in runs {
+        let made = allocations(kind, engine, read_cache, order, requests);
+        let what = format!("{requests} requests with {kind}, {engine:?}, {read_cache:?} and {order:?}");
+        assert_eq!(made, 0, "allocations in {what}");
     }
 }

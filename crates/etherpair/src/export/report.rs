@@ -53,6 +53,8 @@ struct Totals {
     flushes: u64,
     /// Requests that waited for an earlier write.
     waited: u64,
+    /// Requests that went to their disk together with a neighbour.
+    merged: u64,
     /// Copies of a write that was under way or done: answered, not executed.
     duplicates_answered: u64,
     /// Copies of a write that something followed: neither answered nor executed.
@@ -168,7 +170,7 @@ impl std::fmt::Display for Totals {
         let (read, written) = (byte_size::display(self.bytes_read), byte_size::display(self.bytes_written));
         write!(
             formatter,
-            "{} reads ({read}), {} writes ({written}), {} flushes, {} waited; duplicates: {} answered, {} dropped; \
+            "{} reads ({read}), {} writes ({written}), {} flushes, {} waited, {} merged; duplicates: {} answered, {} dropped; \
              {} stale frames dropped; {} disk errors; {} requests refused; {} control replies; \
              frames: {} received, {} sent, {} unsent, {} without buffer, {} lost, {} truncated, \
              {} pages lost; ignored:",
@@ -176,6 +178,7 @@ impl std::fmt::Display for Totals {
             self.writes,
             self.flushes,
             self.waited,
+            self.merged,
             self.duplicates_answered,
             self.duplicates_dropped,
             self.stale_dropped,
@@ -201,6 +204,7 @@ impl Totals {
     fn of(shards: &[ShardStatistics]) -> Self {
         let mut totals = Self::default();
         for shard in shards {
+            totals.merged += shard.requests_merged;
             totals.frames_received += shard.frames_received;
             totals.frames_sent += shard.frames_sent;
             totals.frames_unsent += shard.frames_unsent;

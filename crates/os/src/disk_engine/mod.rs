@@ -11,15 +11,15 @@ use std::os::fd::RawFd;
 
 use block::Duration;
 
-use crate::sys::memory::IoSlice;
+use crate::sys::memory::{Buffers, IoSlice};
 use threads::ThreadEngine;
 use uring::UringEngine;
 
 /// What to do with a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
-    Read(IoSlice),
-    Write { data: IoSlice, durable: bool },
+    Read(Buffers),
+    Write { data: Buffers, durable: bool },
     Sync,
 }
 
@@ -179,14 +179,32 @@ mod tests {
             from.copy_from(&[9; 4096]);
             let file_number = file.as_raw_fd();
             let operation = |token, action| DiskOperation { token, file: file_number, offset: 0, action };
-            engine.queue(operation(1, Action::Write { data: from, durable: true }));
+            engine.queue(operation(1, Action::Write { data: Buffers::One(from), durable: true }));
             assert_eq!(wait_for(&mut engine), DiskResult { token: 1, result: 4096 });
-            engine.queue(operation(2, Action::Read(to)));
+            engine.queue(operation(2, Action::Read(Buffers::One(to))));
             assert_eq!(wait_for(&mut engine), DiskResult { token: 2, result: 4096 });
             assert_eq!(to.look(), [9; 4096]);
             engine.queue(operation(3, Action::Sync));
             assert_eq!(wait_for(&mut engine), DiskResult { token: 3, result: 0 });
             assert_eq!(engine.in_flight(), 0);
+        }
+    }
+
+    #[test]
+    fn both_engines_fill_and_write_several_buffers_in_order() {
+        for (memory, mut engine) in engines() {
+            let file = tempfile::tempfile().expect("a file");
+            let part = |page: usize| memory.slice().part(page * 4096, 4096);
+            part(0).copy_from(&[1; 4096]);
+            part(1).copy_from(&[2; 4096]);
+            let (from, to) = ([part(1), part(0)], [part(2), part(3)]);
+            let operation =
+                |token, action| DiskOperation { token, file: file.as_raw_fd(), offset: 0, action };
+            engine.queue(operation(1, Action::Write { data: Buffers::many(&from), durable: true }));
+            assert_eq!(wait_for(&mut engine), DiskResult { token: 1, result: 8192 });
+            engine.queue(operation(2, Action::Read(Buffers::many(&to))));
+            assert_eq!(wait_for(&mut engine), DiskResult { token: 2, result: 8192 });
+            assert!(part(2).look() == [2; 4096] && part(3).look() == [1; 4096]);
         }
     }
 
@@ -199,10 +217,15 @@ mod tests {
                 token: 1,
                 file: file.as_raw_fd(),
                 offset: 0,
-                action: Action::Read(data),
+                action: Action::Read(Buffers::One(data)),
             });
             assert_eq!(wait_for(&mut engine), DiskResult { token: 1, result: 0 });
-            engine.queue(DiskOperation { token: 2, file: -1, offset: 0, action: Action::Read(data) });
+            engine.queue(DiskOperation {
+                token: 2,
+                file: -1,
+                offset: 0,
+                action: Action::Read(Buffers::One(data)),
+            });
             assert_eq!(wait_for(&mut engine), DiskResult { token: 2, result: -libc::EBADF });
         }
     }

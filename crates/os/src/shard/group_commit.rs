@@ -2,13 +2,14 @@
 //!
 //! A few durable writes at a time each bring their own flush: that is the quickest for each of them. With more under way
 //! a write goes to the disk without one and is complete only when a flush that began after it has ended; writes that
-//! get there meanwhile share the next flush. It decides who waits for which flush; it does no I/O.
+//! get there meanwhile share the next flush. A write here is an operation, named by its first request. It decides who waits
+//! for which flush; it does no I/O.
 
 use block::RequestId;
 
 /// Durable writes of one disk under way before the next one joins a group. Below, a flush of its own is quicker: one
 /// operation instead of two. Above, flushes are what the disk spends its time on.
-const GROUPED_FROM: usize = 16;
+const GROUPED_FROM: usize = 4;
 
 /// The durable writes of one disk.
 #[derive(Debug, Default)]
@@ -38,13 +39,13 @@ impl GroupCommit {
         self.written.push(id);
     }
 
-    /// The flush to start now, named by the first write it covers, if one is wanted and none is under way.
-    pub(super) fn next_flush(&mut self) -> Option<RequestId> {
-        if !self.flushing.is_empty() {
-            return None;
+    /// Whether a flush is to start now, for all that is written: it is wanted, and none is under way.
+    pub(super) fn starts_flush(&mut self) -> bool {
+        if !self.flushing.is_empty() || self.written.is_empty() {
+            return false;
         }
         std::mem::swap(&mut self.written, &mut self.flushing);
-        self.flushing.first().copied()
+        true
     }
 
     /// The flush under way has ended: one of the writes it covered, until none is left.
@@ -78,17 +79,17 @@ mod tests {
             group.begin();
         }
         group.written(RequestId(1));
-        assert_eq!(group.next_flush(), Some(RequestId(1)));
+        assert!(group.starts_flush());
         // These two come while the flush is under way, so it does not cover them.
         group.written(RequestId(2));
         group.written(RequestId(3));
-        assert_eq!(group.next_flush(), None);
+        assert!(!group.starts_flush());
         assert_eq!(group.flushed(), Some(RequestId(1)));
         assert_eq!(group.flushed(), None);
-        assert_eq!(group.next_flush(), Some(RequestId(2)));
+        assert!(group.starts_flush());
         assert_eq!(group.flushed(), Some(RequestId(3)));
         assert_eq!(group.flushed(), Some(RequestId(2)));
-        assert_eq!((group.flushed(), group.next_flush()), (None, None));
+        assert_eq!((group.flushed(), group.starts_flush()), (None, false));
         assert_eq!(group.under_way, GROUPED_FROM);
     }
 }

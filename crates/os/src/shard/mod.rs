@@ -7,6 +7,8 @@
 mod disks;
 mod group_commit;
 mod handle;
+mod merge;
+mod operations;
 mod place;
 mod ports;
 mod statistics;
@@ -283,11 +285,12 @@ impl Shard {
     fn take_completions(&mut self, now: Instant) -> usize {
         let turn = (self.disks.in_flight() / COMPLETIONS_PART).max(COMPLETIONS_A_TURN_MIN);
         let mut count = 0;
-        while count < turn
+        // The requests of one operation have ended together, and what follows them may again be one if they leave together.
+        while (count < turn || self.disks.is_completing())
             && let Some(completion) = self.disks.completed(now, &mut self.pool)
         {
             self.feed(now, Input::Completed(completion));
-            count += 1;
+            count += usize::from(!self.disks.is_completing());
         }
         count
     }

@@ -24,6 +24,8 @@ pub struct ShardStatistics {
     pub frames_truncated: u64,
     /// Replies dropped because a page left the page cache and could not be read back in time.
     pub pages_lost: u64,
+    /// Requests that went to their disk in one operation with a neighbour.
+    pub requests_merged: u64,
     /// Disk operations under way now.
     pub disk_operations: usize,
     /// Buffers in use now.
@@ -54,6 +56,7 @@ impl ShardStatistics {
         Self {
             frames_lost: ports.lost,
             frames_truncated: ports.truncated,
+            requests_merged: disks.requests_merged(),
             disk_operations: disks.in_flight(),
             buffers_taken: pool.taken(),
             refusals: *node.refusals(),

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use block::Duration;
 
+use super::memory::Buffers;
 use crate::disk_engine::{Action, DiskOperation};
 
 /// Performs one operation now. Returns bytes moved or the negated error number, as io_uring does.
@@ -16,17 +17,15 @@ pub(crate) fn perform(operation: &DiskOperation) -> i32 {
     let DiskOperation { file, offset, action, .. } = *operation;
     let Ok(offset) = libc::off_t::try_from(offset) else { return -libc::EINVAL };
     let result = match action {
-        Action::Read(data) => {
-            let vector = libc::iovec { iov_base: data.address().cast(), iov_len: data.length() };
-            // SAFETY: the slice is mapped until this operation's result was taken.
-            unsafe { libc::preadv(file, &raw const vector, 1, offset) }
-        }
-        Action::Write { data, durable } => {
-            let vector = libc::iovec { iov_base: data.address().cast(), iov_len: data.length() };
+        Action::Read(data) => with_vector(data, |vector, count| {
+            // SAFETY: the vector and the memory it names stay until this operation's result was taken.
+            unsafe { libc::preadv(file, vector, count, offset) }
+        }),
+        Action::Write { data, durable } => with_vector(data, |vector, count| {
             let flags = if durable { libc::RWF_DSYNC } else { 0 };
             // SAFETY: as above.
-            unsafe { libc::pwritev2(file, &raw const vector, 1, offset, flags) }
-        }
+            unsafe { libc::pwritev2(file, vector, count, offset, flags) }
+        }),
         // SAFETY: takes only a descriptor.
         Action::Sync => unsafe { libc::fdatasync(file) as isize },
     };
@@ -34,6 +33,15 @@ pub(crate) fn perform(operation: &DiskOperation) -> i32 {
         return -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
     }
     i32::try_from(result).unwrap_or(i32::MAX)
+}
+
+fn with_vector<R>(data: Buffers, call: impl FnOnce(*const libc::iovec, libc::c_int) -> R) -> R {
+    match data {
+        Buffers::One(slice) => call((&raw const slice).cast(), 1),
+        Buffers::Many { first, count } => {
+            call(first.cast(), libc::c_int::try_from(count).expect("a row is short"))
+        }
+    }
 }
 
 /// What direct I/O on a file demands, in bytes.

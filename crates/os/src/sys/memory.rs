@@ -12,6 +12,7 @@ use std::ptr::NonNull;
 ///
 /// Whoever makes one owns the memory and keeps it mapped until the last operation on it has completed.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct IoSlice {
     address: *mut u8,
     length: usize,
@@ -19,6 +20,33 @@ pub(crate) struct IoSlice {
 
 // SAFETY: it is an address and a number; using either is what needs care, and that care is the owner's promise above.
 unsafe impl Send for IoSlice {}
+
+// A row of slices is what the kernel calls a vector.
+const _: () = assert!(
+    size_of::<IoSlice>() == size_of::<libc::iovec>()
+        && std::mem::offset_of!(IoSlice, address) == std::mem::offset_of!(libc::iovec, iov_base)
+        && std::mem::offset_of!(IoSlice, length) == std::mem::offset_of!(libc::iovec, iov_len)
+);
+
+/// The memory of one operation: one range, or several that are filled or written in this order.
+///
+/// Whoever makes a `Many` keeps the row itself, besides the memory it names, in its place and as it is until the operation
+/// has completed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Buffers {
+    One(IoSlice),
+    Many { first: *const IoSlice, count: u32 },
+}
+
+// SAFETY: as for `IoSlice`.
+unsafe impl Send for Buffers {}
+
+impl Buffers {
+    /// All of a row that stays where it is.
+    pub(crate) fn many(row: &[IoSlice]) -> Self {
+        Self::Many { first: row.as_ptr(), count: u32::try_from(row.len()).expect("a row is short") }
+    }
+}
 
 impl IoSlice {
     /// Where it begins.
@@ -29,6 +57,11 @@ impl IoSlice {
     /// How many bytes.
     pub(crate) const fn length(self) -> usize {
         self.length
+    }
+
+    /// No memory at all.
+    pub(crate) const fn empty() -> Self {
+        Self { address: std::ptr::null_mut(), length: 0 }
     }
 
     /// The part from `start` on, `length` bytes long.

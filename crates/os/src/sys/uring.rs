@@ -10,7 +10,7 @@ use block::Duration;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::memory::IoSlice;
+use super::memory::{Buffers, IoSlice};
 
 /// Flags of `pwritev2` that make one write durable.
 const RWF_DSYNC: i32 = libc::RWF_DSYNC;
@@ -65,28 +65,40 @@ impl Ring {
     }
 
     /// Queues a read into `data`.
-    pub(crate) fn read(&mut self, token: u64, file: RawFd, offset: u64, data: IoSlice) {
-        let entry = if self.is_fixed(data) {
-            opcode::ReadFixed::new(Fd(file), data.address(), length_u32(data), 0).offset(offset).build()
-        } else {
-            opcode::Read::new(Fd(file), data.address(), length_u32(data)).offset(offset).build()
+    pub(crate) fn read(&mut self, token: u64, file: RawFd, offset: u64, data: Buffers) {
+        let file = Fd(file);
+        let entry = match data {
+            Buffers::One(slice) if self.is_fixed(slice) => {
+                opcode::ReadFixed::new(file, slice.address(), length_u32(slice), 0).offset(offset).build()
+            }
+            Buffers::One(slice) => {
+                opcode::Read::new(file, slice.address(), length_u32(slice)).offset(offset).build()
+            }
+            Buffers::Many { first, count } => {
+                opcode::Readv::new(file, first.cast(), count).offset(offset).build()
+            }
         };
         self.push(entry.user_data(token));
     }
 
     /// Queues a write of `data`, `durable` once complete if asked.
-    pub(crate) fn write(&mut self, token: u64, file: RawFd, offset: u64, data: IoSlice, durable: bool) {
+    pub(crate) fn write(&mut self, token: u64, file: RawFd, offset: u64, data: Buffers, durable: bool) {
+        let file = Fd(file);
         let flags = if durable { RWF_DSYNC } else { 0 };
-        let entry = if self.is_fixed(data) {
-            opcode::WriteFixed::new(Fd(file), data.address(), length_u32(data), 0)
+        let entry = match data {
+            Buffers::One(slice) if self.is_fixed(slice) => {
+                opcode::WriteFixed::new(file, slice.address(), length_u32(slice), 0)
+                    .offset(offset)
+                    .rw_flags(flags)
+                    .build()
+            }
+            Buffers::One(slice) => opcode::Write::new(file, slice.address(), length_u32(slice))
                 .offset(offset)
                 .rw_flags(flags)
-                .build()
-        } else {
-            opcode::Write::new(Fd(file), data.address(), length_u32(data))
-                .offset(offset)
-                .rw_flags(flags)
-                .build()
+                .build(),
+            Buffers::Many { first, count } => {
+                opcode::Writev::new(file, first.cast(), count).offset(offset).rw_flags(flags).build()
+            }
         };
         self.push(entry.user_data(token));
     }
@@ -216,10 +228,12 @@ mod tests {
         let mut ring = Ring::new(8).expect("io_uring");
         ring.register(memory.slice().part(0, 4096));
         memory.slice().part(0, 4096).copy_from(&[7; 4096]);
-        ring.write(1, file.as_raw_fd(), 4096, memory.slice().part(0, 4096), true);
+        let from = Buffers::One(memory.slice().part(0, 4096));
+        ring.write(1, file.as_raw_fd(), 4096, from, true);
         ring.wait(1, None).expect("a completion");
         assert_eq!(ring.completed(), Some((1, 4096)));
-        ring.read(2, file.as_raw_fd(), 4096, memory.slice().part(4096, 4096));
+        let to = Buffers::One(memory.slice().part(4096, 4096));
+        ring.read(2, file.as_raw_fd(), 4096, to);
         ring.wait(1, None).expect("a completion");
         assert_eq!(ring.completed(), Some((2, 4096)));
         assert_eq!(memory.slice().part(4096, 4096).look(), [7; 4096]);

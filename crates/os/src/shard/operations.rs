@@ -1,0 +1,347 @@
+//! Requests on their way through the engine: neighbours together (`merge`), durable writes with shared flushes
+//! (`group_commit`).
+//!
+//! It goes on after short transfers and tries one by one what has failed together, so that an error ends only the request
+//! that it belongs to. It knows nothing of buffers and caches; that is [`super::disks`]'s.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
+
+use block::{BlockError, Duration, ExportId, RequestId};
+
+use super::group_commit::GroupCommit;
+use super::merge::{Lane, Merger, Run, Waiting, Work};
+use crate::disk::block_error;
+use crate::disk_engine::{Action, DiskEngine, DiskOperation, DiskResult};
+use crate::sys::memory::{Buffers, IoSlice};
+
+/// With so few reads under way, the wake-up of a sleeping thread is a good part of what one takes. With more, the
+/// processor has better things to do than to look for their end.
+const AWAITED_MAX: usize = 2;
+
+/// Tokens from here on name the flush that a group of writes shares, by export; below, the slot of a request.
+const GROUP_FLUSH: u32 = 1 << 31;
+
+/// What to do for a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Task {
+    /// Something that has neighbours.
+    Transfer(Work),
+    /// Make durable what was written.
+    Flush,
+}
+
+/// A request on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running {
+    pub(super) id: RequestId,
+    pub(super) export: ExportId,
+    pub(super) task: Task,
+    /// In bytes, in the file.
+    pub(super) offset: u64,
+    pub(super) data: IoSlice,
+    /// The pool's buffer that goes with it.
+    pub(super) buffer: Option<u32>,
+}
+
+/// All requests under way. An operation goes by the slot of its first request.
+pub(super) struct Operations {
+    engine: DiskEngine,
+    /// By export.
+    files: Vec<RawFd>,
+    /// By export.
+    groups: Vec<GroupCommit>,
+    /// By the request's slot.
+    entries: Box<[Option<Entry>]>,
+    merger: Merger,
+    /// Requests so far that shared an operation.
+    merged: u64,
+    /// Reading operations given to the engine.
+    reading: usize,
+    /// Writing and flushing operations given to the engine.
+    writing: usize,
+    /// Operations that have ended.
+    ended: VecDeque<Ended>,
+    /// What is left of the one whose requests are being taken.
+    ending: Option<Ended>,
+}
+
+/// How an operation has ended, from the request in this slot on.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    slot: usize,
+    outcome: Result<(), BlockError>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    running: Running,
+    /// Bytes done by earlier, short transfers.
+    done: usize,
+    /// The slot of the request that follows in the same operation.
+    next: Option<usize>,
+    /// If it is the first of several: their buffers' row.
+    row: Option<u32>,
+    /// If it is the first or the only one: bytes that the operation is to move.
+    bytes: usize,
+    /// Whether its write is made durable by the flush of a group.
+    grouped: bool,
+}
+
+impl Operations {
+    pub(super) fn new(engine: DiskEngine, outstanding_max: usize) -> Self {
+        Self {
+            engine,
+            files: Vec::new(),
+            groups: Vec::new(),
+            entries: vec![None; outstanding_max].into_boxed_slice(),
+            merger: Merger::new(outstanding_max),
+            merged: 0,
+            reading: 0,
+            writing: 0,
+            ended: VecDeque::with_capacity(outstanding_max),
+            ending: None,
+        }
+    }
+
+    /// The file of an export.
+    pub(super) fn add(&mut self, export: ExportId, file: RawFd) {
+        let count = self.files.len().max(export.0 as usize + 1);
+        self.files.resize(count, -1);
+        self.groups.resize_with(count, GroupCommit::default);
+        self.files[export.0 as usize] = file;
+    }
+
+    /// Takes a request; [`Operations::submit`] starts it.
+    pub(super) fn start(&mut self, running: Running) {
+        let Running { id, export, task, offset, data, .. } = running;
+        let entry = Entry { running, done: 0, next: None, row: None, bytes: data.length(), grouped: false };
+        let place = &mut self.entries[id.slot()];
+        assert!(place.is_none(), "a request's slot is used again only after its completion");
+        *place = Some(entry);
+        match task {
+            Task::Transfer(work) => {
+                self.merger.push(Waiting { slot: id.slot(), lane: Lane { export, work }, offset, data });
+            }
+            Task::Flush => self.begin(id.slot(), Action::Sync),
+        }
+    }
+
+    /// Starts what waits.
+    pub(super) fn submit(&mut self) -> io::Result<()> {
+        self.begin_waiting();
+        self.engine.submit()
+    }
+
+    /// The next request that has ended.
+    pub(super) fn ended(&mut self) -> Option<(Running, Result<(), BlockError>)> {
+        let Ended { slot, outcome } = loop {
+            if let Some(ended) = self.ending.take().or_else(|| self.ended.pop_front()) {
+                break ended;
+            }
+            let result = self.engine.completed()?;
+            self.finish(result);
+        };
+        let entry = self.entries[slot].take().expect("a request ends once");
+        self.ending = entry.next.map(|slot| Ended { slot, outcome });
+        Some((entry.running, outcome))
+    }
+
+    /// Whether the next request to be taken ended together with the one that was.
+    pub(super) const fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Operations that have not ended or whose requests have not all been taken, and requests that wait.
+    pub(super) fn in_flight(&self) -> usize {
+        self.merger.waiting()
+            + self.engine.in_flight()
+            + self.ended.len()
+            + usize::from(self.ending.is_some())
+    }
+
+    pub(super) const fn requests_merged(&self) -> u64 {
+        self.merged
+    }
+
+    /// Whether the end of what is under way comes soon and without a thread of the kernel's that would have to run on
+    /// our core: a few reads. A durable write ends in such a thread.
+    pub(super) const fn ends_soon(&self) -> bool {
+        self.writing == 0 && self.reading <= AWAITED_MAX
+    }
+
+    pub(super) fn arm(&mut self, files: &[RawFd]) {
+        self.engine.arm(files);
+    }
+
+    pub(super) fn disarm(&mut self, file: RawFd) {
+        self.engine.disarm(file);
+    }
+
+    pub(super) fn may_be_readable(&self, file: RawFd) -> bool {
+        self.engine.may_be_readable(file)
+    }
+
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.begin_waiting();
+        self.engine.wait(timeout)
+    }
+
+    fn begin_waiting(&mut self) {
+        while let Some(run) = self.merger.next_run() {
+            let slot = self.merger.member(run.first).slot;
+            match run.row {
+                Some(row) => {
+                    self.join(run, row);
+                    let buffers = self.merger.buffers(run, row);
+                    self.transfer(slot, buffers);
+                }
+                None => self.transfer_alone(slot),
+            }
+        }
+    }
+
+    /// Makes the requests of a run one operation.
+    fn join(&mut self, run: Run, row: u32) {
+        self.merged += run.count as u64;
+        let (mut next, mut bytes) = (None, 0);
+        for index in (run.first..run.first + run.count).rev() {
+            let Waiting { slot, data, .. } = self.merger.member(index);
+            bytes += data.length();
+            let entry = self.entry(slot);
+            (entry.next, entry.bytes) = (next, bytes);
+            next = Some(slot);
+        }
+        self.entry(self.merger.member(run.first).slot).row = Some(row);
+    }
+
+    fn transfer_alone(&mut self, slot: usize) {
+        let entry = self.entry(slot);
+        let data = entry.running.data;
+        let rest = data.part(entry.done, data.length() - entry.done);
+        self.transfer(slot, Buffers::One(rest));
+    }
+
+    fn transfer(&mut self, slot: usize, data: Buffers) {
+        let Running { export, task, .. } = self.entry(slot).running;
+        let action = match task {
+            Task::Transfer(Work::Read) => Action::Read(data),
+            Task::Transfer(Work::Write) => Action::Write { data, durable: false },
+            Task::Transfer(Work::DurableWrite) => {
+                let grouped = self.groups[export.0 as usize].begin();
+                self.entry(slot).grouped = grouped;
+                Action::Write { data, durable: !grouped }
+            }
+            Task::Flush => unreachable!("a flush moves nothing"),
+        };
+        self.begin(slot, action);
+    }
+
+    fn begin(&mut self, slot: usize, action: Action) {
+        let Entry { running: Running { export, offset, task, .. }, done, .. } = *self.entry(slot);
+        *self.under_way(task) += 1;
+        self.engine.queue(DiskOperation {
+            token: u32::try_from(slot).expect("slots have 16 bits"),
+            file: self.files[export.0 as usize],
+            offset: offset + done as u64,
+            action,
+        });
+    }
+
+    const fn under_way(&mut self, task: Task) -> &mut usize {
+        match task {
+            Task::Transfer(Work::Read) => &mut self.reading,
+            Task::Transfer(Work::Write | Work::DurableWrite) | Task::Flush => &mut self.writing,
+        }
+    }
+
+    fn entry(&mut self, slot: usize) -> &mut Entry {
+        self.entries[slot].as_mut().expect("a request under way")
+    }
+
+    fn finish(&mut self, DiskResult { token, result }: DiskResult) {
+        if let Some(export) = token.checked_sub(GROUP_FLUSH) {
+            self.finish_group_flush(ExportId(export), result);
+            return;
+        }
+        let slot = token as usize;
+        let entry = self.entry(slot);
+        let (task, bytes, row) = (entry.running.task, entry.bytes, entry.row.take());
+        *self.under_way(task) -= 1;
+        if let Some(row) = row {
+            self.merger.give_back(row);
+        }
+        let outcome = match usize::try_from(result) {
+            Ok(moved) if moved >= bytes => Ok(()),
+            _ if row.is_some() => return self.retry_one_by_one(slot),
+            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => return self.retry(slot, 0),
+            Err(_) => Err(block_error(-result)),
+            Ok(0) => Err(BlockError::BeyondEnd),
+            Ok(moved) => return self.retry(slot, moved),
+        };
+        self.moved(slot, outcome);
+    }
+
+    /// Goes on with a request that was alone in its operation, after `moved` bytes.
+    fn retry(&mut self, slot: usize, moved: usize) {
+        let entry = self.entry(slot);
+        entry.done += moved;
+        entry.bytes -= moved;
+        self.leave_group(slot);
+        match self.entry(slot).running.task {
+            Task::Transfer(_) => self.transfer_alone(slot),
+            Task::Flush => self.begin(slot, Action::Sync),
+        }
+    }
+
+    /// The operation has failed, or has moved less than it should: whose fault it is shows when each goes alone.
+    fn retry_one_by_one(&mut self, first: usize) {
+        self.leave_group(first);
+        let mut next = Some(first);
+        while let Some(slot) = next {
+            let entry = self.entry(slot);
+            next = entry.next.take();
+            entry.bytes = entry.running.data.length();
+            self.transfer_alone(slot);
+        }
+    }
+
+    /// An operation has done what it should, or never will.
+    fn moved(&mut self, first: usize, outcome: Result<(), BlockError>) {
+        let Entry { grouped, running: Running { id, export, .. }, .. } = *self.entry(first);
+        if grouped && outcome.is_ok() {
+            self.groups[export.0 as usize].written(id);
+            self.flush_group(export);
+        } else {
+            self.leave_group(first);
+            self.ended.push_back(Ended { slot: first, outcome });
+        }
+    }
+
+    /// If the operation is a durable write: its disk has one less under way.
+    fn leave_group(&mut self, first: usize) {
+        let Running { export, task, .. } = self.entry(first).running;
+        if task == Task::Transfer(Work::DurableWrite) {
+            self.groups[export.0 as usize].end();
+        }
+    }
+
+    /// Starts the flush that a disk's written writes wait for, if none is under way.
+    fn flush_group(&mut self, export: ExportId) {
+        if self.groups[export.0 as usize].starts_flush() {
+            let (token, file) = (GROUP_FLUSH + export.0, self.files[export.0 as usize]);
+            self.writing += 1;
+            self.engine.queue(DiskOperation { token, file, offset: 0, action: Action::Sync });
+        }
+    }
+
+    fn finish_group_flush(&mut self, export: ExportId, result: i32) {
+        self.writing -= 1;
+        let outcome = if result < 0 { Err(block_error(-result)) } else { Ok(()) };
+        while let Some(id) = self.groups[export.0 as usize].flushed() {
+            self.ended.push_back(Ended { slot: id.slot(), outcome });
+        }
+        self.flush_group(export);
+    }
+}
