@@ -22,6 +22,10 @@ use crate::commands::{
 };
 use crate::exit_code::Failure;
 
+/// Looked into at random for every write, the target's memory of writes is worth large pages.
+#[global_allocator]
+static ALLOCATOR: os::LargePageAllocator = os::LargePageAllocator;
+
 /// Replicated block storage over raw Ethernet.
 #[derive(Debug, Parser)]
 #[command(name = "etherpair", version, propagate_version = true)]

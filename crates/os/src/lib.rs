@@ -22,3 +22,4 @@ mod sys;
 
 pub use disk_engine::EngineKind;
 pub use interface::{Interface, InterfaceError};
+pub use sys::large_pages::LargePageAllocator;

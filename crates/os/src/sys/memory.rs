@@ -8,6 +8,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
+use super::large_pages;
+
 /// An address range that the kernel may read or write.
 ///
 /// Whoever makes one owns the memory and keeps it mapped until the last operation on it has completed.
@@ -129,12 +131,15 @@ pub(crate) struct Memory {
 unsafe impl Send for Memory {}
 
 impl Memory {
-    /// `length` bytes of zeroed, page-aligned memory that takes up space only once touched.
+    /// `length` bytes of zeroed, page-aligned memory that takes up space only once touched, on large pages if it is large.
     ///
     /// # Errors
     /// If the kernel has no room.
     pub(crate) fn anonymous(length: usize) -> io::Result<Self> {
-        Self::map(length, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let memory = Self::map(length, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+        large_pages::advise(memory.address.as_ptr(), length);
+        Ok(memory)
     }
 
     /// The first `length` bytes of `file`, read-only and shared with its page cache.

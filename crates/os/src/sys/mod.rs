@@ -5,6 +5,7 @@
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod file;
+pub(crate) mod large_pages;
 pub(crate) mod limit;
 pub(crate) mod link;
 pub(crate) mod mapping;
