@@ -25,6 +25,8 @@ pub struct Moment {
 impl Moment {
     /// Before everything.
     pub const BEGINNING: Self = Self { order: 0, at: Instant::from_nanos(0) };
+    /// After everything.
+    pub const END: Self = Self { order: u64::MAX, at: Instant::from_nanos(u64::MAX) };
 }
 
 impl fmt::Display for Moment {
@@ -103,13 +105,6 @@ pub struct LateCopy {
     pub arrival: Moment,
 }
 
-/// What came of a frame's sectors so far.
-#[derive(Clone, Copy, Debug)]
-struct Arrived {
-    first: Instant,
-    late: bool,
-}
-
 /// All of it.
 #[derive(Debug)]
 pub struct History {
@@ -122,7 +117,8 @@ pub struct History {
     beginning: Vec<Value>,
     /// The last request that wrote a value.
     writers: BTreeMap<Value, OperationId>,
-    arrived: BTreeMap<(OperationId, Lba), Arrived>,
+    /// When a frame's sectors first came to a node, or when the copy came that may have taken effect last.
+    arrived: BTreeMap<(OperationId, Lba), Instant>,
 }
 
 impl History {
@@ -209,11 +205,11 @@ impl History {
         if !matches!(self.operations[id.0 as usize].action, Action::Write { sequenced: false, .. }) {
             return;
         }
-        let arrived = self.arrived.entry((id, part.start())).or_insert(Arrived { first: now, late: false });
-        if arrived.late || now.since(arrived.first) <= self.memory {
+        let arrived = self.arrived.entry((id, part.start())).or_insert(now);
+        if now.since(*arrived) <= self.memory {
             return;
         }
-        arrived.late = true;
+        *arrived = now;
         let arrival = self.moment(now);
         self.late.push(LateCopy { operation: id, part, arrival });
     }

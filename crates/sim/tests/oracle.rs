@@ -219,20 +219,41 @@ fn change(run: &mut Run, which: u8, other: u8) -> bool {
     true
 }
 
+fn agree(steps: &[Step], changes: &[(u8, u8)], rewrites: bool, copies: bool) -> Result<(), TestCaseError> {
+    let mut run = run(steps, rewrites, copies);
+    for (which, other) in changes {
+        change(&mut run, *which, *other);
+    }
+    let verdict = oracle::check(&run.history());
+    prop_assert_eq!(verdict.is_ok(), run.is_legal(), "{:?}\n{:?}", verdict, run.requests);
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(250))]
 
     #[test]
     fn oracle_and_search_agree_on_unique_writes(
         steps in prop::collection::vec(step(), 1..30),
         changes in prop::collection::vec((any::<u8>(), any::<u8>()), 0..3),
     ) {
-        let mut run = run(&steps, false, false);
-        for (which, other) in changes {
-            change(&mut run, which, other);
-        }
-        let verdict = oracle::check(&run.history());
-        prop_assert_eq!(verdict.is_ok(), run.is_legal(), "{:?}\n{:?}", verdict, run.requests);
+        agree(&steps, &changes, false, false)?;
+    }
+
+    #[test]
+    fn oracle_and_search_agree_on_the_same_content_written_again(
+        steps in prop::collection::vec(step(), 1..30),
+        changes in prop::collection::vec((any::<u8>(), any::<u8>()), 0..3),
+    ) {
+        agree(&steps, &changes, true, false)?;
+    }
+
+    #[test]
+    fn oracle_and_search_agree_on_late_copies(
+        steps in prop::collection::vec(step(), 1..30),
+        changes in prop::collection::vec((any::<u8>(), any::<u8>()), 0..3),
+    ) {
+        agree(&steps, &changes, false, true)?;
     }
 
     #[test]
@@ -277,5 +298,5 @@ fn random_histories_are_of_both_kinds_and_most_illegal_ones_with_rewrites_are_fo
         }
     }
     assert!(legal > 200 && illegal > 200, "{legal} legal, {illegal} illegal");
-    assert!(found * 10 > illegal * 8, "{found} of {illegal} found");
+    assert!(found * 100 > illegal * 98, "{found} of {illegal} found");
 }

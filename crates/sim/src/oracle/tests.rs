@@ -1,0 +1,157 @@
+//! Small scenes, one for each way in which a sector can be right or wrong.
+
+use block::{Duration, Instant, SectorCount};
+
+use super::*;
+
+/// Two initiators and a sector, a nanosecond an event.
+struct Scene {
+    history: History,
+    now: u64,
+}
+
+const SECTOR: Lba = Lba(5);
+const OLD: Value = Value::new(1, 1);
+const NEW: Value = Value::new(2, 1);
+
+fn range() -> LbaRange {
+    LbaRange::new(SECTOR, SectorCount(1)).expect("a sector")
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { history: History::new(Duration::from_nanos(10)), now: 0 }
+    }
+
+    fn tick(&mut self) -> Instant {
+        self.now += 1;
+        Instant::from_nanos(self.now)
+    }
+
+    fn write(&mut self, value: Value) -> OperationId {
+        let now = self.tick();
+        self.history.call(now, 1, Action::Write { value, sequenced: false }, range())
+    }
+
+    fn done(&mut self, write: OperationId) {
+        let now = self.tick();
+        self.history.written(now, write, range());
+    }
+
+    fn sees(&mut self, value: Value) {
+        let now = self.tick();
+        let read = self.history.call(now, 2, Action::Read, range());
+        let now = self.tick();
+        self.history.read(now, read, range(), [value]);
+    }
+}
+
+#[test]
+fn an_answered_write_is_read_until_the_next_one() {
+    let mut scene = Scene::new();
+    scene.sees(Value::INITIAL);
+    let old = scene.write(OLD);
+    scene.sees(Value::INITIAL);
+    scene.sees(OLD);
+    scene.done(old);
+    let new = scene.write(NEW);
+    scene.sees(OLD);
+    scene.done(new);
+    assert_eq!(check(&scene.history), Ok(()));
+    scene.sees(OLD);
+    assert!(matches!(check(&scene.history), Err(Violation::Vanished { sector: SECTOR, .. })));
+}
+
+#[test]
+fn what_was_read_once_is_never_unread() {
+    let mut scene = Scene::new();
+    scene.write(OLD);
+    scene.sees(OLD);
+    scene.sees(Value::INITIAL);
+    assert!(matches!(check(&scene.history), Err(Violation::Vanished { .. })));
+    scene.sees(OLD);
+    assert!(matches!(check(&scene.history), Err(Violation::Reappeared { .. })));
+}
+
+#[test]
+fn an_unanswered_write_may_show_late_or_never_but_once() {
+    let mut scene = Scene::new();
+    scene.write(OLD);
+    let new = scene.write(NEW);
+    scene.done(new);
+    scene.sees(NEW);
+    assert_eq!(check(&scene.history), Ok(()));
+    scene.sees(OLD);
+    assert_eq!(check(&scene.history), Ok(()));
+    scene.sees(NEW);
+    assert!(check(&scene.history).is_err(), "it was applied twice");
+}
+
+#[test]
+fn a_copy_that_came_after_the_memory_may_take_effect_once_more() {
+    let mut scene = Scene::new();
+    let old = scene.write(OLD);
+    scene.history.write_arrived(Instant::from_nanos(1), OLD, range());
+    scene.sees(OLD);
+    scene.history.write_arrived(Instant::from_nanos(11), OLD, range());
+    let new = scene.write(NEW);
+    scene.done(new);
+    scene.sees(NEW);
+    scene.sees(OLD);
+    scene.done(old);
+    assert!(check(&scene.history).is_err(), "eleven less one is not more than ten");
+    let mut late = scene.history;
+    late.write_arrived(Instant::from_nanos(12), OLD, range());
+    assert!(check(&late).is_err(), "the copy came after it was seen");
+
+    let mut scene = Scene::new();
+    scene.write(OLD);
+    scene.history.write_arrived(Instant::from_nanos(1), OLD, range());
+    scene.sees(OLD);
+    let new = scene.write(NEW);
+    scene.done(new);
+    scene.sees(NEW);
+    scene.history.write_arrived(Instant::from_nanos(12), OLD, range());
+    scene.sees(OLD);
+    assert_eq!(check(&scene.history), Ok(()));
+}
+
+#[test]
+fn a_value_from_nowhere_or_from_the_future_is_told() {
+    let mut scene = Scene::new();
+    scene.sees(OLD);
+    assert!(matches!(check(&scene.history), Err(Violation::Unwritten { value: OLD, .. })));
+    scene.write(OLD);
+    let violation = check(&scene.history).expect_err("too early");
+    assert!(matches!(violation, Violation::FromTheFuture { value: OLD, .. }));
+    assert_eq!(
+        violation.to_string(),
+        "sector 5: read 0 of initiator 2 at 5+1, called 0.000000 s (#1), answered 0.000000 s (#2) returned \
+         write 1:1 before write 1 of initiator 1 at 5+1, called 0.000000 s (#3), not answered was called"
+    );
+}
+
+#[test]
+fn the_same_content_written_again_holds_again() {
+    let mut scene = Scene::new();
+    for value in [OLD, NEW, OLD] {
+        let write = scene.write(value);
+        scene.done(write);
+        scene.sees(value);
+    }
+    assert_eq!(check(&scene.history), Ok(()));
+    scene.sees(NEW);
+    assert!(check(&scene.history).is_err(), "the third write was answered and not done");
+}
+
+#[test]
+fn what_a_disk_holds_counts_as_a_last_read() {
+    let mut scene = Scene::new();
+    let old = scene.write(OLD);
+    scene.done(old);
+    assert_eq!(check_with(&scene.history, &[(SECTOR, OLD)]), Ok(()));
+    assert!(check_with(&scene.history, &[(SECTOR, Value::INITIAL)]).is_err());
+    scene.write(NEW);
+    assert_eq!(check_with(&scene.history, &[(SECTOR, OLD)]), Ok(()));
+    assert_eq!(check_with(&scene.history, &[(SECTOR, NEW)]), Ok(()));
+}
