@@ -10,6 +10,7 @@ use aoe::target::{
     ExportConfig, Identity, Input, Output, PortId, PortLink, SmallState, StateError, Target, TargetLimits,
 };
 use aoe::wire::ata::{AtaFlags, Request, View};
+use aoe::wire::sequenced;
 use aoe::{Address, Command, Frame, MacAddress, Shelf, Slot};
 use block::{
     BlockError, BlockRequest, BufferName, BufferSlice, Completion, Duration, ExportId, Instant,
@@ -107,7 +108,7 @@ impl Run {
             frame[14] = 0x10;
             frame[16..18].copy_from_slice(&[0, 7]);
             frame[18] = if frame[18] == Slot::WILDCARD.0 { frame[18] } else { frame[18] % 3 };
-            frame[19] %= 4;
+            frame[19] = if frame[19].is_multiple_of(5) { 0xf0 } else { frame[19] % 4 };
         }
         let age = Duration::from_millis(u64::from(step / 8) * 40);
         let buffer = self.buffer();
@@ -177,9 +178,11 @@ impl Run {
                 }
                 Output::Send(transmit) => {
                     let head = transmit.head.bytes();
-                    assert_eq!(head[34..36], [0, 0], "reserved bytes");
+                    let is_sequenced = head[19] == sequenced::COMMAND.number();
+                    let reserved = if is_sequenced { &head[58..60] } else { &head[34..36] };
+                    assert_eq!(reserved, [0, 0], "reserved bytes");
                     match transmit.payload {
-                        None => check_padding(head, 36),
+                        None => check_padding(head, if is_sequenced { 60 } else { 36 }),
                         Some(payload) => {
                             assert_eq!(head.len(), 36);
                             let length = self.read.remove(&payload.buffer).expect("sent once");
@@ -217,15 +220,19 @@ impl Run {
         assert!(!config.read_only);
         let bytes = &self.frames[&data.buffer];
         let frame = Frame::new(bytes).expect("a frame");
-        let (header, asked) = (frame.header(), Request::parse(View::new(frame).expect("registers")));
-        assert_eq!((header.version, header.response, header.command), (1, false, Command::Ata));
+        let header = frame.header();
+        let (asked, offset) = match header.command {
+            sequenced::COMMAND => (sequenced_write(frame), sequenced::PAYLOAD_OFFSET),
+            _ => (Request::parse(View::new(frame).expect("registers")), 36),
+        };
+        assert_eq!((header.version, header.response), (1, false));
         assert_eq!(Address::try_from(header.address), Ok(config.address), "a write names one target");
         assert!(!frame.ethernet().destination.is_multicast());
         assert!(matches!(asked.command, AtaCommand::WriteSectors | AtaCommand::WriteSectorsExt));
         assert!(asked.flags.contains(AtaFlags::WRITE));
         assert_eq!((asked.lba(), asked.sectors()), (range.start(), range.count()));
-        assert_eq!((data.offset, data.length as usize), (36, range.bytes()));
-        assert!(bytes.len() >= 36 + range.bytes(), "the data was in the frame");
+        assert_eq!((data.offset as usize, data.length as usize), (offset, range.bytes()));
+        assert!(bytes.len() >= offset + range.bytes(), "the data was in the frame");
     }
 
     fn finish(mut self) {
@@ -238,6 +245,19 @@ impl Run {
         assert_eq!(self.target.outstanding(), 0, "requests are left over");
         assert!(self.frames.is_empty() && self.read.is_empty(), "buffers are left over");
     }
+}
+
+/// The registers of a sequenced write whose data is what its checksum says.
+fn sequenced_write(frame: Frame<'_>) -> Request {
+    let view = sequenced::View::new(frame).expect("an argument");
+    let sequenced::Request::Write { checksum, registers, .. } =
+        sequenced::Request::parse(view).expect("whole")
+    else {
+        panic!("a query writes nothing")
+    };
+    let data = view.sectors(registers.sectors()).expect("its data");
+    assert_eq!(sequenced::checksum(data), checksum);
+    registers
 }
 
 /// What a frame without ATA data says it holds, and nothing behind it.
@@ -253,6 +273,7 @@ fn check_control(bytes: &[u8]) {
         Command::MacMaskList if bytes[26] != 0 => 28,
         Command::MacMaskList => 28 + 8 * usize::from(bytes[27]),
         Command::ReserveRelease => 26 + 6 * usize::from(bytes[25]),
+        sequenced::COMMAND => 60,
         Command::Vendor(_) | Command::Unknown(_) => panic!("only an error answers {}", header.command),
     };
     check_padding(bytes, used);

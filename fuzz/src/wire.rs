@@ -3,7 +3,7 @@
 
 use aoe::ata::Identify;
 use aoe::wire::pretty::Pretty;
-use aoe::wire::{ata, config, mac_mask, pad, reserve};
+use aoe::wire::{ata, config, mac_mask, pad, reserve, sequenced};
 use aoe::{Address, Command, Frame, MacAddress, WireError};
 use block::SECTOR_BYTES;
 
@@ -22,6 +22,7 @@ pub fn wire_frame(data: &[u8]) {
         Command::QueryConfig => config_argument(frame),
         Command::MacMaskList => mac_mask_argument(frame),
         Command::ReserveRelease => reserve_argument(frame),
+        sequenced::COMMAND => sequenced_argument(frame),
         Command::Vendor(_) | Command::Unknown(_) => assert!(ata::View::new(frame).is_err()),
     }
 }
@@ -116,6 +117,28 @@ fn reserve_argument(frame: Frame<'_>) {
         reread(frame, emit, |again| {
             assert_eq!(reserve::Reply::parse(read(reserve::View::new(again))), Ok(reply));
         });
+    }
+}
+
+fn sequenced_argument(frame: Frame<'_>) {
+    let Ok(view) = sequenced::View::new(frame) else { return };
+    if let Ok(request) = sequenced::Request::parse(view) {
+        reread(
+            frame,
+            |bytes| request.emit(bytes),
+            |again| {
+                assert_eq!(sequenced::Request::parse(read(sequenced::View::new(again))), Ok(request));
+            },
+        );
+    }
+    if let Ok(reply) = sequenced::Reply::parse(view) {
+        reread(
+            frame,
+            |bytes| reply.emit(bytes),
+            |again| {
+                assert_eq!(sequenced::Reply::parse(read(sequenced::View::new(again))), Ok(reply));
+            },
+        );
     }
 }
 

@@ -38,6 +38,20 @@ pub const FRAME_AGE_MAX: Duration = Duration::from_secs(1);
 /// frame longer. A frame received later is a new write.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
 
+/// Numbers below its latest one that are remembered of an initiator of sequenced writes: four times as many frames as
+/// ours has under way by default.
+pub const SEQUENCE_WINDOW: u64 = 1024;
+
+/// Initiators of sequenced writes that a shard remembers, counted once for each export they write to: 300 KiB.
+pub const SEQUENCED_INITIATORS_MAX: usize = 1024;
+
+/// An initiator that was idle for so long is forgotten if there is no room for another one. It must have given up
+/// every write by then: see [`SEQUENCED_PATIENCE_MAX`].
+pub const NUMBERS_IDLE_MIN: Duration = Duration::from_secs(600);
+
+/// An initiator sends a sequenced write again for at most so long.
+pub const SEQUENCED_PATIENCE_MAX: Duration = Duration::from_secs(300);
+
 /// Sectors that one ATA command may carry: 64 KiB, more than any Ethernet MTU holds (loopback's 65,536 holds 127).
 pub const SECTORS_PER_FRAME_MAX: SectorCount = SectorCount(128);
 
@@ -79,6 +93,11 @@ pub const fn sectors_per_frame(mtu: usize) -> SectorCount {
 }
 
 const _: () = {
+    assert!(SEQUENCE_WINDOW.is_multiple_of(64), "a window is whole words of bits");
+    assert!(
+        NUMBERS_IDLE_MIN.as_secs() > SEQUENCED_PATIENCE_MAX.as_secs() + FRAME_AGE_MAX.as_secs() * 2,
+        "who is forgotten has given up"
+    );
     assert!(SECTORS_PER_FRAME_MAX.0 <= 255, "the sector count is one byte on the wire");
     assert!(SECTORS_PER_FRAME_MAX.0 <= 256, "block::IntervalTable takes ranges of at most 256 sectors");
     assert!(

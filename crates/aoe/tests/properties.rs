@@ -5,7 +5,7 @@ use aoe::wire::ata::{AtaFlags, LbaRegisters};
 use aoe::wire::config::ConfigCommand;
 use aoe::wire::mac_mask::{Directive, DirectiveCommand, MacMaskCommand, MacMaskError};
 use aoe::wire::reserve::ReserveCommand;
-use aoe::wire::{ata, config, ethernet, header, mac_mask, pad, reserve};
+use aoe::wire::{ata, config, ethernet, header, mac_mask, pad, reserve, sequenced};
 use aoe::{Address, AddressPattern, AoeError, Command, Frame, Head, MacAddress, Shelf, Slot, Tag};
 use block::{Lba, LogicalSectorSize, SECTOR_BYTES};
 use proptest::collection::vec;
@@ -194,6 +194,35 @@ proptest! {
         let request = reserve::Request::parse(view).expect("a request");
         if command != ReserveCommand::Read {
             prop_assert_eq!(&frame(&head, |bytes| request.emit(bytes)), &bytes);
+        }
+    }
+
+    #[test]
+    fn sequenced_arguments_come_back(
+        head in head(Just(sequenced::COMMAND)),
+        checksum: u32,
+        numbers in any::<(u64, u64)>(),
+        registers in any::<(u8, u8, u8, u8)>(),
+        lba in any::<[u8; 6]>(),
+    ) {
+        let ((flags, feature, sector_count, opcode), lba) = (registers, LbaRegisters(lba));
+        let (initiator, sequence) = numbers;
+        let flags = AtaFlags::from_bits(flags);
+        let command = AtaCommand::from(opcode);
+        let registers = ata::Request { flags, feature, sector_count, command, lba };
+        let write = sequenced::Request::Write { checksum, initiator, sequence, registers };
+        for request in [write, sequenced::Request::Query { initiator }] {
+            let bytes = frame(&head, |bytes| request.emit(bytes));
+            let view = Frame::new(&bytes).and_then(sequenced::View::new).expect("an argument");
+            prop_assert_eq!(sequenced::Request::parse(view), Ok(request));
+        }
+        let (error, status) = (ErrorRegister(feature), Status(opcode));
+        let registers = ata::Reply { flags, error, sector_count, status, lba };
+        let write = sequenced::Reply::Write { initiator, epoch: sequence, registers };
+        for reply in [write, sequenced::Reply::Query { window: checksum, initiator, epoch: sequence }] {
+            let bytes = frame(&head, |bytes| reply.emit(bytes));
+            let view = Frame::new(&bytes).and_then(sequenced::View::new).expect("an argument");
+            prop_assert_eq!(sequenced::Reply::parse(view), Ok(reply));
         }
     }
 

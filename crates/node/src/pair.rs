@@ -269,6 +269,7 @@ impl Node {
             Of::Disk(request) => return self.ask_disk(request),
             Of::Completed { id, outcome } => return self.completed_by_engine(now, id, outcome),
             Of::Serving { volume, serving } => {
+                self.tell_epoch(now, volume);
                 return self.tell_mirror(now, MirrorInput::Serving { export: volume, serving });
             }
             Of::Followed { volume, write, range, origin } => {
@@ -300,7 +301,10 @@ impl Node {
             Of::Metadata { id, volume, place } => Output::MetadataWrite { id, volume, place },
             Of::Digest { of, data } => Output::Digest { of, data },
             Of::Ask { volume, question, expected, next } => Output::Ask { volume, question, expected, next },
-            Of::Event { volume, event } => Output::Event { volume, event },
+            Of::Event { volume, event } => {
+                self.tell_epoch(now, volume);
+                Output::Event { volume, event }
+            }
         };
         self.outputs.push_back(output);
     }
@@ -312,6 +316,13 @@ impl Node {
             Outcome::Dropped => target::Input::Mirror(MirrorInput::Dropped { id, end: MirrorEnd::Doubtful }),
         };
         self.tell_target(now, input).expect("only frames are refused");
+    }
+
+    /// The membership may have changed.
+    fn tell_epoch(&mut self, now: Instant, export: ExportId) {
+        if let Some(status) = self.volume_status(export) {
+            self.tell_mirror(now, MirrorInput::Epoch { export, epoch: status.membership.epoch.0 });
+        }
     }
 
     fn tell_mirror(&mut self, now: Instant, input: MirrorInput) {

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use crate::address::Address;
 use crate::mac::MacAddress;
 use crate::wire::header::{self, AoeError, Command};
-use crate::wire::{Frame, Head, WireError};
+use crate::wire::{Frame, Head, WireError, sequenced};
 
 /// A request that was looked at as far as its header.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +137,7 @@ impl Target {
             Command::QueryConfig => self.config(id, arrival),
             Command::MacMaskList => self.mac_mask(id, arrival),
             Command::ReserveRelease => self.reserve(id, arrival),
+            sequenced::COMMAND => self.sequenced(id, arrival),
             Command::Vendor(_) | Command::Unknown(_) => {
                 self.refuse_arrival(id, arrival, AoeError::UnrecognizedCommand)
             }

@@ -21,7 +21,7 @@ use crate::wire::header::AoeError;
 const POWER_ACTIVE: u8 = 0xff;
 
 /// What became of looking at a request's registers.
-enum Checked {
+pub(super) enum Checked {
     Range(LbaRange),
     Argument,
     Beyond,
@@ -42,7 +42,8 @@ impl Target {
         if reserved && request.command != AtaCommand::IdentifyDevice {
             return self.refuse_arrival(id, arrival, AoeError::Reserved);
         }
-        let answer = Answer { port: arrival.port, head: arrival.reply(export.address()), request };
+        let head = arrival.reply(export.address());
+        let answer = Answer { port: arrival.port, head, request, sequenced: None };
         match request.command {
             AtaCommand::ReadSectors | AtaCommand::ReadSectorsExt => self.read(id, arrival, answer),
             AtaCommand::WriteSectors | AtaCommand::WriteSectorsExt => self.write(id, arrival, answer, view),
@@ -94,15 +95,16 @@ impl Target {
         let mirror = self.export_mut(id).config.mirror;
         let digest = Digest::of(mirror.map_or(self.digest_seed, |mirror| mirror.digest_seed), data);
         let identity = WriteIdentity { export: id, initiator: arrival.initiator(), range, digest };
-        self.admit_write(arrival, answer, identity)
+        self.admit_write(arrival, answer, identity, PAYLOAD_OFFSET)
     }
 
     /// Executes a write unless it is a duplicate of one seen before.
-    fn admit_write(
+    pub(super) fn admit_write(
         &mut self,
         arrival: &Arrival<'_>,
         answer: Answer,
         identity: WriteIdentity,
+        payload_offset: usize,
     ) -> Result<Buffer, Refusal> {
         let WriteIdentity { export: id, range, .. } = identity;
         if let Some(original) = self.outstanding.find_duplicate(&identity) {
@@ -124,9 +126,12 @@ impl Target {
         }
         self.check_room()?;
         let sequence = self.history.admit(arrival.now, id, range).ok_or(Refusal::HistoryFull)?;
+        if let Some(number) = identity.number() {
+            assert!(self.numbers.begin(arrival.now, number), "the caller has seen that there is room");
+        }
         let data = BufferSlice {
             buffer: arrival.buffer,
-            offset: u32::try_from(PAYLOAD_OFFSET).expect("36"),
+            offset: u32::try_from(payload_offset).expect("36 or 60"),
             length: u32::try_from(range.bytes()).expect("a request is at most 64 KiB"),
         };
         let export = self.export_mut(id);
@@ -172,7 +177,12 @@ impl Target {
         Ok(Buffer::Done)
     }
 
-    fn check_range(&mut self, id: ExportId, arrival: &Arrival<'_>, request: &ata::Request) -> Checked {
+    pub(super) fn check_range(
+        &mut self,
+        id: ExportId,
+        arrival: &Arrival<'_>,
+        request: &ata::Request,
+    ) -> Checked {
         let count = request.sectors();
         if count.0 == 0 || count > arrival.link.sectors_accepted() {
             return Checked::Argument;

@@ -16,6 +16,8 @@
 
 use block::{ExportId, Instant, LbaRange};
 
+use super::numbers::Number;
+use super::output::Origin;
 use super::sector_sequence::{SectorSequences, Sequence, bucket, spread};
 use super::slab::{NIL, Slab};
 use crate::digest::Digest;
@@ -30,12 +32,46 @@ const FORGOTTEN_MAX: usize = 4;
 pub(crate) struct WriteIdentity {
     /// Whose disk.
     pub(crate) export: ExportId,
-    /// Who sent it.
+    /// Who sent it, if that is how it is known.
     pub(crate) initiator: MacAddress,
     /// Where to.
     pub(crate) range: LbaRange,
-    /// What.
+    /// What; or whose write by number.
     pub(crate) digest: Digest,
+}
+
+impl WriteIdentity {
+    /// In the place of an initiator's address: no frame comes from a group address.
+    const BY_NUMBER: MacAddress = MacAddress([1, 0, 0, 0, 0, 0]);
+
+    /// The identity of a write that is known by its number (rule D6).
+    pub(crate) const fn numbered(export: ExportId, range: LbaRange, initiator: u64, sequence: u64) -> Self {
+        let digest = Digest((initiator as u128) << 64 | sequence as u128);
+        Self { export, initiator: Self::BY_NUMBER, range, digest }
+    }
+
+    /// The identity of a write that came by the other node.
+    pub(crate) const fn of(export: ExportId, range: LbaRange, origin: Origin) -> Self {
+        match origin {
+            Origin::Stock { initiator, digest } => Self { export, initiator, range, digest },
+            Origin::Sequenced { initiator, sequence } => Self::numbered(export, range, initiator, sequence),
+        }
+    }
+
+    /// The number that it is known by.
+    pub(crate) fn number(&self) -> Option<Number> {
+        #[expect(clippy::cast_possible_truncation, reason = "each half is one number")]
+        let (initiator, sequence) = ((self.digest.0 >> 64) as u64, self.digest.0 as u64);
+        (self.initiator == Self::BY_NUMBER).then_some(Number { export: self.export, initiator, sequence })
+    }
+
+    /// What the other node is told.
+    pub(crate) fn origin(&self) -> Origin {
+        match self.number() {
+            Some(Number { initiator, sequence, .. }) => Origin::Sequenced { initiator, sequence },
+            None => Origin::Stock { initiator: self.initiator, digest: self.digest },
+        }
+    }
 }
 
 /// What to do with a write.

@@ -6,11 +6,15 @@ use block::{
 
 use super::Target;
 use super::ata::failed;
+use super::duplicate::WriteIdentity;
 use super::duplicate::{Ending, is_stale};
 use super::export::Export;
+use super::numbers::Known;
 use super::output::{Output, ReplyHead, Transmit};
-use super::outstanding::{Answer, Finished, Request, Work};
+use super::outstanding::{Answer, Finished, Request, Sequenced, Work};
+use super::sector_sequence::Sequence;
 use crate::wire::ata::Reply;
+use crate::wire::sequenced;
 
 /// Why a request that waited is not executed when its turn comes.
 enum Obstacle {
@@ -38,7 +42,7 @@ impl Target {
         match request.work {
             Work::Write { identity, data, sequence, .. } => {
                 let ending = if result.is_err() { Ending::Failed } else { Ending::Executed };
-                self.history.complete(now, identity, sequence, ending);
+                self.remember(now, identity, sequence, Some(ending));
                 self.push(Output::Release(data.buffer));
                 self.answer_all(finished, result.err());
             }
@@ -84,7 +88,7 @@ impl Target {
             Err(error) => return self.answer(request.export, &request.answer, Some(error)),
         };
         assert_eq!(payload.length as usize, range.bytes(), "a read completes with all its bytes");
-        let Answer { port, head, request: registers } = &request.answer;
+        let Answer { port, head, request: registers, .. } = &request.answer;
         if !self.may_answer(request.export) || self.ports.link(*port).is_none() {
             return self.push(Output::Release(payload.buffer));
         }
@@ -95,9 +99,56 @@ impl Target {
     /// Sends an answer without data, if its interface is still up.
     pub(super) fn send(&mut self, answer: &Answer, reply: Reply) {
         if self.ports.link(answer.port).is_some() {
-            let head = ReplyHead::new(&answer.head, &reply, block::SectorCount(0));
+            let head = match answer.sequenced {
+                None => ReplyHead::new(&answer.head, &reply, block::SectorCount(0)),
+                Some(Sequenced { export, initiator }) => {
+                    let epoch = self.exports.find(export).map_or(0, |export| export.epoch);
+                    let reply = sequenced::Reply::Write { initiator, epoch, registers: reply };
+                    ReplyHead::sequenced(&answer.head, &reply)
+                }
+            };
             self.push(Output::Send(Transmit { port: answer.port, head, payload: None }));
         }
+    }
+
+    /// An admitted write has ended; a stock one is remembered by its content, one with a number by that unless in doubt.
+    pub(super) fn remember(
+        &mut self,
+        now: Instant,
+        identity: WriteIdentity,
+        sequence: Sequence,
+        ending: Option<Ending>,
+    ) {
+        let has_number = self.remember_number(now, &identity, ending);
+        match ending {
+            Some(ending) if !has_number || ending == Ending::Doubtful => {
+                self.history.complete(now, identity, sequence, ending);
+            }
+            _ => self.history.abandon(identity.export, identity.range),
+        }
+    }
+
+    /// The part of that which is about a write's number. Whether it has one.
+    #[inline]
+    pub(super) fn remember_number(
+        &mut self,
+        now: Instant,
+        identity: &WriteIdentity,
+        ending: Option<Ending>,
+    ) -> bool {
+        let Some(number) = identity.number() else { return false };
+        let known = match ending {
+            Some(Ending::Executed | Ending::Overtaken) => Known::Executed,
+            Some(Ending::Failed) => Known::Failed,
+            Some(Ending::Doubtful) | None => Known::No,
+        };
+        self.numbers.end(now, number, known);
+        true
+    }
+
+    /// An admitted write was dropped before the disk saw it.
+    pub(super) fn forget(&mut self, now: Instant, identity: WriteIdentity) {
+        self.remember(now, identity, Sequence::default(), None);
     }
 
     /// Whether the export is still there, and served.
@@ -120,7 +171,7 @@ impl Target {
         while let Some(id) = self.outstanding.next_ready() {
             match self.obstacle(now, id) {
                 None => self.start(id),
-                Some(obstacle) => self.give_up(id, &obstacle),
+                Some(obstacle) => self.give_up(now, id, &obstacle),
             }
         }
     }
@@ -158,11 +209,11 @@ impl Target {
     }
 
     /// Ends a request that no disk has seen.
-    fn give_up(&mut self, id: RequestId, obstacle: &Obstacle) {
+    fn give_up(&mut self, now: Instant, id: RequestId, obstacle: &Obstacle) {
         let mut finished = self.outstanding.finish(id);
         let Request { export, work, .. } = finished.request;
         if let Work::Write { identity, data, .. } = work {
-            self.history.abandon(export, identity.range);
+            self.forget(now, identity);
             self.push(Output::Release(data.buffer));
         }
         match obstacle {

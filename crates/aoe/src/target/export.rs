@@ -145,6 +145,8 @@ pub struct Export {
     pub(super) advertisement: Advertisement,
     /// Requests are taken, if in frames received at this moment or later.
     pub(super) serving_since: Option<Instant>,
+    /// Of the membership under which it is served; 0 while that is not known.
+    pub(super) epoch: u64,
 }
 
 impl Export {
@@ -155,6 +157,7 @@ impl Export {
             config,
             statistics: Statistics::default(),
             change: None,
+            epoch: 0,
             smart_enabled: true,
             advertisement: Advertisement::default(),
         }

@@ -89,7 +89,7 @@ impl FollowedWrites {
     /// Whether the write of that identity is followed.
     #[inline]
     pub(crate) fn contains(&self, identity: &WriteIdentity) -> bool {
-        let wanted = Origin::Stock { initiator: identity.initiator, digest: identity.digest };
+        let wanted = identity.origin();
         self.intervals
             .overlapping(identity.export, identity.range)
             .any(|(_, range, slot)| range == identity.range && self.slots[slot].followed.origin == wanted)

@@ -17,7 +17,12 @@ impl Target {
     pub(super) fn mirror(&mut self, now: Instant, input: MirrorInput) {
         match input {
             MirrorInput::Serving { export, serving: true } => self.begin_to_serve(now, export),
-            MirrorInput::Serving { export, serving: false } => self.cease_to_serve(export),
+            MirrorInput::Serving { export, serving: false } => self.cease_to_serve(now, export),
+            MirrorInput::Epoch { export, epoch } => {
+                if let Some(export) = self.exports.find_mut(export) {
+                    export.epoch = epoch;
+                }
+            }
             MirrorInput::Dropped { id, end } => self.dropped(now, id, end),
             MirrorInput::Followed { export, write, range, origin } => {
                 self.follow(now, export, write, range, origin);
@@ -46,7 +51,7 @@ impl Target {
         self.schedule_advertisement(now, id);
     }
 
-    fn cease_to_serve(&mut self, id: ExportId) {
+    fn cease_to_serve(&mut self, now: Instant, id: ExportId) {
         let Some(export) = self.exports.find_mut(id) else { return };
         assert!(export.config.mirror.is_some(), "an export of one node is served always");
         export.serving_since = None;
@@ -55,7 +60,7 @@ impl Target {
         let mut place = 0;
         while let Some(finished) = self.outstanding.take_waiting(id, &mut place) {
             if let Work::Write { identity, data, .. } = finished.request.work {
-                self.history.abandon(id, identity.range);
+                self.forget(now, identity);
                 self.push(Output::Release(data.buffer));
             }
             self.drop_all(finished);
@@ -66,10 +71,7 @@ impl Target {
     fn dropped(&mut self, now: Instant, id: RequestId, end: MirrorEnd) {
         let finished = self.outstanding.finish(id);
         if let Work::Write { identity, data, sequence, .. } = finished.request.work {
-            match ending(end) {
-                Some(ending) => self.history.complete(now, identity, sequence, ending),
-                None => self.history.abandon(identity.export, identity.range),
-            }
+            self.remember(now, identity, sequence, ending(end));
             self.push(Output::Release(data.buffer));
         }
         self.drop_all(finished);
@@ -92,6 +94,11 @@ impl Target {
     fn follow(&mut self, now: Instant, id: ExportId, name: FollowedWrite, range: LbaRange, origin: Origin) {
         let concurrent = self.outstanding.has_unfinished_write(id, range);
         let sequence = self.history.follow(now, id, range);
+        if let Some(number) = WriteIdentity::of(id, range, origin).number()
+            && !self.numbers.begin(now, number)
+        {
+            self.history.overlook(now);
+        }
         self.followed.insert(Followed { name, export: id, range, origin, sequence, concurrent });
         if let Some(export) = self.exports.find_mut(id) {
             export.statistics.followed += 1;
@@ -100,20 +107,28 @@ impl Target {
 
     fn followed_ended(&mut self, now: Instant, write: FollowedWrite, end: MirrorEnd) {
         let Followed { export, range, origin, sequence, concurrent, .. } = self.followed.remove(write);
-        let Some(sequence) = sequence else { return self.history.overlook(now) };
-        self.history.unfollow();
+        let identity = WriteIdentity::of(export, range, origin);
         let ending = match ending(end) {
             Some(Ending::Executed) if concurrent => Some(Ending::Overtaken),
             ending => ending,
         };
-        match (ending, identity(export, range, origin)) {
-            (Some(ending), Some(identity)) => self.history.complete(now, identity, sequence, ending),
-            _ => self.history.abandon(export, range),
+        match sequence {
+            Some(sequence) => {
+                self.history.unfollow();
+                self.remember(now, identity, sequence, ending);
+            }
+            None => {
+                self.remember_number(now, &identity, ending);
+                self.history.overlook(now);
+            }
         }
     }
 
     fn doubt(&mut self, now: Instant, export: ExportId, range: LbaRange, origin: Origin) {
-        let Some(identity) = identity(export, range, origin) else { return };
+        let identity = WriteIdentity::of(export, range, origin);
+        if let Some(number) = identity.number() {
+            self.numbers.doubt(number);
+        }
         match self.history.admit(now, export, range) {
             Some(sequence) => self.history.complete(now, identity, sequence, Ending::Doubtful),
             None => self.history.overlook(now),
@@ -127,13 +142,5 @@ const fn ending(end: MirrorEnd) -> Option<Ending> {
         MirrorEnd::Executed => Some(Ending::Executed),
         MirrorEnd::Doubtful => Some(Ending::Doubtful),
         MirrorEnd::Abandoned => None,
-    }
-}
-
-/// What a write is known by, unless it has a number.
-const fn identity(export: ExportId, range: LbaRange, origin: Origin) -> Option<WriteIdentity> {
-    match origin {
-        Origin::Stock { initiator, digest } => Some(WriteIdentity { export, initiator, range, digest }),
-        Origin::Sequenced { .. } => None,
     }
 }

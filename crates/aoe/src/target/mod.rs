@@ -11,6 +11,7 @@
 //! - D2: a write identical to one completed within the last second is answered, or dropped if something that
 //!   overlaps it was admitted since.
 //! - D3: a frame more than a second old when its turn comes is dropped.
+//! - D6: a write with a number is executed once, however late its frames come, while the process lives.
 //! - D4: overlapping requests are executed in the order in which they were handed in.
 //! - An answer promises durability unless the operator allowed a write cache.
 //! - Every frame's buffer is released exactly once, every disk request completed exactly once.
@@ -29,12 +30,14 @@ mod export;
 mod followed;
 mod mac_mask;
 mod mirror;
+mod numbers;
 mod output;
 mod outstanding;
 mod port;
 mod refusal;
 mod reserve;
 mod sector_sequence;
+mod sequenced;
 mod slab;
 
 pub use export::{Export, ExportConfig, Identity, Mirror, SmallState, Statistics};
@@ -49,11 +52,13 @@ use block::{BufferName, ExportId, Instant};
 use thiserror::Error;
 
 use crate::address::Address;
+use crate::limits;
 use arrival::Buffer;
 use directory::Directory;
 use duplicate::WriteHistory;
 use export::{Exports, is_possible_size};
 use followed::FollowedWrites;
+use numbers::Numbers;
 use outstanding::Outstanding;
 use port::Ports;
 
@@ -138,6 +143,7 @@ pub struct Target {
     outstanding: Outstanding,
     history: WriteHistory,
     followed: FollowedWrites,
+    numbers: Numbers,
     outputs: VecDeque<Output>,
     outputs_max: usize,
     /// Outputs that nobody waits for with a buffer or a request are dropped when so many are queued.
@@ -167,6 +173,7 @@ impl Target {
             outstanding: Outstanding::new(outstanding_max),
             history: WriteHistory::new(write_history_max, digest_seed),
             followed: FollowedWrites::new(followed_max),
+            numbers: Numbers::new(limits::SEQUENCED_INITIATORS_MAX),
             outputs: VecDeque::with_capacity(outputs_max),
             outputs_max,
             outputs_unowed_max,

@@ -72,6 +72,13 @@ pub enum MirrorInput {
         /// Whether.
         serving: bool,
     },
+    /// The number of the membership under which the export is served, which answers to sequenced writes carry.
+    Epoch {
+        /// Which export.
+        export: ExportId,
+        /// The number.
+        epoch: u64,
+    },
     /// A request of an [`Output::MirrorBlock`] has ended, and nobody is to be answered.
     Dropped {
         /// Which.

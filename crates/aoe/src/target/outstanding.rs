@@ -25,6 +25,17 @@ pub(crate) struct Answer {
     pub(crate) head: Head,
     /// The registers of the request.
     pub(crate) request: ata::Request,
+    /// Set if it is a sequenced write, which has an answer of another shape.
+    pub(crate) sequenced: Option<Sequenced>,
+}
+
+/// What the answer to a sequenced write needs besides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sequenced {
+    /// Whose epoch it tells.
+    pub(crate) export: ExportId,
+    /// Whose write it is.
+    pub(crate) initiator: u64,
 }
 
 /// What the disk is to do.
@@ -52,11 +63,9 @@ pub(crate) enum Work {
 
 impl Work {
     /// Whose write it is.
-    pub(crate) const fn origin(&self) -> Option<Origin> {
+    pub(crate) fn origin(&self) -> Option<Origin> {
         match self {
-            Self::Write { identity: WriteIdentity { initiator, digest, .. }, .. } => {
-                Some(Origin::Stock { initiator: *initiator, digest: *digest })
-            }
+            Self::Write { identity, .. } => Some(identity.origin()),
             Self::Read { .. } | Self::Flush => None,
         }
     }
@@ -327,7 +336,7 @@ mod tests {
             command: AtaCommand::WriteSectorsExt,
             lba: ata::LbaRegisters::default(),
         };
-        Answer { port: PortId(port), head: Head { ethernet, header }, request }
+        Answer { port: PortId(port), head: Head { ethernet, header }, request, sequenced: None }
     }
 
     fn range(start: u64, count: u16) -> LbaRange {

@@ -54,6 +54,10 @@ refusals! {
     InFlightAtPeer, "in_flight_at_peer", "the other node is executing the write";
     /// A duplicate of a write of which nobody knows whether it took effect.
     Doubtful, "doubtful", "whether the write took effect is not known";
+    /// The data of a sequenced write is not what its checksum says.
+    BadChecksum, "bad_checksum", "the data of the write was damaged on its way";
+    /// A sequenced write of one initiator more than the shard remembers.
+    TooManyInitiators, "too_many_initiators", "too many initiators of sequenced writes";
     /// A config test that does not match: the protocol wants silence.
     ConfigMismatch, "config_mismatch", "the config string does not match";
     /// A change of config string, mask or reservation while another is being stored.

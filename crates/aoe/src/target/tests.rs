@@ -1,6 +1,7 @@
 //! The target as a whole: what no single part can show.
 
 mod mirror;
+mod sequenced;
 
 use super::*;
 use crate::ata::AtaCommand;

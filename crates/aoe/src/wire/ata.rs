@@ -6,7 +6,7 @@
 //! probe need.
 
 use std::fmt;
-use std::ops::{BitOr, Range};
+use std::ops::BitOr;
 
 use block::{Lba, SectorCount};
 
@@ -19,12 +19,8 @@ mod field {
     use std::ops::Range;
 
     pub(super) const FLAGS: usize = 24;
-    pub(super) const ERROR_FEATURE: usize = 25;
-    pub(super) const SECTOR_COUNT: usize = 26;
-    pub(super) const COMMAND_STATUS: usize = 27;
-    pub(super) const LBA: Range<usize> = 28..34;
-    pub(super) const RESERVED: Range<usize> = 34..36;
     pub(super) const END: usize = 36;
+    pub(super) const REGISTERS: Range<usize> = FLAGS..END;
 }
 
 /// The flags of an ATA argument.
@@ -145,7 +141,7 @@ impl<'a> View<'a> {
     /// [`WireError::Command`], [`WireError::Truncated`].
     pub fn new(frame: Frame<'a>) -> Result<Self, WireError> {
         frame.expect_command(Command::Ata)?;
-        frame.field(Field::Ata, field::FLAGS..field::END)?;
+        frame.field(Field::Ata, field::REGISTERS)?;
         Ok(Self(frame))
     }
 
@@ -162,14 +158,10 @@ impl<'a> View<'a> {
         self.payload().get(..count.bytes())
     }
 
-    fn byte(self, offset: usize) -> u8 {
-        self.0.bytes()[offset]
-    }
-
-    fn lba(self) -> LbaRegisters {
-        let mut registers = [0; 6];
-        registers.copy_from_slice(&self.0.bytes()[field::LBA]);
-        LbaRegisters(registers)
+    fn registers(self) -> Registers {
+        let mut registers = [0; field::END - field::FLAGS];
+        registers.copy_from_slice(&self.0.bytes()[field::REGISTERS]);
+        registers
     }
 }
 
@@ -192,13 +184,24 @@ impl Request {
     /// Reads the registers.
     #[must_use]
     pub fn parse(view: View<'_>) -> Self {
+        Self::from_registers(view.registers())
+    }
+
+    /// Reads the registers, wherever they stand.
+    pub(super) fn from_registers(registers: Registers) -> Self {
+        let ([flags, feature, sector_count, opcode], lba) = split(registers);
         Self {
-            flags: AtaFlags::from_bits(view.byte(field::FLAGS)),
-            feature: view.byte(field::ERROR_FEATURE),
-            sector_count: view.byte(field::SECTOR_COUNT),
-            command: AtaCommand::from(view.byte(field::COMMAND_STATUS)),
-            lba: view.lba(),
+            flags: AtaFlags::from_bits(flags),
+            feature,
+            sector_count,
+            command: AtaCommand::from(opcode),
+            lba,
         }
+    }
+
+    /// The registers as bytes.
+    pub(super) fn to_registers(self) -> Registers {
+        join([self.flags.bits(), self.feature, self.sector_count, self.command.opcode()], self.lba)
     }
 
     /// Where the command points: 28 or 48 bits by its opcode.
@@ -218,8 +221,8 @@ impl Request {
     /// # Panics
     /// If `frame` is shorter.
     pub fn emit(&self, frame: &mut [u8]) -> usize {
-        let registers = [self.flags.bits(), self.feature, self.sector_count, self.command.opcode()];
-        emit_registers(frame, registers, self.lba)
+        frame[field::REGISTERS].copy_from_slice(&self.to_registers());
+        field::END
     }
 }
 
@@ -266,13 +269,24 @@ impl Reply {
     /// Reads the registers.
     #[must_use]
     pub fn parse(view: View<'_>) -> Self {
+        Self::from_registers(view.registers())
+    }
+
+    /// Reads the registers, wherever they stand.
+    pub(super) fn from_registers(registers: Registers) -> Self {
+        let ([flags, error, sector_count, status], lba) = split(registers);
         Self {
-            flags: AtaFlags::from_bits(view.byte(field::FLAGS)),
-            error: ErrorRegister(view.byte(field::ERROR_FEATURE)),
-            sector_count: view.byte(field::SECTOR_COUNT),
-            status: Status(view.byte(field::COMMAND_STATUS)),
-            lba: view.lba(),
+            flags: AtaFlags::from_bits(flags),
+            error: ErrorRegister(error),
+            sector_count,
+            status: Status(status),
+            lba,
         }
+    }
+
+    /// The registers as bytes.
+    pub(super) fn to_registers(self) -> Registers {
+        join([self.flags.bits(), self.error.0, self.sector_count, self.status.0], self.lba)
     }
 
     /// Writes bytes 24 to 35.
@@ -280,17 +294,23 @@ impl Reply {
     /// # Panics
     /// If `frame` is shorter.
     pub fn emit(&self, frame: &mut [u8]) -> usize {
-        let registers = [self.flags.bits(), self.error.0, self.sector_count, self.status.0];
-        emit_registers(frame, registers, self.lba)
+        frame[field::REGISTERS].copy_from_slice(&self.to_registers());
+        field::END
     }
 }
 
-fn emit_registers(frame: &mut [u8], registers: [u8; 4], lba: LbaRegisters) -> usize {
-    const REGISTERS: Range<usize> = field::FLAGS..field::LBA.start;
-    frame[REGISTERS].copy_from_slice(&registers);
-    frame[field::LBA].copy_from_slice(&lba.0);
-    frame[field::RESERVED].fill(0);
-    field::END
+/// Flags, error or feature, sector count, status or command; then the address and two reserved bytes.
+pub(super) type Registers = [u8; field::END - field::FLAGS];
+
+fn split(
+    [flags, error_feature, sector_count, command_status, lba @ .., _, _]: Registers,
+) -> ([u8; 4], LbaRegisters) {
+    ([flags, error_feature, sector_count, command_status], LbaRegisters(lba))
+}
+
+const fn join([flags, error_feature, sector_count, command_status]: [u8; 4], lba: LbaRegisters) -> Registers {
+    let LbaRegisters([a, b, c, d, e, f]) = lba;
+    [flags, error_feature, sector_count, command_status, a, b, c, d, e, f, 0, 0]
 }
 
 /// The bytes of a reply before its payload, or of a whole reply that has none: nothing is allocated, and the payload
@@ -312,6 +332,15 @@ impl ReplyHead {
             length = pad(&mut bytes, length);
         }
         Self { bytes, length: u8::try_from(length).expect("at most 60") }
+    }
+
+    /// A whole reply to a sequenced command.
+    #[must_use]
+    pub fn sequenced(head: &Head, reply: &super::sequenced::Reply) -> Self {
+        let mut bytes = [0; FRAME_BYTES_MIN];
+        head.emit(&mut bytes);
+        let length = reply.emit(&mut bytes);
+        Self { bytes, length: u8::try_from(length).expect("exactly 60") }
     }
 
     /// What to send before the payload.

@@ -58,6 +58,8 @@ pub enum AoeError {
     UnsupportedVersion,
     /// 6: reserved by another host.
     Reserved,
+    /// 240, ours: the number of a sequenced write is so old that nobody knows whether it was executed.
+    SequenceTooOld,
     /// A number that the protocol does not give.
     Unknown(u8),
 }
@@ -71,6 +73,7 @@ impl From<u8> for AoeError {
             4 => Self::ConfigStringPresent,
             5 => Self::UnsupportedVersion,
             6 => Self::Reserved,
+            240 => Self::SequenceTooOld,
             other => Self::Unknown(other),
         }
     }
@@ -87,6 +90,7 @@ impl AoeError {
             Self::ConfigStringPresent => 4,
             Self::UnsupportedVersion => 5,
             Self::Reserved => 6,
+            Self::SequenceTooOld => 240,
             Self::Unknown(number) => number,
         }
     }
@@ -101,6 +105,7 @@ impl fmt::Display for AoeError {
             Self::ConfigStringPresent => write!(f, "config string present"),
             Self::UnsupportedVersion => write!(f, "unsupported version"),
             Self::Reserved => write!(f, "target is reserved"),
+            Self::SequenceTooOld => write!(f, "sequence number too old"),
             Self::Unknown(number) => write!(f, "unknown error {number}"),
         }
     }

@@ -29,6 +29,7 @@ pub mod header;
 pub mod mac_mask;
 pub mod pretty;
 pub mod reserve;
+pub mod sequenced;
 
 use std::ops::Range;
 
@@ -69,6 +70,9 @@ pub enum Field {
     /// Addresses of a reservation.
     #[error("reserve addresses")]
     ReserveAddresses,
+    /// The 36 bytes before the data of a sequenced write.
+    #[error("sequenced argument")]
+    Sequenced,
 }
 
 /// What is wrong with a received frame: which field, and what stood there.
@@ -122,6 +126,12 @@ pub enum WireError {
         /// What stood there.
         value: u8,
     },
+    /// No such operation of the sequenced command.
+    #[error("sequenced operation {value} does not exist; 0 and 1 do")]
+    SequencedOperation {
+        /// What stood there.
+        value: u8,
+    },
 }
 
 impl WireError {
@@ -136,7 +146,8 @@ impl WireError {
             | Self::ConfigCommand { .. }
             | Self::ConfigStringLength { .. }
             | Self::MacMaskCommand { .. }
-            | Self::ReserveCommand { .. } => Some(AoeError::BadArgument),
+            | Self::ReserveCommand { .. }
+            | Self::SequencedOperation { .. } => Some(AoeError::BadArgument),
         }
     }
 }

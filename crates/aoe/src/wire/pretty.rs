@@ -6,7 +6,7 @@ use super::config::{self, ConfigCommand};
 use super::header::{self, Command};
 use super::mac_mask::{self, DirectiveCommand, Directives};
 use super::reserve::{self, Addresses};
-use super::{Frame, WireError, ata};
+use super::{Frame, WireError, ata, sequenced};
 
 /// Shows the bytes of a frame, whatever they are.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,7 @@ fn write_argument(f: &mut fmt::Formatter<'_>, frame: Frame<'_>, header: header::
         (Command::QueryConfig, true) => write_config_reply(f, frame),
         (Command::MacMaskList, response) => write_mac_mask(f, frame, response),
         (Command::ReserveRelease, response) => write_reserve(f, frame, response),
+        (sequenced::COMMAND, response) => write_sequenced(f, frame, response),
         (Command::Vendor(_) | Command::Unknown(_), _) => Ok(Ok(())),
     }
 }
@@ -78,6 +79,30 @@ fn write_ata_reply(f: &mut fmt::Formatter<'_>, frame: Frame<'_>) -> Written {
         write!(f, " error {}", reply.error)?;
     }
     Ok(Ok(()))
+}
+
+fn write_sequenced(f: &mut fmt::Formatter<'_>, frame: Frame<'_>, response: bool) -> Written {
+    let view = parsed!(sequenced::View::new(frame));
+    if response {
+        return match parsed!(sequenced::Reply::parse(view)) {
+            sequenced::Reply::Query { window, epoch, .. } => {
+                write!(f, ", sequenced writes: window {window} epoch {epoch}").map(Ok)
+            }
+            sequenced::Reply::Write { epoch, registers, .. } => {
+                write!(f, ", sequenced write: status {} epoch {epoch}", registers.status).map(Ok)
+            }
+        };
+    }
+    match parsed!(sequenced::Request::parse(view)) {
+        sequenced::Request::Query { initiator } => {
+            write!(f, ", sequenced writes? initiator {initiator:016x}").map(Ok)
+        }
+        sequenced::Request::Write { initiator, sequence, registers, .. } => {
+            let ata::Request { command, sector_count, .. } = registers;
+            write!(f, ", sequenced {command} {sequence} of {initiator:016x}")?;
+            write!(f, " lba {} sectors {sector_count}", registers.lba()).map(Ok)
+        }
+    }
 }
 
 fn write_config_request(f: &mut fmt::Formatter<'_>, frame: Frame<'_>) -> Written {

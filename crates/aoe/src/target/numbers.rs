@@ -1,0 +1,233 @@
+//! Which sequenced writes were executed (rule D6): a bounded window of numbers for each of a bounded number of
+//! initiators.
+//!
+//! Unlike the memory of stock writes this one needs no clock to be right: a number is executed once however late its
+//! frames come, and one below the window is refused, since nobody knows any more. An initiator is forgotten when it was
+//! idle for so long that it has given everything up ([`NUMBERS_IDLE_MIN`]); if there are too many younger ones, a new
+//! one is not taken in. The memory is lost with the process: then a write that was not answered is in doubt, as any
+//! write of a stock initiator is.
+
+use block::{ExportId, Instant};
+
+use crate::limits::{NUMBERS_IDLE_MIN, SEQUENCE_WINDOW};
+
+const WORDS: usize = SEQUENCE_WINDOW as usize / 64;
+
+/// One write of an initiator.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Number {
+    pub(crate) export: ExportId,
+    pub(crate) initiator: u64,
+    pub(crate) sequence: u64,
+}
+
+/// What is known of a number.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Known {
+    /// Not executed; maybe in flight.
+    No,
+    /// It was executed.
+    Executed,
+    /// It was executed and failed.
+    Failed,
+    /// It is too old to be known.
+    TooOld,
+}
+
+/// All initiators of a shard.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    /// By place; looked through from the start, for they are few.
+    keys: Vec<(ExportId, u64)>,
+    windows: Vec<Window>,
+    capacity: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// The latest number that came.
+    latest: u64,
+    /// A bit for each of the last numbers, at its place modulo their count.
+    executed: [u64; WORDS],
+    failed: [u64; WORDS],
+    in_flight: u32,
+    last_used: Instant,
+}
+
+impl Numbers {
+    /// Room for `capacity` initiators.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { keys: Vec::with_capacity(capacity), windows: Vec::with_capacity(capacity), capacity }
+    }
+
+    /// Whether one more initiator could be taken in, or that one is known.
+    pub(crate) fn has_room(&self, now: Instant, export: ExportId, initiator: u64) -> bool {
+        self.place(export, initiator).is_some() || self.free_place(now).is_some()
+    }
+
+    /// What is known of a number.
+    pub(crate) fn find(&self, number: Number) -> Known {
+        let Some(place) = self.place(number.export, number.initiator) else { return Known::No };
+        self.windows[place].find(number.sequence)
+    }
+
+    /// A write is in flight from now on. Whether there was room for its initiator.
+    pub(crate) fn begin(&mut self, now: Instant, number: Number) -> bool {
+        let key = (number.export, number.initiator);
+        let place = match self.place(number.export, number.initiator) {
+            Some(place) => place,
+            None => match self.free_place(now) {
+                Some(place) => self.take_in(place, key, now),
+                None => return false,
+            },
+        };
+        let window = &mut self.windows[place];
+        window.advance(number.sequence);
+        window.in_flight += 1;
+        window.last_used = now;
+        true
+    }
+
+    /// It is not in flight any more: what is known of it now. Nothing, if nobody can know.
+    pub(crate) fn end(&mut self, now: Instant, number: Number, known: Known) {
+        let Some(place) = self.place(number.export, number.initiator) else { return };
+        let window = &mut self.windows[place];
+        window.in_flight = window.in_flight.saturating_sub(1);
+        window.last_used = now;
+        window.mark(number.sequence, known);
+    }
+
+    /// Whatever was known of it: nobody can know.
+    pub(crate) fn doubt(&mut self, number: Number) {
+        if let Some(place) = self.place(number.export, number.initiator) {
+            self.windows[place].mark(number.sequence, Known::No);
+        }
+    }
+
+    fn place(&self, export: ExportId, initiator: u64) -> Option<usize> {
+        self.keys.iter().position(|key| *key == (export, initiator))
+    }
+
+    /// A place never used, or that of the initiator idle for the longest time if it is long enough.
+    fn free_place(&self, now: Instant) -> Option<usize> {
+        if self.keys.len() < self.capacity {
+            return Some(self.keys.len());
+        }
+        let idle = self.windows.iter().enumerate().filter(|(_, window)| window.in_flight == 0);
+        let (place, oldest) = idle.min_by_key(|(_, window)| window.last_used)?;
+        (now.since(oldest.last_used) > NUMBERS_IDLE_MIN).then_some(place)
+    }
+
+    fn take_in(&mut self, place: usize, key: (ExportId, u64), now: Instant) -> usize {
+        let window =
+            Window { latest: 0, executed: [0; WORDS], failed: [0; WORDS], in_flight: 0, last_used: now };
+        if place == self.keys.len() {
+            self.keys.push(key);
+            self.windows.push(window);
+        } else {
+            (self.keys[place], self.windows[place]) = (key, window);
+        }
+        place
+    }
+}
+
+impl Window {
+    fn find(&self, sequence: u64) -> Known {
+        let (word, bit) = place(sequence);
+        if sequence > self.latest {
+            Known::No
+        } else if self.latest - sequence >= SEQUENCE_WINDOW {
+            Known::TooOld
+        } else if self.failed[word] & bit != 0 {
+            Known::Failed
+        } else if self.executed[word] & bit != 0 {
+            Known::Executed
+        } else {
+            Known::No
+        }
+    }
+
+    fn advance(&mut self, sequence: u64) {
+        if sequence <= self.latest {
+            return;
+        }
+        for passed in 1..=(sequence - self.latest).min(SEQUENCE_WINDOW) {
+            let (word, bit) = place(self.latest + passed);
+            self.executed[word] &= !bit;
+            self.failed[word] &= !bit;
+        }
+        self.latest = sequence;
+    }
+
+    fn mark(&mut self, sequence: u64, known: Known) {
+        if sequence > self.latest || self.latest - sequence >= SEQUENCE_WINDOW {
+            return;
+        }
+        let (word, bit) = place(sequence);
+        let set = |bits: &mut u64, on: bool| *bits = if on { *bits | bit } else { *bits & !bit };
+        set(&mut self.executed[word], known == Known::Executed);
+        set(&mut self.failed[word], known == Known::Failed);
+    }
+}
+
+fn place(sequence: u64) -> (usize, u64) {
+    let place = usize::try_from(sequence % SEQUENCE_WINDOW).expect("less than the window");
+    (place / 64, 1 << (place % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use block::Duration;
+
+    fn number(initiator: u64, sequence: u64) -> Number {
+        Number { export: ExportId(1), initiator, sequence }
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::default().after(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_number_is_known_while_it_is_in_the_window_and_refused_below() {
+        let mut numbers = Numbers::new(2);
+        assert!(numbers.begin(at(0), number(1, 1)));
+        assert_eq!(numbers.find(number(1, 1)), Known::No);
+        numbers.end(at(0), number(1, 1), Known::Executed);
+        assert!(numbers.begin(at(0), number(1, SEQUENCE_WINDOW)));
+        assert_eq!(numbers.find(number(1, 1)), Known::Executed);
+        assert_eq!(numbers.find(number(1, 2)), Known::No);
+        numbers.begin(at(0), number(1, SEQUENCE_WINDOW + 1));
+        assert_eq!(numbers.find(number(1, 1)), Known::TooOld);
+        assert_eq!(numbers.find(number(1, SEQUENCE_WINDOW + 1)), Known::No, "its place was another's");
+        assert_eq!(numbers.find(number(2, 1)), Known::No);
+    }
+
+    #[test]
+    fn what_failed_is_remembered_and_what_is_doubtful_is_not() {
+        let mut numbers = Numbers::new(2);
+        for (sequence, known) in [(1, Known::Failed), (2, Known::Executed), (3, Known::No)] {
+            numbers.begin(at(0), number(1, sequence));
+            numbers.end(at(0), number(1, sequence), known);
+            assert_eq!(numbers.find(number(1, sequence)), known);
+        }
+        numbers.doubt(number(1, 2));
+        assert_eq!(numbers.find(number(1, 2)), Known::No);
+        numbers.begin(at(0), number(1, u64::MAX));
+        assert_eq!(numbers.find(number(1, 1)), Known::TooOld);
+    }
+
+    #[test]
+    fn only_an_initiator_that_was_idle_for_long_makes_room() {
+        let mut numbers = Numbers::new(2);
+        numbers.begin(at(0), number(1, 1));
+        numbers.begin(at(0), number(2, 1));
+        numbers.end(at(1), number(2, 1), Known::Executed);
+        let later = at(2 + NUMBERS_IDLE_MIN.as_secs());
+        assert!(!numbers.begin(at(3), number(3, 1)));
+        assert!(!numbers.has_room(at(3), ExportId(1), 3) && numbers.has_room(at(3), ExportId(1), 2));
+        assert!(numbers.begin(later, number(3, 1)), "the second was idle");
+        assert!(!numbers.begin(later, number(4, 1)), "the first has a write in flight");
+        assert_eq!(numbers.find(number(2, 1)), Known::No);
+    }
+}
