@@ -93,7 +93,6 @@ pub const fn sectors_per_frame(mtu: usize) -> SectorCount {
 }
 
 const _: () = {
-    assert!(SEQUENCE_WINDOW.is_multiple_of(64), "a window is whole words of bits");
     assert!(
         NUMBERS_IDLE_MIN.as_secs() > SEQUENCED_PATIENCE_MAX.as_secs() + FRAME_AGE_MAX.as_secs() * 2,
         "who is forgotten has given up"

@@ -313,6 +313,7 @@ impl Node {
         let input = match outcome {
             Outcome::Done(payload) => target::Input::Completed(Completion { id, result: Ok(payload) }),
             Outcome::Failed(error) => target::Input::Completed(Completion { id, result: Err(error) }),
+            Outcome::Started => target::Input::Mirror(MirrorInput::Dropped { id, end: MirrorEnd::Executed }),
             Outcome::Dropped => target::Input::Mirror(MirrorInput::Dropped { id, end: MirrorEnd::Doubtful }),
         };
         self.tell_target(now, input).expect("only frames are refused");

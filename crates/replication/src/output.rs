@@ -26,6 +26,9 @@ pub enum Outcome {
     Failed(BlockError),
     /// This node may not serve: nobody is to be answered.
     Dropped,
+    /// Likewise, and the write is on this disk: it counts as done at a node that goes on with this disk (as with
+    /// [`FollowedEnd::Started`]). When the nodes meet instead, `Output::Doubtful` names it.
+    Started,
 }
 
 /// What became of a peer's write that this node has followed.

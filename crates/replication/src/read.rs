@@ -181,7 +181,7 @@ impl Engine {
                 let (result, data) = match outcome {
                     Outcome::Done(data) => (Ok(()), data),
                     Outcome::Failed(error) => (Err(error), None),
-                    Outcome::Dropped => return,
+                    Outcome::Dropped | Outcome::Started => return,
                 };
                 self.say(export, VolumeMessage::Fetched { read, result }, data);
                 if let Some(data) = data {

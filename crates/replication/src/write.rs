@@ -220,7 +220,8 @@ impl Engine {
         let write = self.local(token);
         let export = write.export;
         if write.dropped {
-            return self.forget_local(token, Outcome::Dropped);
+            let outcome = if result.is_ok() { Outcome::Started } else { Outcome::Dropped };
+            return self.forget_local(token, outcome);
         }
         if let Err(error) = result {
             return self.local_failed(token, error);
@@ -305,7 +306,7 @@ impl Engine {
                 let result = match outcome {
                     Outcome::Done(_) => Ok(()),
                     Outcome::Failed(error) => Err(error),
-                    Outcome::Dropped => return,
+                    Outcome::Dropped | Outcome::Started => return,
                 };
                 self.say(write.export, VolumeMessage::Forwarded { write: write_token, result }, None);
             }
@@ -316,7 +317,7 @@ impl Engine {
     pub(crate) fn complete(&mut self, export: ExportId, id: RequestId, outcome: Outcome) {
         let volume = self.volume_mut(export);
         volume.requests -= 1;
-        volume.counters.dropped += u64::from(outcome == Outcome::Dropped);
+        volume.counters.dropped += u64::from(matches!(outcome, Outcome::Dropped | Outcome::Started));
         if volume.requests == 0 && volume.leaving {
             self.attend(export);
         }
@@ -336,7 +337,8 @@ impl Engine {
                 if doubtful {
                     self.doubt(export, range, origin);
                 }
-                self.forget_local(token, Outcome::Dropped);
+                let outcome = if doubtful { Outcome::Started } else { Outcome::Dropped };
+                self.forget_local(token, outcome);
             } else {
                 write.dropped = true;
                 let (range, origin) = (write.range, write.origin);

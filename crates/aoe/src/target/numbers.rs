@@ -11,7 +11,9 @@ use block::{ExportId, Instant};
 
 use crate::limits::{NUMBERS_IDLE_MIN, SEQUENCE_WINDOW};
 
-const WORDS: usize = SEQUENCE_WINDOW as usize / 64;
+const WORDS: usize = 16;
+
+const _: () = assert!(WORDS as u64 * 64 == SEQUENCE_WINDOW, "a bit for each number of a window");
 
 /// One write of an initiator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -480,7 +480,7 @@ impl World {
         assert!(pending == id && client.node == index, "a request ends once");
         let end = match outcome {
             Outcome::Done(_) => Some(self.tick),
-            Outcome::Failed(_) | Outcome::Dropped => None,
+            Outcome::Failed(_) | Outcome::Dropped | Outcome::Started => None,
         };
         let values = match outcome {
             Outcome::Done(Some(data)) => {
@@ -488,7 +488,7 @@ impl World {
                 self.nodes[index].buffers.remove(&data.buffer.0);
                 values
             }
-            Outcome::Done(None) | Outcome::Failed(_) | Outcome::Dropped => values,
+            Outcome::Done(None) | Outcome::Failed(_) | Outcome::Dropped | Outcome::Started => values,
         };
         self.finished += u64::from(end.is_some());
         if is_write || end.is_some() {
