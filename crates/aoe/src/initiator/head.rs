@@ -9,7 +9,7 @@ use crate::mac::MacAddress;
 use crate::wire::ata::{self, AtaFlags, LbaRegisters};
 use crate::wire::config;
 use crate::wire::header::{self, Command, Tag};
-use crate::wire::{Head, ethernet, pad};
+use crate::wire::{Frame, Head, ethernet, pad, sequenced};
 
 /// What to send before the payload, or a whole padded frame where there is none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,6 +37,51 @@ impl RequestHead {
     #[must_use]
     pub fn tag(&self) -> Tag {
         Tag(u32::from_be_bytes([self.bytes[20], self.bytes[21], self.bytes[22], self.bytes[23]]))
+    }
+
+    /// Whether it begins a sequenced write, which is not to be sent before [`Self::seal`].
+    #[must_use]
+    pub fn is_sequenced_write(&self) -> bool {
+        let frame = Frame::new(self.bytes()).and_then(sequenced::View::new);
+        frame
+            .is_ok_and(|view| matches!(sequenced::Request::parse(view), Ok(sequenced::Request::Write { .. })))
+    }
+
+    /// Puts the checksum of `payload`, which follows, into the head of a sequenced write. Others stay as they are.
+    pub fn seal(&mut self, payload: &[u8]) {
+        let parsed =
+            Frame::new(self.bytes()).and_then(sequenced::View::new).and_then(sequenced::Request::parse);
+        if let Ok(sequenced::Request::Write { initiator, sequence, registers, .. }) = parsed {
+            let checksum = sequenced::checksum(payload);
+            sequenced::Request::Write { checksum, initiator, sequence, registers }.emit(&mut self.bytes);
+        }
+    }
+
+    /// Whether a target knows sequenced writes.
+    pub(crate) fn query_sequenced(route: Route, tag: Tag, initiator: u64) -> Self {
+        let mut bytes = route.emit(sequenced::COMMAND, tag);
+        let length = sequenced::Request::Query { initiator }.emit(&mut bytes);
+        Self { bytes, length: short(length) }
+    }
+
+    /// The sectors follow as payload; their checksum is still missing.
+    pub(crate) fn sequenced_write(
+        route: Route,
+        tag: Tag,
+        range: LbaRange,
+        [initiator, sequence]: [u64; 2],
+    ) -> Self {
+        let registers = ata::Request {
+            flags: AtaFlags::EXTENDED | AtaFlags::WRITE,
+            feature: 0,
+            sector_count: short(usize::from(range.count().0)),
+            command: AtaCommand::WriteSectorsExt,
+            lba: LbaRegisters::from_lba48(range.start()),
+        };
+        let mut bytes = route.emit(sequenced::COMMAND, tag);
+        let write = sequenced::Request::Write { checksum: 0, initiator, sequence, registers };
+        let length = write.emit(&mut bytes);
+        Self { bytes, length: short(length) }
     }
 
     pub(crate) fn query_config(route: Route, tag: Tag) -> Self {
@@ -113,7 +158,6 @@ fn short(number: usize) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Frame;
     use block::Lba;
 
     const ROUTE: Route = Route {

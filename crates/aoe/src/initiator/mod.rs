@@ -7,7 +7,7 @@
 //! sees no payload; after construction nothing is allocated but for discovery.
 //!
 //! A write is sent again only to the target it went to first: through another node a late copy could overtake a later
-//! write. Whoever submits overlapping requests at the same time gets them in any order.
+//! write. That is otherwise if all targets know sequenced writes (`sequenced`) and we were told to use them. Whoever submits overlapping requests at the same time gets them in any order.
 //!
 //! Read in this order: `output`, [`Initiator`], `request`, `retransmit`, `path`.
 
@@ -19,10 +19,12 @@ mod path;
 mod request;
 mod retransmit;
 mod rtt;
+mod sequenced;
 mod tag;
 mod window;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use block::{Duration, Instant, LbaRange, RequestId, SectorCount};
 
@@ -35,10 +37,12 @@ pub use rtt::{TIMEOUT_INITIAL, TimeoutBounds};
 use crate::ata::Identify;
 use crate::limits;
 use crate::mac::MacAddress;
+use crate::wire::sequenced::PAYLOAD_OFFSET;
 use head::Route;
 use path::{Paths, TargetPath};
 use request::{Active, Requests};
 use retransmit::{Flight, Flights, Kind, Part};
+use sequenced::Numbering;
 
 /// More targets of one volume are not used.
 pub const TARGETS_MAX: usize = 8;
@@ -75,6 +79,7 @@ pub struct Initiator {
     paths: Paths,
     requests: Requests,
     flights: Flights,
+    numbering: Numbering,
     outputs: VecDeque<Output>,
     /// The moment of the last input: when what [`Initiator::poll_output`] gives out counts as sent.
     now: Instant,
@@ -91,6 +96,8 @@ impl Initiator {
     #[must_use]
     pub fn new(now: Instant, options: Options, ports: &[(PortId, PortLink)]) -> Self {
         assert!(!ports.is_empty() && options.requests_max > 0, "nothing to do or no way to do it");
+        let patient = options.sequenced.is_none() || options.answer_timeout <= limits::SEQUENCED_PATIENCE_MAX;
+        assert!(patient, "a sequenced write is given up in time");
         Self {
             discovery: Discovery::new(now, options.address.into(), ports, options.seed),
             ports: ports.to_vec(),
@@ -98,6 +105,7 @@ impl Initiator {
             paths: Paths::default(),
             requests: Requests::new(options.requests_max),
             flights: Flights::new(options.frames_max, options.seed),
+            numbering: Numbering::new(options.sequenced),
             outputs: VecDeque::with_capacity(16),
             now,
             next_sweep: now,
@@ -135,6 +143,9 @@ impl Initiator {
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
         let mut earliest = self.discovery.poll_timeout();
+        if let Some(due) = self.numbering.poll_timeout() {
+            earliest = earliest.min(due);
+        }
         if !self.requests.is_empty() {
             earliest = earliest.min(self.next_sweep);
         }
@@ -263,12 +274,21 @@ impl Initiator {
             let range = active.next_range(self.paths.sectors_per_frame());
             (self.paths.next_target()?, range, u32::from(range.count().0))
         };
+        let sequence = if active.kind == Kind::Write && self.numbering.is_on() {
+            if !self.numbering.has_room() {
+                return None;
+            }
+            self.statistics.sequenced += 1;
+            NonZeroU64::new(self.numbering.next())
+        } else {
+            None
+        };
         self.requests.hand_out(units);
         let path = self.paths.target(target);
         path.window.sent();
         let port = path.next_port();
         let (index, _) =
-            self.flights.send(self.now, Part { request, kind: active.kind, range, target, port });
+            self.flights.send(self.now, Part { request, kind: active.kind, range, sequence, target, port });
         Some(self.emit(*self.flights.flight(index)))
     }
 
@@ -283,8 +303,14 @@ impl Initiator {
         let (head, payload) = match flight.kind {
             Kind::Read => (RequestHead::read(route, tag, range), None),
             Kind::Write => {
-                let request = self.requests.request(flight.request);
-                (RequestHead::write(route, tag, range), request.payload(range))
+                let payload = self.requests.request(flight.request).payload(range);
+                let numbers =
+                    flight.sequence.and_then(|sequence| Some([self.numbering.name()?, sequence.get()]));
+                let head = match numbers {
+                    Some(numbers) => RequestHead::sequenced_write(route, tag, range, numbers),
+                    None => RequestHead::write(route, tag, range),
+                };
+                (head, payload)
             }
             Kind::Flush => (RequestHead::flush(route, tag), None),
         };
@@ -306,7 +332,7 @@ impl Initiator {
             if self.paths.target(index).is_silent()
                 && let Some(other) = self.paths.other_than(index)
             {
-                self.flights.move_waiting_reads(index, other);
+                self.flights.move_waiting(index, other);
             }
         }
         if self.now >= self.next_probe && self.paths.targets().iter().any(TargetPath::has_suspect) {
@@ -314,7 +340,21 @@ impl Initiator {
             self.discovery.query(self.now);
         }
         self.drain_discovery();
+        self.ask_for_numbers();
         self.sweep();
+    }
+
+    /// Asks targets whether they know sequenced writes.
+    fn ask_for_numbers(&mut self) {
+        let Some(name) = self.numbering.name() else { return };
+        while let Some(target) = self.numbering.next_question(self.now) {
+            let path = self.paths.target(target);
+            let (destination, port) = (path.mac, path.next_port());
+            let route =
+                Route { source: self.link(port).mac, destination, address: self.options.address.into() };
+            let head = RequestHead::query_sequenced(route, tag::capability(self.options.seed, target), name);
+            self.outputs.push_back(Output::Send { port, head, payload: None });
+        }
     }
 
     fn expire_kind(&mut self, target: u8, kind: Kind) {
@@ -349,7 +389,10 @@ impl Initiator {
     fn end(&mut self, index: u32, result: Result<(), RequestError>) {
         if result.is_err() {
             while let Some(flight) = self.flights.any_of(index) {
-                let target = self.flights.flight(flight).target;
+                let Flight { target, sequence, .. } = *self.flights.flight(flight);
+                if let Some(sequence) = sequence {
+                    self.numbering.end(sequence.get());
+                }
                 if self.flights.remove(flight) {
                     self.paths.target(target).window.forgotten();
                 }
@@ -378,7 +421,9 @@ impl Initiator {
         let Responder { mac, port, buffer_count, identify: Some(identify), .. } = *responder else {
             return;
         };
-        let fits = limits::sectors_per_frame(self.link(port).mtu as usize);
+        let longer =
+            if self.options.sequenced.is_some() { PAYLOAD_OFFSET - limits::PAYLOAD_OFFSET } else { 0 };
+        let fits = limits::sectors_per_frame((self.link(port).mtu as usize).saturating_sub(longer));
         let sectors_per_frame = whole_units(fits.min(responder.sectors_per_frame));
         let known = self.paths.targets().iter().any(|target| target.mac == mac);
         let same_disk = self.volume.is_none_or(|volume| {
@@ -390,6 +435,9 @@ impl Initiator {
         {
             self.outputs.push_back(Output::Rejected { mac });
             return;
+        }
+        if let Some(target) = self.paths.index_of(mac) {
+            self.numbering.found(self.now, target);
         }
         if self.volume.is_none_or(|volume| volume.sectors != identify.sectors) {
             self.outputs.push_back(Output::Sized { sectors: identify.sectors });

@@ -28,6 +28,10 @@ pub struct Options {
     pub answer_timeout: Duration,
     /// A number that other initiators on the same interfaces do not have, and that this one had not before.
     pub seed: u32,
+    /// The name under which writes are numbered, if they are to be: drawn at random, never used before. They are sent as
+    /// sequenced writes when all targets know them. Then `answer_timeout` is at most
+    /// [`crate::limits::SEQUENCED_PATIENCE_MAX`], and frames need [`RequestHead::seal`].
+    pub sequenced: Option<u64>,
 }
 
 impl Options {
@@ -41,6 +45,7 @@ impl Options {
             retransmit_timeout: TimeoutBounds { min: Duration::from_millis(20), max: Duration::from_secs(5) },
             answer_timeout: Duration::from_secs(180),
             seed,
+            sequenced: None,
         }
     }
 }
@@ -92,7 +97,7 @@ pub enum Output {
     Send {
         /// By which interface.
         port: PortId,
-        /// Its first bytes.
+        /// Its first bytes; of a sequenced write they want its payload's checksum: see [`RequestHead::seal`].
         head: RequestHead,
         /// The sectors behind them, of a write.
         payload: Option<BufferSlice>,
@@ -189,7 +194,9 @@ pub struct Statistics {
     pub frames_sent: u64,
     /// Frames sent again.
     pub retransmissions: u64,
-    /// Answers that nobody waited for any more: late or double.
+    /// Frames of sequenced writes, copies not included.
+    pub sequenced: u64,
+    /// Answers that nobody waited for any more: late, double, or from before a fail-over.
     pub late_answers: u64,
     /// Answers with an AoE error.
     pub refusals: u64,

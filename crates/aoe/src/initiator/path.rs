@@ -131,6 +131,11 @@ impl Paths {
         0..u8::try_from(self.targets.len()).expect("few targets")
     }
 
+    /// The target of that address.
+    pub(crate) fn index_of(&self, mac: MacAddress) -> Option<u8> {
+        self.indices().zip(&self.targets).find(|(_, target)| target.mac == mac).map(|(index, _)| index)
+    }
+
     /// Takes a target in, or notes what it says now. False if there are as many as can be.
     pub(crate) fn join(
         &mut self,

@@ -5,6 +5,7 @@
 //! queue up, target by target, to be sent again. Memory is reserved at construction.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use block::{Duration, Instant, LbaRange};
 
@@ -35,6 +36,8 @@ pub(crate) struct Flight {
     pub(crate) kind: Kind,
     /// Its sectors; none for a flush.
     pub(crate) range: LbaRange,
+    /// Its number, if it is a sequenced write.
+    pub(crate) sequence: Option<NonZeroU64>,
     /// Index of the target.
     pub(crate) target: u8,
     /// By which interface it was sent last.
@@ -83,6 +86,7 @@ impl Flights {
             request: NIL,
             kind: Kind::Read,
             range: LbaRange::default(),
+            sequence: None,
             target: 0,
             port: PortId(0),
             sent: Instant::default(),
@@ -127,12 +131,13 @@ impl Flights {
         assert!(self.has_room(), "the caller looks for room first");
         let places = &self.places;
         let (tag, place) = self.tags.next(places.len(), |place| places[place].state != State::Free);
-        let Part { request, kind, range, target, port } = part;
+        let Part { request, kind, range, sequence, target, port } = part;
         self.places[place] = Flight {
             tag,
             request,
             kind,
             range,
+            sequence,
             target,
             port,
             sent: now,
@@ -214,16 +219,17 @@ impl Flights {
         self.waiting[usize::from(target)].pop_front();
     }
 
-    /// Lets the reads that wait for target `from` wait for `to` instead. Writes stay where they are: a copy of a write
+    /// Lets what waits for target `from` wait for `to` instead. Writes without a number stay where they are: a copy of one
     /// that reaches its sectors through another node could land after a later write.
-    pub(crate) fn move_waiting_reads(&mut self, from: u8, to: u8) {
+    pub(crate) fn move_waiting(&mut self, from: u8, to: u8) {
         for _ in 0..self.waiting[usize::from(from)].len() {
             let Some((index, tag)) = self.waiting[usize::from(from)].pop_front() else {
                 return;
             };
             let flight = &mut self.places[index as usize];
             let waits = flight.tag == tag && flight.state == State::Waiting;
-            let queue = if waits && flight.kind == Kind::Read { to } else { from };
+            let may_move = flight.kind == Kind::Read || flight.sequence.is_some();
+            let queue = if waits && may_move { to } else { from };
             self.waiting[usize::from(queue)].push_back((index, tag));
         }
     }
@@ -266,6 +272,7 @@ pub(crate) struct Part {
     pub(crate) request: u32,
     pub(crate) kind: Kind,
     pub(crate) range: LbaRange,
+    pub(crate) sequence: Option<NonZeroU64>,
     pub(crate) target: u8,
     pub(crate) port: PortId,
 }
@@ -289,7 +296,7 @@ mod tests {
     }
 
     fn part(kind: Kind) -> Part {
-        Part { request: 1, kind, range: LbaRange::default(), target: 0, port: PortId(0) }
+        Part { request: 1, kind, range: LbaRange::default(), sequence: None, target: 0, port: PortId(0) }
     }
 
     #[test]
@@ -320,13 +327,22 @@ mod tests {
     }
 
     #[test]
-    fn only_reads_move_to_another_target() {
+    fn of_stock_requests_only_reads_move_to_another_target() {
         let mut flights = Flights::new(4, 0);
         let (write, _) = flights.send(at(0), part(Kind::Write));
         let (read, _) = flights.send(at(0), part(Kind::Read));
         flights.expire(at(100), 0, Kind::Write, TIMEOUT);
         flights.expire(at(100), 0, Kind::Read, TIMEOUT);
-        flights.move_waiting_reads(0, 1);
+        flights.move_waiting(0, 1);
         assert_eq!((flights.waiting(0), flights.waiting(1)), (Some(write), Some(read)));
+    }
+
+    #[test]
+    fn a_write_with_a_number_moves_too() {
+        let mut flights = Flights::new(4, 0);
+        let (write, _) = flights.send(at(0), Part { sequence: NonZeroU64::new(1), ..part(Kind::Write) });
+        flights.expire(at(100), 0, Kind::Write, TIMEOUT);
+        flights.move_waiting(0, 1);
+        assert_eq!((flights.waiting(0), flights.waiting(1)), (None, Some(write)));
     }
 }

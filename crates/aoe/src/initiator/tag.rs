@@ -52,6 +52,21 @@ pub(crate) const fn discovery(seed: u32, number: u16) -> Tag {
     Tag(Tag::USER_SPACE | DISCOVERY | (seed & 0x3fff) << 16 | number as u32)
 }
 
+/// The tag of the question to a target whether it knows sequenced writes.
+pub(crate) const fn capability(seed: u32, target: u8) -> Tag {
+    discovery(seed, CAPABILITY | target as u16)
+}
+
+/// The target of such a question.
+pub(crate) const fn of_capability(seed: u32, tag: Tag) -> Option<u8> {
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest byte is the target")]
+    let target = tag.0 as u8;
+    if tag.0 == capability(seed, target).0 { Some(target) } else { None }
+}
+
+/// Numbers of a discovery's questions are below.
+const CAPABILITY: u16 = 1 << 15;
+
 #[cfg(test)]
 mod tests {
     use super::*;
