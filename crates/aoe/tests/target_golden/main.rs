@@ -363,7 +363,7 @@ fn headers_are_answered_byte_by_byte() {
     let mut frame = script.frame(Command::Ata, identify);
     frame[14] = 0x18;
     script.send("an answer: silence", &frame);
-    for command in [4, 0xf0, 0xff] {
+    for command in [4, 0xf1, 0xff] {
         let frame = script.frame(Command::from(command), |_| 60);
         script.send("a command that we do not have: unrecognized command", &frame);
     }
