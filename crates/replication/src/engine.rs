@@ -406,6 +406,7 @@ impl Engine {
         self.advance_meeting(export);
         self.advance_resync(export);
         self.write_records(export);
+        self.flush_in_background(export);
         self.settle_promises(export);
         self.admit_waiting(export);
         self.update_serving(export);

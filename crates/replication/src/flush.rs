@@ -2,9 +2,10 @@
 
 use block::{ExportId, Operation, RequestId};
 
+use crate::durability::FlushMark;
 use crate::engine::{DiskWork, Engine, Written};
 use crate::message::{Token, VolumeMessage};
-use crate::output::{Outcome, Output};
+use crate::output::{Event, Outcome, Output};
 use crate::volume::Phase;
 use crate::write::Asker;
 
@@ -15,6 +16,7 @@ pub(crate) struct Flush {
     asker: Asker,
     waits_for_disk: bool,
     waits_for_peer: bool,
+    mark: FlushMark,
     dropped: bool,
 }
 
@@ -36,14 +38,15 @@ impl Engine {
         }
     }
 
-    fn begin_flush(&mut self, export: ExportId, asker: Asker) {
+    pub(crate) fn begin_flush(&mut self, export: ExportId, asker: Asker) {
         let phase = self.volume(export).phase;
         let waits_for_disk = phase != Phase::Passing;
         let waits_for_peer = match asker {
-            Asker::Request(_) => matches!(phase, Phase::Paired | Phase::Passing),
+            Asker::Request(_) | Asker::Nobody => matches!(phase, Phase::Paired | Phase::Passing),
             Asker::Peer(_) => false,
         };
-        let flush = Flush { export, asker, waits_for_disk, waits_for_peer, dropped: false };
+        let mark = self.volume(export).unflushed.mark();
+        let flush = Flush { export, asker, waits_for_disk, waits_for_peer, mark, dropped: false };
         let Some(token) = self.flushes.insert(flush) else {
             return self
                 .refuse(crate::message::Refusal::Protocol("more flushes than a node may have under way"));
@@ -59,18 +62,25 @@ impl Engine {
     pub(crate) fn flushed_at_disk(&mut self, token: Token, result: Written) {
         let flush = self.flushes.find_mut(token).expect("a flush under way");
         flush.waits_for_disk = false;
-        let (export, dropped) = (flush.export, flush.dropped);
+        let (export, dropped, mark) = (flush.export, flush.dropped, flush.mark);
+        // Also after a failure: no later flush makes good what this one has lost.
+        self.volume_mut(export).release_followed(mark);
         if dropped {
             return self.end_flush(token, Outcome::Dropped);
         }
         match result {
             Ok(()) => self.finish_flush(token),
             // What the disk has lost cannot be told: it is not asked again.
-            Err(error) if self.volume(export).phase == Phase::Paired => {
+            Err(error) if self.volume(export).phase != Phase::Alone => {
+                self.volume_mut(export).release_own(mark);
                 self.end_flush(token, Outcome::Dropped);
                 self.disk_failed(export, error);
             }
-            Err(error) => self.end_flush(token, Outcome::Failed(error)),
+            Err(error) => {
+                self.event(export, Event::FlushFailed(error));
+                self.volume_mut(export).release_own(mark);
+                self.end_flush(token, Outcome::Failed(error));
+            }
         }
     }
 
@@ -89,8 +99,13 @@ impl Engine {
     }
 
     fn end_flush(&mut self, token: Token, outcome: Outcome) {
-        let Flush { export, asker, .. } = self.flushes.remove(token).expect("a flush under way");
+        let Flush { export, asker, mark, .. } = self.flushes.remove(token).expect("a flush under way");
+        if outcome == Outcome::Done(None) {
+            self.volume_mut(export).release_own(mark);
+        }
+        self.attend(export);
         match asker {
+            Asker::Nobody => self.volume_mut(export).is_flushing = false,
             Asker::Request(id) => self.complete(export, id, outcome),
             Asker::Peer(flush) if outcome == Outcome::Done(None) => {
                 self.say(export, VolumeMessage::Flushed { flush }, None);

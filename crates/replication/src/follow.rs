@@ -230,7 +230,13 @@ impl Engine {
             self.push(Output::Release(data.buffer));
         }
         if matches!(remote.logged, Logged::Pending(_) | Logged::Yes) {
-            self.volume_mut(remote.export).disk.log.finish(remote.range);
+            let volume = self.volume_mut(remote.export);
+            if remote.durable || end == FollowedEnd::Dropped {
+                volume.disk.log.finish(remote.range);
+            } else {
+                volume.keep_followed(remote.range);
+                self.attend(remote.export);
+            }
         }
         if remote.origin.is_some() {
             self.push(Output::FollowedEnded { write: token, end });

@@ -18,6 +18,7 @@ pub mod activity_log;
 pub mod bitmap;
 mod conflict;
 pub mod dump;
+pub mod durability;
 pub mod engine;
 mod flush;
 mod follow;

@@ -16,6 +16,8 @@ pub const ARBITER_RETRY: Duration = Duration::from_millis(500);
 pub const MEMORY_WINDOW: Duration = Duration::from_millis(3000);
 /// A question that nobody answers, not even to say that there is no answer, is asked again after this time.
 pub const ARBITER_PATIENCE: Duration = Duration::from_millis(2000);
+/// A question that was given up may still be carried out for so long: whoever carries it closes the connection before.
+pub const QUESTION_LIFE: Duration = Duration::from_secs(10);
 /// A copy that was in the way of a write is tried again after this time.
 pub const COPY_RETRY: Duration = Duration::from_millis(5);
 /// Sectors in one copy of a resync: 128 KiB, the most that an interval table's entry may have.

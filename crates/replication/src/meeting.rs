@@ -70,6 +70,14 @@ pub(crate) fn decide(node: NodeNumber, own: Offer, peer: Offer) -> Role {
             (CopyState::Inconsistent, CopyState::Inconsistent) => return Role::Neither,
             (CopyState::Inconsistent, _) => node.other(),
             (_, CopyState::Inconsistent) => node,
+            // What was only in the memory of both is still in that of one.
+            _ if own.forgetful != peer.forgetful => {
+                if own.forgetful {
+                    node.other()
+                } else {
+                    node
+                }
+            }
             _ => NodeNumber::Zero,
         },
     };
@@ -139,7 +147,7 @@ impl Engine {
     fn offer(&mut self, export: ExportId) {
         let volume = self.volume(export);
         let ready = match volume.phase {
-            Phase::Frozen => volume.at_disk == 0,
+            Phase::Frozen => volume.at_disk == 0 && volume.unflushed.is_empty(),
             Phase::Alone => volume.meeting.offer.is_some(),
             Phase::Paired | Phase::Left | Phase::Passing => false,
         };
@@ -299,6 +307,7 @@ impl Engine {
         volume.meeting.settling = false;
         volume.shut_out = false;
         volume.forced = false;
+        volume.lost_memory = false;
         if std::mem::take(&mut volume.forgetful) {
             volume.quiet_until = quiet_until;
         }
@@ -368,6 +377,9 @@ impl Engine {
             return self.refuse(Refusal::Protocol("a member that lacks blocks"));
         }
         volume.disk.superblock.membership = membership;
+        if volume.phase == Phase::Paired {
+            volume.meeting.is_source = false;
+        }
         if in_sync {
             volume.disk.superblock.inconsistent = false;
             volume.meeting.owes_member_known = Some(membership);

@@ -167,6 +167,8 @@ pub enum Event {
     ReadRepaired(LbaRange),
     /// The data disk failed; requests go to the peer.
     DiskFailed(BlockError),
+    /// The only good copy's disk could not be flushed: what was answered in the last second may be lost with the power.
+    FlushFailed(BlockError),
     /// The metadata could not be written.
     MetadataFailed(BlockError),
     /// The copies differ in these sectors.

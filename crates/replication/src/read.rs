@@ -177,6 +177,7 @@ impl Engine {
                 self.volume_mut(export).counters.reads += 1;
                 self.complete(export, id, outcome);
             }
+            Asker::Nobody => unreachable!("somebody reads"),
             Asker::Peer(read) => {
                 let (result, data) = match outcome {
                     Outcome::Done(data) => (Ok(()), data),

@@ -8,7 +8,7 @@ use block::{BlockError, ExportId, Instant};
 
 use crate::engine::Engine;
 use crate::input::{ArbiterAnswer, Control};
-use crate::limits::{ARBITER_PATIENCE, ARBITER_RETRY, MEMORY_WINDOW};
+use crate::limits::{ARBITER_PATIENCE, ARBITER_RETRY, MEMORY_WINDOW, QUESTION_LIFE};
 use crate::membership::{Cause, Members, Membership};
 use crate::message::{CopyState, VolumeMessage};
 use crate::output::{Event, Output};
@@ -23,11 +23,12 @@ impl Engine {
         volume.change_phase(Phase::Frozen);
         volume.counters.freezes += 1;
         // An answer to what was asked as a member of this session means something else from now on.
-        volume.question = None;
         volume.peer_stops_at = volume.peer_stops_at.max(stops_at);
         if before != Phase::Passing {
             volume.keep_lacks();
         }
+        // An answer to what was asked as a member of this session means something else from now on.
+        self.abandon_question(export);
         self.update_serving(export);
         self.drop_reads(export);
         self.drop_locals(export);
@@ -82,6 +83,8 @@ impl Engine {
         let volume = self.volume(export);
         if volume.phase == Phase::Paired && volume.meeting.peer_left {
             self.go_on_after_leaver(export);
+        } else if volume.phase == Phase::Paired && volume.stray_until.is_some() {
+            self.look_for_stray(export);
         } else if volume.phase == Phase::Frozen && self.may_go_alone(export) {
             self.go_alone(export);
         }
@@ -93,7 +96,11 @@ impl Engine {
         let now = self.now;
         let ready_at = self.alone_at(export);
         let volume = self.volume(export);
-        let possible = volume.copy_state() == CopyState::Good && !volume.leaving && !volume.shut_out;
+        let possible = volume.copy_state() == CopyState::Good
+            && !volume.leaving
+            && !volume.shut_out
+            && volume.may_take_over(node)
+            && volume.unflushed.is_empty();
         let is_met =
             self.session.is_up() && volume.meeting.peer_export.is_some() && !volume.meeting.peer_left;
         if !possible || is_met && !volume.forced {
@@ -262,7 +269,8 @@ impl Engine {
             Phase::Frozen | Phase::Left => false,
             Phase::Paired if volume.serving => true,
             Phase::Paired => {
-                let ready = self.holds_lease()
+                let ready = volume.may_serve_paired(self.config.node)
+                    && self.holds_lease()
                     && volume.is_superblock_durable()
                     && (!volume.meeting.serve_when_ready || volume.meeting.target_is_ready);
                 let quiet_until = volume.quiet_until;
@@ -287,6 +295,8 @@ impl Engine {
             let at = volume.question.map_or(now, |question| question.given_up_at);
             return self.wake_at(at);
         }
+        self.abandon_question(export);
+        let volume = self.volume_mut(export);
         if now < volume.ask_at {
             let at = volume.ask_at;
             return self.wake_at(at);
@@ -296,9 +306,33 @@ impl Engine {
         self.push(Output::Ask { volume: export, question: number, expected, next });
     }
 
-    /// The peer was met meanwhile: whatever the arbiter says to the question asked before, it is not heeded as an answer.
+    /// What the arbiter says to the question asked before is not heeded as an answer any more. It may be carried out all the
+    /// same, and would then shut the peer out for nothing.
     pub(crate) fn abandon_question(&mut self, export: ExportId) {
-        self.volume_mut(export).question = None;
+        let until = self.now.after(QUESTION_LIFE);
+        let sole = Members::Only(self.config.node);
+        let volume = self.volume_mut(export);
+        if volume.question.take().is_some_and(|question| question.next.members == sole) {
+            volume.stray_until = Some(until);
+        }
+    }
+
+    /// Both nodes are members and whole: asks now and then whether the arbiter agrees, as long as it may change its mind.
+    fn look_for_stray(&mut self, export: ExportId) {
+        let now = self.now;
+        let volume = self.volume_mut(export);
+        let membership = volume.membership();
+        let is_whole = membership.members == Members::Both
+            && volume.disk.bitmap.out_of_sync() == 0
+            && volume.lacks.out_of_sync() == 0
+            && volume.copy_state() == CopyState::Good
+            && !volume.meeting.owes_in_sync;
+        if !is_whole || volume.question.is_some() {
+            return;
+        }
+        self.ask(export, membership, membership);
+        let next = now.after(ARBITER_PATIENCE);
+        self.wake_at(next);
     }
 
     pub(crate) fn handle_arbiter(&mut self, export: ExportId, number: u64, answer: ArbiterAnswer) {
@@ -308,10 +342,10 @@ impl Engine {
             // What was asked may have been done all the same: the arbiter is asked again when it matters.
             return;
         };
-        volume.question = None;
         match answer {
             ArbiterAnswer::Unreachable => {
                 volume.ask_at = retry_at;
+                self.abandon_question(export);
                 self.wake_at(retry_at);
             }
             ArbiterAnswer::Swapped => self.agreed(export, question),
@@ -324,6 +358,7 @@ impl Engine {
 
     /// The arbiter holds something else than was expected.
     fn overruled(&mut self, export: ExportId, question: Question, held: Membership) {
+        self.volume_mut(export).question = None;
         let node = self.config.node;
         let retry_at = self.now.after(ARBITER_RETRY);
         let volume = self.volume_mut(export);
@@ -339,27 +374,49 @@ impl Engine {
             volume.disk.superblock.membership = held;
             volume.disk.superblock.clean = false;
             volume.confirmed = is_own_grant;
-        } else if held.epoch > question.expected.epoch {
+            if is_own_grant && volume.phase == Phase::Paired {
+                // The peer has missed nothing: it is told, and made a member again.
+                volume.stray_until = None;
+                volume.meeting.is_source = true;
+                volume.meeting.target_is_ready = true;
+                volume.meeting.owes_member = Some(held);
+            }
+        } else if held.epoch > question.expected.epoch && volume.phase == Phase::Frozen {
             volume.shut_out = true;
             self.event(export, Event::ShutOut(held));
         } else {
             volume.ask_at = retry_at;
             self.wake_at(retry_at);
-            self.event(export, Event::ShutOut(held));
         }
     }
 
     fn agreed(&mut self, export: ExportId, question: Question) {
         let node = self.config.node;
         let volume = self.volume_mut(export);
+        volume.question = None;
         if volume.membership() != question.expected {
             return;
+        }
+        if question.next == question.expected && volume.phase == Phase::Paired {
+            return self.agrees_still(export);
         }
         volume.disk.superblock.membership = question.next;
         volume.disk.superblock.clean = false;
         match question.next.members {
             Members::Only(member) => volume.confirmed = member == node,
             Members::Both => volume.meeting.owes_member = Some(question.next),
+        }
+    }
+
+    /// The arbiter holds what both nodes believe. It is asked again until nothing that was given up can change that.
+    fn agrees_still(&mut self, export: ExportId) {
+        let (now, again_at) = (self.now, self.now.after(ARBITER_PATIENCE));
+        let volume = self.volume_mut(export);
+        if volume.stray_until.is_some_and(|until| now >= until) {
+            volume.stray_until = None;
+        } else {
+            volume.ask_at = again_at;
+            self.wake_at(again_at);
         }
     }
 }

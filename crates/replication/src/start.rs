@@ -4,6 +4,7 @@ use block::{ExportId, Instant};
 
 use crate::activity_log::ActivityLog;
 use crate::bitmap::Bitmap;
+use crate::durability::{Durability, Unflushed};
 use crate::engine::{Engine, index};
 use crate::meta::Opened;
 use crate::meta::small_state::SmallState;
@@ -14,6 +15,8 @@ use crate::volume::{Counters, Meeting, OnDisk, Phase, Volume};
 /// What an operator chooses for a volume.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct VolumeConfig {
+    /// What an answer to a write means; the same on both nodes.
+    pub durability: Durability,
     /// How fast a resync copies.
     pub resync_rate: ResyncRate,
     /// Whether a resync sends checksums first, and data only where they differ: for a slow link and a copy that is mostly
@@ -23,7 +26,7 @@ pub struct VolumeConfig {
 
 impl Default for VolumeConfig {
     fn default() -> Self {
-        Self { resync_rate: ResyncRate::Yielding, resync_checksums: false }
+        Self { durability: Durability::Stable, resync_rate: ResyncRate::Yielding, resync_checksums: false }
     }
 }
 
@@ -105,10 +108,12 @@ impl Volume {
             leaving: false,
             quiet_until: Instant::from_nanos(0),
             forgetful: true,
+            lost_memory: config.durability == Durability::Memory && !superblock.clean,
             confirmed: false,
             peer_stops_at,
             question: None,
             ask_at: Instant::from_nanos(0),
+            stray_until: None,
             shut_out: false,
             forced: false,
             meeting: Meeting::default(),
@@ -120,6 +125,12 @@ impl Volume {
             requests: 0,
             at_disk: 0,
             doubtful: Vec::new(),
+            durability: config.durability,
+            unflushed: Unflushed::default(),
+            flush_at: None,
+            is_flushing: false,
+            lag_bytes: 0,
+            unanswered: std::collections::VecDeque::new(),
             resync: Resync::new(config.resync_rate, config.resync_checksums),
             counters: Counters::default(),
         }

@@ -21,6 +21,7 @@ use block::{ExportId, Instant, LbaRange};
 use crate::activity_log::ActivityLog;
 use crate::bitmap::Bitmap;
 use crate::conflict::Claim;
+use crate::durability::{Durability, Unflushed};
 use crate::identity::FormatIdentity;
 use crate::membership::{Members, Membership, NodeNumber};
 use crate::message::{BlockRun, CopyState, DoubtfulWrite, Offer, Token};
@@ -151,6 +152,8 @@ pub(crate) struct Volume {
     pub(crate) quiet_until: Instant,
     /// The process has started and met nobody yet: it does not know what it finished a short while ago.
     pub(crate) forgetful: bool,
+    /// What was answered from memory may be lost here: the process began without a clean end before.
+    pub(crate) lost_memory: bool,
     /// Its sole membership was confirmed by the arbiter, or granted, since the process started.
     pub(crate) confirmed: bool,
     /// From when on the peer has surely stopped serving.
@@ -158,6 +161,8 @@ pub(crate) struct Volume {
     pub(crate) question: Option<Question>,
     /// When to ask again after no answer.
     pub(crate) ask_at: Instant,
+    /// A question to make this node the sole member was given up, and may be carried out until then at the latest.
+    pub(crate) stray_until: Option<Instant>,
     /// The arbiter holds something that shuts this node out.
     pub(crate) shut_out: bool,
     pub(crate) forced: bool,
@@ -178,6 +183,14 @@ pub(crate) struct Volume {
     pub(crate) at_disk: u32,
     /// Writes that nobody knows the end of, since the last meeting.
     pub(crate) doubtful: Vec<DoubtfulWrite>,
+    pub(crate) durability: Durability,
+    pub(crate) unflushed: Unflushed,
+    /// When what is answered and not on stable storage is flushed, and whether it is being flushed.
+    pub(crate) flush_at: Option<Instant>,
+    pub(crate) is_flushing: bool,
+    /// Bytes answered that the peer has not acknowledged, and writes that wait until that is less (`Async`).
+    pub(crate) lag_bytes: u64,
+    pub(crate) unanswered: VecDeque<Token>,
     pub(crate) resync: crate::resync::Resync,
     pub(crate) counters: Counters,
 }

@@ -13,6 +13,7 @@ use block::{BlockError, BufferSlice, EntryId, ExportId, LbaRange, Operation, Req
 use crate::activity_log::Begun;
 use crate::bitmap::Tickets;
 use crate::conflict::Claim;
+use crate::durability::Durability;
 use crate::engine::{DiskWork, Engine, Written, index};
 use crate::message::{DoubtfulWrite, Origin, Token, VolumeMessage};
 use crate::meta::layout::EXTENT_SECTORS;
@@ -27,6 +28,14 @@ pub(crate) enum Asker {
     Request(RequestId),
     /// The peer, which has no disk; the buffer is ours.
     Peer(Token),
+    /// Nobody any more, or nobody ever.
+    Nobody,
+}
+
+impl Asker {
+    pub(crate) const fn is_request(self) -> bool {
+        matches!(self, Self::Request(_))
+    }
 }
 
 /// How far a local write has come.
@@ -49,6 +58,8 @@ pub(crate) struct LocalWrite {
     data: BufferSlice,
     durable: bool,
     pub(crate) origin: Option<Origin>,
+    /// It was answered before the peer had it; the buffer went with the answer.
+    answered_ahead: bool,
     claim: Option<EntryId>,
     pub(crate) stage: LocalStage,
     /// When it came and when it was admitted, in the order of what happens.
@@ -63,6 +74,12 @@ pub(crate) struct LocalWrite {
     dropped: bool,
     /// The disk could not write it, and the peer cannot go on without this node.
     failed: Option<BlockError>,
+}
+
+impl LocalWrite {
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
 }
 
 impl Engine {
@@ -81,6 +98,7 @@ impl Engine {
             return self.push(Output::Completed { id, outcome: Outcome::Dropped });
         }
         volume.requests += 1;
+        let durable = durable && volume.durability != Durability::Memory;
         match volume.phase {
             Phase::Passing => self.forward(export, id, range, data, durable, origin),
             _ => self.begin_write(export, Asker::Request(id), range, data, durable, origin),
@@ -105,6 +123,7 @@ impl Engine {
             data,
             durable,
             origin,
+            answered_ahead: false,
             claim: None,
             stage: LocalStage::Waiting,
             arrived,
@@ -201,6 +220,10 @@ impl Engine {
     fn start_local(&mut self, token: Token) {
         let now = self.next_order();
         let LocalWrite { export, range, data, durable, origin, .. } = *self.local(token);
+        let volume = self.volume(export);
+        // What only one node has in memory is not safe there.
+        let durable = durable || volume.phase == Phase::Alone && volume.durability == Durability::Memory;
+        self.local_mut(token).durable = durable;
         if self.volume(export).phase == Phase::Alone {
             let tickets = self.volume_mut(export).disk.bitmap.set(range);
             let write = self.local_mut(token);
@@ -243,6 +266,16 @@ impl Engine {
         let (export, range, admitted, acked_at) = (write.export, write.range, write.admitted, write.acked_at);
         self.release_remotes_of_local(export, range, admitted, acked_at);
         self.finish_local(token);
+        if self.locals.find(token).is_some() {
+            self.answer_ahead(token);
+        }
+    }
+
+    /// The answer leaves before the peer has the write; says whose it is.
+    pub(crate) fn answered_ahead(&mut self, token: Token) -> Asker {
+        let write = self.local_mut(token);
+        write.answered_ahead = true;
+        std::mem::replace(&mut write.asker, Asker::Nobody)
     }
 
     /// The follower has it.
@@ -291,15 +324,29 @@ impl Engine {
         let write = self.locals.remove(token).expect("a write that is not over");
         self.claims.remove(write.claim.expect("claimed when it came"));
         let volume = self.volume_mut(write.export);
-        if write.stage != LocalStage::Waiting {
-            volume.disk.log.finish(write.range);
-            volume.local_extents -= extents_of(write.range);
-            volume.locals -= 1;
+        let is_cached = !write.durable && matches!(outcome, Outcome::Done(_));
+        match write.stage {
+            LocalStage::Waiting => {}
+            _ if is_cached => {
+                volume.locals -= 1;
+                volume.keep_own(write.range);
+                self.attend(write.export);
+            }
+            _ => {
+                volume.disk.log.finish(write.range);
+                volume.local_extents -= extents_of(write.range);
+                volume.locals -= 1;
+            }
         }
+        if write.answered_ahead {
+            self.lag_is_less(write.export, write.range.bytes() as u64);
+        }
+        let volume = self.volume(write.export);
         if !volume.waiting.is_empty() || !volume.waiting_for_log.is_empty() || volume.is_settling() {
             self.attend(write.export);
         }
         match write.asker {
+            Asker::Nobody => {}
             Asker::Request(id) => self.complete(write.export, id, outcome),
             Asker::Peer(write_token) => {
                 self.push(Output::Release(write.data.buffer));

@@ -14,6 +14,7 @@ const CALM: Faults = Faults {
     read_errors: false,
     write_errors: false,
     leaves: false,
+    single_losses: false,
 };
 
 fn run(seed: u64, steps: u32, sectors: u64, faults: Faults) -> Result<u64, String> {
@@ -37,7 +38,7 @@ fn run(seed: u64, steps: u32, sectors: u64, faults: Faults) -> Result<u64, Strin
 fn run_many(name: &str, steps: u32, sectors: u64, faults: Faults) {
     let (first, count) = match std::env::var("SEED") {
         Ok(seed) => (seed.parse().expect("a number"), 1),
-        Err(_) => (0, std::env::var("SEEDS").map_or(150, |seeds| seeds.parse().expect("a number"))),
+        Err(_) => (0, std::env::var("SEEDS").map_or(100, |seeds| seeds.parse().expect("a number"))),
     };
     let mut finished = 0;
     for seed in first..first + count {
@@ -82,6 +83,11 @@ fn over_disks_that_fail_as_well() {
 }
 
 #[test]
+fn over_losses_of_power_of_one_node_with_writes_in_memory() {
+    run_many("with_writes_in_memory", 4000, 64, Faults { single_losses: true, ..CALM });
+}
+
+#[test]
 fn over_everything_at_once() {
     let all = Faults {
         cuts: true,
@@ -91,6 +97,7 @@ fn over_everything_at_once() {
         read_errors: true,
         write_errors: true,
         leaves: true,
+        single_losses: false,
     };
     run_many("over_everything", 6000, 20_000, all);
 }

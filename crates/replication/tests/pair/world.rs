@@ -9,6 +9,7 @@ use block::{
     BlockRequest, BufferName, BufferSlice, Completion, Duration, ExportId, Instant, Lba, LbaRange, Operation,
     RequestId, SectorCount,
 };
+use replication::durability::Durability;
 use replication::engine::{Engine, EngineConfig};
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
 use replication::input::{ArbiterAnswer, Control, Input, MetadataId};
@@ -37,6 +38,8 @@ pub(crate) struct Faults {
     pub(crate) read_errors: bool,
     pub(crate) write_errors: bool,
     pub(crate) leaves: bool,
+    /// One node at a time loses power, and not before the pair is whole again; writes are answered from memory.
+    pub(crate) single_losses: bool,
 }
 
 /// Numbers as good as random ones, the same for the same seed.
@@ -62,6 +65,8 @@ struct Node {
     serving: bool,
     paused: bool,
     sectors: Vec<u64>,
+    /// What of it survives a loss of power for certain.
+    stable: Vec<u64>,
     unreadable: Vec<bool>,
     metadata: Vec<u8>,
     at_disk: Vec<BlockRequest>,
@@ -132,6 +137,7 @@ fn fresh(index: usize, sectors: u64) -> Node {
         serving: false,
         paused: false,
         sectors: vec![0; length],
+        stable: vec![0; length],
         unreadable: vec![false; length],
         metadata,
         at_disk: Vec::new(),
@@ -201,7 +207,9 @@ impl World {
                 first_disk_slot: 1000,
             },
         );
-        let config = VolumeConfig { resync_checksums: self.chance.one_in(2), ..VolumeConfig::default() };
+        let durability = if self.faults.single_losses { Durability::Memory } else { Durability::Stable };
+        let config =
+            VolumeConfig { durability, resync_checksums: self.chance.one_in(2), ..VolumeConfig::default() };
         engine.add_volume(now, VOLUME, opened, config);
         self.nodes[index].engine = Some(engine);
         self.say(|| format!("node {index} starts"));
@@ -383,18 +391,25 @@ impl World {
                     Ok(Some(self.buffer(index, values)))
                 }
             }
-            Operation::Write { range, data, .. } => {
+            Operation::Write { range, data, durable } => {
                 let (from, to) = bounds(range);
                 let values = self.content(index, data);
                 if self.faults.write_errors && !self.calm && self.chance.one_in(400) {
                     Err(block::BlockError::Medium)
                 } else {
                     self.nodes[index].sectors[from..to].copy_from_slice(&values);
+                    if durable {
+                        self.nodes[index].stable[from..to].copy_from_slice(&values);
+                    }
                     self.nodes[index].unreadable[from..to].fill(false);
                     Ok(None)
                 }
             }
-            Operation::Flush => Ok(None),
+            Operation::Flush => {
+                let node = &mut self.nodes[index];
+                node.stable.clone_from(&node.sectors);
+                Ok(None)
+            }
         };
         self.input(index, Input::Disk(Completion { id: request.id, result }));
     }
@@ -535,6 +550,13 @@ impl World {
             3 if self.faults.crashes && self.chance.one_in(4) => {
                 (0..2).for_each(|index| self.crash(index));
             }
+            3 if self.faults.single_losses => {
+                if self.nodes[index].engine.is_none() {
+                    self.start(index);
+                } else if self.is_a_whole_pair() {
+                    self.crash(index);
+                }
+            }
             4 if self.faults.pauses => self.pause(index),
             5 if self.faults.arbiter => self.arbiter_is_up = !self.arbiter_is_up,
             6 if self.faults.leaves && self.is_running(index) => {
@@ -568,6 +590,7 @@ impl World {
                 for (sector, value) in (bounds(range).0..).zip(values) {
                     if self.chance.one_in(2) {
                         self.nodes[index].sectors[sector] = value;
+                        self.nodes[index].stable[sector] = value;
                     }
                 }
             }
@@ -577,6 +600,16 @@ impl World {
             for (part, sector) in bytes.chunks(512).zip(0..) {
                 if self.chance.one_in(2) {
                     self.nodes[index].metadata[at + sector * 512..][..part.len()].copy_from_slice(part);
+                }
+            }
+        }
+        for sector in 0..self.nodes[index].sectors.len() {
+            let node = &mut self.nodes[index];
+            if node.sectors[sector] != node.stable[sector] {
+                if self.chance.one_in(2) {
+                    node.sectors[sector] = node.stable[sector];
+                } else {
+                    node.stable[sector] = node.sectors[sector];
                 }
             }
         }
@@ -619,6 +652,23 @@ impl World {
             }
         }
         Err(format!("not whole again: {:?} {:?}, arbiter {}", self.status(0), self.status(1), self.arbiter))
+    }
+
+    fn is_a_whole_pair(&self) -> bool {
+        [self.status(0), self.status(1)]
+            .iter()
+            .flatten()
+            .filter(|status| {
+                status.phase == Phase::Paired
+                    && status.lacking == 0
+                    && status.out_of_sync == 0
+                    && status.copy == replication::message::CopyState::Good
+                    && status.membership.members == replication::membership::Members::Both
+            })
+            .count()
+            == 2
+            && self.questions.is_empty()
+            && self.answers.is_empty()
     }
 
     fn is_whole(&self) -> bool {

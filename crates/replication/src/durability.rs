@@ -1,0 +1,175 @@
+//! How much an answer to a write promises: the three modes of a volume, and what follows from them.
+//!
+//! | mode | a write is answered when | what is lost when |
+//! |---|---|---|
+//! | `Stable` | both nodes have it on stable storage | nothing, whatever one failure or loss of power |
+//! | `Memory` | both nodes' disks have taken it, perhaps into a cache | the last second, if *both* nodes lose power at once |
+//! | `Async` | the serving node has it on stable storage, and the other lacks at most the lag | the lag, if an operator forces the other node to go on without the serving one |
+//!
+//! In `Memory` mode a node that comes back after losing power waits for its peer, or for an operator: it may lack what was
+//! answered. A node that serves alone in this mode writes through.
+//!
+//! A write that is not on stable storage keeps its extents in the activity log on both nodes until a flush: if a node loses
+//! power, what it may have lost is found there and copied again. In `Async` mode one node serves and the other only
+//! follows; it never goes on by itself, since it may lack what was answered.
+
+use block::{Duration, ExportId, LbaRange};
+
+use crate::engine::Engine;
+use crate::membership::{Members, NodeNumber};
+use crate::message::Token;
+use crate::output::Outcome;
+use crate::volume::{Phase, Volume};
+use crate::write::{Asker, extents_of};
+
+/// What an answer to a write means.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Durability {
+    /// On stable storage of every member.
+    #[default]
+    Stable,
+    /// In the memory of every member's disk at least; flushed when asked for, and every second.
+    Memory,
+    /// On stable storage of the node that serves; the other has it soon.
+    Async {
+        /// Which node serves.
+        server: NodeNumber,
+        /// Answered bytes that the other may lack at most.
+        lag_bytes_max: u64,
+    },
+}
+
+/// What is answered but not on stable storage is flushed after this time, whether or not an initiator asks for it.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(1000);
+
+/// Extents that stay in the activity log until a flush.
+#[derive(Debug, Default)]
+pub(crate) struct Unflushed {
+    own: Vec<LbaRange>,
+    followed: Vec<LbaRange>,
+    /// How many of each were ever released: marks are counted from the beginning.
+    own_released: u64,
+    followed_released: u64,
+}
+
+/// How far a flush reaches.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FlushMark {
+    own: u64,
+    followed: u64,
+}
+
+impl Unflushed {
+    /// A flush that begins now reaches so far.
+    pub(crate) fn mark(&self) -> FlushMark {
+        FlushMark {
+            own: self.own_released + self.own.len() as u64,
+            followed: self.followed_released + self.followed.len() as u64,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.followed.is_empty()
+    }
+}
+
+impl Volume {
+    /// A write of this node's is answered, but not on stable storage: its extents stay in the log.
+    pub(crate) fn keep_own(&mut self, range: LbaRange) {
+        self.unflushed.own.push(range);
+    }
+
+    /// The same for a write of the peer's.
+    pub(crate) fn keep_followed(&mut self, range: LbaRange) {
+        self.unflushed.followed.push(range);
+    }
+
+    /// This disk has been flushed: the peer's writes are on stable storage here.
+    pub(crate) fn release_followed(&mut self, mark: FlushMark) {
+        let count = mark.followed.saturating_sub(self.unflushed.followed_released);
+        let count = usize::try_from(count).expect("as many as fit memory").min(self.unflushed.followed.len());
+        self.unflushed.followed_released += count as u64;
+        for range in self.unflushed.followed.drain(..count) {
+            self.disk.log.finish(range);
+        }
+    }
+
+    /// Both disks have been flushed: this node's writes are on stable storage on both.
+    pub(crate) fn release_own(&mut self, mark: FlushMark) {
+        let count = mark.own.saturating_sub(self.unflushed.own_released);
+        let count = usize::try_from(count).expect("as many as fit memory").min(self.unflushed.own.len());
+        self.unflushed.own_released += count as u64;
+        for range in self.unflushed.own.drain(..count) {
+            self.disk.log.finish(range);
+            self.local_extents -= extents_of(range);
+        }
+    }
+
+    /// Whether this node takes requests in the volume's mode while both nodes are there.
+    pub(crate) fn may_serve_paired(&self, node: NodeNumber) -> bool {
+        !matches!(self.durability, Durability::Async { server, .. } if server != node)
+    }
+
+    /// Whether this node may ask to go on alone when the peer is lost: not if it may lack what was answered.
+    pub(crate) fn may_take_over(&self, node: NodeNumber) -> bool {
+        let lacks_answered =
+            !self.may_serve_paired(node) || self.lost_memory && self.membership().members == Members::Both;
+        !lacks_answered || self.forced
+    }
+}
+
+impl Engine {
+    /// Flushes in the background what is answered and not on stable storage: in time, or when it fills the log.
+    pub(crate) fn flush_in_background(&mut self, export: ExportId) {
+        let (now, due) = (self.now, self.now.after(FLUSH_INTERVAL));
+        let volume = self.volume_mut(export);
+        if volume.unflushed.is_empty() {
+            volume.flush_at = None;
+            return;
+        }
+        let is_full = volume.local_extents > volume.layout().hot_extents() / 4;
+        let at = *volume.flush_at.get_or_insert(due);
+        if now < at && !is_full && volume.phase != Phase::Frozen {
+            return self.wake_at(at);
+        }
+        if volume.is_flushing
+            || !matches!(volume.phase, Phase::Paired | Phase::Alone | Phase::Left | Phase::Frozen)
+        {
+            return;
+        }
+        volume.is_flushing = true;
+        volume.flush_at = None;
+        self.begin_flush(export, Asker::Nobody);
+    }
+
+    /// In `Async` mode a write is answered when this disk has it, as long as the peer does not lack too much.
+    pub(crate) fn answer_ahead(&mut self, token: Token) {
+        let write = self.local(token);
+        let (export, bytes) = (write.export, write.range.bytes() as u64);
+        let may_be_answered = write.on_disk && write.asker.is_request() && !write.has_failed();
+        let volume = self.volume_mut(export);
+        let Durability::Async { lag_bytes_max, .. } = volume.durability else { return };
+        if !may_be_answered || volume.phase != Phase::Paired {
+            return;
+        }
+        if volume.lag_bytes + bytes > lag_bytes_max {
+            return volume.unanswered.push_back(token);
+        }
+        volume.lag_bytes += bytes;
+        let asker = self.answered_ahead(token);
+        if let Asker::Request(id) = asker {
+            self.complete(export, id, Outcome::Done(None));
+        }
+    }
+
+    /// The peer has caught up a little: writes that waited for that are answered.
+    pub(crate) fn lag_is_less(&mut self, export: ExportId, bytes: u64) {
+        self.volume_mut(export).lag_bytes -= bytes;
+        for _ in 0..self.volume(export).unanswered.len() {
+            let Some(token) = self.volume_mut(export).unanswered.pop_front() else { return };
+            if self.locals.find(token).is_some_and(|write| write.acked_at.is_none()) {
+                self.answer_ahead(token);
+            }
+        }
+    }
+}
