@@ -93,8 +93,9 @@ pub struct SectorEnd {
     pub value: Value,
 }
 
-/// A copy of a stock write's frame that came to a node when no node needed to remember the write any more: it may take
-/// effect once more. It is the one thing about stock initiators that cannot be had otherwise.
+/// A copy of a stock write's frame that came to a node when no node needed to remember the write any more, or of a sequenced one
+/// after a node had lost its memory: it may take effect once more. It is the one thing that cannot be had otherwise
+/// (`docs/decisions/0010`, 0013).
 #[derive(Clone, Copy, Debug)]
 pub struct LateCopy {
     /// Whose.
@@ -119,10 +120,12 @@ pub struct History {
     writers: BTreeMap<Value, OperationId>,
     /// When a frame's sectors first came to a node, or when the copy came that may have taken effect last.
     arrived: BTreeMap<(OperationId, Lba), Instant>,
+    /// When a node last lost its memory of sequenced writes.
+    forgot: Instant,
 }
 
 impl History {
-    /// An empty history. Nodes remember a stock write for `memory` after they answered it.
+    /// An empty history. Nodes remember a stock write for `memory` after they answered it, by the fastest clock.
     #[must_use]
     pub const fn new(memory: Duration) -> Self {
         Self {
@@ -134,6 +137,7 @@ impl History {
             beginning: Vec::new(),
             writers: BTreeMap::new(),
             arrived: BTreeMap::new(),
+            forgot: Instant::from_nanos(0),
         }
     }
 
@@ -202,16 +206,20 @@ impl History {
     /// A copy of a write's frame reached a node.
     pub fn write_arrived(&mut self, now: Instant, value: Value, part: LbaRange) {
         let Some(&id) = self.writers.get(&value) else { return };
-        if !matches!(self.operations[id.0 as usize].action, Action::Write { sequenced: false, .. }) {
-            return;
-        }
+        let Action::Write { sequenced, .. } = self.operations[id.0 as usize].action else { return };
         let arrived = self.arrived.entry((id, part.start())).or_insert(now);
-        if now.since(*arrived) <= self.memory {
+        let remembered = if sequenced { *arrived >= self.forgot } else { now.since(*arrived) <= self.memory };
+        if remembered {
             return;
         }
         *arrived = now;
         let arrival = self.moment(now);
         self.late.push(LateCopy { operation: id, part, arrival });
+    }
+
+    /// A node starts with an empty memory. Sequenced writes that came before are to it what stock writes are to all nodes.
+    pub fn node_forgot(&mut self, now: Instant) {
+        self.forgot = now;
     }
 
     /// A frame reached a node; the world says so of every one.

@@ -155,3 +155,26 @@ fn what_a_disk_holds_counts_as_a_last_read() {
     assert_eq!(check_with(&scene.history, &[(SECTOR, OLD)]), Ok(()));
     assert_eq!(check_with(&scene.history, &[(SECTOR, NEW)]), Ok(()));
 }
+
+#[test]
+fn a_sequenced_write_takes_effect_once_unless_a_node_has_forgotten_it() {
+    let run = |forgets: bool| {
+        let mut scene = Scene::new();
+        let now = scene.tick();
+        scene.history.call(now, 1, Action::Write { value: OLD, sequenced: true }, range());
+        scene.history.write_arrived(now, OLD, range());
+        scene.sees(OLD);
+        let new = scene.write(NEW);
+        scene.done(new);
+        scene.sees(NEW);
+        if forgets {
+            let now = scene.tick();
+            scene.history.node_forgot(now);
+        }
+        scene.history.write_arrived(Instant::from_nanos(1_000), OLD, range());
+        scene.sees(OLD);
+        check(&scene.history)
+    };
+    assert!(run(false).is_err());
+    assert_eq!(run(true), Ok(()));
+}
