@@ -49,7 +49,7 @@ pub enum Action {
     Write {
         /// What, into every sector.
         value: Value,
-        /// By sequenced writes, which take effect once however often they are sent.
+        /// Whether its initiator numbers its writes.
         sequenced: bool,
     },
 }
@@ -203,10 +203,9 @@ impl History {
         }
     }
 
-    /// A copy of a write's frame reached a node.
-    pub fn write_arrived(&mut self, now: Instant, value: Value, part: LbaRange) {
+    /// A copy of a write's frame reached a node, one with a number of its own or a stock initiator's.
+    pub fn write_arrived(&mut self, now: Instant, value: Value, part: LbaRange, sequenced: bool) {
         let Some(&id) = self.writers.get(&value) else { return };
-        let Action::Write { sequenced, .. } = self.operations[id.0 as usize].action else { return };
         let arrived = self.arrived.entry((id, part.start())).or_insert(now);
         let remembered = if sequenced { *arrived >= self.forgot } else { now.since(*arrived) <= self.memory };
         if remembered {
@@ -231,7 +230,7 @@ impl History {
         }
         let Some(part) = LbaRange::new(request.lba(), request.sectors()) else { return };
         if let Some(content) = view.sectors(request.sectors()).filter(|content| !content.is_empty()) {
-            self.write_arrived(now, Value::of(part.start(), &content[..SECTOR_BYTES]), part);
+            self.write_arrived(now, Value::of(part.start(), &content[..SECTOR_BYTES]), part, false);
         }
     }
 

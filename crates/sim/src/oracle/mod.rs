@@ -78,6 +78,8 @@ pub struct Access {
     pub initiator: u16,
     /// Whether it wrote.
     pub is_write: bool,
+    /// Whether its initiator numbers its writes.
+    pub sequenced: bool,
     /// All of the request's sectors.
     pub range: LbaRange,
     /// When it began.
@@ -125,6 +127,7 @@ fn points(history: &History, found: &[(Lba, Value)]) -> Vec<Point> {
                 operation: Some(id),
                 initiator: operation.initiator,
                 is_write,
+                sequenced: matches!(operation.action, Action::Write { sequenced: true, .. }),
                 range: operation.range,
                 call: operation.call,
                 end: end.end,
@@ -134,9 +137,15 @@ fn points(history: &History, found: &[(Lba, Value)]) -> Vec<Point> {
     }
     for copy in history.late_copies() {
         let operation = history.operation(copy.operation);
-        let Action::Write { value, .. } = operation.action else { continue };
-        let Some(access) = again(copy.operation, operation.initiator, copy.part, copy.arrival) else {
-            continue;
+        let Action::Write { value, sequenced } = operation.action else { continue };
+        let access = Access {
+            operation: Some(copy.operation),
+            initiator: operation.initiator,
+            is_write: true,
+            sequenced,
+            range: copy.part,
+            call: copy.arrival,
+            end: None,
         };
         let sectors = copy.part.start().0..copy.part.end().0;
         points.extend(sectors.map(|sector| Point { sector: Lba(sector), value, access }));
@@ -145,6 +154,7 @@ fn points(history: &History, found: &[(Lba, Value)]) -> Vec<Point> {
         operation: None,
         initiator: 0,
         is_write: false,
+        sequenced: false,
         range: LbaRange::default(),
         call: Moment::END,
         end: None,
@@ -163,24 +173,16 @@ fn points(history: &History, found: &[(Lba, Value)]) -> Vec<Point> {
     points
 }
 
-/// The effect that a late copy may have.
-fn again(operation: OperationId, initiator: u16, range: LbaRange, call: Moment) -> Option<Access> {
-    (!range.is_empty()).then_some(Access {
-        operation: Some(operation),
-        initiator,
-        is_write: true,
-        range,
-        call,
-        end: None,
-    })
-}
-
 impl std::fmt::Display for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Some(OperationId(operation)) = self.operation else {
             return write!(f, "{}", if self.is_write { "the beginning" } else { "a look at the disk" });
         };
-        let kind = if self.is_write { "write" } else { "read" };
+        let kind = match (self.is_write, self.sequenced) {
+            (true, true) => "sequenced write",
+            (true, false) => "write",
+            (false, _) => "read",
+        };
         write!(
             f,
             "{kind} {operation} of initiator {} at {}, called {}",
