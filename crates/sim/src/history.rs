@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aoe::Frame;
-use aoe::wire::ata;
+use aoe::wire::{ata, sequenced};
 use block::{Duration, Instant, Lba, LbaRange, SECTOR_BYTES};
 
 use crate::content::Value;
@@ -223,14 +223,18 @@ impl History {
 
     /// A frame reached a node; the world says so of every one.
     pub fn frame_reached_node(&mut self, now: Instant, bytes: &[u8]) {
-        let Ok(view) = Frame::new(bytes).and_then(ata::View::new) else { return };
-        let request = ata::Request::parse(view);
-        if Frame::new(bytes).is_ok_and(|frame| frame.header().response) || !request.command.is_write() {
-            return;
-        }
-        let Some(part) = LbaRange::new(request.lba(), request.sectors()) else { return };
-        if let Some(content) = view.sectors(request.sectors()).filter(|content| !content.is_empty()) {
-            self.write_arrived(now, Value::of(part.start(), &content[..SECTOR_BYTES]), part, false);
+        let Ok(frame) = Frame::new(bytes) else { return };
+        let header = frame.header();
+        let Some((registers, sequenced)) = write_of(frame).filter(|_| !header.response) else { return };
+        let count = registers.sectors();
+        let content = if sequenced {
+            sequenced::View::new(frame).ok().and_then(|view| view.sectors(count))
+        } else {
+            ata::View::new(frame).ok().and_then(|view| view.sectors(count))
+        };
+        let (Some(part), Some(content)) = (LbaRange::new(registers.lba(), count), content) else { return };
+        if !part.is_empty() {
+            self.write_arrived(now, Value::of(part.start(), &content[..SECTOR_BYTES]), part, sequenced);
         }
     }
 
@@ -305,4 +309,16 @@ impl History {
             operation.fate = Fate::Done;
         }
     }
+}
+
+/// The registers of a write of either kind, and whether it has a number.
+fn write_of(frame: Frame<'_>) -> Option<(ata::Request, bool)> {
+    if let Ok(view) = sequenced::View::new(frame) {
+        return match sequenced::Request::parse(view) {
+            Ok(sequenced::Request::Write { registers, .. }) => Some((registers, true)),
+            _ => None,
+        };
+    }
+    let request = ata::Request::parse(ata::View::new(frame).ok()?);
+    request.command.is_write().then_some((request, false))
 }

@@ -1,4 +1,4 @@
-//! Our own initiator, as it is, with memory around it.
+//! Our own initiator, as it is, with memory around it. Three in four number their writes; which do is a matter of the seed.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -29,6 +29,7 @@ pub struct OursOptions {
 #[derive(Debug)]
 pub struct Ours {
     initiator: Initiator,
+    sequenced: bool,
     open: BTreeMap<RequestName, Ask>,
     outputs: VecDeque<DriverOutput>,
 }
@@ -45,9 +46,11 @@ impl Ours {
             .map(|interface| (PortId(interface.port), PortLink { mac: interface.mac, mtu: interface.mtu }))
             .collect();
         let answer_timeout = options.answer_timeout;
-        let options = Options { answer_timeout, ..Options::new(options.address, options.seed) };
+        let sequenced = name(options.seed);
+        let options = Options { answer_timeout, sequenced, ..Options::new(options.address, options.seed) };
         let initiator = Initiator::new(now, options, &ports);
-        let mut ours = Self { initiator, open: BTreeMap::new(), outputs: VecDeque::new() };
+        let sequenced = sequenced.is_some();
+        let mut ours = Self { initiator, sequenced, open: BTreeMap::new(), outputs: VecDeque::new() };
         ours.drain(&[]);
         ours
     }
@@ -61,7 +64,7 @@ impl Ours {
     /// Whether its writes carry numbers of their own.
     #[must_use]
     pub const fn is_sequenced(&self) -> bool {
-        false
+        self.sequenced
     }
 
     /// Takes a request in.
@@ -115,11 +118,10 @@ impl Ours {
     fn drain(&mut self, frame: &[u8]) {
         while let Some(output) = self.initiator.poll_output() {
             match output {
-                Output::Send { port, head, payload } => {
-                    let mut bytes = head.bytes().to_vec();
-                    if let Some(slice) = payload {
-                        self.append(&mut bytes, slice);
-                    }
+                Output::Send { port, mut head, payload } => {
+                    let payload = payload.map(|slice| self.content(slice)).unwrap_or_default();
+                    head.seal(&payload);
+                    let bytes = [head.bytes(), &payload].concat();
                     self.outputs.push_back(DriverOutput::Send(HostFrame { port: port.0, bytes }));
                 }
                 Output::Data { id, offset, data } => self.data(RequestName(id.0), offset, data, frame),
@@ -130,13 +132,13 @@ impl Ours {
     }
 
     /// The bytes of a part of a write.
-    fn append(&self, bytes: &mut Vec<u8>, slice: BufferSlice) {
+    fn content(&self, slice: BufferSlice) -> Vec<u8> {
         let name = RequestName(u32::try_from(slice.buffer.0).expect("the name of a request"));
         let Ask { range, value } = self.open[&name];
         let start = Lba(range.start().0 + sectors(slice.offset));
-        let from = bytes.len();
-        bytes.resize(from + slice.length as usize, 0);
-        value.expect("only writes have bytes").fill(start, &mut bytes[from..]);
+        let mut bytes = vec![0; slice.length as usize];
+        value.expect("only writes have bytes").fill(start, &mut bytes);
+        bytes
     }
 
     fn data(&mut self, request: RequestName, offset: u32, data: BufferSlice, frame: &[u8]) {
@@ -157,6 +159,12 @@ impl Ours {
             self.outputs.push_back(DriverOutput::Answered { request, part: range, values: None });
         }
     }
+}
+
+/// The name under which an initiator of that seed numbers its writes, if it does.
+fn name(seed: u32) -> Option<u64> {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    (!seed.is_multiple_of(4)).then(|| u64::from(seed).wrapping_mul(ODD))
 }
 
 fn sectors(bytes: u32) -> u64 {

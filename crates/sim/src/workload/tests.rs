@@ -26,6 +26,8 @@ struct Scene {
     history: History,
     clients: Vec<Client>,
     now: Instant,
+    /// Frames of numbered writes.
+    numbered: u32,
 }
 
 impl Scene {
@@ -62,6 +64,7 @@ impl Scene {
             history: History::new(aoe::limits::DUPLICATE_WINDOW),
             clients,
             now,
+            numbered: 0,
         }
     }
 
@@ -93,6 +96,8 @@ impl Scene {
             return;
         }
         self.history.frame_reached_node(self.now, frame);
+        let head = aoe::Frame::new(frame).expect("a frame").header();
+        self.numbered += u32::from(head.command == aoe::wire::sequenced::COMMAND);
         let buffer = self.buffer(frame.to_vec());
         let input = target::Input::Frame { port: PortId(0), received: self.now, frame, buffer };
         if self.target.handle_input(self.now, input).is_err() {
@@ -195,6 +200,7 @@ fn hosts_of_both_kinds_get_all_their_answers_on_a_wire_that_loses_frames() {
     scene.run();
     assert_eq!(scene.history.operations().len(), 450);
     assert_eq!(scene.clients.iter().map(Client::failed).sum::<u32>(), 0);
+    assert!(scene.numbered > 60, "our own initiator numbers its writes: {} frames", scene.numbered);
     assert_eq!(oracle::check(&scene.history), Ok(()));
     let found: Vec<_> =
         (0..SECTORS).map(block::Lba).zip(crate::content::Value::of_all(block::Lba(0), &scene.disk)).collect();
