@@ -106,10 +106,13 @@ fn an_mtu_beyond_jumbo_frames_is_used_as_far_as_there_is_room() {
     world.disk("disk.img", MIB);
     set_mtu(&world, 1500);
     let mut server = world.export("7.1 disk.img -i eth1");
+    let mut client = world.client();
+    assert_eq!(client.config("7.1").expect("an answer").sectors, 2);
+    client.forget_received();
     set_mtu(&world, 20_000);
+    assert_eq!(client.advertisement("7.1").sectors, 16);
     server.wait_for_line("frames stay at MTU 9216", PATIENCE).expect("a line in the log");
     server.wait_for_line("link eth1 up (MTU 9216, 16 sectors a frame)", PATIENCE).expect("told");
-    let mut client = world.client();
     assert_eq!(client.config("7.1").expect("an answer").sectors, 16);
     assert!(server.terminate(PATIENCE).expect("it ends").success());
     let _server = world.export("7.1 disk.img -i eth1");
