@@ -13,5 +13,6 @@ pub(crate) mod memory;
 pub(crate) mod messages;
 pub(crate) mod packet_ring;
 pub(crate) mod packet_socket;
+pub(crate) mod socket;
 pub(crate) mod uring;
 pub(crate) mod uring_receive;

@@ -1,73 +1,41 @@
-//! The packet socket: opening, options, filter, binding. Unsafe because the standard library knows no such socket.
+//! The packet socket: opening, options, filter, binding. Unsafe because an address is zeroed by hand, and for `poll`.
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use super::socket::Socket;
 
 /// Everything the kernel calls a raw link-layer socket.
 #[derive(Debug)]
 pub(crate) struct PacketSocket {
-    descriptor: OwnedFd,
+    socket: Socket,
 }
 
 impl PacketSocket {
     /// A socket that receives nothing until it is bound. Needs CAP_NET_RAW.
     pub(crate) fn open() -> io::Result<Self> {
-        Self::of_kind(libc::AF_PACKET, libc::SOCK_RAW)
+        Ok(Self { socket: Socket::open(libc::AF_PACKET, libc::SOCK_RAW)? })
     }
 
     /// A socket that anybody may open, good for nothing but asking about interfaces.
     pub(crate) fn for_questions() -> io::Result<Self> {
-        Self::of_kind(libc::AF_UNIX, libc::SOCK_DGRAM)
-    }
-
-    fn of_kind(family: libc::c_int, kind: libc::c_int) -> io::Result<Self> {
-        let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: takes no pointers.
-        let descriptor = unsafe { libc::socket(family, kind, 0) };
-        if descriptor < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: just opened, and nobody else knows the number.
-        Ok(Self { descriptor: unsafe { OwnedFd::from_raw_fd(descriptor) } })
+        Ok(Self { socket: Socket::open(libc::AF_UNIX, libc::SOCK_DGRAM)? })
     }
 
     /// Sets an option of the packet level.
     pub(crate) fn set_packet<T: Copy>(&self, option: libc::c_int, value: T) -> io::Result<()> {
-        self.set(libc::SOL_PACKET, option, &value)
+        self.socket.set(libc::SOL_PACKET, option, &value)
     }
 
     /// Sets an option of the socket level.
     pub(crate) fn set_socket<T: Copy>(&self, option: libc::c_int, value: T) -> io::Result<()> {
-        self.set(libc::SOL_SOCKET, option, &value)
+        self.socket.set(libc::SOL_SOCKET, option, &value)
     }
 
     /// Asks for room for `bytes` in the kernel; without the privilege to force it, for what the machine allows.
     pub(crate) fn reserve_buffer(&self, forced: libc::c_int, asked: libc::c_int, bytes: usize) {
-        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        if self.set_socket(forced, bytes).is_err() {
-            // A smaller buffer loses frames earlier; it is no reason not to work.
-            drop(self.set_socket(asked, bytes));
-        }
-    }
-
-    fn set<T: Copy>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
-        let length = length_of::<T>();
-        // SAFETY: `value` is readable for `length` bytes, and the kernel keeps no reference to it.
-        let result = unsafe {
-            libc::setsockopt(self.descriptor.as_raw_fd(), level, option, (&raw const *value).cast(), length)
-        };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-    }
-
-    fn get<T: Copy>(&self, level: libc::c_int, option: libc::c_int, mut value: T) -> io::Result<T> {
-        let mut length = length_of::<T>();
-        // SAFETY: `value` is writable for `length` bytes; callers use integers and structures of integers only.
-        let result = unsafe {
-            let address = (&raw mut value).cast();
-            libc::getsockopt(self.descriptor.as_raw_fd(), level, option, address, &raw mut length)
-        };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+        self.socket.reserve_buffer(forced, asked, bytes);
     }
 
     /// Installs a filter; frames it refuses never reach the socket.
@@ -87,15 +55,12 @@ impl PacketSocket {
         address.sll_family = libc::c_ushort::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
         address.sll_protocol = ethertype.to_be();
         address.sll_ifindex = i32::try_from(interface_index).map_err(io::Error::other)?;
-        let length = length_of::<libc::sockaddr_ll>();
-        // SAFETY: `address` is readable for `length` bytes.
-        let result = unsafe { libc::bind(self.descriptor.as_raw_fd(), (&raw const address).cast(), length) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        self.socket.bind(&address)
     }
 
     /// Takes the error that waits on the socket (a link that went down), so that it stops being readable for it.
     pub(crate) fn take_error(&self) -> io::Result<()> {
-        match self.get(libc::SOL_SOCKET, libc::SO_ERROR, 0 as libc::c_int)? {
+        match self.socket.get(libc::SOL_SOCKET, libc::SO_ERROR, 0 as libc::c_int)? {
             0 => Ok(()),
             error => Err(io::Error::from_raw_os_error(error)),
         }
@@ -103,19 +68,15 @@ impl PacketSocket {
 
     /// Frames the filter let through and frames lost for want of room, since the last call.
     pub(crate) fn take_statistics(&self) -> io::Result<(u32, u32)> {
-        let counts = self.get(libc::SOL_PACKET, libc::PACKET_STATISTICS, [0u32; 2])?;
+        let counts = self.socket.get(libc::SOL_PACKET, libc::PACKET_STATISTICS, [0u32; 2])?;
         Ok((counts[0], counts[1]))
     }
 }
 
 impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
+        self.socket.as_fd()
     }
-}
-
-fn length_of<T>() -> libc::socklen_t {
-    libc::socklen_t::try_from(size_of::<T>()).unwrap_or(libc::socklen_t::MAX)
 }
 
 /// Waits until `descriptor` has one of `events` or the time is over; says whether it had one.
