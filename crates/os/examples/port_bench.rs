@@ -77,14 +77,16 @@ fn cost_of_frames(core: usize) {
     cpu::pin_to_core(core).unwrap_or_else(|error| panic!("{error}"));
     println!("ns a frame, second percentile of {ROUNDS} rounds of {FRAMES_PER_ROUND}, MTU {MTU}\n");
     println!("sending, nobody listens");
-    println!("{:>34} {:>8} {:>8} {:>8} {:>8}", "", "60 B", "1060 B", "4132 B", "8228 B");
-    for (name, batch, bypass_queue) in [
-        ("sendmmsg of 64, queue bypassed", 64, true),
-        ("sendmmsg of 64, through the queue", 64, false),
-        ("one by one, queue bypassed", 1, true),
+    println!("{:>36} {:>8} {:>8} {:>8} {:>8}", "", "60 B", "1060 B", "4132 B", "8228 B");
+    for (name, kind, batch, bypass_queue) in [
+        ("sendmmsg of 64, queue bypassed", PortKind::Plain, 64, true),
+        ("sendmmsg of 64, through the queue", PortKind::Plain, 64, false),
+        ("one by one, queue bypassed", PortKind::Plain, 1, true),
+        ("AF_XDP up to 1536 bytes, of 64", PortKind::Xdp, 64, true),
+        ("AF_XDP up to 1536 bytes, one by one", PortKind::Xdp, 1, true),
     ] {
         let costs = FRAME_BYTES.map(|bytes| {
-            let mut sender = open("near", PortKind::Plain, FrameFilter::Responses, |options| {
+            let mut sender = open("near", kind, FrameFilter::Responses, |options| {
                 options.send_batch = batch;
                 options.bypass_queue = bypass_queue;
             });
@@ -228,7 +230,7 @@ fn nanos_per_frame(time: Duration) -> f64 {
 }
 
 fn row(name: &str, costs: [f64; 4]) {
-    println!("{name:>34} {:8.0} {:8.0} {:8.0} {:8.0}", costs[0], costs[1], costs[2], costs[3]);
+    println!("{name:>36} {:8.0} {:8.0} {:8.0} {:8.0}", costs[0], costs[1], costs[2], costs[3]);
 }
 
 /// Requests and replies of these lengths: nothing, a read and a write of 4 KiB, a read of 8 KiB.

@@ -172,7 +172,7 @@ fn one_slot_held_for_long_stops_a_ring_after_a_round_and_the_other_kinds_never()
         }
         let all_held = receiver.slots_held() == slots;
         match kind {
-            PortKind::Ring => assert!(passed == slots - 1 && all_held, "{passed} of {slots}"),
+            PortKind::Ring | PortKind::Xdp => assert!(passed == slots - 1 && all_held, "{passed} of {slots}"),
             _ => assert!(passed == 3 * slots && receiver.slots_held() == 1, "{kind}: {passed}"),
         }
         assert_eq!(receiver.frame(held.slot)[23], 0xee, "{kind}");
@@ -274,35 +274,39 @@ fn two_ports_are_merged_in_the_order_frames_came() {
 #[test]
 fn more_than_one_call_can_send_goes_out_in_order() {
     let wire = Wire::new(1500);
-    let (mut sender, mut receiver) = wire.ports(PortKind::Ring);
-    for round in 0..5 {
-        let first = round * 50;
-        (first..first + 50).for_each(|fill| queue(&mut sender, &request(&receiver, 60, fill)));
-        assert_eq!(sender.flush().expect("sent"), 50);
-        let fills: Vec<u8> = (0..50).map(|_| receive_fill(&mut receiver)).collect();
-        assert_eq!(fills, (first..first + 50).collect::<Vec<u8>>());
+    for kind in KINDS {
+        let (mut sender, mut receiver) = wire.ports(kind);
+        for round in 0..5 {
+            let first = round * 50;
+            (first..first + 50).for_each(|fill| queue(&mut sender, &request(&receiver, 60, fill)));
+            assert_eq!(sender.flush().expect("sent"), 50, "{kind}");
+            let fills: Vec<u8> = (0..50).map(|_| receive_fill(&mut receiver)).collect();
+            assert_eq!(fills, (first..first + 50).collect::<Vec<u8>>(), "{kind}");
+        }
+        assert_eq!(sender.flush().expect("nothing to send"), 0, "{kind}");
     }
-    assert_eq!(sender.flush().expect("nothing to send"), 0);
 }
 
 #[test]
 fn a_queue_takes_as_many_frames_as_it_was_made_for() {
     let wire = Wire::new(1500);
-    let mut port =
-        wire.port_with(PortOptions { send_batch: 3, ..PortOptions::new("near", FrameFilter::All) });
-    let head = frame([0xff; 6], 0, ADDRESS, 60, 0);
-    let frame = TransmitFrame { head: &head, payload: None };
-    (0..3).for_each(|_| port.queue(frame).expect("room"));
-    assert_eq!(port.queue(frame), Err(QueueFull));
-    assert_eq!(port.queued(), 3);
-    assert_eq!(port.discard_queued(), 3);
-    assert_eq!(port.flush().expect("nothing to send"), 0);
+    for kind in KINDS {
+        let options = PortOptions { kind, send_batch: 3, ..PortOptions::new("near", FrameFilter::All) };
+        let mut port = wire.port_with(options);
+        let head = frame([0xff; 6], 0, ADDRESS, 60, 0);
+        let frame = TransmitFrame { head: &head, payload: None };
+        (0..3).for_each(|_| port.queue(frame).expect("room"));
+        assert_eq!(port.queue(frame), Err(QueueFull), "{kind}");
+        assert_eq!(port.queued(), 3, "{kind}");
+        assert_eq!(port.discard_queued(), 3, "{kind}");
+        assert_eq!(port.flush().expect("nothing to send"), 0, "{kind}");
+    }
 }
 
 #[test]
 fn a_payload_that_cannot_be_read_costs_its_own_frame_only() {
     let wire = Wire::new(9000);
-    let (mut sender, mut receiver) = wire.ports(PortKind::Ring);
+    let (mut sender, mut receiver) = wire.ports(PortKind::Xdp);
     let frames = [1, 2, 3].map(|fill| request(&receiver, 60, fill));
     queue(&mut sender, &frames[0]);
     // A page that is not there, as when a mapped file was cut short.
@@ -318,7 +322,7 @@ fn a_payload_that_cannot_be_read_costs_its_own_frame_only() {
 #[test]
 fn a_frame_longer_than_the_mtu_costs_itself_only() {
     let wire = Wire::new(1500);
-    let (mut sender, mut receiver) = wire.ports(PortKind::Ring);
+    let (mut sender, mut receiver) = wire.ports(PortKind::Xdp);
     let frames = [(60, 1), (8228, 2), (60, 3)].map(|(length, fill)| request(&receiver, length, fill));
     frames.iter().for_each(|frame| queue(&mut sender, frame));
     let error = sender.flush().expect_err("one is too long");
@@ -329,11 +333,17 @@ fn a_frame_longer_than_the_mtu_costs_itself_only() {
 
 #[test]
 fn what_the_card_has_no_room_for_stays_queued_and_goes_out_later_in_order() {
+    for kind in [PortKind::Ring, PortKind::Xdp] {
+        fill_a_tap_and_empty_it(kind);
+    }
+}
+
+fn fill_a_tap_and_empty_it(kind: PortKind) {
     let wire = Wire::new(1500);
     let tap = wire.namespace.add_tap("tap0", 1500).expect("tap");
     wire.wait_until("tap0", |tap| tap.has_carrier);
     let mut tap = File::from(tap);
-    let mut port = wire.port_with(PortOptions::new("tap0", FrameFilter::All));
+    let mut port = wire.port_with(PortOptions { kind, ..PortOptions::new("tap0", FrameFilter::All) });
     // Nobody reads the tap, so at some point there is no room.
     let mut counts = 0u32..;
     let mut queued = 0;
@@ -360,10 +370,10 @@ fn what_the_card_has_no_room_for_stays_queued_and_goes_out_later_in_order() {
     for expected in 0..queued {
         let length = tap.read(&mut bytes).expect("a frame");
         let tag = &bytes[length - 60..][20..24];
-        assert_eq!(tag, u32::try_from(expected).expect("few").to_be_bytes());
+        assert_eq!(tag, u32::try_from(expected).expect("few").to_be_bytes(), "{kind}");
         sent += port.flush().unwrap_or_else(|error| error.sent());
     }
-    assert_eq!((sent, port.queued()), (queued, 0));
+    assert_eq!((sent, port.queued()), (queued, 0), "{kind}");
 }
 
 #[test]

@@ -259,6 +259,7 @@ fn a_shard_in_steady_state_allocates_nothing() {
         (PortKind::Plain, EngineKind::Threads, ReadCache::None, Order::Scattered, 20_000),
         (PortKind::Ring, EngineKind::Uring, ReadCache::None, Order::InRow, 50_000),
         (PortKind::Plain, EngineKind::Threads, ReadCache::None, Order::InRow, 20_000),
+        (PortKind::Xdp, EngineKind::Uring, ReadCache::None, Order::Scattered, 20_000),
     ];
     for (kind, engine, read_cache, order, requests) in runs {
         let made = allocations(kind, engine, read_cache, order, requests);

@@ -75,6 +75,7 @@ impl Plan {
                 PortChoice::Plain => PortKind::Plain,
                 PortChoice::Ring => PortKind::Ring,
                 PortChoice::Uring => PortKind::Uring,
+                PortChoice::Xdp => PortKind::Xdp,
             },
             retransmit_after: Duration::from_millis(arguments.retransmit_after),
             answer_timeout: Duration::from_secs(arguments.answer_timeout),

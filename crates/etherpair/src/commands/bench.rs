@@ -136,6 +136,8 @@ pub(crate) enum PortChoice {
     Ring,
     /// `io_uring` receives.
     Uring,
+    /// A ring, and `AF_XDP` to send short frames.
+    Xdp,
 }
 
 /// Loads and reports.

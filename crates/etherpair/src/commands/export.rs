@@ -83,7 +83,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) pcap: Option<PathBuf>,
 
-    /// How frames come from the kernel: auto is ring, or plain where that is refused
+    /// How frames come and go: auto is ring, or plain where that is refused; xdp is a ring and `AF_XDP` to send short frames
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub(crate) port: PortChoice,
 
@@ -125,6 +125,8 @@ pub(crate) enum PortChoice {
     Uring,
     /// System calls.
     Plain,
+    /// A ring, and `AF_XDP` to send short frames.
+    Xdp,
 }
 
 /// `--engine`.

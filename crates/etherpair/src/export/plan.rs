@@ -131,6 +131,7 @@ const fn port_kinds(choice: PortChoice) -> &'static [PortKind] {
         PortChoice::Ring => &[PortKind::Ring],
         PortChoice::Uring => &[PortKind::Uring],
         PortChoice::Plain => &[PortKind::Plain],
+        PortChoice::Xdp => &[PortKind::Xdp],
     }
 }
 

@@ -200,7 +200,7 @@ fn a_block_device_with_large_sectors_is_recognised() {
 
 #[test]
 fn every_kind_of_port_and_engine_serves_alike() {
-    for port in ["ring", "uring", "plain"] {
+    for port in ["ring", "uring", "plain", "xdp"] {
         for engine in ["uring", "threads"] {
             let world = World::new();
             world.disk("disk.img", MIB);
@@ -213,6 +213,22 @@ fn every_kind_of_port_and_engine_serves_alike() {
             }
         }
     }
+}
+
+#[test]
+fn a_thread_that_finds_no_queue_for_af_xdp_does_without_and_says_so() {
+    let world = World::new();
+    world.disk("one.img", MIB);
+    world.disk("two.img", MIB);
+    let mut server = world.export("7.1 one.img 7.2 two.img -i eth1 --port xdp --threads 2");
+    let mut client = world.client();
+    for address in ["7.1", "7.2"] {
+        client.write(address, 3, &pattern(1, 2));
+        assert!(client.read(address, 3, 2) == pattern(1, 2));
+    }
+    server.terminate(PATIENCE).expect("it ends");
+    let log = server.output();
+    assert_eq!(log.matches("eth1: every queue has an AF_XDP socket already").count(), 1, "{log}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn load(world: &World, arguments: &str) -> Process {
 
 #[test]
 fn a_larger_mtu_is_used_at_once_and_under_load() {
-    for port in ["ring", "uring", "plain"] {
+    for port in ["ring", "uring", "plain", "xdp"] {
         let world = World::new();
         world.disk("disk.img", 8 * MIB);
         set_mtu(&world, 1500);
@@ -121,7 +121,7 @@ fn an_mtu_beyond_jumbo_frames_is_used_as_far_as_there_is_room() {
 
 #[test]
 fn an_interface_that_is_removed_disturbs_nobody_else() {
-    for port in ["ring", "uring", "plain"] {
+    for port in ["ring", "uring", "plain", "xdp"] {
         let world = World::new();
         world.disk("disk.img", MIB);
         let mut server = world.export(&format!("7.1 disk.img -i eth1 -i eth2 --port {port}"));

@@ -26,6 +26,7 @@ pub use transmit::{FRAME_HEAD_BYTES_MAX, Payload, QueueFull, TransmitFrame};
 
 use crate::interface::Interface;
 use crate::sys::packet_socket::{self, PacketSocket};
+use crate::sys::xdp_ring::XdpRing;
 use plain::PlainReceiver;
 use ring::RingReceiver;
 use transmit::Transmit;
@@ -54,6 +55,8 @@ pub enum PortKind {
     Uring,
     /// One system call a batch: needs nothing but the socket.
     Plain,
+    /// A ring, and short frames sent through AF_XDP if the kernel and the interface have it to spare.
+    Xdp,
 }
 
 impl fmt::Display for PortKind {
@@ -62,6 +65,7 @@ impl fmt::Display for PortKind {
             Self::Ring => "ring",
             Self::Uring => "io_uring",
             Self::Plain => "plain",
+            Self::Xdp => "xdp",
         })
     }
 }
@@ -126,6 +130,8 @@ pub struct PortStatistics {
     pub truncated: u64,
     /// Frames sent.
     pub sent: u64,
+    /// Of these, those that went through AF_XDP.
+    pub sent_through_xdp: u64,
 }
 
 /// An open port. Not shared: each shard opens its own, several on one interface if need be.
@@ -167,13 +173,17 @@ impl FramePort {
             .map_err(failed("bypassing the qdisc"))?;
         socket.reserve_buffer(libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER_BYTES);
         let receiver = Receiver::new(&socket, &interface, options)?;
+        let xdp = match options.kind {
+            PortKind::Xdp => open_xdp(&interface),
+            PortKind::Ring | PortKind::Uring | PortKind::Plain => None,
+        };
         socket.bind(interface.index, ETHERTYPE).map_err(failed("binding to the interface"))?;
         Ok(Self {
             receiver,
-            transmit: Transmit::new(options.send_batch),
+            kind: if xdp.is_none() && options.kind == PortKind::Xdp { PortKind::Ring } else { options.kind },
+            transmit: Transmit::new(options.send_batch, xdp),
             socket,
             interface,
-            kind: options.kind,
             statistics: PortStatistics::default(),
         })
     }
@@ -299,6 +309,19 @@ impl FramePort {
         })
     }
 
+    /// Takes the AF_XDP socket of another port on the same interface, if it has one: the queue has room for one only. The
+    /// other one has nothing queued.
+    pub fn take_over_xdp(&mut self, other: &mut Self) {
+        assert!(other.queued() == 0, "what is queued goes out before");
+        // An interface that was removed and made again has the same name and another number.
+        if other.interface.index == self.interface.index
+            && let Some(xdp) = other.transmit.give_up_xdp()
+        {
+            self.transmit.use_xdp(xdp, frame_bytes_max(&self.interface));
+            self.kind = PortKind::Xdp;
+        }
+    }
+
     /// Waits until there is a frame to receive or the time is over; true if there is one. For callers that hold no
     /// slots while they wait: the descriptor of a ring stays readable while the newest slot is held.
     pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
@@ -328,6 +351,7 @@ impl FramePort {
             self.statistics.received += u64::from(received);
             self.statistics.lost += u64::from(lost);
         }
+        self.statistics.sent_through_xdp = self.transmit.sent_through_xdp();
         self.statistics.truncated = match &self.receiver {
             Receiver::Ring(ring) => ring.truncated(),
             Receiver::Uring(uring) => uring.slots().truncated(),
@@ -364,7 +388,9 @@ impl AsFd for FramePort {
 impl Receiver {
     fn new(socket: &PacketSocket, interface: &Interface, options: &PortOptions) -> Result<Self, PortError> {
         let receiver = match options.kind {
-            PortKind::Ring => RingReceiver::new(socket, interface.mtu, options.ring_bytes).map(Self::Ring),
+            PortKind::Ring | PortKind::Xdp => {
+                RingReceiver::new(socket, interface.mtu, options.ring_bytes).map(Self::Ring)
+            }
             PortKind::Uring => {
                 UringReceiver::new(socket, interface.mtu, options.ring_bytes).map(Box::new).map(Self::Uring)
             }
@@ -372,6 +398,28 @@ impl Receiver {
         };
         let kind = options.kind;
         receiver.map_err(|source| PortError::KindRefused { interface: interface.name.clone(), kind, source })
+    }
+}
+
+const fn frame_bytes_max(interface: &Interface) -> usize {
+    (ETHERNET_HEADER_BYTES + interface.mtu) as usize
+}
+
+/// Without AF_XDP everything works, so it is only told of.
+fn open_xdp(interface: &Interface) -> Option<XdpRing> {
+    let name = &interface.name;
+    match XdpRing::open(interface.index, frame_bytes_max(interface), SEND_BUFFER_BYTES) {
+        Ok(xdp) => Some(xdp),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+            tracing::warn!(
+                "{name}: every queue has an AF_XDP socket already: short frames go by system calls"
+            );
+            None
+        }
+        Err(error) => {
+            tracing::warn!("{name}: the kernel refuses AF_XDP ({error}): short frames go by system calls");
+            None
+        }
     }
 }
 

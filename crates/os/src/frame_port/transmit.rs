@@ -9,6 +9,7 @@ use super::SendError;
 use crate::sys;
 use crate::sys::messages::{HEAD_BYTES_MAX, SendBatch};
 use crate::sys::packet_socket::PacketSocket;
+use crate::sys::xdp_ring::XdpRing;
 
 /// Longest head of a frame to send: enough for every control reply, so that only disk data is a payload.
 pub const FRAME_HEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
@@ -16,8 +17,9 @@ pub const FRAME_HEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// Ethernet's shortest frame without its checksum. Virtual interfaces do not pad, and initiators insist.
 const FRAME_BYTES_MIN: usize = 60;
 
-/// Where the bytes are that follow the head of a frame. The kernel reads them in `flush`, so they must stay where
-/// they are, and mean what they mean, until then; nothing else ever looks at them.
+/// Where the bytes are that follow the head of a frame. They must stay where they are, and mean what they mean, until the
+/// flush: either the kernel reads them there, or we do when they are queued. If they cannot be read, only their frame is
+/// not sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload {
     /// First byte.
@@ -39,7 +41,7 @@ impl Payload {
 pub struct TransmitFrame<'a> {
     /// The frame from its first byte; copied when queued. At most [`FRAME_HEAD_BYTES_MAX`].
     pub head: &'a [u8],
-    /// What follows it; not copied.
+    /// What follows it; copied only where that costs less than having the kernel fetch it.
     pub payload: Option<Payload>,
 }
 
@@ -50,16 +52,34 @@ pub struct QueueFull;
 
 #[derive(Debug)]
 pub(super) struct Transmit {
+    /// Sent before what is in the batch, so a frame goes here only while nothing is queued there.
+    xdp: Option<Box<XdpRing>>,
     batch: SendBatch,
+    sent_through_xdp: u64,
 }
 
 impl Transmit {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { batch: SendBatch::new(capacity.max(1)) }
+    pub(super) fn new(capacity: usize, xdp: Option<XdpRing>) -> Self {
+        Self { xdp: xdp.map(Box::new), batch: SendBatch::new(capacity.max(1)), sent_through_xdp: 0 }
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.batch.queued()
+        self.batch.queued() + self.xdp.as_ref().map_or(0, |xdp| xdp.queued())
+    }
+
+    /// Goes on without AF_XDP; nothing is queued.
+    pub(super) fn give_up_xdp(&mut self) -> Option<Box<XdpRing>> {
+        self.xdp.take()
+    }
+
+    /// Sends frames up to that length through AF_XDP.
+    pub(super) fn use_xdp(&mut self, mut xdp: Box<XdpRing>, frame_bytes_max: usize) {
+        xdp.set_frame_bytes_max(frame_bytes_max);
+        self.xdp = Some(xdp);
+    }
+
+    pub(super) const fn sent_through_xdp(&self) -> u64 {
+        self.sent_through_xdp
     }
 
     pub(super) fn queue(&mut self, frame: TransmitFrame<'_>) -> Result<(), QueueFull> {
@@ -72,17 +92,64 @@ impl Transmit {
             frame.head.len()
         );
         assert!(padding == 0 || payload.1 == 0, "a payload of {} bytes belongs into the head", payload.1);
-        if self.batch.push(frame.head, frame.head.len() + padding, payload) { Ok(()) } else { Err(QueueFull) }
+        if self.queued() == self.batch.capacity() {
+            return Err(QueueFull);
+        }
+        let head_bytes = frame.head.len() + padding;
+        if self.batch.queued() == 0
+            && let Some(xdp) = &mut self.xdp
+            && xdp.push(frame.head, head_bytes, payload)
+        {
+            return Ok(());
+        }
+        let queued = self.batch.push(frame.head, head_bytes, payload);
+        assert!(queued, "there was room");
+        Ok(())
     }
 
     pub(super) fn discard(&mut self) -> usize {
-        let queued = self.batch.queued();
-        (0..queued).for_each(|_| self.batch.drop_oldest());
+        let queued = self.queued();
+        if let Some(xdp) = &mut self.xdp {
+            xdp.take_back(|_| ());
+        }
+        (0..self.batch.queued()).for_each(|_| self.batch.drop_oldest());
         queued
     }
 
-    pub(super) fn flush(&mut self, socket: &PacketSocket, interface: &str) -> Result<usize, SendError> {
+    /// Sends what waits in the AF_XDP ring; how many frames that were. Whatever it could not send goes by the socket,
+    /// which says what is wrong.
+    fn flush_xdp(&mut self) -> usize {
+        let Some(xdp) = &mut self.xdp else { return 0 };
+        if !xdp.wants_call() {
+            return 0;
+        }
         let mut sent = 0;
+        let mut to_pass_over = xdp.slots_without_frame();
+        loop {
+            let (taken, result) = xdp.send_some();
+            sent += taken;
+            self.sent_through_xdp += taken as u64;
+            if xdp.queued() == 0 && to_pass_over == 0 {
+                return sent;
+            }
+            match result {
+                Ok(()) if taken > 0 => {}
+                Ok(()) if to_pass_over > 0 => to_pass_over -= 1,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    xdp.take_back(|frame| self.batch.push_first(frame));
+                    // No progress without an error: the interface lost the queue. ENXIO: the interface is gone.
+                    if result.map_or_else(|error| error.raw_os_error() == Some(libc::ENXIO), |()| true) {
+                        self.xdp = None;
+                    }
+                    return sent;
+                }
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self, socket: &PacketSocket, interface: &str) -> Result<usize, SendError> {
+        let mut sent = self.flush_xdp();
         let mut told_down = false;
         while self.batch.queued() > 0 {
             let error = match self.batch.send_some(socket.as_fd()) {

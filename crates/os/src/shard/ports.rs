@@ -8,7 +8,7 @@ use std::ops::{Index, IndexMut};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use super::place::Place;
-use crate::frame_port::{FramePort, PortError, PortOptions, PortStatistics};
+use crate::frame_port::{FramePort, PortError, PortKind, PortOptions, PortStatistics};
 
 /// Every port holds frames of this MTU, or of the one it was first opened at if that is larger, as soon as its interface
 /// has it. Buffers are made for it at the start; 9,216 is what switches call jumbo.
@@ -102,12 +102,19 @@ impl Ports {
 
     /// Opens a second port beside this one, with room for the frames that its interface has now.
     pub(super) fn open_anew(&self, index: usize) -> Result<FramePort, PortError> {
-        FramePort::open(&PortOptions { mtu_max: self.mtu_max, ..self.ports[index].options.clone() })
+        let options = self.ports[index].options.clone();
+        let kind = match options.kind {
+            // The first port has the queue, and hands it on.
+            PortKind::Xdp => PortKind::Ring,
+            kind => kind,
+        };
+        FramePort::open(&PortOptions { mtu_max: self.mtu_max, kind, ..options })
     }
 
     /// Puts the second port in the place of the first, which has nothing left to receive or to send.
-    pub(super) fn replace(&mut self, index: usize, open: FramePort) {
+    pub(super) fn replace(&mut self, index: usize, mut open: FramePort) {
         let port = &mut self.ports[index];
+        open.take_over_xdp(&mut port.open);
         let generation = port.generation;
         port.generation = generation.checked_add(1).expect("an MTU grows at most 9,216 times");
         let open = std::mem::replace(&mut port.open, open);
@@ -143,6 +150,7 @@ fn add(sum: &mut PortStatistics, more: PortStatistics) {
     sum.lost += more.lost;
     sum.truncated += more.truncated;
     sum.sent += more.sent;
+    sum.sent_through_xdp += more.sent_through_xdp;
 }
 
 impl Index<usize> for Ports {

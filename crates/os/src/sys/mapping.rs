@@ -17,18 +17,32 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     /// Zeroed private memory, page aligned, taken from the machine when first touched.
     pub(crate) fn anonymous(length: usize) -> io::Result<Self> {
-        Self::map(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+        Self::map(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
     }
 
     /// The memory behind a descriptor (a packet ring), shared with the kernel.
     pub(crate) fn shared(descriptor: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
-        Self::map(length, libc::MAP_SHARED | libc::MAP_POPULATE, descriptor.as_raw_fd())
+        Self::shared_at(descriptor, length, 0)
     }
 
-    fn map(length: usize, flags: libc::c_int, descriptor: libc::c_int) -> io::Result<Self> {
+    /// The same for a descriptor with several memories, each at an offset of its own.
+    pub(crate) fn shared_at(
+        descriptor: BorrowedFd<'_>,
+        length: usize,
+        offset: libc::off_t,
+    ) -> io::Result<Self> {
+        Self::map(length, libc::MAP_SHARED | libc::MAP_POPULATE, descriptor.as_raw_fd(), offset)
+    }
+
+    fn map(
+        length: usize,
+        flags: libc::c_int,
+        descriptor: libc::c_int,
+        offset: libc::off_t,
+    ) -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: no address is asked for, so no mapping that somebody holds is replaced.
-        let address = unsafe { libc::mmap(ptr::null_mut(), length, protection, flags, descriptor, 0) };
+        let address = unsafe { libc::mmap(ptr::null_mut(), length, protection, flags, descriptor, offset) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

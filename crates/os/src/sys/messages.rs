@@ -55,13 +55,25 @@ impl SendBatch {
             return false;
         }
         let index = (self.first + self.queued) % self.capacity();
+        self.put(index, head, head_bytes, payload);
+        self.queued += 1;
+        true
+    }
+
+    /// Puts a whole frame before all others.
+    pub(crate) fn push_first(&mut self, frame: &[u8]) {
+        assert!(self.queued < self.capacity(), "room for what was queued before");
+        self.first = (self.first + self.capacity() - 1) % self.capacity();
+        self.put(self.first, frame, frame.len(), (ptr::null(), 0));
+        self.queued += 1;
+    }
+
+    fn put(&mut self, index: usize, head: &[u8], head_bytes: usize, payload: (*const u8, usize)) {
         self.heads[index][..head.len()].copy_from_slice(head);
         self.heads[index][head.len()..head_bytes].fill(0);
         self.parts[index][0].iov_len = head_bytes;
         self.parts[index][1] = libc::iovec { iov_base: payload.0.cast_mut().cast(), iov_len: payload.1 };
         self.messages[index].msg_hdr.msg_iovlen = if payload.1 == 0 { 1 } else { 2 };
-        self.queued += 1;
-        true
     }
 
     /// Takes the oldest frame out unsent.

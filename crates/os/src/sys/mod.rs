@@ -5,6 +5,7 @@
 pub(crate) mod clock;
 pub(crate) mod cpu;
 pub(crate) mod file;
+pub(crate) mod guarded_copy;
 pub(crate) mod large_pages;
 pub(crate) mod limit;
 pub(crate) mod link;
@@ -16,3 +17,4 @@ pub(crate) mod packet_socket;
 pub(crate) mod socket;
 pub(crate) mod uring;
 pub(crate) mod uring_receive;
+pub(crate) mod xdp_ring;

@@ -8,7 +8,7 @@ use os::frame_port::{FrameFilter, FramePort, Payload, PortKind, PortOptions, Rec
 use os::{Interface, clock};
 
 /// The kinds every port test runs for.
-pub(crate) const KINDS: [PortKind; 3] = [PortKind::Ring, PortKind::Uring, PortKind::Plain];
+pub(crate) const KINDS: [PortKind; 4] = [PortKind::Ring, PortKind::Uring, PortKind::Plain, PortKind::Xdp];
 
 /// The address the target in these tests has.
 pub(crate) const ADDRESS: (u16, u8) = (7, 1);
