@@ -14,10 +14,30 @@
 //! - `options`, `scenario`, `trace`, `minimise`: which run, told how, and how a failing one is made small.
 #![forbid(unsafe_code)]
 
+pub mod arbiter;
+mod buffers;
+pub mod clock;
 pub mod conflict;
 pub mod content;
+pub mod disk;
+pub mod event;
+pub mod fault;
 pub mod history;
 pub mod host;
+pub mod minimise;
+pub mod network;
+pub mod options;
 pub mod oracle;
+pub mod peer_link;
+pub mod process;
 pub mod property;
+pub mod random;
+pub mod run;
+pub mod scenario;
+pub mod store;
+pub mod stream;
+pub mod tally;
+pub mod trace;
+pub mod watch;
 pub mod workload;
+pub mod world;

@@ -7,6 +7,7 @@
 mod bench;
 mod check;
 mod demo;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,13 @@ enum Chore {
     },
     /// Measure our target beside its rivals and write docs/measurements.md. Run as root, on a quiet machine.
     Bench(bench::Arguments),
+    /// The pair in a simulated world where everything goes wrong, by seeds. `--help` says more.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// What the simulator takes: --seeds N, --seed N, --scenario NAME, --without FAULT, --trace and others.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// What the build server runs: the same as `test`.
     Ci,
 }
@@ -41,6 +49,7 @@ fn main() -> ExitCode {
         Chore::Demo => demo::run(),
         Chore::Test { quick } => check::run(quick),
         Chore::Bench(arguments) => bench::run(&arguments),
+        Chore::Sim { arguments } => sim::run(&arguments),
         Chore::Ci => check::run(false),
     };
     match result {

@@ -70,27 +70,41 @@ pub struct AnsweredOnce {
 struct Request {
     command: AtaCommand,
     range: LbaRange,
+    /// When it came first: no answer is of an earlier time.
+    began: Instant,
     /// How often it came to each node, and was answered.
     came: [u32; 2],
     answered: [u32; 2],
-    first: Option<(Instant, Vec<Value>)>,
+    /// The tag was used for something else before: whose an answer is nobody can tell.
+    reused: bool,
+    first: Option<Vec<Value>>,
 }
 
 impl AnsweredOnce {
     /// A frame has come to a node.
-    pub fn came(&mut self, node: usize, bytes: &[u8]) {
+    pub fn came(&mut self, now: Instant, node: usize, bytes: &[u8]) {
         let Some((frame, view)) = parse(bytes) else { return };
         let header = frame.header();
         let request = ata::Request::parse(view);
         let Some(range) = LbaRange::new(request.lba(), request.sectors()) else { return };
-        if header.response || !(request.command.is_read() || request.command.is_write()) {
+        if header.response {
             return;
         }
         let command = request.command;
-        let new = || Request { command, range, came: [0; 2], answered: [0; 2], first: None };
+        let new = || Request {
+            command,
+            range,
+            began: now,
+            came: [0; 2],
+            answered: [0; 2],
+            reused: false,
+            first: None,
+        };
         let entry = self.requests.entry((frame.ethernet().source, header.tag)).or_insert_with(new);
         if (entry.command, entry.range) != (command, range) {
-            *entry = new();
+            // Answers to what the tag was used for before may still come.
+            let (came, answered) = (entry.came, entry.answered);
+            *entry = Request { came, answered, reused: true, ..new() };
         }
         entry.came[node] += 1;
     }
@@ -99,13 +113,7 @@ impl AnsweredOnce {
     ///
     /// # Errors
     /// If that was an answer too many, or another than before.
-    pub fn sent(
-        &mut self,
-        now: Instant,
-        node: usize,
-        bytes: &[u8],
-        history: &History,
-    ) -> Result<(), AnsweredTwice> {
+    pub fn sent(&mut self, node: usize, bytes: &[u8], history: &History) -> Result<(), AnsweredTwice> {
         let Some((frame, view)) = parse(bytes) else { return Ok(()) };
         let header = frame.header();
         if !header.response || header.error.is_some() || ata::Reply::parse(view).status.is_failure() {
@@ -127,8 +135,8 @@ impl AnsweredOnce {
         };
         let second: Vec<Value> = Value::of_all(range.start(), data).collect();
         match &request.first {
-            None => request.first = Some((now, second)),
-            Some((since, first)) if *first != second && !written(history, range, *since) => {
+            None => request.first = Some(second),
+            Some(first) if !request.reused && *first != second && !written(history, range, request.began) => {
                 return Err(AnsweredTwice::Differently {
                     initiator,
                     tag,
@@ -145,7 +153,8 @@ impl AnsweredOnce {
 
 /// Whether a write to these sectors was open at some time since that moment. One that was given up stays open.
 fn written(history: &History, range: LbaRange, since: Instant) -> bool {
-    history.operations().iter().any(|operation| {
+    let late = history.late_copies().iter().any(|copy| copy.part.overlaps(range) && copy.arrival.at >= since);
+    late || history.operations().iter().any(|operation| {
         let ends = history.sector_ends(operation).iter();
         operation.action != Action::Read
             && operation.range.overlaps(range)
@@ -207,15 +216,15 @@ mod tests {
         let history = History::new(Duration::ZERO);
         let mut property = AnsweredOnce::default();
         let answer = answer(Value::new(1, 1));
-        assert_eq!(property.sent(NOW, 0, &answer, &history), Ok(()), "a tag that nobody knows");
-        property.came(0, &read());
-        assert_eq!(property.sent(NOW, 0, &answer, &history), Ok(()));
-        let error = property.sent(NOW, 0, &answer, &history);
+        assert_eq!(property.sent(0, &answer, &history), Ok(()), "a tag that nobody knows");
+        property.came(NOW, 0, &read());
+        assert_eq!(property.sent(0, &answer, &history), Ok(()));
+        let error = property.sent(0, &answer, &history);
         assert!(matches!(error, Err(AnsweredTwice::TooOften { came: 1, .. })));
-        let error = property.sent(NOW, 1, &answer, &history);
+        let error = property.sent(1, &answer, &history);
         assert!(matches!(error, Err(AnsweredTwice::Unasked { node: 1, .. })));
-        property.came(1, &read());
-        assert_eq!(property.sent(NOW, 1, &answer, &history), Ok(()));
+        property.came(NOW, 1, &read());
+        assert_eq!(property.sent(1, &answer, &history), Ok(()));
     }
 
     #[test]
@@ -223,16 +232,16 @@ mod tests {
         let mut history = History::new(Duration::ZERO);
         let mut property = AnsweredOnce::default();
         for _ in 0..3 {
-            property.came(0, &read());
+            property.came(NOW, 0, &read());
         }
-        assert_eq!(property.sent(NOW, 0, &answer(Value::new(1, 1)), &history), Ok(()));
-        let error = property.sent(NOW, 0, &answer(Value::new(1, 2)), &history).expect_err("another answer");
+        assert_eq!(property.sent(0, &answer(Value::new(1, 1)), &history), Ok(()));
+        let error = property.sent(0, &answer(Value::new(1, 2)), &history).expect_err("another answer");
         assert_eq!(
             error.to_string(),
             "request 0x00000009 of 02:00:00:00:00:01 for sectors 4+1 was answered with write 1:1 and then with write 1:2"
         );
         let range = LbaRange::new(Lba(4), block::SectorCount(2)).expect("two sectors");
         history.call(NOW, 1, Action::Write { value: Value::new(1, 2), sequenced: false }, range);
-        assert_eq!(property.sent(NOW, 0, &answer(Value::new(1, 2)), &history), Ok(()));
+        assert_eq!(property.sent(0, &answer(Value::new(1, 2)), &history), Ok(()));
     }
 }

@@ -37,6 +37,8 @@ const FRAMES_MAX: u16 = 64;
 const SCORN_SECONDS: u64 = 10;
 /// A tick of the clock that gives the lower half of a tag.
 const JIFFY: Duration = Duration::from_millis(4);
+/// That half has 16 bits.
+const TAG_CLOCK_WRAPS: Duration = Duration::from_millis(4 << 16);
 
 /// How it is configured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -263,8 +265,8 @@ impl Linux {
             self.round_trip.measured(now.since(flight.sent));
             flight
         } else {
-            // The driver measures by the clock in the tag; the frame was sent at least a timeout ago.
-            self.round_trip.measured(self.round_trip.timeout());
+            // The driver measures by the clock in the tag, which wraps; the frame was sent at least a timeout ago.
+            self.round_trip.measured(self.round_trip.timeout().min(TAG_CLOCK_WRAPS));
             return;
         };
         self.reputation(now, flight.target);

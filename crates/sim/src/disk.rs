@@ -1,0 +1,395 @@
+//! A disk: what it holds, what it is asked, what of that survives, and what goes wrong with it.
+//!
+//! The same for a volume's sectors and for its metadata. A write may come into effect sector by sector at any time between
+//! its beginning and its end. What was written and not flushed may be lost with the power, sector by sector, as in
+//! FoundationDB's simulator: kept, dropped, one half of each, or garbage.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use block::{BlockError, Duration, Instant, SECTOR_BYTES};
+
+use crate::fault::{Fault, FaultCounts};
+use crate::random::Random;
+use crate::store::Store;
+
+/// What is asked of a disk.
+#[derive(Debug)]
+pub enum Ask {
+    /// So many bytes from there.
+    Read {
+        /// From where.
+        offset: u64,
+        /// How many.
+        length: usize,
+    },
+    /// Put these there.
+    Write {
+        /// Where.
+        offset: u64,
+        /// What.
+        bytes: Vec<u8>,
+        /// Whether to answer only when they survive a loss of power.
+        durable: bool,
+    },
+    /// Have everything that was answered survive.
+    Flush,
+}
+
+/// What the disk answers: for a read the bytes.
+pub type Answer = Result<Option<Vec<u8>>, BlockError>;
+
+/// Names what a disk was asked until it has answered.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Ticket(pub u64);
+
+/// What is wrong with a disk just now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Condition {
+    /// Everything takes so many times as long.
+    pub slowness: u32,
+    /// Nothing is answered before this moment.
+    pub hangs_until: Instant,
+    /// Writes fail, so often in a million.
+    pub write_errors: u32,
+    /// Flushes and durable writes fail.
+    pub flush_errors: u32,
+    /// There is no room to write anything.
+    pub full: bool,
+}
+
+/// How badly a loss of power treats what was not durable.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Loss {
+    /// The process ended, the machine did not: sectors that were on their way arrive or not.
+    ProcessOnly,
+    /// Sectors are kept or dropped.
+    KeepOrDrop,
+    /// Or torn in halves, or garbage.
+    Tear,
+}
+
+/// A disk.
+#[derive(Debug)]
+pub struct Disk {
+    random: Random,
+    store: Store,
+    latency: Duration,
+    /// What is wrong with it.
+    pub condition: Condition,
+    under_way: BTreeMap<Ticket, UnderWay>,
+    tickets: u64,
+    /// Sectors answered and not durable: what stood there before each write, oldest first.
+    unsynced: BTreeMap<u64, Vec<[u8; SECTOR_BYTES]>>,
+    /// Sectors that cannot be read.
+    unreadable: BTreeSet<u64>,
+    /// What stood in sectors before a loss of power tore them.
+    torn: BTreeMap<u64, [u8; SECTOR_BYTES]>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    ask: Ask,
+    /// Sectors of a write that came into effect at its beginning.
+    early: u64,
+    fails: Option<BlockError>,
+}
+
+impl Disk {
+    /// A disk of zeros.
+    #[must_use]
+    pub fn new(random: Random, latency: Duration) -> Self {
+        Self {
+            random,
+            store: Store::default(),
+            latency,
+            condition: Condition::default(),
+            under_way: BTreeMap::new(),
+            tickets: 0,
+            unsynced: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+            torn: BTreeMap::new(),
+        }
+    }
+
+    /// Begins with something; tells when [`Disk::finish`] is to be called.
+    pub fn start(&mut self, now: Instant, ask: Ask, counts: &mut FaultCounts) -> (Ticket, Instant) {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let fails = self.failure(&ask, counts);
+        let mut early = 0;
+        if let (Ask::Write { offset, bytes, .. }, None) = (&ask, fails) {
+            // One write in four comes into effect in part at once.
+            early = if self.random.below(4) == 0 { self.random.any() } else { 0 };
+            for (index, sector) in bytes.chunks_exact(SECTOR_BYTES).enumerate() {
+                if early >> (index % 64) & 1 == 1 {
+                    put(
+                        &mut self.store,
+                        &mut self.unsynced,
+                        offset / SECTOR_BYTES as u64 + index as u64,
+                        sector,
+                    );
+                }
+            }
+        }
+        let at = self.when_done(now, &ask, counts);
+        self.under_way.insert(ticket, UnderWay { ask, early, fails });
+        (ticket, at)
+    }
+
+    /// Ends what was begun. `None` if a crash came in between.
+    pub fn finish(&mut self, ticket: Ticket, counts: &mut FaultCounts) -> Option<Answer> {
+        let UnderWay { ask, early, fails } = self.under_way.remove(&ticket)?;
+        if let Some(error) = fails {
+            return Some(Err(error));
+        }
+        Some(match ask {
+            Ask::Read { offset, length } => self.read(offset, length, counts),
+            Ask::Write { offset, bytes, durable } => {
+                self.write(offset, &bytes, early, durable);
+                Ok(None)
+            }
+            Ask::Flush => {
+                self.unsynced.clear();
+                Ok(None)
+            }
+        })
+    }
+
+    /// The machine or the process is gone: what was under way ends nowhere.
+    pub fn crash(&mut self, loss: Loss) {
+        for under_way in std::mem::take(&mut self.under_way).into_values() {
+            if let Ask::Write { offset, bytes, .. } = under_way.ask {
+                let first = offset / SECTOR_BYTES as u64;
+                for (sector, bytes) in (first..).zip(bytes.chunks_exact(SECTOR_BYTES)) {
+                    self.tear_in_flight(sector, bytes, loss);
+                }
+            }
+        }
+        if loss == Loss::ProcessOnly {
+            return;
+        }
+        for (sector, befores) in std::mem::take(&mut self.unsynced) {
+            let before = befores[self.random.index(befores.len())];
+            let mut now = [0; SECTOR_BYTES];
+            self.store.read(sector * SECTOR_BYTES as u64, &mut now);
+            self.tear(sector, &before, &now, loss);
+        }
+    }
+
+    /// Sectors torn by losses of power are taken to have been dropped after all: nobody is left who has a good copy.
+    pub fn forgive_torn(&mut self) {
+        for (sector, before) in std::mem::take(&mut self.torn) {
+            self.store.write(sector * SECTOR_BYTES as u64, &before);
+        }
+    }
+
+    /// A sector cannot be read until it is written.
+    pub fn spoil(&mut self, sector: u64) {
+        self.unreadable.insert(sector);
+    }
+
+    /// Everything can be read again, and nothing fails.
+    pub fn heal(&mut self) {
+        self.unreadable.clear();
+        self.condition = Condition::default();
+    }
+
+    /// Whether everything that is asked can be read.
+    #[must_use]
+    pub fn is_readable(&self, offset: u64, length: usize) -> bool {
+        let first = offset / SECTOR_BYTES as u64;
+        let end = (offset + length as u64).div_ceil(SECTOR_BYTES as u64);
+        self.unreadable.range(first..end).next().is_none()
+    }
+
+    /// What stands there, without waiting: for what reads before anything else happens.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read_now(&self, offset: u64, bytes: &mut [u8]) -> Result<(), BlockError> {
+        if !self.is_readable(offset, bytes.len()) {
+            return Err(BlockError::Medium);
+        }
+        self.store.read(offset, bytes);
+        Ok(())
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The same, for whoever changes it behind the node's back.
+    pub const fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    /// Whether it has nothing to do.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    fn failure(&mut self, ask: &Ask, counts: &mut FaultCounts) -> Option<BlockError> {
+        let Condition { write_errors, flush_errors, full, .. } = self.condition;
+        let (error, fault) = match ask {
+            Ask::Read { .. } => return None,
+            Ask::Write { .. } if full => (BlockError::NoSpace, Fault::MetadataFull),
+            Ask::Write { .. } if self.random.chance(write_errors) => (BlockError::Medium, Fault::WriteError),
+            Ask::Write { durable: true, .. } | Ask::Flush if self.random.chance(flush_errors) => {
+                (BlockError::Medium, Fault::FlushError)
+            }
+            _ => return None,
+        };
+        counts.add(fault);
+        Some(error)
+    }
+
+    fn when_done(&mut self, now: Instant, ask: &Ask, counts: &mut FaultCounts) -> Instant {
+        let mut takes = self.random.tailed(self.latency);
+        if matches!(ask, Ask::Write { durable: true, .. } | Ask::Flush) {
+            takes *= 2;
+        }
+        if self.condition.slowness > 1 {
+            counts.add(Fault::DiskSlow);
+            takes *= self.condition.slowness;
+        }
+        if now < self.condition.hangs_until {
+            counts.add(Fault::DiskHang);
+        }
+        now.max(self.condition.hangs_until).after(takes)
+    }
+
+    fn read(&self, offset: u64, length: usize, counts: &mut FaultCounts) -> Answer {
+        if !self.is_readable(offset, length) {
+            counts.add(Fault::ReadError);
+            return Err(BlockError::Medium);
+        }
+        let mut bytes = vec![0; length];
+        self.store.read(offset, &mut bytes);
+        Ok(Some(bytes))
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8], early: u64, durable: bool) {
+        let first = offset / SECTOR_BYTES as u64;
+        for (index, bytes) in bytes.chunks_exact(SECTOR_BYTES).enumerate() {
+            let sector = first + index as u64;
+            if early >> (index % 64) & 1 == 0 {
+                put(&mut self.store, &mut self.unsynced, sector, bytes);
+            }
+            if durable {
+                self.unsynced.remove(&sector);
+            }
+            self.unreadable.remove(&sector);
+            self.torn.remove(&sector);
+        }
+    }
+
+    fn tear_in_flight(&mut self, sector: u64, bytes: &[u8], loss: Loss) {
+        if loss == Loss::ProcessOnly {
+            if self.random.coin() {
+                put(&mut self.store, &mut self.unsynced, sector, bytes);
+            }
+            return;
+        }
+        let mut before = [0; SECTOR_BYTES];
+        self.store.read(sector * SECTOR_BYTES as u64, &mut before);
+        if let Some(befores) = self.unsynced.remove(&sector) {
+            before = befores[self.random.index(befores.len())];
+        }
+        self.tear(sector, &before, bytes, loss);
+    }
+
+    /// FoundationDB's table: a quarter is kept; of the rest two thirds are corrupt, the others dropped.
+    fn tear(&mut self, sector: u64, before: &[u8], after: &[u8], loss: Loss) {
+        let half = SECTOR_BYTES / 2;
+        let mut result = [0; SECTOR_BYTES];
+        result.copy_from_slice(before);
+        let corrupt = loss == Loss::Tear && self.random.below(3) < 2;
+        if self.random.below(4) == 0 {
+            result.copy_from_slice(after);
+        } else if corrupt {
+            let mut kept = [0; SECTOR_BYTES];
+            kept.copy_from_slice(before);
+            self.torn.entry(sector).or_insert(kept);
+            match self.random.below(3) {
+                0 => result[..half].copy_from_slice(&after[..half]),
+                1 => result[half..].copy_from_slice(&after[half..]),
+                _ => self.random.fill(&mut result),
+            }
+        }
+        self.store.write(sector * SECTOR_BYTES as u64, &result);
+    }
+}
+
+fn put(store: &mut Store, unsynced: &mut BTreeMap<u64, Vec<[u8; SECTOR_BYTES]>>, sector: u64, bytes: &[u8]) {
+    let mut before = [0; SECTOR_BYTES];
+    store.read(sector * SECTOR_BYTES as u64, &mut before);
+    unsynced.entry(sector).or_default().push(before);
+    store.write(sector * SECTOR_BYTES as u64, bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant::from_nanos(1);
+
+    fn disk(seed: u64) -> Disk {
+        Disk::new(Random::new(seed, "disk"), Duration::from_micros(100))
+    }
+
+    fn write(disk: &mut Disk, byte: u8, durable: bool) -> Ticket {
+        let ask = Ask::Write { offset: 512, bytes: vec![byte; 512], durable };
+        disk.start(NOW, ask, &mut FaultCounts::default()).0
+    }
+
+    fn sector(disk: &Disk) -> [u8; 512] {
+        let mut bytes = [0; 512];
+        disk.store().read(512, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn what_is_durable_survives_and_what_is_not_may_be_lost_or_kept() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..40 {
+            let mut disk = disk(seed);
+            let ticket = write(&mut disk, 1, true);
+            disk.finish(ticket, &mut FaultCounts::default());
+            let ticket = write(&mut disk, 2, false);
+            disk.finish(ticket, &mut FaultCounts::default());
+            disk.crash(Loss::KeepOrDrop);
+            seen.insert(sector(&disk)[0]);
+        }
+        assert_eq!(seen, BTreeSet::from([1, 2]));
+    }
+
+    #[test]
+    fn a_torn_sector_can_be_taken_to_have_been_dropped() {
+        let mut torn = 0;
+        for seed in 0..40 {
+            let mut disk = disk(seed);
+            write(&mut disk, 3, true);
+            disk.crash(Loss::Tear);
+            let bytes = sector(&disk);
+            torn += usize::from(bytes != [0; 512] && bytes != [3; 512]);
+            disk.forgive_torn();
+            assert!(sector(&disk) == [0; 512] || sector(&disk) == [3; 512]);
+        }
+        assert!(torn > 10);
+    }
+
+    #[test]
+    fn a_sector_that_cannot_be_read_can_after_a_write() {
+        let mut disk = disk(1);
+        let mut counts = FaultCounts::default();
+        disk.spoil(1);
+        let (ticket, _) = disk.start(NOW, Ask::Read { offset: 0, length: 1024 }, &mut counts);
+        assert_eq!(disk.finish(ticket, &mut counts), Some(Err(BlockError::Medium)));
+        let ticket = write(&mut disk, 1, true);
+        disk.finish(ticket, &mut counts);
+        assert!(disk.is_readable(0, 1024));
+    }
+}

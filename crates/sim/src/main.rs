@@ -1,0 +1,187 @@
+//! The command around the simulator: which seeds, in how many threads, and what came of them.
+//!
+//! `cargo xtask sim` calls it. It is the only part that knows the real time and threads.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a command of the real world: it takes time and starts threads"
+)]
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use sim::fault::Fault;
+use sim::minimise::minimise;
+use sim::options::Options;
+use sim::run::{Report, run};
+use sim::scenario;
+use sim::tally::Tally;
+
+/// Lines of the trace that a failure shows.
+const LINES_SHOWN: usize = 60;
+
+/// Runs the pair through what can go wrong, once for each seed.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask sim")]
+struct Arguments {
+    /// How many seeds.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    seed_base: u64,
+    /// Threads; one for each core unless told otherwise.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// One seed, told in detail.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Show what happens.
+    #[arg(long)]
+    trace: bool,
+    /// Leave out these kinds of faults, or injections of these numbers.
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// One named scenario, or `all`.
+    #[arg(long)]
+    scenario: Option<String>,
+    /// Run each seed twice, and compare the ways it took.
+    #[arg(long)]
+    twice: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (faults, numbers) = match without(&arguments.without) {
+        Ok(without) => without,
+        Err(error) => {
+            eprintln!("sim: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let passed = if let Some(name) = &arguments.scenario {
+        scenarios(name, arguments.trace)
+    } else if let Some(seed) = arguments.seed {
+        one(&Options::new(seed).without(&faults), &numbers, arguments.trace)
+    } else {
+        many(&arguments, &faults)
+    };
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Kinds and numbers of what is left out.
+fn without(words: &[String]) -> Result<(Vec<Fault>, Vec<u32>), String> {
+    let (mut faults, mut numbers) = (Vec::new(), Vec::new());
+    for word in words {
+        match word.parse() {
+            Ok(number) => numbers.push(number),
+            Err(_) => faults.push(word.parse()?),
+        }
+    }
+    Ok((faults, numbers))
+}
+
+fn scenarios(name: &str, trace: bool) -> bool {
+    let named = scenario::ALL.iter().chain(scenario::OPEN).filter(|scenario| scenario.name == name);
+    let chosen: Vec<_> = if name == "all" { scenario::ALL.iter().collect() } else { named.collect() };
+    if chosen.is_empty() {
+        let names: Vec<&str> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+        eprintln!("sim: there is no scenario {name}; there are: {}", names.join(", "));
+        return false;
+    }
+    let mut passed = true;
+    for scenario in chosen {
+        let report = scenario.run(if trace { usize::MAX / 2 } else { 0 });
+        report.lines.iter().for_each(|line| println!("{line}"));
+        match &report.failure {
+            None => println!("{}: good ({} requests)", scenario.name, report.requests),
+            Some(failure) => println!("{}: {failure}", scenario.name),
+        }
+        passed &= report.failure.is_none();
+    }
+    passed
+}
+
+fn one(options: &Options, suppressed: &[u32], trace: bool) -> bool {
+    println!("seed {}: {options}", options.seed);
+    for injection in sim::run::injections(options) {
+        let left_out = if suppressed.contains(&injection.number) { " (left out)" } else { "" };
+        println!("  {injection}{left_out}");
+    }
+    let report = run(options, suppressed, if trace { usize::MAX / 2 } else { LINES_SHOWN });
+    report.lines.iter().for_each(|line| println!("{line}"));
+    let Report { requests, events, digest, .. } = report;
+    println!("{requests} requests, {events} events, {} faults, way {digest:016x}", report.faults.total());
+    match report.failure {
+        None => println!("good"),
+        Some(failure) => {
+            println!("{failure}");
+            return false;
+        }
+    }
+    true
+}
+
+fn many(arguments: &Arguments, faults: &[Fault]) -> bool {
+    let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let next = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let tally = Mutex::new(Tally::default());
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= arguments.seeds {
+                        return;
+                    }
+                    let options = Options::new(arguments.seed_base + index).without(faults);
+                    let report = run(&options, &[], 0);
+                    let again = arguments.twice.then(|| run(&options, &[], 0).digest);
+                    let failed = report.failure.is_some();
+                    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                    tally.add(options.seed, report, again);
+                    stop.fetch_or(failed, Ordering::Relaxed);
+                }
+            });
+        }
+        scope.spawn(|| progress(&tally, &stop, arguments.seeds, begun));
+    });
+    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{tally}");
+    println!("{:.0} seeds a second in {jobs} threads", tally.seeds as f64 / seconds.max(0.001));
+    let Some((seed, failure)) = tally.failure else { return true };
+    println!("\nseed {seed}: {failure}\n");
+    told_small(&Options::new(seed).without(faults), faults);
+    false
+}
+
+/// Makes a failing seed small and says how to see it again.
+fn told_small(options: &Options, faults: &[Fault]) {
+    let suppressed = minimise(options);
+    let mut without: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    without.extend(suppressed.iter().map(ToString::to_string));
+    one(options, &suppressed, false);
+    let without =
+        if without.is_empty() { String::new() } else { format!(" --without {}", without.join(",")) };
+    println!("\nsee it again: cargo xtask sim --seed {}{without} --trace", options.seed);
+}
+
+fn progress(tally: &Mutex<Tally>, stop: &AtomicBool, seeds: u64, begun: Instant) {
+    loop {
+        std::thread::sleep(Duration::from_millis(100));
+        let done = tally.lock().unwrap_or_else(PoisonError::into_inner).seeds;
+        let rate = done as f64 / begun.elapsed().as_secs_f64();
+        eprint!("\r{done} of {seeds} seeds, {rate:.0} a second ");
+        let _ = std::io::stderr().flush();
+        if done >= seeds || stop.load(Ordering::Relaxed) {
+            eprintln!();
+            return;
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What a seed makes of a run: how large everything is, how fast, and what may go wrong. Printed before a failure.
+//!
+//! Each seed leaves out some faults and some features altogether (swarm testing, Groce and others 2012): what always
+//! happens hides what happens only without it.
+
+use std::fmt;
+
+use block::Duration;
+
+use crate::fault::Fault;
+use crate::random::Random;
+
+/// What a run is like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The number all chance comes from.
+    pub seed: u64,
+    /// Sectors of each volume.
+    pub volumes: Vec<u64>,
+    /// Segments of the network.
+    pub segments: usize,
+    /// Bytes that a frame holds.
+    pub mtu: u32,
+    /// Hosts with a stock initiator.
+    pub stock_hosts: usize,
+    /// Hosts with our own.
+    pub own_hosts: usize,
+    /// How long frames take.
+    pub network_latency: Duration,
+    /// How long the peer link takes.
+    pub peer_latency: Duration,
+    /// How long each node's disks take.
+    pub disk_latency: [Duration; 2],
+    /// How much faster than the world each node's clock goes, in millionths.
+    pub clock_rates: [i64; 2],
+    /// How long things go wrong.
+    pub period: Duration,
+    /// What may go wrong.
+    pub faults: Vec<Fault>,
+    /// How often.
+    pub injections: u32,
+    /// How long a node waits for a connection that carries nothing.
+    pub connection_patience: Duration,
+    /// How many bytes a second a resync copies; as many as it may if nothing is said.
+    pub resync_rate: Option<u64>,
+    /// Whether a resync sends checksums first.
+    pub resync_checksums: bool,
+    /// Requests that the hosts together are to make.
+    pub requests: u32,
+}
+
+impl Options {
+    /// What the seed says.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed, "options");
+        let random = &mut random;
+        let micros = Duration::from_micros;
+        Self {
+            seed,
+            volumes: volumes(random),
+            segments: if random.below(3) == 0 { 2 } else { 1 },
+            mtu: [1500, 1500, 4200, 9000][random.index(4)],
+            stock_hosts: 1 + random.index(3),
+            own_hosts: random.index(3),
+            network_latency: micros(1 << random.below(9)),
+            peer_latency: micros(1 << random.below(11)),
+            disk_latency: [(); 2].map(|()| micros(8 << random.below(9))),
+            clock_rates: [(); 2].map(|()| clock_rate(random)),
+            period: Duration::from_millis(random.between(8000, 25_000)),
+            faults: faults(random),
+            injections: random.small(4, 30),
+            connection_patience: Duration::from_millis(50 << random.below(9)),
+            resync_rate: (random.below(4) == 0).then(|| 1 << random.between(17, 24)),
+            resync_checksums: random.coin(),
+            requests: random.small(300, 900),
+        }
+    }
+
+    /// Without these faults.
+    #[must_use]
+    pub fn without(mut self, faults: &[Fault]) -> Self {
+        self.faults.retain(|fault| !faults.contains(fault));
+        self
+    }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "volumes of {:?} sectors, {} segment(s), MTU {}", self.volumes, self.segments, self.mtu)?;
+        writeln!(
+            f,
+            "{} stock host(s) and {} of our own, {} requests",
+            self.stock_hosts, self.own_hosts, self.requests
+        )?;
+        writeln!(
+            f,
+            "latency: network {:?}, peer {:?}, disks {:?}; clocks {:?} ppm; patience {:?}",
+            self.network_latency,
+            self.peer_latency,
+            self.disk_latency,
+            self.clock_rates,
+            self.connection_patience
+        )?;
+        let names: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
+        write!(f, "{} faults within {:?}, out of: {}", self.injections, self.period, names.join(" "))
+    }
+}
+
+/// Mostly small ones; some with several extents, a few with several blocks of the bitmap.
+fn volumes(random: &mut Random) -> Vec<u64> {
+    let count = if random.below(4) == 0 { 2 } else { 1 };
+    (0..count)
+        .map(|_| match random.below(32) {
+            0 => 258_048 + random.between(1, 9000),
+            1 | 2 => random.between(8193, 40_000),
+            _ => random.between(16, 512),
+        })
+        .collect()
+}
+
+/// Mostly that of a crystal; sometimes as bad as the lease's margin allows.
+fn clock_rate(random: &mut Random) -> i64 {
+    let most = match random.below(8) {
+        0 => 0,
+        1 => 24_000,
+        _ => 500,
+    };
+    i64::try_from(random.between(0, 2 * most)).expect("small") - i64::try_from(most).expect("small")
+}
+
+/// Each kind with a probability of its own seed: few, half, or nearly all.
+fn faults(random: &mut Random) -> Vec<Fault> {
+    let chance = [150_000, 400_000, 700_000, 950_000][random.index(4)];
+    Fault::ALL.into_iter().filter(|_| random.chance(chance)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_differ_in_what_they_leave_out() {
+        let options: Vec<Options> = (0..64).map(Options::new).collect();
+        for fault in Fault::ALL {
+            let with = options.iter().filter(|options| options.faults.contains(&fault)).count();
+            assert!((1..64).contains(&with), "{fault} is in {with} of 64 seeds");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Named runs: one story each, told by injections at fixed times instead of chance.
+
+use block::{Duration, Instant};
+
+use crate::fault::{Fault, Injection};
+use crate::options::Options;
+use crate::run::{BEGIN, Report, run_with};
+
+/// A story.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// What happens: kind, node, when and for how long in milliseconds.
+    pub steps: &'static [Step],
+}
+
+/// One thing that happens in a story.
+#[derive(Clone, Copy, Debug)]
+pub struct Step(pub Fault, pub usize, pub u64, pub u64);
+
+/// Every story.
+pub const ALL: &[Scenario] = &[
+    Scenario { name: "nothing-goes-wrong", steps: &[] },
+    Scenario { name: "peer-link-cut", steps: &[Step(Fault::PeerCut, 0, 2000, 4000)] },
+    Scenario { name: "peer-link-cut-for-a-moment", steps: &[Step(Fault::PeerCut, 0, 2000, 300)] },
+    Scenario { name: "peer-link-reset", steps: &[Step(Fault::PeerReset, 0, 2000, 0)] },
+    Scenario { name: "node-0-killed", steps: &[Step(Fault::Kill, 0, 2000, 5000)] },
+    Scenario { name: "node-1-killed", steps: &[Step(Fault::Kill, 1, 2000, 5000)] },
+    Scenario { name: "node-1-killed-and-soon-back", steps: &[Step(Fault::Kill, 1, 2000, 100)] },
+    Scenario { name: "node-0-loses-power", steps: &[Step(Fault::PowerLoss, 0, 2000, 5000)] },
+    Scenario {
+        name: "node-1-loses-power-and-soon-has-it-back",
+        steps: &[Step(Fault::PowerLoss, 1, 2000, 200)],
+    },
+    Scenario { name: "both-lose-power", steps: &[Step(Fault::PowerLossBoth, 0, 3000, 1000)] },
+    Scenario {
+        name: "the-survivor-loses-power-too",
+        steps: &[Step(Fault::Kill, 0, 2000, 6000), Step(Fault::PowerLoss, 1, 6000, 1000)],
+    },
+    Scenario {
+        name: "one-after-the-other",
+        steps: &[
+            Step(Fault::Kill, 0, 2000, 1500),
+            Step(Fault::Kill, 1, 7000, 1500),
+            Step(Fault::Kill, 0, 12_000, 1500),
+        ],
+    },
+    Scenario { name: "planned-leave", steps: &[Step(Fault::Leave, 1, 2000, 5000)] },
+    Scenario {
+        name: "leave-while-the-other-is-killed",
+        steps: &[Step(Fault::Leave, 1, 2000, 3000), Step(Fault::Kill, 0, 2001, 3000)],
+    },
+    Scenario { name: "pause-within-the-lease", steps: &[Step(Fault::Pause, 0, 2000, 300)] },
+    Scenario { name: "pause-beyond-the-lease", steps: &[Step(Fault::Pause, 0, 2000, 5000)] },
+    Scenario {
+        name: "both-pause-one-after-the-other",
+        steps: &[Step(Fault::Pause, 0, 2000, 3000), Step(Fault::Pause, 1, 4000, 3000)],
+    },
+    Scenario {
+        name: "arbiter-race",
+        steps: &[Step(Fault::PeerCut, 0, 2000, 8000), Step(Fault::ArbiterSlow, 0, 1000, 6000)],
+    },
+    Scenario {
+        name: "arbiter-grants-and-its-answer-is-lost",
+        steps: &[Step(Fault::ArbiterDeaf, 0, 1000, 4500), Step(Fault::PeerCut, 0, 2000, 8000)],
+    },
+    Scenario {
+        name: "arbiter-down-at-the-failover",
+        steps: &[Step(Fault::ArbiterDown, 0, 1000, 6000), Step(Fault::Kill, 1, 2000, 8000)],
+    },
+    Scenario { name: "node-isolated", steps: &[Step(Fault::NodeIsolated, 1, 2000, 5000)] },
+    Scenario {
+        name: "crash-of-the-target-of-a-resync",
+        steps: &[Step(Fault::Kill, 1, 2000, 3000), Step(Fault::PowerLoss, 1, 5150, 1000)],
+    },
+    Scenario {
+        name: "crash-of-the-source-of-a-resync",
+        steps: &[Step(Fault::Kill, 1, 2000, 3000), Step(Fault::PowerLoss, 0, 5150, 1000)],
+    },
+    Scenario {
+        name: "read-error-healed",
+        steps: &[Step(Fault::ReadError, 0, 2000, 0), Step(Fault::ReadError, 1, 4000, 0)],
+    },
+    Scenario { name: "disk-fails", steps: &[Step(Fault::WriteError, 1, 2000, 500)] },
+    Scenario { name: "disk-of-node-0-fails", steps: &[Step(Fault::WriteError, 0, 2000, 500)] },
+    Scenario { name: "disk-hangs", steps: &[Step(Fault::DiskHang, 0, 2000, 4000)] },
+    Scenario {
+        name: "frames-held-for-long",
+        steps: &[Step(Fault::FrameHeld, 0, 1000, 6000), Step(Fault::Kill, 1, 3000, 3000)],
+    },
+    Scenario { name: "peer-link-flaps", steps: &[Step(Fault::PeerFlap, 0, 2000, 4000)] },
+    Scenario { name: "verify-under-load", steps: &[Step(Fault::Verify, 0, 2000, 0)] },
+];
+
+/// Stories that end badly still: of each the nodes' code has to learn something.
+pub const OPEN: &[Scenario] = &[
+    // A node without a disk answers a repeated write from memory though its peer has executed another one since.
+    Scenario {
+        name: "metadata-is-full",
+        steps: &[Step(Fault::MetadataFull, 1, 2000, 1500), Step(Fault::Kill, 0, 2500, 500)],
+    },
+];
+
+impl Scenario {
+    /// Tells the story.
+    #[must_use]
+    pub fn run(&self, lines_max: usize) -> Report {
+        let options = Options {
+            period: Duration::from_secs(16),
+            requests: 600,
+            volumes: vec![256],
+            clock_rates: [40, -60],
+            stock_hosts: 2,
+            own_hosts: 1,
+            ..Options::new(1)
+        };
+        let injections = (1..).zip(self.steps).map(|(number, &Step(fault, node, at, lasts))| Injection {
+            number,
+            fault,
+            at: after(BEGIN, at),
+            lasts: Duration::from_millis(lasts),
+            node,
+            place: 4,
+            strength: 300_000,
+        });
+        run_with(&options, injections.collect(), lines_max)
+    }
+}
+
+fn after(begin: Instant, milliseconds: u64) -> Instant {
+    begin.after(Duration::from_millis(milliseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_story_ends_well() {
+        for scenario in ALL {
+            let report = scenario.run(0);
+            assert_eq!(report.failure, None, "{}", scenario.name);
+        }
+    }
+}

@@ -1,0 +1,698 @@
+//! The world: nodes, hosts and arbiter around one virtual clock, and everything that happens between them.
+//!
+//! It takes the next event, lets whoever it is for deal with it, and schedules what follows. It decides nothing about
+//! right and wrong; it only notes what happened.
+
+use std::mem::take;
+
+use block::{Duration, Instant, SECTOR_BYTES};
+use replication::input::{ArbiterAnswer, Control};
+use replication::membership::Members;
+
+use crate::arbiter::{Arbiter, Question};
+use crate::disk::{Loss, Ticket};
+use crate::event::Queue;
+use crate::fault::{Fault, FaultCounts, Injection};
+use crate::history::History;
+use crate::host::Host;
+use crate::network::{Arrival, Network, Station};
+use crate::peer_link::{Deliveries, Delivery, PeerLink};
+use crate::process::{Asked, Effect, Happening, Machine};
+use crate::random::Random;
+use crate::trace::Trace;
+use crate::watch::Watch;
+
+/// Nodes of a pair; hosts come after them in the order of stations.
+pub const NODES: usize = 2;
+
+/// Pause between two attempts of the nodes to connect.
+const CONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a node waits for the arbiter.
+const ARBITER_PATIENCE: Duration = Duration::from_millis(400);
+
+/// Something that happens.
+#[derive(Debug)]
+enum Event {
+    Frame(Arrival),
+    Host(usize),
+    DiskDone { node: usize, boot: u32, volume: usize, ticket: Ticket, of: Asked },
+    Delivery { node: usize, boot: u32, delivery: Delivery },
+    Question(Question),
+    Connect,
+    Flap,
+    Later { node: usize, boot: u32, happening: Happening },
+    Timer { node: usize },
+    Start { node: usize },
+    Resume { node: usize },
+    Begin(usize),
+    End(usize),
+}
+
+/// A host, and when it is to be called.
+struct HostPlace {
+    host: Box<dyn Host<History>>,
+    due: Option<Instant>,
+}
+
+/// What a world is made of.
+pub struct Parts {
+    /// The two machines, without power.
+    pub machines: [Machine; NODES],
+    /// The network between them and the hosts.
+    pub network: Network,
+    /// The link between the two.
+    pub peer: PeerLink,
+    /// How long a node waits for a connection that carries nothing.
+    pub patience: Duration,
+    /// The third party.
+    pub arbiter: Arbiter,
+    /// The hosts.
+    pub hosts: Vec<Box<dyn Host<History>>>,
+    /// What will go wrong.
+    pub injections: Vec<Injection>,
+    /// Where the hosts write what they see.
+    pub history: History,
+    /// Chance for whatever belongs to no part.
+    pub random: Random,
+    /// The way it goes.
+    pub trace: Trace,
+}
+
+/// See the module's text.
+pub struct World {
+    now: Instant,
+    queue: Queue<Event>,
+    machines: [Machine; NODES],
+    /// When each node's timer is due in the queue, so that it stands there once.
+    timers: [Option<Instant>; NODES],
+    network: Network,
+    peer: PeerLink,
+    patience: Duration,
+    /// Since when what each node sent to its peer has not arrived.
+    stuck_since: [Option<Instant>; NODES],
+    /// An attempt to connect is under way until then.
+    connecting_until: Instant,
+    arbiter: Arbiter,
+    hosts: Vec<HostPlace>,
+    injections: Vec<Injection>,
+    history: History,
+    random: Random,
+    trace: Trace,
+    counts: FaultCounts,
+    /// Nodes that go on without a disk until they are started anew.
+    broken: [bool; NODES],
+    /// A superblock is damaged when the node goes down.
+    damage: [bool; NODES],
+    effects: Vec<Effect>,
+    arrivals: Vec<Arrival>,
+    deliveries: Deliveries,
+    watch: Watch,
+    healed: bool,
+}
+
+impl World {
+    /// A world at its beginning: everything has power, nothing has happened.
+    #[must_use]
+    pub fn new(begin: Instant, parts: Parts) -> Self {
+        let Parts { machines, network, peer, patience, arbiter, hosts, injections, history, random, trace } =
+            parts;
+        let mut world = Self {
+            now: begin,
+            queue: Queue::default(),
+            machines,
+            timers: [None; NODES],
+            network,
+            peer,
+            patience,
+            stuck_since: [None; NODES],
+            connecting_until: begin,
+            arbiter,
+            hosts: hosts.into_iter().map(|host| HostPlace { host, due: None }).collect(),
+            injections,
+            history,
+            random,
+            trace,
+            counts: FaultCounts::default(),
+            broken: [false; NODES],
+            damage: [false; NODES],
+            effects: Vec::new(),
+            arrivals: Vec::new(),
+            deliveries: Vec::new(),
+            watch: Watch::default(),
+            healed: false,
+        };
+        world.queue.schedule(begin, Event::Connect);
+        for node in 0..NODES {
+            let later = world.random.duration(Duration::ZERO, Duration::from_millis(50));
+            world.queue.schedule(begin.after(later), Event::Start { node });
+        }
+        for host in 0..world.hosts.len() {
+            world.queue.schedule(begin, Event::Host(host));
+            world.hosts[host].due = Some(begin);
+        }
+        for index in 0..world.injections.len() {
+            world.queue.schedule(world.injections[index].at, Event::Begin(index));
+        }
+        world
+    }
+
+    /// The next thing happens, unless it is later than that moment; tells whether one did.
+    pub fn step(&mut self, until: Instant) -> bool {
+        if self.queue.peek().is_none_or(|at| at > until) {
+            self.now = self.now.max(until);
+            return false;
+        }
+        let (at, event) = self.queue.next().expect("just looked at");
+        assert!(at >= self.now, "time goes forward");
+        self.now = at;
+        self.trace.note(&[at.as_nanos()]);
+        self.happen(event);
+        true
+    }
+
+    /// Everything that was wrong is put right, and nothing goes wrong any more.
+    pub fn heal(&mut self) {
+        self.trace.say(self.now, format_args!("everything is put right"));
+        self.healed = true;
+        self.network.heal();
+        self.arbiter.heal();
+        self.peer.heal(self.now, &mut self.deliveries);
+        self.deliver();
+        for node in 0..NODES {
+            for disks in &mut self.machines[node].disks {
+                disks.data.heal();
+                disks.metadata.heal();
+            }
+            if take(&mut self.broken[node]) && self.machines[node].is_up() {
+                self.stop(node, Loss::ProcessOnly, Duration::ZERO);
+            }
+            self.control(node, Control::Join);
+            if self.machines[node].is_paused() {
+                self.machines[node].pause(self.now);
+                self.queue.schedule(self.now, Event::Resume { node });
+            }
+            if !self.machines[node].is_up() {
+                self.queue.schedule(self.now, Event::Start { node });
+            }
+        }
+    }
+
+    /// Hosts ask nothing new.
+    pub fn finish(&mut self) {
+        for place in &mut self.hosts {
+            place.host.finish();
+        }
+    }
+
+    /// Requests that wait for an answer.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.hosts.iter().map(|place| place.host.open()).sum()
+    }
+
+    /// The time.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What was found wrong so far.
+    #[must_use]
+    pub fn violation(&self) -> Option<&str> {
+        self.watch.violation()
+    }
+
+    /// What was seen of everything that should be tried.
+    #[must_use]
+    pub const fn marks(&self) -> &crate::watch::Marks {
+        self.watch.marks()
+    }
+
+    /// Whether both nodes serve every volume as members and neither lacks anything.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let volumes = 0..self.machines[0].disks.len();
+        volumes.into_iter().all(|volume| self.machines.iter().all(|machine| is_whole(machine, volume)))
+    }
+
+    /// What the hosts saw.
+    #[must_use]
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub const fn machines(&self) -> &[Machine; NODES] {
+        &self.machines
+    }
+
+    /// What went wrong so far.
+    #[must_use]
+    pub const fn counts(&self) -> &FaultCounts {
+        &self.counts
+    }
+
+    /// The way so far.
+    #[must_use]
+    pub const fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Frame(arrival) => self.frame_arrives(arrival),
+            Event::Host(host) => self.host_timeout(host),
+            Event::DiskDone { node, boot, volume, ticket, of } => {
+                self.trace.note(&[2, node as u64, volume as u64]);
+                let happening = self.machines[node].disk_done(volume, ticket, of, &mut self.counts);
+                if let Some(happening) = happening {
+                    self.tell(node, boot, happening);
+                }
+            }
+            Event::Delivery { node, boot, delivery } => {
+                if let Delivery::Bytes(_, bytes) = &delivery {
+                    self.trace.note_bytes(bytes);
+                }
+                self.tell(node, boot, Happening::Peer(delivery));
+            }
+            Event::Question(question) => self.arbiter_decides(&question),
+            Event::Connect => self.connect(),
+            Event::Flap => {
+                if self.peer.flap(self.now, &mut self.deliveries) {
+                    let later = self.random.duration(Duration::from_millis(1), Duration::from_millis(100));
+                    self.queue.schedule(self.now.after(later), Event::Flap);
+                }
+                self.deliver();
+            }
+            Event::Later { node, boot, happening } => self.tell(node, boot, happening),
+            Event::Timer { node } => {
+                if self.timers[node].is_some_and(|due| due <= self.now) {
+                    self.timers[node] = None;
+                    self.machines[node].timeout(self.now, &mut self.counts, &mut self.effects);
+                    self.carry_out(node);
+                }
+            }
+            Event::Start { node } => self.start(node),
+            Event::Resume { node } => {
+                self.trace.say(self.now, format_args!("node {node} goes on"));
+                self.machines[node].resume(self.now, &mut self.counts, &mut self.effects);
+                self.carry_out(node);
+            }
+            Event::Begin(index) => self.begin(index),
+            Event::End(index) => self.end(index),
+        }
+    }
+
+    fn frame_arrives(&mut self, Arrival { station, port, bytes, .. }: Arrival) {
+        self.trace.note(&[1, u64::from(station.0), u64::from(port)]);
+        self.trace.note_bytes(&bytes);
+        let station = usize::from(station.0);
+        if station < NODES {
+            if self.machines[station].is_up() {
+                self.history.frame_reached_node(self.now, &bytes);
+                self.watch.came(self.now, station, &bytes);
+            }
+            let boot = self.machines[station].boot();
+            return self.tell(station, boot, Happening::Frame { port, bytes });
+        }
+        let place = &mut self.hosts[station - NODES];
+        let mac = place.host.mac(port).0;
+        if bytes.len() >= 14 && (bytes[..6] == mac || bytes[..6] == [0xff; 6]) {
+            place.host.handle_frame(self.now, port, &bytes, &mut self.history);
+            self.after_host(station - NODES);
+        }
+    }
+
+    fn host_timeout(&mut self, host: usize) {
+        let place = &mut self.hosts[host];
+        if place.due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        place.due = None;
+        place.host.handle_timeout(self.now, &mut self.history);
+        self.after_host(host);
+    }
+
+    fn after_host(&mut self, host: usize) {
+        let station = Station(u8::try_from(NODES + host).expect("few hosts"));
+        while let Some(frame) = self.hosts[host].host.poll_frame() {
+            self.carry(station, frame.port, frame.bytes);
+        }
+        let place = &mut self.hosts[host];
+        if let Some(due) = place.host.poll_timeout() {
+            let due = due.max(self.now.after(Duration::from_nanos(1)));
+            if place.due.is_none_or(|scheduled| due < scheduled) {
+                place.due = Some(due);
+                self.queue.schedule(due, Event::Host(host));
+            }
+        }
+    }
+
+    fn tell(&mut self, node: usize, boot: u32, happening: Happening) {
+        self.machines[node].happen(self.now, boot, happening, &mut self.counts, &mut self.effects);
+        self.carry_out(node);
+    }
+
+    /// Does what the node wants, and has it called when it wants.
+    fn carry_out(&mut self, node: usize) {
+        let boot = self.machines[node].boot();
+        let mut effects = take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send { port, bytes } => {
+                    let machine = &self.machines[node];
+                    self.watch.sent(self.now, node, machine, &bytes, &self.history);
+                    self.carry(Station(u8::try_from(node).expect("two nodes")), port, bytes);
+                }
+                Effect::DiskDone { at, volume, ticket, of } => {
+                    self.queue.schedule(at, Event::DiskDone { node, boot, volume, ticket, of });
+                }
+                Effect::PeerSend { connection, bytes } => {
+                    let (peer, deliveries) = (&mut self.peer, &mut self.deliveries);
+                    peer.send(self.now, node, connection, bytes, &mut self.counts, deliveries);
+                }
+                Effect::PeerClose(connection) => {
+                    self.trace.say(self.now, format_args!("node {node} closes {connection:?}"));
+                    self.peer.close(self.now, node, connection, &mut self.deliveries);
+                }
+                Effect::Ask { volume, number, expected, next } => {
+                    self.ask(Question { node, boot, volume, number, expected, next });
+                }
+                Effect::Event { volume, event } => {
+                    self.trace.say(self.now, format_args!("node {node} volume {volume}: {event:?}"));
+                    self.watch.told(&event);
+                }
+            }
+        }
+        self.effects = effects;
+        self.deliver();
+        self.watch.look(self.now, &self.machines);
+        if let Some(due) = self.machines[node].poll_timeout() {
+            let due = due.max(self.now);
+            if self.timers[node].is_none_or(|scheduled| due < scheduled) {
+                self.timers[node] = Some(due);
+                self.queue.schedule(due, Event::Timer { node });
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        for (at, node, delivery) in self.deliveries.drain(..) {
+            let boot = self.machines[node].boot();
+            self.queue.schedule(at, Event::Delivery { node, boot, delivery });
+        }
+    }
+
+    fn ask(&mut self, question: Question) {
+        let Question { node, boot, volume, number, .. } = question;
+        if let Some(at) = self.arbiter.ask(self.now, node, &mut self.counts) {
+            self.queue.schedule(at, Event::Question(question));
+        }
+        let happening = Happening::Arbiter { volume, number, answer: ArbiterAnswer::Unreachable };
+        self.queue.schedule(self.now.after(ARBITER_PATIENCE), Event::Later { node, boot, happening });
+    }
+
+    fn arbiter_decides(&mut self, question: &Question) {
+        let Question { node, boot, volume, number, expected, next } = *question;
+        let Some((at, answer)) = self.arbiter.decide(self.now, question, &mut self.counts) else { return };
+        self.trace.say(
+            self.now,
+            format_args!("arbiter: node {node} wants {next:?} after {expected:?}: {answer:?}"),
+        );
+        let happening = Happening::Arbiter { volume, number, answer };
+        self.queue.schedule(at, Event::Later { node, boot, happening });
+    }
+
+    /// The shells of the nodes look after their connection.
+    fn connect(&mut self) {
+        self.queue.schedule(self.now.after(CONNECT_PAUSE), Event::Connect);
+        for node in 0..NODES {
+            let connection = self.machines[node].connection();
+            if !self.peer.is_stuck(node) || connection.is_none() {
+                self.stuck_since[node] = None;
+                continue;
+            }
+            let since = *self.stuck_since[node].get_or_insert(self.now);
+            if self.now.since(since) > self.patience
+                && let Some(connection) = connection
+            {
+                self.stuck_since[node] = None;
+                let boot = self.machines[node].boot();
+                self.tell(node, boot, Happening::Peer(Delivery::Closed(connection)));
+            }
+        }
+        let ready = self.machines.iter().all(|machine| machine.is_up() && !machine.is_paused());
+        let wanted = self.machines.iter().any(|machine| machine.connection().is_none());
+        if ready && wanted && self.now >= self.connecting_until {
+            self.peer.connect(self.now, &mut self.deliveries);
+            let last = self.deliveries.iter().map(|(at, ..)| *at).max();
+            self.connecting_until = last.unwrap_or(self.now);
+            self.deliver();
+        }
+    }
+
+    fn carry(&mut self, from: Station, port: u8, bytes: Vec<u8>) {
+        self.network.send(self.now, from, port, bytes, &mut self.counts, &mut self.arrivals);
+        for arrival in self.arrivals.drain(..) {
+            self.queue.schedule(arrival.at, Event::Frame(arrival));
+        }
+    }
+
+    fn start(&mut self, node: usize) {
+        if self.machines[node].is_up() {
+            return;
+        }
+        self.trace.note(&[3, node as u64]);
+        self.trace.say(self.now, format_args!("node {node} starts"));
+        self.timers[node] = None;
+        let started = self.machines[node].start(self.now, &mut self.counts, &mut self.effects);
+        if let Err(error) = started {
+            return self.watch.violated(error);
+        }
+        self.carry_out(node);
+    }
+
+    fn begin(&mut self, index: usize) {
+        let injection = self.injections[index];
+        if self.healed {
+            return;
+        }
+        self.trace.note(&[4, u64::from(injection.number)]);
+        self.trace.say(self.now, format_args!("{injection}"));
+        self.queue.schedule(injection.end(), Event::End(index));
+        let node = injection.node;
+        match injection.fault {
+            Fault::Kill => self.crash(node, Loss::ProcessOnly, &injection),
+            Fault::PowerLoss => self.crash(node, Loss::Tear, &injection),
+            Fault::PowerLossBoth => {
+                for node in 0..NODES {
+                    self.crash(node, Loss::KeepOrDrop, &injection);
+                }
+            }
+            Fault::Pause => self.pause(node, &injection),
+            Fault::HostCrash => self.crash_host(&injection),
+            Fault::MetadataDamage => self.damage[node] = true,
+            Fault::Leave => {
+                self.counts.add(Fault::Leave);
+                self.control(node, Control::Leave);
+            }
+            Fault::Verify => {
+                self.counts.add(Fault::Verify);
+                self.control(node, Control::Verify { fix: false });
+            }
+            fault if is_of_disk(fault) => self.begin_at_disk(&injection),
+            fault => {
+                self.counts.add(fault);
+                self.begin_between(injection);
+            }
+        }
+    }
+
+    /// Something goes wrong between the machines.
+    fn begin_between(&mut self, injection: Injection) {
+        let fault = injection.fault;
+        if is_of_network(fault) {
+            self.network.begin(injection);
+        }
+        if is_of_peer(fault) {
+            self.peer.begin(self.now, injection, &mut self.deliveries);
+            self.deliver();
+            if fault == Fault::PeerFlap {
+                self.queue.schedule(self.now, Event::Flap);
+            }
+        }
+        if is_of_arbiter(fault) {
+            self.arbiter.begin(injection);
+        }
+    }
+
+    fn end(&mut self, index: usize) {
+        let injection = self.injections[index];
+        if self.healed {
+            return;
+        }
+        self.network.end(injection.number);
+        self.peer.end(self.now, injection.number, &mut self.deliveries);
+        self.deliver();
+        self.arbiter.end(injection.number);
+        match injection.fault {
+            Fault::Leave => self.control(injection.node, Control::Join),
+            fault if is_of_disk(fault) => {
+                for disks in &mut self.machines[injection.node].disks {
+                    disks.data.condition = Default::default();
+                    disks.metadata.condition = Default::default();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn control(&mut self, node: usize, control: Control) {
+        let boot = self.machines[node].boot();
+        self.tell(node, boot, Happening::Control(control));
+    }
+
+    fn crash(&mut self, node: usize, loss: Loss, injection: &Injection) {
+        if self.machines[node].is_up() {
+            self.counts.add(injection.fault);
+            self.stop(node, loss, injection.lasts);
+        }
+    }
+
+    fn stop(&mut self, node: usize, mut loss: Loss, lasts: Duration) {
+        let other = 1 - node;
+        // What is torn can be put right only by a peer that is a member and holds the same.
+        let shared = self.arbiter.registers().iter().all(|register| register.members == Members::Both);
+        if loss == Loss::Tear && !(shared && self.machines[other].is_up()) {
+            loss = Loss::KeepOrDrop;
+        }
+        for disks in &mut self.machines[other].disks {
+            disks.data.forgive_torn();
+        }
+        let connection = self.machines[node].stop(loss);
+        self.broken[node] = false;
+        match (loss, connection) {
+            (Loss::ProcessOnly, Some(connection)) => {
+                self.peer.close(self.now, node, connection, &mut self.deliveries);
+                self.deliver();
+            }
+            _ => self.peer.forget(node),
+        }
+        self.queue.schedule(self.now.after(lasts), Event::Start { node });
+    }
+
+    fn pause(&mut self, node: usize, injection: &Injection) {
+        if !self.machines[node].is_up() || self.machines[node].is_paused() {
+            return;
+        }
+        self.counts.add(Fault::Pause);
+        self.machines[node].pause(injection.end());
+        self.queue.schedule(injection.end(), Event::Resume { node });
+    }
+
+    fn crash_host(&mut self, injection: &Injection) {
+        let host = usize::try_from(injection.place % self.hosts.len() as u64).expect("few hosts");
+        self.counts.add(Fault::HostCrash);
+        self.hosts[host].host.crash(self.now, &mut self.history);
+        self.after_host(host);
+    }
+
+    fn begin_at_disk(&mut self, injection: &Injection) {
+        let node = injection.node;
+        let volumes = self.machines[node].disks.len() as u64;
+        let volume = usize::try_from(injection.place % volumes).expect("few volumes");
+        let disks = &mut self.machines[node].disks[volume];
+        let certain = crate::random::MILLION;
+        match injection.fault {
+            Fault::DiskSlow => disks.data.condition.slowness = 10 + injection.strength / 600,
+            Fault::DiskHang => {
+                disks.data.condition.hangs_until = injection.end();
+                disks.metadata.condition.hangs_until = injection.end();
+            }
+            Fault::WriteError => disks.data.condition.write_errors = certain,
+            Fault::FlushError => disks.data.condition.flush_errors = certain,
+            Fault::MetadataFull => disks.metadata.condition.full = true,
+            Fault::ReadError => return self.spoil(injection, volume),
+            other => unreachable!("{other} is no fault of a disk"),
+        }
+        self.broken[node] |= !matches!(injection.fault, Fault::DiskSlow | Fault::DiskHang);
+    }
+
+    /// Sectors that are in use can no more be read here, if they can at the other node.
+    fn spoil(&mut self, injection: &Injection, volume: usize) {
+        let operations = self.history.operations();
+        let Some(last) = operations.len().checked_sub(1) else { return };
+        let near = usize::try_from(injection.place % 50).expect("small");
+        let range = operations[last.saturating_sub(near)].range;
+        let [zero, one] = &mut self.machines;
+        let (here, there) = if injection.node == 0 { (zero, one) } else { (one, zero) };
+        for sector in range.start().0..range.end().0 {
+            let is_good = there.disks[volume].data.is_readable(sector * SECTOR_BYTES as u64, SECTOR_BYTES);
+            if is_good && there.is_up() {
+                here.disks[volume].data.spoil(sector);
+            }
+        }
+    }
+}
+
+fn is_whole(machine: &Machine, volume: usize) -> bool {
+    machine.status(volume).is_some_and(|status| {
+        status.serving
+            && status.membership.members == Members::Both
+            && status.out_of_sync == 0
+            && status.lacking == 0
+    })
+}
+
+const fn is_of_network(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::FrameLoss
+            | Fault::FrameDuplicate
+            | Fault::FrameDelay
+            | Fault::FrameHeld
+            | Fault::FrameCorrupt
+            | Fault::FrameTruncate
+            | Fault::OneWay
+            | Fault::PortCut
+            | Fault::SwitchForgets
+            | Fault::NodeIsolated
+    )
+}
+
+const fn is_of_disk(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::DiskSlow
+            | Fault::DiskHang
+            | Fault::ReadError
+            | Fault::WriteError
+            | Fault::FlushError
+            | Fault::MetadataFull
+    )
+}
+
+const fn is_of_peer(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::PeerCut
+            | Fault::PeerOneWay
+            | Fault::PeerReset
+            | Fault::PeerFlap
+            | Fault::PeerSlow
+            | Fault::PeerCorrupt
+            | Fault::NodeIsolated
+    )
+}
+
+const fn is_of_arbiter(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::ArbiterDown
+            | Fault::ArbiterSlow
+            | Fault::ArbiterDeaf
+            | Fault::ArbiterCut
+            | Fault::NodeIsolated
+    )
+}
