@@ -11,6 +11,8 @@ use aoe::Frame;
 use aoe::wire::{ata, sequenced};
 use block::{Duration, Instant, Lba, LbaRange, SECTOR_BYTES};
 
+use replication::limits::LEASE_MARGIN;
+
 use crate::content::Value;
 
 /// Something that happened: when, and after how many other things. No two have the same order.
@@ -125,11 +127,15 @@ pub struct History {
 }
 
 impl History {
-    /// An empty history. Nodes remember a stock write for `memory` after they answered it, by the fastest clock.
+    /// An empty history. Nodes remember a stock write for `memory` after they answered it, by their own clocks, which may be as
+    /// fast as the lease's margin allows.
+    ///
+    /// # Panics
+    /// Never: the margin is less than the whole.
     #[must_use]
-    pub const fn new(memory: Duration) -> Self {
+    pub fn new(memory: Duration) -> Self {
         Self {
-            memory,
+            memory: memory.checked_sub(memory / LEASE_MARGIN).expect("a part of it"),
             moments: 0,
             operations: Vec::new(),
             sectors: Vec::new(),
@@ -244,7 +250,7 @@ impl History {
     /// If something was.
     pub fn settle(&mut self, beginning: Vec<Value>) {
         assert!(self.open().next().is_none(), "only a quiet world can be settled");
-        *self = Self { beginning, moments: self.moments, ..Self::new(self.memory) };
+        *self = Self { memory: self.memory, beginning, moments: self.moments, ..Self::new(self.memory) };
     }
 
     /// Every request in the order of their calls.
