@@ -34,7 +34,7 @@ impl<T> Queue<T> {
     }
 
     /// What happens next.
-    pub fn next(&mut self) -> Option<(Instant, T)> {
+    pub fn pop(&mut self) -> Option<(Instant, T)> {
         self.heap.pop().map(|entry| (entry.at, entry.event))
     }
 
@@ -76,7 +76,7 @@ mod tests {
         for (at, event) in [(5, 'c'), (3, 'a'), (5, 'd'), (3, 'b')] {
             queue.schedule(Instant::from_nanos(at), event);
         }
-        let order: String = std::iter::from_fn(|| queue.next()).map(|(_, event)| event).collect();
+        let order: String = std::iter::from_fn(|| queue.pop()).map(|(_, event)| event).collect();
         assert_eq!(order, "abcd");
     }
 }

@@ -428,7 +428,7 @@ impl Machine {
             else {
                 return;
             };
-            match stream.next() {
+            match stream.take_message() {
                 Ok(None) => return,
                 Ok(Some((message, data))) => {
                     let data = (!data.is_empty()).then(|| process.store(&data));

@@ -36,7 +36,7 @@ impl Stream {
     ///
     /// # Errors
     /// If the stream is of no more use.
-    pub fn next(&mut self) -> Result<Option<(Message, Vec<u8>)>, WireError> {
+    pub fn take_message(&mut self) -> Result<Option<(Message, Vec<u8>)>, WireError> {
         let mut data = 0..0;
         loop {
             let rest = &self.incoming[self.read..];

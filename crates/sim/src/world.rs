@@ -162,7 +162,7 @@ impl World {
             self.now = self.now.max(until);
             return false;
         }
-        let (at, event) = self.queue.next().expect("just looked at");
+        let (at, event) = self.queue.pop().expect("just looked at");
         assert!(at >= self.now, "time goes forward");
         self.now = at;
         self.trace.note(&[at.as_nanos()]);
