@@ -1,15 +1,19 @@
 //! Keeping two copies of a volume equal, without I/O.
 //!
-//! Two nodes hold the same volume and both serve it. This crate decides; others send, read and write. What is here so
-//! far are the parts that stand on their own; the engine that will drive them is not.
+//! Two nodes hold the same volume and both serve it. This crate decides; others send, read and write. Read in this order:
 //!
-//! - [`membership`]: who serves since which epoch, and what may follow what.
-//! - [`activity_log`]: the extents that may have writes in flight; on disk before the first write to one starts.
-//! - [`bitmap`]: the blocks that an absent peer has missed.
-//! - [`dump`]: explains a metadata file to people.
-//! - [`meta`]: what is on disk besides the volume's sectors. Every record names its version, place, owner and number in
-//!   the row, so that torn, stale, misdirected and foreign ones are recognised.
-//! - [`message`] and [`wire`]: what the nodes say to each other, as meanings and as bytes.
+//! 1. [`membership`]: who serves since which epoch, and what may follow what. [`lease`]: how long a node may serve unheard.
+//! 2. [`message`]: what the nodes say to each other; [`wire`]: how that looks as bytes. [`input`] and [`output`]: what the
+//!    engine is told and what it wants done.
+//! 3. [`engine`] hands each input to the file named after it: the life of a write is in `write` (as its coordinator) and
+//!    `follow` (as its follower), that of a read in `read`; who is in whose way (rules R1 to R5) in `conflict`.
+//! 4. [`volume`] is what a node knows of one volume, with the drawing of its phases. `session` is the conversation with the
+//!    peer; `standing` loses the peer, asks the arbiter, serves alone and leaves; `meeting` finds the peer again; [`resync`]
+//!    makes the copies equal. [`durability`] says what an answer promises; `forward` serves a node without a disk.
+//! 5. `records` writes the metadata in the order that makes all this true after a loss of power; [`activity_log`] and
+//!    [`bitmap`] are its two large parts, [`meta`] is what it looks like on disk: every record names its version, place,
+//!    owner and number in the row, so that torn, stale, misdirected and foreign ones are recognised. [`dump`] explains it
+//!    to people.
 //!
 //! No clock, thread, file or socket; time and bytes are arguments.
 #![forbid(unsafe_code)]

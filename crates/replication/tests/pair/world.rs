@@ -663,7 +663,7 @@ impl World {
                     && status.lacking == 0
                     && status.out_of_sync == 0
                     && status.copy == replication::message::CopyState::Good
-                    && status.membership.members == replication::membership::Members::Both
+                    && status.membership == self.arbiter
             })
             .count()
             == 2
