@@ -9,6 +9,7 @@ use block::{ExportId, LbaRange};
 use crate::engine::Engine;
 use crate::membership::NodeNumber;
 use crate::message::Token;
+use crate::mutation::Mutation;
 use crate::write::LocalStage;
 
 /// What is under way on some sectors.
@@ -40,9 +41,11 @@ impl Engine {
     /// queue, for a remote write that is not acknowledged, or where sectors are copied or compared.
     pub(crate) fn must_wait(&self, export: ExportId, range: LbaRange, arrived: u64) -> bool {
         self.claims.overlapping(export, range).any(|(_, _, claim)| match claim {
+            Claim::Local(_) if self.mutated(Mutation::OverlappingLocals) => false,
+            Claim::Remote(_) if self.mutated(Mutation::AheadOfRemotes) => false,
             Claim::Local(token) => self.locals.find(token).is_some_and(|local| local.arrived < arrived),
             Claim::Remote(token) => self.remotes.find(token).is_some_and(|remote| !remote.is_acked()),
-            Claim::Held => true,
+            Claim::Held => !self.mutated(Mutation::ThroughCopies),
             Claim::Read(_) => false,
         })
     }
@@ -57,8 +60,12 @@ impl Engine {
                     if local.stage == LocalStage::Waiting {
                         continue;
                     }
-                    if local.acked_at.is_none() && self.config.node == NodeNumber::One {
-                        met.superseded.push(other);
+                    let concurrent =
+                        local.acked_at.is_none() || self.mutated(Mutation::AcknowledgedSupersedes);
+                    if concurrent && self.supersedes() {
+                        if !self.mutated(Mutation::SupersededApplied) {
+                            met.superseded.push(other);
+                        }
                         met.superseded_by += u32::from(!local.on_disk);
                     } else {
                         met.held_by += u32::from(!local.on_disk);
@@ -76,24 +83,43 @@ impl Engine {
         met
     }
 
+    /// R2: whether this node's writes supersede concurrent ones of the peer's.
+    fn supersedes(&self) -> bool {
+        if self.mutated(Mutation::BothSupersede) || self.mutated(Mutation::NeitherSupersedes) {
+            return self.mutated(Mutation::BothSupersede);
+        }
+        self.config.node == NodeNumber::One
+    }
+
     /// R5: how many writes in flight the value may be of, that a read has just got from the disk.
     pub(crate) fn writes_in_flight(&self, export: ExportId, range: LbaRange) -> u32 {
-        let in_flight = |claim| match claim {
-            Claim::Local(token) => {
-                self.locals.find(token).is_some_and(|local| local.stage != LocalStage::Waiting)
+        let waited_for = |claim| match claim {
+            Claim::Local(_) => !self.mutated(Mutation::ReadsPassLocals),
+            Claim::Remote(token) if self.mutated(Mutation::CommitNotAwaited) => {
+                self.remotes.find(token).is_some_and(|remote| !remote.is_acked())
             }
-            Claim::Remote(_) => true,
-            Claim::Held | Claim::Read(_) => false,
+            _ => !self.mutated(Mutation::ReadsPassRemotes),
         };
-        let count = self.claims.overlapping(export, range).filter(|(_, _, claim)| in_flight(*claim)).count();
+        let writes = self.claims.overlapping(export, range).map(|(_, _, claim)| claim);
+        let count = writes.filter(|claim| self.is_write_in_flight(*claim) && waited_for(*claim)).count();
         u32::try_from(count).expect("bounded by the table")
     }
 
     /// Whether any write to these sectors, or another copy of them, is under way here; a copy yields to it.
     pub(crate) fn is_busy(&self, export: ExportId, range: LbaRange) -> bool {
-        let copied = |(_, _, claim): &(_, _, Claim)| matches!(claim, Claim::Held);
-        self.writes_in_flight(export, range) > 0
-            || self.claims.overlapping(export, range).any(|at| copied(&at))
+        self.claims
+            .overlapping(export, range)
+            .any(|(_, _, claim)| self.is_write_in_flight(claim) || claim == Claim::Held)
+    }
+
+    fn is_write_in_flight(&self, claim: Claim) -> bool {
+        match claim {
+            Claim::Local(token) => {
+                self.locals.find(token).is_some_and(|local| local.stage != LocalStage::Waiting)
+            }
+            Claim::Remote(_) => true,
+            Claim::Held | Claim::Read(_) => false,
+        }
     }
 
     /// A local write is on disk: the remote writes that came while it was not go on.
@@ -104,13 +130,14 @@ impl Engine {
         admitted: u64,
         acked_at: Option<u64>,
     ) {
-        let superseding = self.config.node == NodeNumber::One;
+        let superseding = self.supersedes();
+        let all = self.mutated(Mutation::AcknowledgedSupersedes);
         self.for_each_remote(export, range, |remote| {
             if remote.order < admitted {
                 return;
             }
             // As it was when the remote write came: concurrent if the acknowledgement had not come.
-            let concurrent = acked_at.is_none_or(|acked| acked > remote.order);
+            let concurrent = acked_at.is_none_or(|acked| acked > remote.order) || all;
             if concurrent && superseding {
                 remote.superseded_by -= 1;
             } else {

@@ -22,6 +22,7 @@ use crate::limits::Limits;
 use crate::membership::NodeNumber;
 use crate::message::{Message, Refusal, Token, VolumeMessage};
 use crate::meta::layout::SMALL_STATE_BYTES;
+use crate::mutation::{Mutation, Mutations};
 use crate::output::{Event, Output};
 use crate::read::Read;
 use crate::records::Record;
@@ -100,6 +101,7 @@ pub struct Engine {
     attention: Vec<ExportId>,
     /// When something is due, besides the lease.
     wake: Option<Instant>,
+    mutations: Mutations,
 }
 
 impl Engine {
@@ -134,7 +136,14 @@ impl Engine {
             questions: 0,
             attention: Vec::with_capacity(volumes),
             wake: None,
+            mutations: Mutations::default(),
         }
+    }
+
+    /// An engine that makes a mistake from now on; to be called before anything else.
+    #[cfg(feature = "mutations")]
+    pub fn mutate(&mut self, mutation: Mutation) {
+        self.mutations.chosen = Some(mutation);
     }
 
     /// Takes in what happened. Then the outputs are to be drained.
@@ -322,6 +331,11 @@ impl Engine {
 
 /// What every file of the engine uses.
 impl Engine {
+    /// Whether this mistake is to be made: never, but in the test that looks whether it would be noticed.
+    pub(crate) fn mutated(&self, mutation: Mutation) -> bool {
+        self.mutations.has(mutation)
+    }
+
     pub(crate) fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
     }

@@ -13,8 +13,10 @@ use block::{BufferSlice, EntryId, ExportId, LbaRange, Operation};
 use crate::activity_log::Begun;
 use crate::conflict::{Claim, Met, without};
 use crate::engine::{DiskWork, Engine, Written};
+use crate::membership::NodeNumber;
 use crate::message::{Origin, Token, VolumeMessage};
 use crate::meta::record::Sequence;
+use crate::mutation::Mutation;
 use crate::output::{FollowedEnd, Output};
 use crate::volume::{OnDisk, Phase};
 
@@ -143,13 +145,28 @@ impl Engine {
     pub(crate) fn advance_remote(&mut self, token: Token) {
         let remote = self.remote(token);
         match remote.stage {
-            RemoteStage::Held if remote.held_by == 0 => match remote.logged {
-                Logged::Yes => self.apply(token),
-                Logged::NotNeeded => self.remote_is_on_disk(token),
-                Logged::No | Logged::Pending(_) => {}
-            },
-            RemoteStage::OnDisk if remote.superseded_by == 0 => self.acknowledge(token),
+            RemoteStage::Held if remote.held_by == 0 || self.mutated(self.impatience()) => {
+                match remote.logged {
+                    Logged::Yes => self.apply(token),
+                    Logged::NotNeeded => self.remote_is_on_disk(token),
+                    Logged::Pending(_) if self.mutated(Mutation::RemoteLogNotAwaited) => self.apply(token),
+                    Logged::No | Logged::Pending(_) => {}
+                }
+            }
+            RemoteStage::OnDisk
+                if remote.superseded_by == 0 || self.mutated(Mutation::SupersededAckedEarly) =>
+            {
+                self.acknowledge(token)
+            }
             RemoteStage::Held | RemoteStage::Applying | RemoteStage::OnDisk | RemoteStage::Acked => {}
+        }
+    }
+
+    /// Not to wait for the writes that a remote one comes after.
+    fn impatience(&self) -> Mutation {
+        match self.config.node {
+            NodeNumber::Zero => Mutation::NodeZeroDoesNotWait,
+            NodeNumber::One => Mutation::NodeOneDoesNotWait,
         }
     }
 
@@ -170,6 +187,10 @@ impl Engine {
                 ..data
             };
             self.ask_disk(export, DiskWork::Remote(token), Operation::Write { range: *piece, data, durable });
+        }
+        if self.mutated(Mutation::AckBeforeDisk) {
+            let write = self.remote(token).write;
+            self.say(export, VolumeMessage::Ack { write, follower: token }, None);
         }
     }
 
@@ -265,7 +286,9 @@ impl Engine {
                 RemoteStage::Held => self.forget_remote(token, FollowedEnd::Dropped),
                 RemoteStage::OnDisk | RemoteStage::Acked => self.forget_remote(token, FollowedEnd::Started),
             }
-            self.doubt(export, range, origin);
+            if !self.mutated(Mutation::RemoteDoubtsDropped) {
+                self.doubt(export, range, origin);
+            }
         }
     }
 

@@ -73,8 +73,13 @@ impl Lease {
     /// The peer has granted a renewal. One that is too old, or was never sent, changes nothing.
     pub fn handle_granted(&mut self, number: u64) {
         if number <= self.newest && self.newest - number < UNANSWERED_MAX as u64 {
-            self.held_until = self.held_until.max(self.sent[slot(number)].after(self.duration));
+            self.hold_from(self.sent[slot(number)]);
         }
+    }
+
+    /// Held for as long as if it had been renewed at that moment.
+    pub(crate) fn hold_from(&mut self, renewed: Instant) {
+        self.held_until = self.held_until.max(renewed.after(self.duration));
     }
 
     /// This node answers a renewal now.

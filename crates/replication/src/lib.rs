@@ -14,6 +14,7 @@
 //!    [`bitmap`] are its two large parts, [`meta`] is what it looks like on disk: every record names its version, place,
 //!    owner and number in the row, so that torn, stale, misdirected and foreign ones are recognised. [`dump`] explains it
 //!    to people.
+//! 6. [`mutation`] lists mistakes that tests make on purpose.
 //!
 //! No clock, thread, file or socket; time and bytes are arguments.
 #![forbid(unsafe_code)]
@@ -35,6 +36,7 @@ mod meeting;
 pub mod membership;
 pub mod message;
 pub mod meta;
+pub mod mutation;
 pub mod output;
 mod read;
 mod records;

@@ -19,6 +19,7 @@ use crate::limits::{COPY_SECTORS, DOUBTFUL_PER_MESSAGE, MEMORY_WINDOW, RUNS_PER_
 use crate::membership::{Cause, Epoch, Members, Membership, NodeNumber};
 use crate::message::{BlockRun, CopyState, DoubtfulWrite, Offer, Refusal, VolumeMessage};
 use crate::meta::layout::SECTORS_PER_BIT;
+use crate::mutation::Mutation;
 use crate::output::{Event, Output};
 use crate::volume::{Phase, Volume};
 
@@ -147,7 +148,9 @@ impl Engine {
     fn offer(&mut self, export: ExportId) {
         let volume = self.volume(export);
         let ready = match volume.phase {
-            Phase::Frozen => volume.at_disk == 0 && volume.unflushed.is_empty(),
+            Phase::Frozen => {
+                volume.at_disk == 0 && volume.unflushed.is_empty() || self.mutated(Mutation::DrainNotAwaited)
+            }
             Phase::Alone => volume.meeting.offer.is_some(),
             Phase::Paired | Phase::Left | Phase::Passing => false,
         };
@@ -155,7 +158,9 @@ impl Engine {
             return;
         }
         // What the arbiter says from now on comes too late: what was offered holds until the session ends.
-        self.abandon_question(export);
+        if !self.mutated(Mutation::AbandonedGrantHeeded) {
+            self.abandon_question(export);
+        }
         let offer = self.own_offer(export);
         self.volume_mut(export).meeting.offered = Some(offer);
         if self.volume(export).leaving {
@@ -226,6 +231,8 @@ impl Engine {
     /// As the source: joins what differs, waits until that is durable and nothing begun alone is in flight, and goes on
     /// together with the peer.
     fn proceed(&mut self, export: ExportId, everything: bool) {
+        let everything = everything && !self.mutated(Mutation::EverythingRuleDropped);
+        let joins = !self.mutated(Mutation::DoubtsNotJoined);
         let volume = self.volume_mut(export);
         volume.meeting.settling = true;
         if !volume.meeting.joined {
@@ -233,7 +240,7 @@ impl Engine {
             let sectors = volume.layout().volume_sectors();
             let runs =
                 volume.meeting.offer.as_mut().map(|(_, runs)| std::mem::take(runs)).unwrap_or_default();
-            for run in runs {
+            for run in runs.into_iter().filter(|_| joins) {
                 for_each_range(sectors, run, |range| {
                     volume.disk.bitmap.set(range);
                 });
@@ -244,10 +251,14 @@ impl Engine {
             self.write_records(export);
         }
         let volume = self.volume(export);
-        if volume.locals > 0 || !volume.is_bitmap_durable() || !volume.is_superblock_durable() {
+        let is_settled = volume.locals == 0 || self.mutated(Mutation::UnsettledProceeds);
+        let is_noted = volume.is_bitmap_durable() || self.mutated(Mutation::JoinNotDurable);
+        if !is_settled || !is_noted || !volume.is_superblock_durable() {
             return;
         }
-        self.say_runs(export);
+        if !self.mutated(Mutation::RunsNotTold) {
+            self.say_runs(export);
+        }
         let volume = self.volume(export);
         let membership = volume.membership();
         let was_alone = volume.phase == Phase::Alone;
@@ -272,13 +283,15 @@ impl Engine {
             return self
                 .refuse(Refusal::Protocol("proceed without an offer that makes this node the target"));
         }
-        let source_was_alone =
-            volume.meeting.offer.as_ref().is_some_and(|(peer, _)| peer.alone || peer.forgetful);
         let are_equals = membership.members == Members::Both;
         self.pair(export);
         let quiet_until = self.now.after(MEMORY_WINDOW);
+        // Whatever the source answered as the sole member this node has not heard of, also if the source has frozen since:
+        // an earlier `Proceed` may have been lost on the way.
+        let is_quiet = !are_equals && !self.mutated(Mutation::ReturnerServes);
+        let is_noted = !self.mutated(Mutation::InconsistencyNotNoted);
         let volume = self.volume_mut(export);
-        if source_was_alone && !are_equals {
+        if is_quiet {
             volume.quiet_until = quiet_until;
         }
         let runs = std::mem::take(&mut volume.meeting.runs);
@@ -293,7 +306,7 @@ impl Engine {
         let lacking = volume.lacks.out_of_sync();
         let superblock = &mut volume.disk.superblock;
         superblock.membership = membership;
-        superblock.inconsistent = lacking > 0 || !are_equals;
+        superblock.inconsistent = (lacking > 0 || !are_equals) && is_noted;
         superblock.clean = false;
         volume.meeting.owes_ready = true;
         self.event(export, Event::Paired { membership, lacking, peer_lacks: 0 });
@@ -302,13 +315,14 @@ impl Engine {
 
     fn pair(&mut self, export: ExportId) {
         let quiet_until = self.now.after(MEMORY_WINDOW);
+        let is_ignored = self.mutated(Mutation::ForgetfulServes);
         let volume = self.volume_mut(export);
         volume.change_phase(Phase::Paired);
         volume.meeting.settling = false;
         volume.shut_out = false;
         volume.forced = false;
         volume.lost_memory = false;
-        if std::mem::take(&mut volume.forgetful) {
+        if std::mem::take(&mut volume.forgetful) && !is_ignored {
             volume.quiet_until = quiet_until;
         }
         let doubtful = std::mem::take(&mut volume.doubtful);
@@ -397,6 +411,7 @@ impl Engine {
         let volume = self.volume(export);
         if membership == volume.membership() && volume.phase == Phase::Paired {
             self.event(export, Event::InSync(membership));
+            self.attend(export);
         }
     }
 

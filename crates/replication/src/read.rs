@@ -16,6 +16,7 @@ use block::{BlockError, BufferSlice, EntryId, ExportId, LbaRange, Operation, Req
 use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine};
 use crate::message::{Token, VolumeMessage};
+use crate::mutation::Mutation;
 use crate::output::{Event, Outcome, Output};
 use crate::volume::Phase;
 use crate::write::Asker;
@@ -66,7 +67,8 @@ impl Engine {
     }
 
     fn begin_read(&mut self, export: ExportId, asker: Asker, range: LbaRange) {
-        let fetching = self.volume(export).lacks(range) || self.volume(export).phase == Phase::Passing;
+        let lacks = self.volume(export).lacks(range) && !self.mutated(Mutation::LacksNotLookedAt);
+        let fetching = lacks || self.volume(export).phase == Phase::Passing;
         let stage = if fetching { ReadStage::Fetching } else { ReadStage::AtDisk };
         let read = Read { export, asker, range, stage, claim: None, order: 0, waits_for: 0, dropped: false };
         let Some(token) = self.reads.insert(read) else {
@@ -130,10 +132,12 @@ impl Engine {
         let volume = self.volume_mut(export);
         let peer_has_it = volume.phase == Phase::Paired && !volume.disk.bitmap.touches(range);
         let is_own = matches!(self.read(token).asker, Asker::Request(_));
-        if !peer_has_it || !is_own {
+        if !peer_has_it || !is_own || self.mutated(Mutation::PeerNotRead) {
             return self.forget_read(token, Outcome::Failed(error));
         }
-        self.repair(export, range);
+        if !self.mutated(Mutation::ReadNotRepaired) {
+            self.repair(export, range);
+        }
         self.event(export, Event::ReadRepaired(range));
         self.fetch(token);
     }

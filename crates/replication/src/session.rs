@@ -11,7 +11,9 @@
 use block::Instant;
 
 use crate::engine::Engine;
+use crate::limits::LEASE_MARGIN;
 use crate::message::{Announce, Hello, Message, Refusal};
+use crate::mutation::Mutation;
 use crate::output::Output;
 use crate::volume::{Meeting, Phase};
 
@@ -110,13 +112,18 @@ impl Engine {
     /// The peer's lease is lengthened, if it may serve at all by what this node knows.
     pub(crate) fn handle_renew(&mut self, number: u64) -> Result<(), Refusal> {
         self.must_be_up()?;
-        self.lease.grant(self.now);
+        let margin = self.config.lease / LEASE_MARGIN;
+        let is_short = self.mutated(Mutation::LeaseWithoutMargin);
+        self.lease.grant(if is_short { self.now.before(margin) } else { self.now });
         self.push(Output::Send { message: Message::Granted { number }, data: None });
         Ok(())
     }
 
     pub(crate) fn handle_granted(&mut self, number: u64) -> Result<(), Refusal> {
         self.must_be_up()?;
+        if self.mutated(Mutation::LeaseFromAnswer) {
+            self.lease.hold_from(self.now);
+        }
         self.lease.handle_granted(number);
         if !self.session.lease_was_held && self.lease.is_held(self.now) {
             self.session.lease_was_held = true;
@@ -161,7 +168,8 @@ impl Engine {
         if !self.session.is_up() {
             return;
         }
-        if self.session.lease_was_held && !self.lease.is_held(self.now) {
+        let is_over = self.session.lease_was_held && !self.lease.is_held(self.now);
+        if is_over && !self.mutated(Mutation::LeaseNotLookedAt) {
             return self.refuse(Refusal::LeaseExpired);
         }
         self.renew();

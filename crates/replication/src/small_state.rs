@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::membership::NodeNumber;
 use crate::message::VolumeMessage;
 use crate::meta::small_state::SmallState;
+use crate::mutation::Mutation;
 use crate::output::Output;
 use crate::volume::Phase;
 
@@ -26,15 +27,17 @@ impl Engine {
 
     /// The peer has another state, or the nodes have just met and it has a newer one.
     pub(crate) fn handle_peer_small_state(&mut self, export: ExportId, state: SmallState) {
-        let peer_wins = self.config.node == NodeNumber::One;
+        let peer_wins = self.config.node == NodeNumber::One || self.mutated(Mutation::SmallStateTie);
         let disk = &mut self.volume_mut(export).disk;
         let own = disk.small_state.revision;
         let is_newer =
             state.revision > own || state.revision == own && peer_wins && state != disk.small_state;
         if is_newer && state.volume == disk.small_state.volume {
             disk.small_state = state;
-            // Of one revision there may be two states: what is on disk is of the other.
-            disk.small_state_durable = disk.small_state_durable.min(own.saturating_sub(1));
+            // Of one revision there may be two states: what is on disk, or on its way there, is of the other.
+            let older = own.saturating_sub(1);
+            disk.small_state_durable = disk.small_state_durable.min(older);
+            disk.small_state_writing = disk.small_state_writing.map(|revision| revision.min(older));
             disk.small_state_waits_for_peer = false;
             disk.small_state_is_told = false;
             self.attend(export);
@@ -61,6 +64,9 @@ impl Engine {
     pub(crate) fn share_small_state(&mut self, export: ExportId, peer_revision: u64) {
         let disk = &self.volume(export).disk;
         let own = disk.small_state.revision;
+        if self.mutated(Mutation::SmallStateNotShared) {
+            return;
+        }
         if own > peer_revision || own == peer_revision && own > 0 && self.config.node == NodeNumber::Zero {
             let state = Box::new(disk.small_state.clone());
             self.say(export, VolumeMessage::SmallState(state), None);

@@ -11,8 +11,9 @@ use crate::input::{ArbiterAnswer, Control};
 use crate::limits::{ARBITER_PATIENCE, ARBITER_RETRY, MEMORY_WINDOW, QUESTION_LIFE};
 use crate::membership::{Cause, Members, Membership};
 use crate::message::{CopyState, VolumeMessage};
+use crate::mutation::Mutation;
 use crate::output::{Event, Output};
-use crate::volume::{Phase, Question};
+use crate::volume::{Phase, Question, Volume};
 
 impl Engine {
     /// Stops serving and following at once, and drops every request.
@@ -24,13 +25,15 @@ impl Engine {
         volume.counters.freezes += 1;
         // An answer to what was asked as a member of this session means something else from now on.
         volume.peer_stops_at = volume.peer_stops_at.max(stops_at);
-        if before != Phase::Passing {
-            volume.keep_lacks();
+        if before != Phase::Passing && !self.mutated(Mutation::LacksForgotten) {
+            self.volume_mut(export).keep_lacks();
         }
         // An answer to what was asked as a member of this session means something else from now on.
         self.abandon_question(export);
         self.update_serving(export);
-        self.drop_reads(export);
+        if !self.mutated(Mutation::FrozenReadsAnswered) {
+            self.drop_reads(export);
+        }
         self.drop_locals(export);
         self.drop_remotes(export);
         self.drop_copies(export);
@@ -51,7 +54,9 @@ impl Engine {
         self.event(export, Event::DiskFailed(error));
         self.volume_mut(export).has_disk = false;
         if matches!(self.volume(export).phase, Phase::Paired | Phase::Left) {
-            self.say(export, VolumeMessage::DiskFailed, None);
+            if !self.mutated(Mutation::DiskFailureNotTold) {
+                self.say(export, VolumeMessage::DiskFailed, None);
+            }
             self.freeze(export);
             self.volume_mut(export).meeting.begin_anew();
         }
@@ -63,7 +68,7 @@ impl Engine {
         let (export, range) = (write.export, write.range);
         let volume = self.volume(export);
         let peer_can_go_on = volume.phase == Phase::Paired && !volume.is_sole(self.config.node);
-        if peer_can_go_on {
+        if peer_can_go_on && !self.mutated(Mutation::WriteErrorTold) {
             // Freezes, and so drops every write but this one, which the disk has given back.
             self.disk_failed(export, error);
             return self.forget_local(token, crate::output::Outcome::Dropped);
@@ -111,7 +116,8 @@ impl Engine {
             return false;
         }
         let membership = volume.membership();
-        let allowed = membership.members == Members::Only(node) && volume.confirmed;
+        let allowed = membership.members == Members::Only(node) && volume.confirmed
+            || self.mutated(Mutation::ArbiterNotAsked);
         if !allowed {
             let next = match membership.members {
                 Members::Both => membership.succeed(Cause::Lost(node.other())).ok(),
@@ -122,13 +128,19 @@ impl Engine {
             }
             return false;
         }
-        volume.at_disk == 0 && volume.is_superblock_durable() && volume.is_bitmap_durable()
+        (volume.at_disk == 0 || self.mutated(Mutation::DrainNotAwaitedAlone))
+            && (volume.is_superblock_durable() || self.mutated(Mutation::EpochNotDurable))
+            && (volume.is_bitmap_durable() || self.mutated(Mutation::DoubtsNotDurable))
     }
 
     /// From when on nothing that the peer may still do, and nothing that this node may have forgotten, matters.
     fn alone_at(&self, export: ExportId) -> Instant {
         let volume = self.volume(export);
-        let remembers_at = if volume.forgetful { self.started.after(MEMORY_WINDOW) } else { self.started };
+        let is_forgetful = volume.forgetful && !self.mutated(Mutation::ForgetfulServes);
+        let remembers_at = if is_forgetful { self.started.after(MEMORY_WINDOW) } else { self.started };
+        if self.mutated(Mutation::LeaseWaitSkipped) {
+            return remembers_at;
+        }
         volume.peer_stops_at.max(remembers_at)
     }
 
@@ -163,7 +175,7 @@ impl Engine {
         if membership.members != Members::Only(node) {
             return self.freeze(export);
         }
-        if !volume.is_superblock_durable() {
+        if !volume.is_superblock_durable() && !self.mutated(Mutation::EpochNotDurable) {
             return;
         }
         self.drop_for_peer(export);
@@ -228,10 +240,12 @@ impl Engine {
     /// A volume that is to leave does so when nothing of its own is in flight.
     fn leave_if_idle(&mut self, export: ExportId) {
         let volume = self.volume(export);
-        let idle = volume.leaving && volume.requests == 0;
-        // The peer can go on: it is a member or the only one, and lacks nothing.
-        let dispensable = !volume.is_sole(self.config.node) && volume.disk.bitmap.out_of_sync() == 0;
-        if idle && volume.phase == Phase::Paired && dispensable && !volume.meeting.peer_left {
+        let idle = volume.leaving && (volume.requests == 0 || self.mutated(Mutation::LeavesBusy));
+        // The peer can go on: it is a member or the only one, has been told so, and lacks nothing.
+        let dispensable = !volume.is_sole(self.config.node) && volume.disk.bitmap.out_of_sync() == 0
+            || self.mutated(Mutation::LeavesIndispensable);
+        let is_told = volume.meeting.owes_member.is_none();
+        if idle && volume.phase == Phase::Paired && dispensable && is_told && !volume.meeting.peer_left {
             self.volume_mut(export).change_phase(Phase::Left);
             self.say(export, VolumeMessage::Leave, None);
         }
@@ -239,13 +253,11 @@ impl Engine {
 
     /// A node that has left and has nothing on its way says so on disk: nothing is in doubt when it comes back.
     fn note_clean_end(&mut self, export: ExportId) {
-        let volume = self.volume_mut(export);
-        if volume.leaving
-            && volume.phase == Phase::Frozen
-            && volume.at_disk == 0
-            && volume.is_bitmap_durable()
-        {
-            volume.disk.superblock.clean = true;
+        let volume = self.volume(export);
+        let is_over =
+            volume.at_disk == 0 && volume.is_bitmap_durable() || self.mutated(Mutation::CleanTooEarly);
+        if volume.leaving && volume.phase == Phase::Frozen && is_over {
+            self.volume_mut(export).disk.superblock.clean = true;
         }
     }
 
@@ -261,26 +273,27 @@ impl Engine {
 
     fn should_serve(&mut self, export: ExportId) -> bool {
         let volume = self.volume(export);
-        if volume.leaving {
-            return false;
-        }
-        match volume.phase {
+        let may_serve = match volume.phase {
+            _ if volume.leaving => false,
             Phase::Alone | Phase::Passing => true,
             Phase::Frozen | Phase::Left => false,
-            Phase::Paired if volume.serving => true,
-            Phase::Paired => {
-                let ready = volume.may_serve_paired(self.config.node)
-                    && self.holds_lease()
-                    && volume.is_superblock_durable()
-                    && (!volume.meeting.serve_when_ready || volume.meeting.target_is_ready);
-                let quiet_until = volume.quiet_until;
-                if ready && self.now < quiet_until {
-                    self.wake_at(quiet_until);
-                    return false;
-                }
-                ready
-            }
+            Phase::Paired => volume.serving || self.is_ready_to_serve(volume),
+        };
+        // What this node has not heard of is as far away when it has become the sole member meanwhile.
+        let quiet_until = volume.quiet_until;
+        if may_serve && !volume.serving && self.now < quiet_until {
+            self.wake_at(quiet_until);
+            return false;
         }
+        may_serve
+    }
+
+    fn is_ready_to_serve(&self, volume: &Volume) -> bool {
+        let target_is_ready = !volume.meeting.serve_when_ready || volume.meeting.target_is_ready;
+        volume.may_serve_paired(self.config.node)
+            && (self.holds_lease() || self.mutated(Mutation::ServesWithoutLease))
+            && (volume.is_superblock_durable() || self.mutated(Mutation::ServesBeforeDurable))
+            && (target_is_ready || self.mutated(Mutation::ServesBeforeReady))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::engine::{Engine, index};
 use crate::meta::Opened;
 use crate::meta::small_state::SmallState;
 use crate::meta::twin::Turns;
+use crate::mutation::Mutation;
 use crate::resync::{Resync, ResyncRate};
 use crate::volume::{Counters, Meeting, OnDisk, Phase, Volume};
 
@@ -44,7 +45,11 @@ impl Engine {
         }
         assert!(self.volumes[at].is_none(), "a volume is added once");
         let peer_stops_at = self.lease.granted_until();
-        self.volumes[at] = Some(Volume::begin(export, opened, config, peer_stops_at));
+        let mut volume = Volume::begin(export, opened, config, peer_stops_at);
+        if self.mutated(Mutation::LogNotReplayed) {
+            volume.disk.bitmap.clear_all();
+        }
+        self.volumes[at] = Some(volume);
         self.attend(export);
         self.wake_at(now);
     }

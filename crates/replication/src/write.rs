@@ -18,6 +18,7 @@ use crate::engine::{DiskWork, Engine, Written, index};
 use crate::message::{DoubtfulWrite, Origin, Token, VolumeMessage};
 use crate::meta::layout::EXTENT_SECTORS;
 use crate::meta::record::Sequence;
+use crate::mutation::Mutation;
 use crate::output::{Outcome, Output};
 use crate::volume::Phase;
 
@@ -162,8 +163,9 @@ impl Engine {
         let extents = extents_of(range);
         let volume = self.volume(export);
         // Half of the log is left to the peer's writes: if both nodes' own filled it, each would wait for the other.
-        let has_room = volume.local_extents + extents <= volume.layout().hot_extents() / 2;
-        if volume.is_settling()
+        let has_room = volume.local_extents + extents <= volume.layout().hot_extents() / 2
+            || self.mutated(Mutation::WholeLogTaken);
+        if volume.is_settling() && !self.mutated(Mutation::SettlingSkipped)
             || !has_room
             || !volume.disk.log_counts()
             || self.must_wait(export, range, arrived)
@@ -178,11 +180,14 @@ impl Engine {
         volume.local_extents += extents;
         volume.locals += 1;
         let admitted = self.next_order();
-        let write = self.local_mut(token);
-        write.admitted = admitted;
+        self.local_mut(token).admitted = admitted;
         match begun {
+            Begun::After(_) if self.mutated(Mutation::LogNotAwaited) => {
+                self.attend(export);
+                self.start_local(token);
+            }
             Begun::After(sequence) => {
-                write.stage = LocalStage::Logging(sequence);
+                self.local_mut(token).stage = LocalStage::Logging(sequence);
                 self.volume_mut(export).waiting_for_log.push_back(Claim::Local(token));
                 self.attend(export);
             }
@@ -225,7 +230,11 @@ impl Engine {
         let durable = durable || volume.phase == Phase::Alone && volume.durability == Durability::Memory;
         self.local_mut(token).durable = durable;
         if self.volume(export).phase == Phase::Alone {
-            let tickets = self.volume_mut(export).disk.bitmap.set(range);
+            let tickets = if self.mutated(Mutation::BitsNotSet) {
+                Tickets::default()
+            } else {
+                self.volume_mut(export).disk.bitmap.set(range)
+            };
             let write = self.local_mut(token);
             (write.acked_at, write.tickets) = (Some(now), tickets);
             if !tickets.is_empty() {
@@ -243,7 +252,11 @@ impl Engine {
         let write = self.local(token);
         let export = write.export;
         if write.dropped {
-            let outcome = if result.is_ok() { Outcome::Started } else { Outcome::Dropped };
+            let outcome = match result {
+                _ if self.mutated(Mutation::DroppedWritesAnswered) => Outcome::Done(None),
+                Ok(()) => Outcome::Started,
+                Err(_) => Outcome::Dropped,
+            };
             return self.forget_local(token, outcome);
         }
         if let Err(error) = result {
@@ -304,8 +317,10 @@ impl Engine {
     pub(crate) fn finish_local(&mut self, token: Token) {
         let Some(write) = self.locals.find(token) else { return };
         let LocalWrite { export, range, follower, admitted, failed, .. } = *write;
-        let over = write.acked_at.is_some() && write.on_disk;
-        if !over || !self.volume(export).disk.bitmap.is_durable(write.tickets) {
+        let is_acked = write.acked_at.is_some() || self.mutated(Mutation::AckNotAwaited);
+        let is_noted = self.volume(export).disk.bitmap.is_durable(write.tickets)
+            || self.mutated(Mutation::BitsNotAwaited);
+        if !is_acked || !write.on_disk || !is_noted {
             return;
         }
         if let Some(follower) = follower {
@@ -381,7 +396,7 @@ impl Engine {
             if write.stage != LocalStage::InFlight || write.on_disk {
                 let doubtful = write.stage == LocalStage::InFlight;
                 let (range, origin) = (write.range, write.origin);
-                if doubtful {
+                if doubtful && !self.mutated(Mutation::LocalDoubtsDropped) {
                     self.doubt(export, range, origin);
                 }
                 let outcome = if doubtful { Outcome::Started } else { Outcome::Dropped };
@@ -389,7 +404,9 @@ impl Engine {
             } else {
                 write.dropped = true;
                 let (range, origin) = (write.range, write.origin);
-                self.doubt(export, range, origin);
+                if !self.mutated(Mutation::LocalDoubtsDropped) {
+                    self.doubt(export, range, origin);
+                }
             }
         }
     }
@@ -402,7 +419,7 @@ impl Engine {
             self.locals.iter().filter(|(_, write)| write.export == export).map(|(token, _)| token).collect();
         for token in tokens {
             let write = self.local(token);
-            if write.stage != LocalStage::InFlight {
+            if write.stage != LocalStage::InFlight || self.mutated(Mutation::LeaverNotNoted) {
                 continue;
             }
             let range = write.range;

@@ -19,6 +19,18 @@ const PACKAGES: [Package; 7] = [
 /// Crates whose tests take minutes: real parts in emulated guests, and the exhaustive model.
 const SLOW: [&str; 2] = ["tests", "model"];
 
+/// The engine of the mirror with one mistake after the other: thousands of runs, so optimised.
+const MISTAKES: [&str; 8] = [
+    "--package",
+    "replication",
+    "--features",
+    "mutations",
+    "--test",
+    "mutations",
+    "--config",
+    "profile.dev.opt-level=2",
+];
+
 /// Tests that ran.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
@@ -48,6 +60,7 @@ pub(crate) fn run(quick: bool) -> Result<(), String> {
         &[("RUSTDOCFLAGS", "-D warnings")],
     );
     tests(&mut tally, "fast tests", &fast_arguments());
+    tests(&mut tally, "mistakes on purpose", &MISTAKES);
     if !quick {
         // One at a time: each guest wants a core of its own.
         tests(&mut tally, "tests on real parts", &["--package", "tests", "--", "--test-threads=1"]);

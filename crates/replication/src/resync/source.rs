@@ -7,6 +7,7 @@ use super::{CopyOut, CopyStage};
 use crate::engine::{DiskWork, Engine};
 use crate::limits::COPY_SECTORS;
 use crate::message::{Token, VolumeMessage};
+use crate::mutation::Mutation;
 use crate::output::{Digested, Output};
 use crate::volume::Phase;
 
@@ -36,7 +37,8 @@ impl Engine {
             }
         }
         let volume = self.volume(export);
-        if volume.meeting.is_source && volume.disk.bitmap.out_of_sync() == 0 && volume.resync.copies == 0 {
+        let is_in_sync = volume.disk.bitmap.out_of_sync() == 0 || self.mutated(Mutation::PromotedEarly);
+        if volume.meeting.is_source && is_in_sync && volume.resync.copies == 0 {
             self.promote(export);
         }
         self.advance_verify(export);
@@ -76,7 +78,8 @@ impl Engine {
             // The bits stay. The block is tried again in the next round, or written meanwhile.
             return self.end_copy(token, false);
         };
-        if is_dropped || self.is_busy(export, range) {
+        let is_busy = self.is_busy(export, range) && !self.mutated(Mutation::CopyBesideWrite);
+        if is_dropped || is_busy {
             self.push(Output::Release(data.buffer));
             return self.end_copy(token, false);
         }
@@ -86,6 +89,9 @@ impl Engine {
         } else {
             self.copy_mut(token).stage = CopyStage::Sent;
             self.say(export, VolumeMessage::Copy { copy: token, range }, Some(data));
+            if self.mutated(Mutation::CopyNotAwaited) {
+                self.end_copy(token, true);
+            }
         }
         self.push(Output::Release(data.buffer));
     }

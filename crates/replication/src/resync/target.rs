@@ -6,13 +6,15 @@ use super::{CopyIn, CopyInWork};
 use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine, Written};
 use crate::message::{Token, VolumeMessage};
+use crate::mutation::Mutation;
 use crate::output::{Digested, Output};
 use crate::volume::Phase;
 
 impl Engine {
     /// A copy has come. It is older than every write that this node knows to be in flight there, and yields to it.
     pub(crate) fn handle_copy(&mut self, export: ExportId, copy: Token, range: LbaRange, data: BufferSlice) {
-        if self.volume(export).phase != Phase::Paired || self.is_busy(export, range) {
+        let is_busy = self.is_busy(export, range) && !self.mutated(Mutation::CopyDoesNotYield);
+        if self.volume(export).phase != Phase::Paired || is_busy {
             self.push(Output::Release(data.buffer));
             return self.yield_copy(export, copy);
         }
@@ -20,6 +22,9 @@ impl Engine {
             self.push(Output::Release(data.buffer));
             return self.yield_copy(export, copy);
         };
+        if self.mutated(Mutation::LacksClearedEarly) {
+            self.volume_mut(export).here_now(range);
+        }
         self.held_mut(token).data = Some(data);
         self.held_mut(token).at_disk = true;
         self.ask_disk(export, DiskWork::CopyIn(token), Operation::Write { range, data, durable: true });

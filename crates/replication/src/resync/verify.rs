@@ -3,12 +3,13 @@
 //! The sectors that are compared are held on both nodes for the moment of comparing, so no write can be on one of them
 //! only. Sectors that are being written are passed over and tried again.
 
-use block::{ExportId, Lba, LbaRange, SectorCount};
+use block::{ExportId, Instant, Lba, LbaRange, SectorCount};
 
 use super::CopyInWork;
 use crate::engine::Engine;
 use crate::limits::{COPY_RETRY, COPY_SECTORS};
 use crate::message::{Token, VolumeMessage};
+use crate::mutation::Mutation;
 use crate::output::Event;
 use crate::volume::Phase;
 
@@ -20,12 +21,14 @@ pub(crate) struct Progress {
     fix: bool,
     /// Sectors that are being compared.
     comparing: bool,
+    /// Sectors that were in use are not tried again before.
+    retry_at: Instant,
 }
 
 impl Engine {
     pub(crate) fn start_verify(&mut self, export: ExportId, fix: bool) {
         self.volume_mut(export).resync.verify =
-            Some(Progress { next: Lba(0), different: 0, fix, comparing: false });
+            Some(Progress { next: Lba(0), different: 0, fix, comparing: false, retry_at: self.now });
         self.attend(export);
     }
 
@@ -35,6 +38,9 @@ impl Engine {
         let Some(progress) = volume.resync.verify.filter(|progress| !progress.comparing) else { return };
         if volume.phase != Phase::Paired {
             return;
+        }
+        if self.now < progress.retry_at {
+            return self.wake_at(progress.retry_at);
         }
         let left = volume.layout().volume_sectors() - progress.next.0;
         if left == 0 {
@@ -54,14 +60,14 @@ impl Engine {
         if begun {
             self.progress_mut(export).comparing = true;
         } else {
-            let at = self.now.after(COPY_RETRY);
-            self.wake_at(at);
+            self.retry_verify(export);
         }
     }
 
     /// The peer verifies: are these sectors the same here?
     pub(crate) fn handle_verify(&mut self, export: ExportId, verify: Token, range: LbaRange, digest: u128) {
-        let is_open = self.volume(export).phase == Phase::Paired && !self.is_busy(export, range);
+        let is_busy = self.is_busy(export, range) && !self.mutated(Mutation::VerifyDoesNotYield);
+        let is_open = self.volume(export).phase == Phase::Paired && !is_busy;
         let work = CopyInWork::VerifyForPeer { digest };
         if !is_open || self.hold_and_read(export, verify, range, work).is_none() {
             self.say(export, VolumeMessage::Verified { verify, equal: None }, None);
@@ -98,8 +104,7 @@ impl Engine {
                 self.resync_difference(export, range);
             }
             if equal.is_none() {
-                let at = self.now.after(COPY_RETRY);
-                self.wake_at(at);
+                self.retry_verify(export);
             }
         }
         self.release_held(token);
@@ -118,6 +123,18 @@ impl Engine {
         } else {
             self.repair(export, range);
         }
+    }
+
+    /// Sectors are in use: tried again a moment later. Where both nodes verify the same sectors they find each other in the
+    /// way, again and again if both waited alike; so node 1 waits longer.
+    fn retry_verify(&mut self, export: ExportId) {
+        let wait = match self.config.node {
+            crate::membership::NodeNumber::Zero => COPY_RETRY,
+            crate::membership::NodeNumber::One => COPY_RETRY * 4,
+        };
+        let at = self.now.after(wait);
+        self.progress_mut(export).retry_at = at;
+        self.wake_at(at);
     }
 
     fn progress_mut(&mut self, export: ExportId) -> &mut Progress {

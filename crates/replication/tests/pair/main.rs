@@ -2,47 +2,21 @@
 //! this with whole nodes and everything that can go wrong; here is what the engine alone must stand.
 
 mod oracle;
+mod plan;
 mod world;
 
-use world::{Faults, World};
+use plan::run;
+use replication::input::{Control, Input};
+use world::{Plan, VOLUME, World};
 
-const CALM: Faults = Faults {
-    cuts: false,
-    crashes: false,
-    pauses: false,
-    arbiter: false,
-    read_errors: false,
-    write_errors: false,
-    leaves: false,
-    single_losses: false,
-};
-
-fn run(seed: u64, steps: u32, sectors: u64, faults: Faults) -> Result<u64, String> {
-    let mut world = World::new(seed, sectors, faults);
-    if std::env::var("TRACE").is_ok() {
-        world.trace = Some(Vec::new());
-    }
-    let result = (|| {
-        for _ in 0..steps {
-            world.step();
-        }
-        world.heal()?;
-        oracle::check(&world.history)
-    })();
-    if let (Err(error), Some(trace)) = (&result, &world.trace) {
-        eprintln!("{}\n{error}", trace.join("\n"));
-    }
-    result.map(|()| world.finished)
-}
-
-fn run_many(name: &str, steps: u32, sectors: u64, faults: Faults) {
+fn run_many(name: &str, plan: Plan) {
     let (first, count) = match std::env::var("SEED") {
         Ok(seed) => (seed.parse().expect("a number"), 1),
         Err(_) => (0, std::env::var("SEEDS").map_or(100, |seeds| seeds.parse().expect("a number"))),
     };
     let mut finished = 0;
     for seed in first..first + count {
-        match run(seed, steps, sectors, faults) {
+        match run(seed, plan) {
             Ok(requests) => finished += requests,
             Err(error) => panic!(
                 "seed {seed}: {error}\nTRACE=1 SEED={seed} cargo test -p replication --test pair {name}"
@@ -54,50 +28,59 @@ fn run_many(name: &str, steps: u32, sectors: u64, faults: Faults) {
 
 #[test]
 fn without_faults_every_history_is_that_of_one_disk() {
-    run_many("without_faults", 3000, 64, CALM);
+    run_many("without_faults", plan::WITHOUT_FAULTS);
 }
 
 #[test]
 fn over_cuts_of_the_link_as_well() {
-    run_many("over_cuts", 4000, 64, Faults { cuts: true, ..CALM });
+    run_many("over_cuts", plan::CUTS);
 }
 
 #[test]
 fn over_losses_of_power_as_well() {
-    run_many("over_losses", 4000, 20_000, Faults { crashes: true, ..CALM });
+    run_many("over_losses", plan::LOSSES);
 }
 
 #[test]
 fn over_pauses_as_well() {
-    run_many("over_pauses", 4000, 64, Faults { pauses: true, cuts: true, ..CALM });
+    run_many("over_pauses", plan::PAUSES);
 }
 
 #[test]
 fn over_planned_leaves_as_well() {
-    run_many("over_planned", 4000, 64, Faults { leaves: true, cuts: true, ..CALM });
+    run_many("over_planned", plan::LEAVES);
 }
 
 #[test]
 fn over_disks_that_fail_as_well() {
-    run_many("over_disks", 4000, 64, Faults { read_errors: true, write_errors: true, ..CALM });
+    run_many("over_disks", plan::BAD_DISKS);
+}
+
+#[test]
+fn with_more_writes_than_the_log_has_extents() {
+    run_many("with_more", plan::CROWD);
 }
 
 #[test]
 fn over_losses_of_power_of_one_node_with_writes_in_memory() {
-    run_many("with_writes_in_memory", 4000, 64, Faults { single_losses: true, ..CALM });
+    run_many("over_losses_of_power_of_one", plan::WRITES_IN_MEMORY);
 }
 
 #[test]
 fn over_everything_at_once() {
-    let all = Faults {
-        cuts: true,
-        crashes: true,
-        pauses: true,
-        arbiter: true,
-        read_errors: true,
-        write_errors: true,
-        leaves: true,
-        single_losses: false,
-    };
-    run_many("over_everything", 6000, 20_000, all);
+    run_many("over_everything", plan::EVERYTHING);
+}
+
+#[test]
+fn two_verifies_of_the_same_sectors_do_not_stand_in_each_others_way_for_ever() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, Plan { faults: plan::CALM, ..plan::WITHOUT_FAULTS });
+        for _ in 0..500 {
+            world.step();
+        }
+        for index in 0..2 {
+            world.input(index, Input::Control { volume: VOLUME, control: Control::Verify { fix: true } });
+        }
+        world.heal().expect("both come to an end");
+    }
 }

@@ -3,7 +3,7 @@
 //! The small world that the engine grows up in: messages and requests are values, sectors are numbers, and there is no AoE.
 //! What is left to chance is in which order things happen, and what goes wrong when.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use block::{
     BlockRequest, BufferName, BufferSlice, Completion, Duration, ExportId, Instant, Lba, LbaRange, Operation,
@@ -15,10 +15,12 @@ use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
 use replication::input::{ArbiterAnswer, Control, Input, MetadataId};
 use replication::limits::Limits;
 use replication::membership::{Membership, NodeNumber};
-use replication::message::{Message, VolumeMessage};
+use replication::message::{CopyState, Message, Origin, VolumeMessage};
 use replication::meta::layout::{Layout, Place};
-use replication::meta::{Format, format, open};
-use replication::output::{Digested, Outcome, Output};
+use replication::meta::small_state::SmallState;
+use replication::meta::{Format, Opened, format, open};
+use replication::mutation::Mutation;
+use replication::output::{Digested, Event, FollowedEnd, Outcome, Output};
 use replication::start::VolumeConfig;
 use replication::volume::{Phase, VolumeStatus};
 
@@ -26,7 +28,9 @@ use crate::oracle;
 
 pub(crate) const VOLUME: ExportId = ExportId(3);
 const LEASE: Duration = Duration::from_millis(1000);
-const LIMITS: Limits = Limits { requests: 64, followed: 128, copies: 8, volumes: 4 };
+const LIMITS: Limits = Limits { requests: 128, followed: 256, copies: 8, volumes: 4 };
+/// So long after its answer a frame that asks for the same write may come: no longer than the engine's memory window.
+const LATE: u64 = 2_900_000_000;
 
 /// What may happen besides the good things.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,6 +44,20 @@ pub(crate) struct Faults {
     pub(crate) leaves: bool,
     /// One node at a time loses power, and not before the pair is whole again; writes are answered from memory.
     pub(crate) single_losses: bool,
+    pub(crate) verifies: bool,
+    pub(crate) settings: bool,
+}
+
+/// What a world is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) steps: u32,
+    pub(crate) sectors: u64,
+    pub(crate) clients: usize,
+    pub(crate) faults: Faults,
+    /// A mistake that both engines make.
+    #[allow(dead_code, reason = "none is made without the feature")]
+    pub(crate) mutation: Option<Mutation>,
 }
 
 /// Numbers as good as random ones, the same for the same seed.
@@ -75,6 +93,11 @@ struct Node {
     digests: VecDeque<(Digested, u128)>,
     incarnation: u64,
     leaving: bool,
+    /// What its clock shows when the world's shows nothing, and by how many thousandths it is fast.
+    clock: (u64, i64),
+    /// The writes that this process has heard of, by the digest of their content.
+    known: BTreeSet<u128>,
+    followed: BTreeMap<u64, u128>,
 }
 
 struct Link {
@@ -104,11 +127,17 @@ pub(crate) struct World {
     next_value: u64,
     tick: u64,
     pub(crate) history: Vec<oracle::Operation>,
-    pub(crate) trace: Option<Vec<String>>,
+    pub(crate) trace: bool,
     pub(crate) calm: bool,
+    /// Clients have no more wishes.
+    closed: bool,
     pub(crate) finished: u64,
+    #[allow(dead_code, reason = "of use with the feature only")]
+    plan: Plan,
     faults: Faults,
     sectors: u64,
+    /// Writes that were answered a short while ago, and when.
+    answered: VecDeque<(u64, u128)>,
 }
 
 fn node_number(index: usize) -> NodeNumber {
@@ -146,12 +175,16 @@ fn fresh(index: usize, sectors: u64) -> Node {
         digests: VecDeque::new(),
         incarnation: 0,
         leaving: false,
+        clock: (0, 0),
+        known: BTreeSet::new(),
+        followed: BTreeMap::new(),
     }
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, sectors: u64, faults: Faults) -> Self {
-        let clients = (0..5).map(|_| Client { node: 0, request: None, generation: 0 }).collect();
+    pub(crate) fn new(seed: u64, plan: Plan) -> Self {
+        let Plan { sectors, faults, .. } = plan;
+        let clients = (0..plan.clients).map(|_| Client { node: 0, request: None, generation: 0 }).collect();
         let mut world = Self {
             chance: Chance(seed),
             now: 10_000_000_000,
@@ -166,36 +199,43 @@ impl World {
             next_value: 1,
             tick: 0,
             history: Vec::new(),
-            trace: None,
+            trace: false,
             calm: false,
+            closed: false,
             finished: 0,
+            plan,
             faults,
             sectors,
+            answered: VecDeque::new(),
         };
+        for index in 0..2 {
+            let rate = i64::try_from(world.chance.below(41)).expect("small") - 20;
+            world.nodes[index].clock = (world.chance.below(1_000_000_000_000), rate);
+        }
         world.start(0);
         world.start(1);
         world
     }
 
-    fn say(&mut self, text: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.trace {
-            let text = format!("{:>12} {}", self.now / 1000, text());
-            trace.push(text);
+    fn say(&self, text: impl FnOnce() -> String) {
+        if self.trace {
+            eprintln!("{:>12} {}", self.now / 1000, text());
         }
     }
 
+    /// Clocks differ in what they show and, a little, in how fast they go.
+    fn clock(&self, index: usize) -> Instant {
+        let (offset, rate) = self.nodes[index].clock;
+        let thousandths = 1000u64.saturating_add_signed(rate);
+        Instant::from_nanos(offset + self.now / 1000 * thousandths)
+    }
+
     fn start(&mut self, index: usize) {
-        let now = Instant::from_nanos(self.now);
+        let now = self.clock(index);
         let node = &mut self.nodes[index];
         node.incarnation += 1;
         node.leaving = false;
-        let metadata = &node.metadata;
-        let opened = open(|place, bytes| {
-            let at = usize::try_from(place.0).expect("small");
-            bytes.copy_from_slice(&metadata[at..at + bytes.len()]);
-            Ok(())
-        })
-        .expect("metadata that the engine has written");
+        let opened = open_metadata(&node.metadata);
         let mut engine = Engine::new(
             now,
             EngineConfig {
@@ -207,6 +247,10 @@ impl World {
                 first_disk_slot: 1000,
             },
         );
+        #[cfg(feature = "mutations")]
+        if let Some(mutation) = self.plan.mutation {
+            engine.mutate(mutation);
+        }
         let durability = if self.faults.single_losses { Durability::Memory } else { Durability::Stable };
         let config =
             VolumeConfig { durability, resync_checksums: self.chance.one_in(2), ..VolumeConfig::default() };
@@ -217,8 +261,8 @@ impl World {
     }
 
     pub(crate) fn input(&mut self, index: usize, input: Input) {
-        let now = Instant::from_nanos(self.now);
-        if self.trace.is_some() && !matches!(input, Input::Timeout) {
+        let now = self.clock(index);
+        if self.trace && !matches!(input, Input::Timeout) {
             let text = format!("node {index} <- {input:?}");
             self.say(|| text);
         }
@@ -231,7 +275,7 @@ impl World {
     }
 
     fn output(&mut self, index: usize, output: Output) {
-        if self.trace.is_some() {
+        if self.trace {
             let text = format!("node {index} -> {output:?}");
             self.say(|| text);
         }
@@ -262,19 +306,63 @@ impl World {
             Output::Ask { question, expected, next, .. } => {
                 self.questions.push((index, question, expected, next))
             }
-            Output::Serving { serving, .. } => self.nodes[index].serving = serving,
-            Output::Followed { .. }
-            | Output::FollowedEnded { .. }
-            | Output::Doubtful { .. }
-            | Output::SmallState { .. }
-            | Output::Event { .. } => {}
+            Output::Serving { serving, .. } => self.serve(index, serving),
+            Output::Followed { write, origin, .. } => {
+                let digest = digest_of(origin);
+                self.nodes[index].known.insert(digest);
+                self.nodes[index].followed.insert(write.0, digest);
+            }
+            Output::FollowedEnded { write, end } => {
+                let digest = self.nodes[index].followed.remove(&write.0).expect("it ends once");
+                if end == FollowedEnd::Dropped {
+                    self.nodes[index].known.remove(&digest);
+                }
+            }
+            Output::Doubtful { write, .. } => {
+                self.nodes[index].known.insert(digest_of(write.origin));
+            }
+            Output::Event { event: Event::Differs(range), .. } => {
+                let (from, to) = bounds(range);
+                let unreadable = self.nodes.iter().any(|node| node.unreadable[from..to].contains(&true));
+                assert!(unreadable, "verify: {range:?} differs where nothing was wrong");
+            }
+            Output::SmallState { .. } | Output::Event { .. } => {}
         }
+    }
+
+    /// Whoever begins to serve has heard of every write whose frames may still come.
+    fn serve(&mut self, index: usize, serving: bool) {
+        self.nodes[index].serving = serving;
+        while self.answered.front().is_some_and(|(at, _)| at + LATE < self.now) {
+            self.answered.pop_front();
+        }
+        if serving && !self.is_passing() {
+            let known = &self.nodes[index].known;
+            let unknown = self.answered.iter().find(|(_, digest)| !known.contains(digest));
+            assert!(unknown.is_none(), "memory: node {index} serves and has not heard of {unknown:x?}");
+        }
+    }
+
+    /// A write is answered: whoever serves has heard of it.
+    fn answer(&mut self, index: usize, digest: u128) {
+        self.nodes[index].known.insert(digest);
+        self.answered.push_back((self.now, digest));
+        let other = 1 - index;
+        if self.is_running(other) && self.nodes[other].serving && self.nodes[index].serving {
+            let is_known = self.nodes[other].known.contains(&digest) || self.is_passing();
+            assert!(is_known, "memory: node {other} serves and has not heard of {digest:x}");
+        }
+    }
+
+    /// Whether one of the nodes has no disk: then the other one takes every write, and knows them all.
+    fn is_passing(&self) -> bool {
+        (0..2).any(|index| self.status(index).is_some_and(|status| status.phase == Phase::Passing))
     }
 
     /// Never two nodes that serve alone.
     fn check_alone(&self) {
         let alone = |index: usize| self.status(index).is_some_and(|status| status.phase == Phase::Alone);
-        assert!(!(alone(0) && alone(1)), "both nodes serve alone");
+        assert!(!(alone(0) && alone(1)), "exclusion: both nodes serve alone");
     }
 
     pub(crate) fn status(&self, index: usize) -> Option<VolumeStatus> {
@@ -316,7 +404,7 @@ impl World {
         }
         for index in 0..2 {
             let due = self.nodes[index].engine.as_ref().and_then(Engine::poll_timeout);
-            if !self.nodes[index].paused && due.is_some_and(|due| due.as_nanos() <= self.now) {
+            if !self.nodes[index].paused && due.is_some_and(|due| due <= self.clock(index)) {
                 self.input(index, Input::Timeout);
             }
         }
@@ -374,13 +462,7 @@ impl World {
                     let sector =
                         from + usize::try_from(self.chance.below((to - from) as u64)).expect("small");
                     // One copy of a sector is left at least: the other node's is readable and as good.
-                    let status = [self.status(0), self.status(1)];
-                    let whole = status.iter().all(|status| {
-                        status.is_some_and(|status| {
-                            status.phase == Phase::Paired && status.lacking == 0 && status.out_of_sync == 0
-                        })
-                    });
-                    if whole && !self.nodes[1 - index].unreadable[sector] {
+                    if self.are_whole() && !self.nodes[1 - index].unreadable[sector] {
                         self.nodes[index].unreadable[sector] = true;
                     }
                 }
@@ -412,6 +494,11 @@ impl World {
             }
         };
         self.input(index, Input::Disk(Completion { id: request.id, result }));
+    }
+
+    /// Whether both nodes' copies are good everywhere, as far as they know.
+    fn are_whole(&self) -> bool {
+        [self.status(0), self.status(1)].iter().flatten().filter(|status| is_good(status)).count() == 2
     }
 
     fn metadata(&mut self, index: usize) {
@@ -455,7 +542,7 @@ impl World {
 
     fn client(&mut self) {
         let chosen = usize::try_from(self.chance.below(self.clients.len() as u64)).expect("small");
-        if self.clients[chosen].request.is_some() {
+        if self.closed || self.clients[chosen].request.is_some() {
             return;
         }
         let index = usize::try_from(self.chance.below(2)).expect("small");
@@ -486,7 +573,9 @@ impl World {
             Operation::Read { range }
         };
         let request = BlockRequest { id, export: VOLUME, operation };
-        self.input(index, Input::Request { request, origin: None });
+        let digest = u128::from(self.next_value);
+        let origin = is_write.then_some(Origin::Stock { initiator: [2, 0, 0, 0, 0, 9], digest });
+        self.input(index, Input::Request { request, origin });
     }
 
     fn completed(&mut self, index: usize, id: RequestId, outcome: Outcome) {
@@ -506,6 +595,12 @@ impl World {
             Outcome::Done(None) | Outcome::Failed(_) | Outcome::Dropped | Outcome::Started => values,
         };
         self.finished += u64::from(end.is_some());
+        if matches!(outcome, Outcome::Failed(_)) {
+            assert!(!self.are_whole(), "silence: node {index} tells an error though both copies are good");
+        }
+        if is_write && end.is_some() {
+            self.answer(index, u128::from(values[0] / 100 + 1));
+        }
         if is_write || end.is_some() {
             self.record(is_write, range, &values, begin, end);
         }
@@ -531,7 +626,13 @@ impl World {
 
     fn fault(&mut self) {
         let index = usize::try_from(self.chance.below(2)).expect("small");
-        match self.chance.below(7) {
+        match self.chance.below(9) {
+            7 if self.faults.verifies && self.is_running(index) => {
+                self.input(index, Input::Control { volume: VOLUME, control: Control::Verify { fix: true } });
+            }
+            8 if self.faults.settings && self.is_running(index) && self.nodes[index].serving => {
+                self.set(index);
+            }
             0 if self.faults.cuts => {
                 self.link.is_up = !self.link.is_up;
                 if !self.link.is_up {
@@ -566,6 +667,17 @@ impl World {
                 self.input(index, Input::Control { volume: VOLUME, control });
             }
             _ => {}
+        }
+    }
+
+    /// An AoE client sets the config string; sometimes another one does the same at the other node.
+    fn set(&mut self, index: usize) {
+        let both = self.is_running(1 - index) && self.nodes[1 - index].serving && self.chance.one_in(2);
+        for at in [index, 1 - index].into_iter().take(1 + usize::from(both)) {
+            let mut state = SmallState::new(VolumeIdentity(1));
+            self.next_value += 1;
+            state.config_string = self.next_value.to_string().into_bytes();
+            self.input(at, Input::SmallState { volume: VOLUME, state: Box::new(state) });
         }
     }
 
@@ -616,6 +728,8 @@ impl World {
         let node = &mut self.nodes[index];
         node.buffers.clear();
         node.digests.clear();
+        node.known.clear();
+        node.followed.clear();
         node.serving = false;
         node.paused = false;
         self.give_up_clients(index);
@@ -634,9 +748,7 @@ impl World {
                 self.pause(index);
             }
             if self.nodes[index].engine.is_none()
-                || self
-                    .status(index)
-                    .is_some_and(|status| status.copy == replication::message::CopyState::Diskless)
+                || self.status(index).is_some_and(|status| status.copy == CopyState::Diskless)
             {
                 // A disk that failed comes back with what it holds.
                 self.crash(index);
@@ -645,13 +757,22 @@ impl World {
             self.nodes[index].leaving = false;
             self.input(index, Input::Control { volume: VOLUME, control: Control::Join });
         }
-        for _ in 0..60_000 {
+        for step in 0..60_000 {
+            // Never would a crowd pause all at once by chance.
+            self.closed = step > 5000;
             self.step();
             if self.is_whole() {
-                return self.check_equal();
+                self.check_equal()?;
+                self.read_all();
+                return self.check_settings();
             }
         }
-        Err(format!("not whole again: {:?} {:?}, arbiter {}", self.status(0), self.status(1), self.arbiter))
+        Err(format!(
+            "liveness: not whole again: {:?} {:?}, arbiter {}",
+            self.status(0),
+            self.status(1),
+            self.arbiter
+        ))
     }
 
     fn is_a_whole_pair(&self) -> bool {
@@ -662,7 +783,7 @@ impl World {
                 status.phase == Phase::Paired
                     && status.lacking == 0
                     && status.out_of_sync == 0
-                    && status.copy == replication::message::CopyState::Good
+                    && status.copy == CopyState::Good
                     && status.membership == self.arbiter
             })
             .count()
@@ -674,13 +795,9 @@ impl World {
     fn is_whole(&self) -> bool {
         let whole = |index: usize| {
             self.status(index).is_some_and(|status| {
-                status.phase == Phase::Paired
-                    && status.serving
-                    && status.membership == self.arbiter_view()
-                    && status.lacking == 0
-                    && status.out_of_sync == 0
-                    && status.copy == replication::message::CopyState::Good
+                is_good(&status) && status.serving && status.membership == self.arbiter_view()
             }) && self.nodes[index].at_disk.is_empty()
+                && self.nodes[index].at_metadata.is_empty()
         };
         whole(0)
             && whole(1)
@@ -704,11 +821,33 @@ impl World {
         });
         match differs {
             Some(sector) => Err(format!(
-                "the copies differ in sector {sector}: {} and {}",
+                "equality: the copies differ in sector {sector}: {} and {}",
                 zero.sectors[sector], one.sectors[sector]
             )),
             None => Ok(()),
         }
+    }
+
+    /// The last client reads everything that was ever touched.
+    fn read_all(&mut self) {
+        self.tick += 1;
+        let touched: BTreeSet<u64> = self.history.iter().map(|operation| operation.sector).collect();
+        for sector in touched {
+            let at = usize::try_from(sector).expect("small");
+            let readable = (0..2).find(|index| !self.nodes[*index].unreadable[at]);
+            let value = self.nodes[readable.expect("one copy is left")].sectors[at];
+            let (begin, end) = (self.tick, Some(self.tick + 1));
+            self.history.push(oracle::Operation { sector, value, is_write: false, begin, end });
+        }
+    }
+
+    /// What AoE clients have set is the same on both disks.
+    fn check_settings(&self) -> Result<(), String> {
+        let [zero, one] = [0, 1].map(|index| {
+            let opened = open_metadata(&self.nodes[index].metadata);
+            opened.small_state.map(|state| state.config_string)
+        });
+        if zero == one { Ok(()) } else { Err(format!("settings: {zero:?} and {one:?}")) }
     }
 
     /// Whether anything of a kind was said on the link and not yet heard.
@@ -717,6 +856,29 @@ impl World {
         self.link.queues[to]
             .iter()
             .any(|(message, _)| matches!(message, Message::Volume(_, message) if kind(message)))
+    }
+}
+
+fn is_good(status: &VolumeStatus) -> bool {
+    status.phase == Phase::Paired
+        && status.lacking == 0
+        && status.out_of_sync == 0
+        && status.copy == CopyState::Good
+}
+
+fn open_metadata(metadata: &[u8]) -> Opened {
+    open(|place, bytes| {
+        let at = usize::try_from(place.0).expect("small");
+        bytes.copy_from_slice(&metadata[at..at + bytes.len()]);
+        Ok(())
+    })
+    .expect("metadata that the engine has written")
+}
+
+fn digest_of(origin: Origin) -> u128 {
+    match origin {
+        Origin::Stock { digest, .. } => digest,
+        Origin::Sequenced { .. } => unreachable!("clients here are stock ones"),
     }
 }
 

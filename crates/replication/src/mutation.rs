@@ -1,0 +1,181 @@
+//! Deliberate mistakes, to find out whether the tests would notice.
+//!
+//! Each variant breaks one rule of the engine in one place, where it reads `self.mutated(Mutation::…)`. Without the feature
+//! `mutations` that is `false` at compile time, and nothing of this is left. `tests/mutations.rs` shows that each one is
+//! caught, and writes `docs/mutations.md`.
+
+macro_rules! mutations {
+    ($($(#[doc = $mistake:literal])+ $name:ident,)+) => {
+        /// One wrong change to the engine.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Mutation {
+            $($(#[doc = $mistake])+ $name,)+
+        }
+
+        #[cfg(feature = "mutations")]
+        impl Mutation {
+            /// All there are.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// What is wrong with it, in words.
+            #[must_use]
+            pub const fn mistake(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($mistake),+).trim_ascii_start(),)+
+                }
+            }
+        }
+    };
+}
+
+mutations! {
+    /// R1: a local write does not wait for local writes in flight
+    OverlappingLocals,
+    /// R1: a local write does not wait for remote writes that are not acknowledged
+    AheadOfRemotes,
+    /// R1: a local write does not wait where sectors are copied or compared
+    ThroughCopies,
+    /// R2: node 1 applies superseded sectors all the same
+    SupersededApplied,
+    /// R2: node 0 applies a concurrent remote write without waiting for its own
+    NodeZeroDoesNotWait,
+    /// R2: both nodes' writes supersede
+    BothSupersede,
+    /// R2: neither node's writes supersede
+    NeitherSupersedes,
+    /// R3: node 1 applies a remote write before its own acknowledged one is on disk
+    NodeOneDoesNotWait,
+    /// R3: an acknowledged write supersedes as well
+    AcknowledgedSupersedes,
+    /// R4: a superseded write is acknowledged before its superseder is on disk
+    SupersededAckedEarly,
+    /// R5: reads do not wait for local writes
+    ReadsPassLocals,
+    /// R5: reads do not wait for remote writes
+    ReadsPassRemotes,
+    /// R5: reads wait for the acknowledgement of a remote write, not for its commit
+    CommitNotAwaited,
+    /// A write is over without the peer's acknowledgement
+    AckNotAwaited,
+    /// The follower acknowledges when it asks its disk, not when that has the write
+    AckBeforeDisk,
+    /// A local write starts before its extents are in the log on disk
+    LogNotAwaited,
+    /// A remote write is applied before its extents are in the log on disk
+    RemoteLogNotAwaited,
+    /// A node's own writes may fill the whole log
+    WholeLogTaken,
+    /// After a crash the extents in the log are not in doubt
+    LogNotReplayed,
+    /// A sole member does not note what it writes
+    BitsNotSet,
+    /// A write served alone is answered before its bits are durable
+    BitsNotAwaited,
+    /// Unacknowledged writes are not noted when the peer has left
+    LeaverNotNoted,
+    /// Local writes in flight at a freeze are not in doubt
+    LocalDoubtsDropped,
+    /// Remote writes in flight at a freeze are not in doubt
+    RemoteDoubtsDropped,
+    /// A freeze lets reads be answered
+    FrozenReadsAnswered,
+    /// A write that was dropped is answered when the disk has it
+    DroppedWritesAnswered,
+    /// What a target lacks is forgotten at a freeze
+    LacksForgotten,
+    /// A target reads its own copy of blocks it lacks
+    LacksNotLookedAt,
+    /// What a target lacks is cleared when the copy comes, not when it is on disk
+    LacksClearedEarly,
+    /// An unreadable sector is an error, though the peer has it
+    PeerNotRead,
+    /// An unreadable sector is read from the peer but not written back
+    ReadNotRepaired,
+    /// The holder of a lease counts from the answer
+    LeaseFromAnswer,
+    /// The granter of a lease waits for no margin
+    LeaseWithoutMargin,
+    /// A lease that has run out is not noticed
+    LeaseNotLookedAt,
+    /// A node takes requests before it has a lease
+    ServesWithoutLease,
+    /// A target of an unequal pair, or its source, takes requests before the target is ready
+    ServesBeforeReady,
+    /// Requests are taken before the superblock is durable
+    ServesBeforeDurable,
+    /// The peer's lease is not waited for
+    LeaseWaitSkipped,
+    /// The arbiter is not asked
+    ArbiterNotAsked,
+    /// Alone before the epoch is durable
+    EpochNotDurable,
+    /// Alone before the doubts of the freeze are durable
+    DoubtsNotDurable,
+    /// Alone while the disk still has dropped writes
+    DrainNotAwaitedAlone,
+    /// An offer is made while the disk still has dropped writes
+    DrainNotAwaited,
+    /// A grant is heeded after an offer was made
+    AbandonedGrantHeeded,
+    /// Where the bitmaps cannot tell what differs, only what they say is copied
+    EverythingRuleDropped,
+    /// What the peer's offer has in doubt is not joined
+    DoubtsNotJoined,
+    /// The source proceeds before the joined doubts are durable
+    JoinNotDurable,
+    /// The source does not tell the target what it lacks
+    RunsNotTold,
+    /// A target does not note that its copy is inconsistent
+    InconsistencyNotNoted,
+    /// Writes are admitted while the source settles
+    SettlingSkipped,
+    /// The source proceeds with writes in flight that the target will not hear of
+    UnsettledProceeds,
+    /// A copy is sent while a write to its sectors is in flight
+    CopyBesideWrite,
+    /// A copy is written over sectors with a write in flight
+    CopyDoesNotYield,
+    /// A block is in sync when its copy is sent
+    CopyNotAwaited,
+    /// The target becomes a member with blocks still out of sync
+    PromotedEarly,
+    /// The peer is not told that the disk has failed
+    DiskFailureNotTold,
+    /// An initiator is told of a failed write that the peer can do
+    WriteErrorTold,
+    /// A node leaves with requests in flight
+    LeavesBusy,
+    /// A node leaves that has what its peer lacks
+    LeavesIndispensable,
+    /// A leaver is clean before its disk has had everything
+    CleanTooEarly,
+    /// A node that has forgotten what it finished serves at once
+    ForgetfulServes,
+    /// A node that comes back to one that served alone serves at once
+    ReturnerServes,
+    /// A verify compares sectors with a write in flight
+    VerifyDoesNotYield,
+    /// Of two small states of one revision both nodes take the other's
+    SmallStateTie,
+    /// A newer small state is not told to a peer that comes back
+    SmallStateNotShared,
+}
+
+/// Which mistake an engine makes, if any.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mutations {
+    #[cfg(feature = "mutations")]
+    pub(crate) chosen: Option<Mutation>,
+}
+
+impl Mutations {
+    #[cfg(feature = "mutations")]
+    pub(crate) fn has(self, mutation: Mutation) -> bool {
+        self.chosen == Some(mutation)
+    }
+
+    #[cfg(not(feature = "mutations"))]
+    pub(crate) const fn has(self, _: Mutation) -> bool {
+        false
+    }
+}

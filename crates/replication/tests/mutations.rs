@@ -1,0 +1,192 @@
+//! Would the tests notice? The engine makes one mistake after the other, in the worlds of `pair`, until each is caught; the
+//! engine without a mistake passes the same runs. `MUTATIONS=write` writes what came out to `docs/mutations.md`,
+//! `MUTATION=Name` looks at one of them only.
+
+#[path = "pair/oracle.rs"]
+mod oracle;
+#[path = "pair/plan.rs"]
+mod plan;
+#[path = "pair/world.rs"]
+mod world;
+
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use replication::mutation::Mutation;
+use world::Plan;
+
+/// So many runs, over all worlds in turn, before a mistake counts as one that nobody notices.
+const RUNS_MAX: u64 = 180;
+/// Mistakes that no run has shown so far: the rule is redundant, or these worlds are too tame. Not looked for, unless by name.
+const UNNOTICED: [Mutation; 0] = [];
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/mutations.md");
+const HEAD: &str = "\
+# Mistakes, and whether the tests notice
+
+`crates/replication/src/mutation.rs` lists wrong changes to the engine, one rule broken in one place each. The test
+`mutations` lets two engines make each mistake in the worlds of `crates/replication/tests/pair` until it is caught. The
+unchanged engine passes the same runs. Rewritten by
+`MUTATIONS=write cargo test -p replication --features mutations --test mutations`; the numbers are those of the last time.
+
+What is looked at in every run:
+
+| property | what must hold |
+|---|---|
+| history | every read and write fits one disk on one time line, sector by sector; at the end everything is read once more |
+| equality | when both are members and nothing is under way, the copies are equal |
+| liveness | when all is repaired, both become members again and every request ends |
+| exclusion | never do both serve alone |
+| memory | whoever serves has heard of every write that was answered less than three seconds ago |
+| silence | no initiator is told of an error while both copies are good |
+| verify | an online verify never finds a difference |
+| settings | what AoE clients set is the same on both disks at the end |
+| assertion | the engine's own |
+
+";
+
+/// How a mistake was caught.
+#[derive(Clone, Debug)]
+struct Catch {
+    property: &'static str,
+    world: &'static str,
+    runs: u64,
+    message: String,
+}
+
+const PROPERTIES: [&str; 8] =
+    ["history", "equality", "liveness", "exclusion", "memory", "silence", "verify", "settings"];
+
+fn property(message: &str) -> &'static str {
+    PROPERTIES
+        .into_iter()
+        .find(|property| message.strip_prefix(property).is_some_and(|rest| rest.starts_with(':')))
+        .unwrap_or("assertion")
+}
+
+fn run(seed: u64, plan: Plan) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(|| plan::run(seed, plan))) {
+        Ok(result) => result.map(drop),
+        Err(panic) => Err(panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+            .unwrap_or_default()),
+    }
+}
+
+/// The worlds in turn: every one of them sees every seed.
+fn chosen(run: u64) -> (u64, &'static str, Plan) {
+    let worlds = plan::ALL.len() as u64;
+    let (name, plan) = plan::ALL[usize::try_from(run % worlds).expect("a few")];
+    (run / worlds, name, plan)
+}
+
+fn hunt(mutation: Mutation) -> Option<Catch> {
+    (0..RUNS_MAX).find_map(|number| {
+        let (seed, world, plan) = chosen(number);
+        let message = run(seed, Plan { mutation: Some(mutation), ..plan }).err()?;
+        Some(Catch { property: property(&message), world, runs: number + 1, message })
+    })
+}
+
+/// Does the work with as many threads as there are cores.
+fn in_parallel(count: usize, work: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        break;
+                    }
+                    work(index);
+                }
+            });
+        }
+    });
+}
+
+fn table(caught: &[(Mutation, Option<Catch>)]) -> String {
+    let mut text =
+        String::from("| mistake | name | caught by | in the world | after runs |\n|---|---|---|---|---|\n");
+    for (mutation, found) in caught {
+        let mistake = mutation.mistake();
+        match found {
+            Some(Catch { property, world, runs, .. }) => {
+                writeln!(text, "| {mistake} | `{mutation:?}` | {property} | {world} | {runs} |")
+            }
+            None => {
+                writeln!(text, "| {mistake} | `{mutation:?}` | nothing so far | | more than {RUNS_MAX} |")
+            }
+        }
+        .expect("a string takes everything");
+    }
+    text
+}
+
+#[test]
+fn every_mistake_is_noticed_and_the_engine_makes_none() {
+    let only = std::env::var("MUTATION").ok();
+    let mutations: Vec<Mutation> = Mutation::ALL
+        .iter()
+        .copied()
+        .filter(|mutation| only.as_ref().is_none_or(|only| *only == format!("{mutation:?}")))
+        .collect();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let results = Mutex::new(vec![None; mutations.len()]);
+    in_parallel(mutations.len(), |index| {
+        let is_hopeless = only.is_none() && UNNOTICED.contains(&mutations[index]);
+        let found = if is_hopeless { None } else { hunt(mutations[index]) };
+        if let Some(Catch { message, runs, world, .. }) = &found {
+            let message: String = message.chars().take(150).collect();
+            println!("{:?}: {world}, {runs} runs: {message}", mutations[index]);
+        }
+        results.lock().expect("nobody panics holding it")[index] = found;
+    });
+    let results = results.into_inner().expect("nobody panics holding it");
+    let caught: Vec<_> = mutations.into_iter().zip(results).collect();
+    let runs = caught.iter().flat_map(|(_, found)| found).map(|found| found.runs).max().unwrap_or(1);
+    let innocent = Mutex::new(Vec::new());
+    in_parallel(usize::try_from(runs).expect("bounded"), |number| {
+        let (seed, world, plan) = chosen(number as u64);
+        if let Err(message) = run(seed, plan) {
+            innocent.lock().expect("nobody panics holding it").push((world, seed, message));
+        }
+    });
+    std::panic::set_hook(hook);
+    let table = table(&caught);
+    println!("{table}");
+    let innocent = innocent.into_inner().expect("nobody panics holding it");
+    assert!(innocent.is_empty(), "the engine without a mistake: {innocent:?}");
+    let missed: Vec<_> = caught
+        .iter()
+        .filter(|(mutation, found)| found.is_none() && !UNNOTICED.contains(mutation))
+        .map(|(mutation, _)| mutation)
+        .collect();
+    assert!(missed.is_empty(), "nobody notices {missed:?}");
+    if only.is_none() {
+        check_page(&table, &caught);
+    }
+}
+
+/// The page tells of every mistake; how many runs it took changes with the engine and is not compared.
+fn check_page(table: &str, caught: &[(Mutation, Option<Catch>)]) {
+    if std::env::var("MUTATIONS").is_ok_and(|value| value == "write") {
+        std::fs::write(PAGE, format!("{HEAD}{table}")).expect("docs/mutations.md can be written");
+    }
+    let page = std::fs::read_to_string(PAGE).unwrap_or_default();
+    let untold: Vec<_> = caught
+        .iter()
+        .filter(|(mutation, _)| !page.contains(&format!("| {} | `{mutation:?}` |", mutation.mistake())))
+        .map(|(mutation, _)| mutation)
+        .collect();
+    assert!(
+        untold.is_empty(),
+        "docs/mutations.md does not tell of {untold:?}: MUTATIONS=write cargo test -p replication --features mutations --test mutations"
+    );
+}
