@@ -68,7 +68,7 @@ What is looked at in every run:
 | equality | when both are members and nothing is under way, the copies are equal |
 | liveness | when all is repaired, both become members again and every request ends |
 | exclusion | never do both serve alone |
-| memory | whoever serves has heard of every write that was answered less than three seconds ago |
+| memory | whoever serves has heard of every write that was answered less than three seconds ago; not looked at where nodes leave: there it is known to fail, rarely |
 | silence | no initiator is told of an error while both copies are good |
 | verify | an online verify never finds a difference |
 | settings | what AoE clients set is the same on both disks at the end |
