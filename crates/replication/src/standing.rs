@@ -179,6 +179,8 @@ impl Engine {
             return;
         }
         self.drop_for_peer(export);
+        // Whether the leaver becomes a member is of no interest any more.
+        self.abandon_question(export);
         self.volume_mut(export).change_phase(Phase::Alone);
         self.volume_mut(export).lacks.clear_all();
         self.drop_remotes(export);
@@ -275,7 +277,8 @@ impl Engine {
         let volume = self.volume(export);
         let may_serve = match volume.phase {
             _ if volume.leaving => false,
-            Phase::Alone | Phase::Passing => true,
+            Phase::Alone => true,
+            Phase::Passing => volume.pass_through,
             Phase::Frozen | Phase::Left => false,
             Phase::Paired => volume.serving || self.is_ready_to_serve(volume),
         };

@@ -184,6 +184,7 @@ pub(crate) struct Volume {
     /// Writes that nobody knows the end of, since the last meeting.
     pub(crate) doubtful: Vec<DoubtfulWrite>,
     pub(crate) durability: Durability,
+    pub(crate) pass_through: bool,
     pub(crate) unflushed: Unflushed,
     /// When what is answered and not on stable storage is flushed, and whether it is being flushed.
     pub(crate) flush_at: Option<Instant>,
