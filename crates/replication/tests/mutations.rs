@@ -20,7 +20,8 @@ use world::Plan;
 /// So many runs, over all worlds in turn, before a mistake counts as one that nobody notices.
 const RUNS_MAX: u64 = 180;
 /// Mistakes that no run has shown so far: the rule is redundant, or these worlds are too tame. Not looked for, unless by name.
-const UNNOTICED: [Mutation; 29] = [
+const UNNOTICED: [Mutation; 30] = [
+    Mutation::CopyNotAwaited,
     Mutation::LogNotAwaited,
     Mutation::RemoteLogNotAwaited,
     Mutation::WholeLogTaken,

@@ -4,11 +4,11 @@
 //! the first end of any access to it to the last beginning of one (Gibbons and Korach 1997 call this its zone). If the first
 //! end comes first, the value held the sector through the whole zone, and no other may have held it meanwhile, nor have
 //! come and gone in it. Otherwise all accesses were under way together at some moment between the two, and happened then.
-//! That is enough, and takes the time of a sort ([`zone`]).
+//! That is enough, and takes the time of a sort (`zone`).
 //!
 //! A write without an end may have happened, or not: it counts once it was read. A value can have been written more than once:
 //! by a host that writes the same again, or by a late copy. Which of the writes a read saw is then tried out, as far as that
-//! is a matter of few possibilities; a read of which it stays open is passed over ([`reading`]).
+//! is a matter of few possibilities; a read of which it stays open is passed over (`reading`).
 
 mod reading;
 mod zone;

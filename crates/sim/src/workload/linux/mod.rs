@@ -2,7 +2,7 @@
 //!
 //! It finds targets by Query Config and takes each source address for a target of the volume; cuts requests to what the
 //! smallest frame of all ways holds; deals the frames round over targets, and over the interfaces of each; has one
-//! estimate of the round trip ([`rtt`]) and a window for each target ([`target`]); looks every 100 ms for frames that are
+//! estimate of the round trip (`rtt`) and a window for each target (`target`); looks every 100 ms for frames that are
 //! older than the estimate allows and sends them again *under a new tag*, to the same target by its next interface; and
 //! only after 11 seconds to another one. An answer under a tag that was replaced is not heeded. A request that nobody
 //! answered for long enough takes the device down, and everything open fails.
