@@ -8,7 +8,7 @@
 //! 3. [`engine`] hands each input to the file named after it: the life of a write is in `write` (as its coordinator) and
 //!    `follow` (as its follower), that of a read in `read`; who is in whose way (rules R1 to R5) in `conflict`.
 //! 4. [`volume`] is what a node knows of one volume, with the drawing of its phases. `session` is the conversation with the
-//!    peer; `standing` loses the peer, asks the arbiter, serves alone and leaves; `meeting` finds the peer again; [`resync`]
+//!    peer; `standing` loses the peer, serves alone and leaves, `arbiter` asks whether it may; `meeting` finds the peer again; [`resync`]
 //!    makes the copies equal. [`durability`] says what an answer promises; `forward` serves a node without a disk.
 //! 5. `records` writes the metadata in the order that makes all this true after a loss of power; [`activity_log`] and
 //!    [`bitmap`] are its two large parts, [`meta`] is what it looks like on disk: every record names its version, place,
@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activity_log;
+mod arbiter;
 pub mod bitmap;
 mod conflict;
 pub mod dump;

@@ -1,0 +1,228 @@
+//! What goes wrong in the world: how each fault begins, and how it ends.
+//!
+//! It carries out what was drawn before the run; it draws only what a fault leaves open.
+
+use block::{Duration, SECTOR_BYTES};
+use replication::input::Control;
+use replication::membership::Members;
+
+use super::{Event, NODES, World};
+use crate::disk::Loss;
+use crate::fault::{Fault, Injection};
+use crate::process::Happening;
+
+impl World {
+    pub(super) fn begin(&mut self, index: usize) {
+        let injection = self.injections[index];
+        if self.healed {
+            return;
+        }
+        self.trace.note(&[4, u64::from(injection.number)]);
+        self.trace.say(self.now, format_args!("{injection}"));
+        self.queue.schedule(injection.end(), Event::End(index));
+        let node = injection.node;
+        match injection.fault {
+            Fault::Kill => self.crash(node, Loss::ProcessOnly, &injection),
+            Fault::PowerLoss => self.crash(node, Loss::Tear, &injection),
+            Fault::PowerLossBoth => {
+                for node in 0..NODES {
+                    self.crash(node, Loss::KeepOrDrop, &injection);
+                }
+            }
+            Fault::Pause => self.pause(node, &injection),
+            Fault::HostCrash => self.crash_host(&injection),
+            Fault::MetadataDamage => self.damage[node] = true,
+            Fault::Leave => {
+                self.counts.add(Fault::Leave);
+                self.control(node, Control::Leave);
+            }
+            Fault::Verify => {
+                self.counts.add(Fault::Verify);
+                self.control(node, Control::Verify { fix: false });
+            }
+            fault if is_of_disk(fault) => self.begin_at_disk(&injection),
+            fault => {
+                self.counts.add(fault);
+                self.begin_between(injection);
+            }
+        }
+    }
+
+    /// Something goes wrong between the machines.
+    fn begin_between(&mut self, injection: Injection) {
+        let fault = injection.fault;
+        if is_of_network(fault) {
+            self.network.begin(injection);
+        }
+        if is_of_peer(fault) {
+            self.peer.begin(self.now, injection, &mut self.deliveries);
+            self.deliver();
+            if fault == Fault::PeerFlap {
+                self.queue.schedule(self.now, Event::Flap);
+            }
+        }
+        if is_of_arbiter(fault) {
+            self.arbiter.begin(injection);
+        }
+    }
+
+    pub(super) fn end(&mut self, index: usize) {
+        let injection = self.injections[index];
+        if self.healed {
+            return;
+        }
+        self.network.end(injection.number);
+        self.peer.end(self.now, injection.number, &mut self.deliveries);
+        self.deliver();
+        self.arbiter.end(injection.number);
+        match injection.fault {
+            Fault::Leave => self.control(injection.node, Control::Join),
+            fault if is_of_disk(fault) => {
+                for disks in &mut self.machines[injection.node].disks {
+                    disks.data.condition = Default::default();
+                    disks.metadata.condition = Default::default();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn control(&mut self, node: usize, control: Control) {
+        let boot = self.machines[node].boot();
+        self.tell(node, boot, Happening::Control(control));
+    }
+
+    fn crash(&mut self, node: usize, loss: Loss, injection: &Injection) {
+        if self.machines[node].is_up() {
+            self.counts.add(injection.fault);
+            self.stop(node, loss, injection.lasts);
+        }
+    }
+
+    pub(super) fn stop(&mut self, node: usize, mut loss: Loss, lasts: Duration) {
+        let other = 1 - node;
+        // What is torn can be put right only by a peer that is a member and holds the same.
+        let shared = self.arbiter.registers().iter().all(|register| register.members == Members::Both);
+        if loss == Loss::Tear && !(shared && self.machines[other].is_up()) {
+            loss = Loss::KeepOrDrop;
+        }
+        for disks in &mut self.machines[other].disks {
+            disks.data.forgive_torn();
+        }
+        let connection = self.machines[node].stop(loss);
+        self.broken[node] = false;
+        match (loss, connection) {
+            (Loss::ProcessOnly, Some(connection)) => {
+                self.peer.close(self.now, node, connection, &mut self.deliveries);
+                self.deliver();
+            }
+            _ => self.peer.forget(node),
+        }
+        self.queue.schedule(self.now.after(lasts), Event::Start { node });
+    }
+
+    fn pause(&mut self, node: usize, injection: &Injection) {
+        if !self.machines[node].is_up() || self.machines[node].is_paused() {
+            return;
+        }
+        self.counts.add(Fault::Pause);
+        self.machines[node].pause(injection.end());
+        self.queue.schedule(injection.end(), Event::Resume { node });
+    }
+
+    fn crash_host(&mut self, injection: &Injection) {
+        let host = usize::try_from(injection.place % self.hosts.len() as u64).expect("few hosts");
+        self.counts.add(Fault::HostCrash);
+        self.hosts[host].host.crash(self.now, &mut self.history);
+        self.after_host(host);
+    }
+
+    fn begin_at_disk(&mut self, injection: &Injection) {
+        let node = injection.node;
+        let volumes = self.machines[node].disks.len() as u64;
+        let volume = usize::try_from(injection.place % volumes).expect("few volumes");
+        let disks = &mut self.machines[node].disks[volume];
+        let certain = crate::random::MILLION;
+        match injection.fault {
+            Fault::DiskSlow => disks.data.condition.slowness = 10 + injection.strength / 600,
+            Fault::DiskHang => {
+                disks.data.condition.hangs_until = injection.end();
+                disks.metadata.condition.hangs_until = injection.end();
+            }
+            Fault::WriteError => disks.data.condition.write_errors = certain,
+            Fault::FlushError => disks.data.condition.flush_errors = certain,
+            Fault::MetadataFull => disks.metadata.condition.full = true,
+            Fault::ReadError => return self.spoil(injection, volume),
+            other => unreachable!("{other} is no fault of a disk"),
+        }
+        self.broken[node] |= !matches!(injection.fault, Fault::DiskSlow | Fault::DiskHang);
+    }
+
+    /// Sectors that are in use can no more be read here, if they can at the other node.
+    fn spoil(&mut self, injection: &Injection, volume: usize) {
+        let operations = self.history.operations();
+        let Some(last) = operations.len().checked_sub(1) else { return };
+        let near = usize::try_from(injection.place % 50).expect("small");
+        let range = operations[last.saturating_sub(near)].range;
+        let [zero, one] = &mut self.machines;
+        let (here, there) = if injection.node == 0 { (zero, one) } else { (one, zero) };
+        for sector in range.start().0..range.end().0 {
+            let is_good = there.disks[volume].data.is_readable(sector * SECTOR_BYTES as u64, SECTOR_BYTES);
+            if is_good && there.is_up() {
+                here.disks[volume].data.spoil(sector);
+            }
+        }
+    }
+}
+
+const fn is_of_network(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::FrameLoss
+            | Fault::FrameDuplicate
+            | Fault::FrameDelay
+            | Fault::FrameHeld
+            | Fault::FrameCorrupt
+            | Fault::FrameTruncate
+            | Fault::OneWay
+            | Fault::PortCut
+            | Fault::SwitchForgets
+            | Fault::NodeIsolated
+    )
+}
+
+const fn is_of_disk(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::DiskSlow
+            | Fault::DiskHang
+            | Fault::ReadError
+            | Fault::WriteError
+            | Fault::FlushError
+            | Fault::MetadataFull
+    )
+}
+
+const fn is_of_peer(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::PeerCut
+            | Fault::PeerOneWay
+            | Fault::PeerReset
+            | Fault::PeerFlap
+            | Fault::PeerSlow
+            | Fault::PeerCorrupt
+            | Fault::NodeIsolated
+    )
+}
+
+const fn is_of_arbiter(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::ArbiterDown
+            | Fault::ArbiterSlow
+            | Fault::ArbiterDeaf
+            | Fault::ArbiterCut
+            | Fault::NodeIsolated
+    )
+}
