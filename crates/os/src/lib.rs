@@ -13,9 +13,11 @@ mod disk_engine;
 pub mod frame_port;
 mod interface;
 pub mod link_monitor;
+pub mod metadata_file;
 pub mod open_files;
 mod page_cache;
 pub mod pcap;
+pub mod peer_link;
 pub mod shard;
 #[allow(unsafe_code)]
 mod sys;

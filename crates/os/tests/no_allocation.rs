@@ -181,6 +181,7 @@ fn start(wire: &Wire, kind: PortKind, engine: EngineKind) -> ShardHandle {
         busy_poll: Duration::ZERO,
         cpu: None,
         pcap: None,
+        pair: None,
     };
     let shard = wire.namespace.enter(|| Ok(ShardHandle::start(options, |event| panic!("{event:?}"))));
     shard.expect("namespace").expect("a shard")

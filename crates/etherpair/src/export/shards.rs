@@ -161,6 +161,7 @@ fn options(plan: &Plan, kind: PortKind, shard: u32, seed: u64) -> Result<ShardOp
         busy_poll: plan.busy_poll,
         cpu: (!plan.cores.is_empty()).then(|| plan.cores[shard as usize % plan.cores.len()]),
         pcap: plan.pcap.as_deref().map(|path| capture(path, shard)).transpose()?,
+        pair: None,
     })
 }
 

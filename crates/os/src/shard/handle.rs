@@ -1,12 +1,20 @@
 //! The control plane's end of a shard: how one is made, what is asked of it and what it asks.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use aoe::target::{ExportConfig, PortId, PortLink, SmallState, StateError, TargetError, TargetLimits};
 use block::{Duration, ExportId};
+use node::{MirrorError, PairConfig};
+use replication::input::{ArbiterAnswer, Control};
+use replication::membership::Membership;
+use replication::meta::Opened;
+use replication::output::Event as VolumeEvent;
+use replication::start::VolumeConfig;
+use replication::volume::VolumeStatus;
 use thiserror::Error;
 
 use super::{Shard, ShardStatistics};
@@ -14,7 +22,9 @@ use crate::cpu::CpuError;
 use crate::disk::{Disk, DiskError};
 use crate::disk_engine::EngineKind;
 use crate::frame_port::{PortError, PortOptions};
+use crate::metadata_file::MetadataFile;
 use crate::pcap::PcapWriter;
+use crate::peer_link::{PeerFailure, PeerStream};
 use crate::sys::file::EventFd;
 
 /// How a shard is made.
@@ -34,6 +44,8 @@ pub struct ShardOptions {
     pub cpu: Option<usize>,
     /// Record all frames there.
     pub pcap: Option<PcapWriter>,
+    /// The pair it belongs to, if it has a peer: the shard of the same number on the other node.
+    pub pair: Option<PairConfig>,
 }
 
 /// Why a shard could not start.
@@ -56,6 +68,51 @@ pub enum ShardError {
     Lost,
 }
 
+/// A disk that the peer holds as well.
+#[derive(Debug)]
+pub struct MirroredExport {
+    /// The disk, opened and locked.
+    pub disk: Disk,
+    /// Its metadata, opened and locked.
+    pub metadata: MetadataFile,
+    /// What was read there.
+    pub opened: Opened,
+    /// How it is exported; size and what clients had set are those of the metadata.
+    pub config: ExportConfig,
+    /// How it is mirrored.
+    pub volume: VolumeConfig,
+}
+
+/// Why a disk cannot be served together with the peer.
+#[derive(Debug, Error)]
+pub enum MirroredExportError {
+    /// The node refuses it.
+    #[error(transparent)]
+    Node(#[from] MirrorError),
+    /// Its end is missing.
+    #[error(
+        "{path}: the disk has {found} sectors, its metadata is for {needed}; restore the disk's size, or make the volume anew",
+        path = path.display()
+    )]
+    TooSmall {
+        /// Which disk.
+        path: PathBuf,
+        /// Sectors that it has.
+        found: u64,
+        /// Sectors of the volume.
+        needed: u64,
+    },
+    /// What the peer is sent is read by this process, which must not find that a page has gone.
+    #[error(
+        "{path}: a mirrored disk is not read through the page cache; open it without",
+        path = .0.display()
+    )]
+    PageCache(PathBuf),
+    /// What the peer writes could not be written.
+    #[error("{path}: a mirrored disk is written by both nodes; open it for writing", path = .0.display())]
+    ReadOnly(PathBuf),
+}
+
 /// What the control plane asks of a shard.
 #[derive(Debug)]
 pub enum Command {
@@ -67,6 +124,41 @@ pub enum Command {
         config: Box<ExportConfig>,
         /// Where to say under which number.
         reply: Sender<Result<ExportId, TargetError>>,
+    },
+    /// Serve this disk together with the peer.
+    AddMirroredExport {
+        /// All about it.
+        export: Box<MirroredExport>,
+        /// Where to say under which number.
+        reply: Sender<Result<ExportId, MirroredExportError>>,
+    },
+    /// Talk to the peer by this connection from now on; what stood before is closed. However it ends, one
+    /// [`Event::PeerFailed`] says so.
+    PeerConnected(PeerStream),
+    /// Close the connection to the peer.
+    PeerDisconnect,
+    /// The arbiter has answered an [`Event::Ask`], or could not be reached.
+    ArbiterAnswered {
+        /// About which volume.
+        volume: ExportId,
+        /// Which question.
+        question: u64,
+        /// What.
+        answer: ArbiterAnswer,
+    },
+    /// The operator wants something of a volume.
+    Control {
+        /// Of which.
+        volume: ExportId,
+        /// What.
+        control: Control,
+    },
+    /// Say how a mirrored export stands; `None` if there is no such.
+    VolumeStatus {
+        /// Which.
+        volume: ExportId,
+        /// Where to say it.
+        reply: Sender<Option<VolumeStatus>>,
     },
     /// An [`Event::StoreState`] was carried out, or could not be.
     StateStored {
@@ -113,6 +205,27 @@ pub enum Event {
         export: ExportId,
         /// What is wrong.
         error: DiskError,
+    },
+    /// A connection to the peer has ended; another one is welcome.
+    PeerFailed(PeerFailure),
+    /// Ask the arbiter to put `next` in the place of `expected`, or, if they are equal, whether it holds that; answer with
+    /// [`Command::ArbiterAnswered`].
+    Ask {
+        /// About which volume.
+        volume: ExportId,
+        /// Number of the question.
+        question: u64,
+        /// What it must hold.
+        expected: Membership,
+        /// What it shall hold.
+        next: Membership,
+    },
+    /// Something has happened to a mirrored export.
+    Volume {
+        /// To which.
+        volume: ExportId,
+        /// What.
+        event: VolumeEvent,
     },
     /// The shard cannot go on.
     Failed(io::Error),

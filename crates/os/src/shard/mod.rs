@@ -25,7 +25,9 @@ use block::{BufferName, BufferSlice, Completion, Duration, Instant, Operation};
 use node::{Input, Node, Output};
 
 use self::disks::Disks;
-pub use self::handle::{Command, Event, ShardError, ShardHandle, ShardOptions};
+pub use self::handle::{
+    Command, Event, MirroredExport, MirroredExportError, ShardError, ShardHandle, ShardOptions,
+};
 use self::place::Place;
 pub use self::ports::MTU_GROWTH_MAX;
 use self::ports::Ports;
@@ -36,6 +38,7 @@ use crate::clock;
 use crate::disk::Disk;
 use crate::disk_engine::DiskEngine;
 use crate::frame_port::PortError;
+use crate::peer_link::PeerFailure;
 use crate::sys::file::EventFd;
 use crate::sys::memory::IoSlice;
 
@@ -86,7 +89,10 @@ impl Shard {
         let sleepers = ports.descriptors().chain([wake.as_raw_fd()]).collect();
         let now = clock::now();
         let mut shard = Self {
-            node: Node::new(options.limits),
+            node: match options.pair {
+                Some(pair) => Node::with_peer(now, options.limits, pair),
+                None => Node::new(options.limits),
+            },
             transmitter: Transmitter::new(ports.len(), ports.send_batch(), options.pcap),
             disks: Disks::new(engine, outstanding_max),
             pool,
@@ -166,6 +172,15 @@ impl Shard {
                 let _ = reply.send(added);
                 self.carry_out(now);
             }
+            Command::AddMirroredExport { .. } => {}
+            Command::PeerConnected(_) | Command::PeerDisconnect => {
+                (self.notify)(Event::PeerFailed(PeerFailure::NoPeer))
+            }
+            Command::ArbiterAnswered { volume, question, answer } => {
+                self.feed(now, Input::ArbiterAnswered { volume, question, answer });
+            }
+            Command::Control { volume, control } => self.feed(now, Input::Control { volume, control }),
+            Command::VolumeStatus { volume, reply } => drop(reply.send(self.node.volume_status(volume))),
             Command::StateStored { export, result } => self.feed(now, Input::StateStored { export, result }),
             Command::PortChanged { port, link } => {
                 let link = link.map(|link| self.make_room(now, port, link));
@@ -325,9 +340,11 @@ impl Shard {
                 Output::PeerSend { .. }
                 | Output::PeerDisconnect { .. }
                 | Output::MetadataWrite { .. }
-                | Output::Digest { .. }
-                | Output::Ask { .. }
-                | Output::Event { .. } => unreachable!("a shard's node has no peer"),
+                | Output::Digest { .. } => {}
+                Output::Ask { volume, question, expected, next } => {
+                    (self.notify)(Event::Ask { volume, question, expected, next });
+                }
+                Output::Event { volume, event } => (self.notify)(Event::Volume { volume, event }),
             }
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod messages;
 pub(crate) mod packet_ring;
 pub(crate) mod packet_socket;
 pub(crate) mod socket;
+pub(crate) mod stream;
 pub(crate) mod uring;
 pub(crate) mod uring_receive;
 pub(crate) mod xdp_ring;

@@ -1,0 +1,260 @@
+//! The metadata of a mirrored volume as a file or block device: made, opened, locked and read at start.
+//!
+//! What is in it is decided by [`replication::meta`]. It is written, once a shard has it, by the shard's disk engine.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use block::BlockError;
+use replication::meta::layout::Place;
+use replication::meta::{self, Fresh, OpenError, Opened};
+use thiserror::Error;
+
+use crate::disk::block_error;
+use crate::sys::file::{block_device_bytes, direct_alignment, try_lock};
+
+/// Direct writes are of whole records, which begin at multiples of this and lie in memory that does.
+const DIRECT_UNIT: u32 = 4096;
+/// Zeros written at once when metadata is made.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// Why metadata cannot be made or used.
+#[derive(Debug, Error)]
+pub enum MetadataError {
+    /// No such file.
+    #[error("{path}: no such file; make the volume's metadata, or say where it is", path = .0.display())]
+    Missing(PathBuf),
+    /// Nothing is overwritten.
+    #[error(
+        "{path}: exists already; remove it (on a device: overwrite it with zeros) only if no volume needs it, since without \
+         its metadata all of a volume is resynced",
+        path = .0.display()
+    )]
+    Exists(PathBuf),
+    /// A directory, a pipe or the like.
+    #[error("{path}: neither a regular file nor a block device", path = .0.display())]
+    NotAFile(PathBuf),
+    /// The kernel refuses.
+    #[error("{path}: permission denied; run as root, or give the file to the user that serves it", path = .0.display())]
+    Permission(PathBuf),
+    /// Somebody else uses it.
+    #[error("{path}: in use by another process (it holds the lock); stop that one first", path = .0.display())]
+    Locked(PathBuf),
+    /// The device has no room for it.
+    #[error("{path}: the device has {found} bytes, the metadata needs {needed}; use a larger one", path = path.display())]
+    TooSmall {
+        /// Which device.
+        path: PathBuf,
+        /// What it has.
+        found: u64,
+        /// What is needed.
+        needed: u64,
+    },
+    /// It says nothing that can be gone on with.
+    #[error("{path}: {error}", path = path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: OpenError,
+    },
+    /// Anything else the kernel says.
+    #[error("{path}: {error}", path = path.display())]
+    System {
+        /// Which file.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+/// Open metadata, locked for this process alone.
+#[derive(Debug)]
+pub struct MetadataFile {
+    path: PathBuf,
+    /// Holds the lock, and is read at start.
+    file: File,
+    /// For writes; as `file` where the file system has no direct I/O.
+    direct: Option<File>,
+}
+
+impl MetadataFile {
+    /// Makes the metadata of a volume: a new file as long as it has to be, or a block device, which loses what it holds. It
+    /// is durable, its name included, when this returns; if it fails half-way there is no metadata.
+    ///
+    /// # Errors
+    /// [`MetadataError`] names the file, what is wrong and the cure.
+    pub fn create(path: &Path, fresh: &Fresh) -> Result<(), MetadataError> {
+        let system = |error| MetadataError::System { path: path.to_owned(), error };
+        let is_device = path.metadata().is_ok_and(|found| found.file_type().is_block_device());
+        if is_device {
+            let device = Self::open(path)?;
+            if device.read().is_ok() {
+                return Err(MetadataError::Exists(path.to_owned()));
+            }
+            let found = block_device_bytes(&device.file).map_err(system)?;
+            if found < fresh.byte_count() {
+                let needed = fresh.byte_count();
+                return Err(MetadataError::TooSmall { path: path.to_owned(), found, needed });
+            }
+            return fill(&device.file, fresh).map_err(system);
+        }
+        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => MetadataError::Exists(path.to_owned()),
+            io::ErrorKind::PermissionDenied => MetadataError::Permission(path.to_owned()),
+            _ => system(error),
+        })?;
+        fill(&file, fresh).and_then(|()| sync_directory_of(path)).map_err(|error| {
+            // What is there is of no use, and stands in the way of the next try.
+            drop(std::fs::remove_file(path));
+            system(error)
+        })
+    }
+
+    /// Opens and locks metadata, and has the kernel write out what a crashed process may have left in its cache.
+    ///
+    /// # Errors
+    /// As [`MetadataFile::create`].
+    pub fn open(path: &Path) -> Result<Self, MetadataError> {
+        let system = |error| MetadataError::System { path: path.to_owned(), error };
+        let file = open(path, 0)?;
+        let kind = file.metadata().map_err(system)?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(MetadataError::NotAFile(path.to_owned()));
+        }
+        if !try_lock(&file, true).map_err(system)? {
+            return Err(MetadataError::Locked(path.to_owned()));
+        }
+        file.sync_all().map_err(system)?;
+        let alignment = direct_alignment(&file).map_err(system)?;
+        let is_possible =
+            alignment.is_some_and(|found| found.memory <= DIRECT_UNIT && found.offset <= DIRECT_UNIT);
+        // Some file systems say that they have direct I/O, and then refuse it.
+        let direct = if is_possible { open(path, libc::O_DIRECT).ok() } else { None };
+        Ok(Self { path: path.to_owned(), file, direct })
+    }
+
+    /// Reads all that a node begins with.
+    ///
+    /// # Errors
+    /// [`MetadataError::Open`] if it cannot be gone on with; what can be done without is among the findings.
+    pub fn read(&self) -> Result<Opened, MetadataError> {
+        meta::open(|place, into| self.read_at(place, into))
+            .map_err(|error| MetadataError::Open { path: self.path.clone(), error })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The descriptor to write by, durably: whole records from aligned memory.
+    pub(crate) fn file_number(&self) -> RawFd {
+        self.direct.as_ref().unwrap_or(&self.file).as_raw_fd()
+    }
+
+    fn read_at(&self, place: Place, into: &mut [u8]) -> Result<(), BlockError> {
+        self.file.read_exact_at(into, place.0).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => BlockError::BeyondEnd,
+            _ => block_error(error.raw_os_error().unwrap_or(libc::EIO)),
+        })
+    }
+}
+
+fn open(path: &Path, flags: i32) -> Result<File, MetadataError> {
+    let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | flags;
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::NotFound => MetadataError::Missing(path.to_owned()),
+            io::ErrorKind::PermissionDenied => MetadataError::Permission(path.to_owned()),
+            io::ErrorKind::IsADirectory => MetadataError::NotAFile(path.to_owned()),
+            _ => MetadataError::System { path: path.to_owned(), error },
+        }
+    })
+}
+
+/// Zeros are written, not left out: no later write then needs room that the file system may not have, nor its journal.
+fn fill(file: &File, fresh: &Fresh) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    let end = fresh.byte_count();
+    for at in (0..end).step_by(ZEROS_BYTES) {
+        let length = usize::try_from(end - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
+        file.write_all_at(&zeros[..length], at)?;
+    }
+    for (place, record) in fresh.bitmap_records() {
+        file.write_all_at(&record, place.0)?;
+    }
+    file.sync_all()?;
+    for (place, record) in fresh.superblock_records() {
+        file.write_all_at(&record, place.0)?;
+    }
+    file.sync_all()
+}
+
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
+    use replication::membership::{Members, Membership, NodeNumber};
+    use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
+
+    fn fresh() -> Fresh {
+        meta::format(meta::Format {
+            format: FormatIdentity(1),
+            volume: VolumeIdentity(2),
+            pair: PairIdentity(3),
+            node: NodeNumber::One,
+            layout: Layout::new(1 << 16, HOT_EXTENTS_DEFAULT).expect("a size"),
+            membership: Membership { epoch: replication::membership::Epoch::FIRST, members: Members::Both },
+            good: true,
+        })
+    }
+
+    #[test]
+    fn what_was_made_is_found_as_long_as_it_has_to_be_and_is_never_made_twice() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("volume.meta");
+        MetadataFile::create(&path, &fresh()).expect("made");
+        assert_eq!(path.metadata().expect("a file").len(), fresh().byte_count());
+        let error = MetadataFile::create(&path, &fresh()).expect_err("there is one");
+        assert!(matches!(error, MetadataError::Exists(_)), "{error}");
+        let opened = MetadataFile::open(&path).expect("opened").read().expect("metadata");
+        assert_eq!(opened.superblock, fresh().superblock());
+        assert_eq!(opened.findings.count, 0);
+    }
+
+    #[test]
+    fn metadata_belongs_to_one_process_at_a_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("volume.meta");
+        MetadataFile::create(&path, &fresh()).expect("made");
+        let first = MetadataFile::open(&path).expect("free");
+        let error = MetadataFile::open(&path).expect_err("locked");
+        assert!(matches!(error, MetadataError::Locked(_)), "{error}");
+        drop(first);
+        MetadataFile::open(&path).expect("free again");
+    }
+
+    #[test]
+    fn what_is_missing_no_file_or_no_metadata_is_refused_by_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let missing = MetadataFile::open(&directory.path().join("nothing")).expect_err("missing");
+        assert!(matches!(missing, MetadataError::Missing(_)), "{missing}");
+        let error = MetadataFile::open(directory.path()).expect_err("a directory");
+        assert!(matches!(error, MetadataError::NotAFile(_)), "{error}");
+        let empty = directory.path().join("empty");
+        std::fs::write(&empty, [0; 8192]).expect("a file");
+        let error = MetadataFile::open(&empty).expect("a file").read().expect_err("zeros");
+        assert!(matches!(error, MetadataError::Open { .. }), "{error}");
+    }
+}

@@ -1,0 +1,44 @@
+//! Why a connection to the peer has ended, for the operator.
+
+use std::io;
+
+use replication::message::Refusal;
+use replication::wire::WireError;
+use thiserror::Error;
+
+/// How a connection ended. Each one ends once, and another can be handed in then.
+#[derive(Debug, Error)]
+pub enum PeerFailure {
+    /// The peer closed it between two messages.
+    #[error("the peer has closed the connection; see its log for the reason")]
+    Closed,
+    /// The peer closed it, or died, in the middle of a message.
+    #[error("the connection ended in the middle of a message; see whether the peer's process has died")]
+    Truncated,
+    /// The kernel has given it up.
+    #[error("{0}; see the peer, and the link to it")]
+    Lost(io::Error),
+    /// What came was no message.
+    #[error(transparent)]
+    Garbage(#[from] WireError),
+    /// The peer takes nothing any more.
+    #[error(
+        "the peer has not taken the last {unsent} bytes; see its load, and whether the link carries what is written"
+    )]
+    NotTaken {
+        /// What waits to be sent.
+        unsent: usize,
+    },
+    /// One of the nodes has ended the session.
+    #[error(transparent)]
+    Ended(Refusal),
+    /// Another connection was handed in.
+    #[error("another connection to the peer stands now")]
+    Replaced,
+    /// By a command.
+    #[error("it was closed by command")]
+    Asked,
+    /// This node has no peer.
+    #[error("this node has no peer; configure a pair")]
+    NoPeer,
+}

@@ -1,0 +1,64 @@
+//! The connection to the peer as bytes in and bytes out: whatever is to lie between the messages and the wire goes here.
+//!
+//! It never waits, and it knows nothing of messages.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use crate::sys::memory::IoSlice;
+use crate::sys::stream;
+
+/// A connection that stands, and on which nothing but messages is said from now on.
+#[derive(Debug)]
+pub struct PeerStream {
+    descriptor: OwnedFd,
+}
+
+impl PeerStream {
+    /// Fills these pieces of memory, in order; how many bytes came. None means that the peer says no more.
+    pub(crate) fn receive(&mut self, into: &[IoSlice]) -> io::Result<usize> {
+        stream::receive(self.as_fd(), into)
+    }
+
+    /// Sends as much of these pieces as there is room for; how many bytes that was.
+    pub(crate) fn send(&mut self, from: &[IoSlice]) -> io::Result<usize> {
+        stream::send(self.as_fd(), from)
+    }
+}
+
+impl TryFrom<TcpStream> for PeerStream {
+    type Error = io::Error;
+
+    /// # Errors
+    /// If the kernel does not let it be made ready.
+    fn try_from(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self { descriptor: stream.into() })
+    }
+}
+
+impl TryFrom<UnixStream> for PeerStream {
+    type Error = io::Error;
+
+    /// # Errors
+    /// As for TCP.
+    fn try_from(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { descriptor: stream.into() })
+    }
+}
+
+impl AsFd for PeerStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl AsRawFd for PeerStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+}

@@ -1,0 +1,41 @@
+//! Bytes of a stream socket from and to several pieces of memory. Unsafe because the kernel is told of them by address.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::memory::IoSlice;
+
+/// Most pieces in one call; what is beyond is left for the next one.
+pub(crate) const PIECES_MAX: usize = 1024;
+
+/// Fills the pieces in order, without waiting; how many bytes came.
+pub(crate) fn receive(socket: BorrowedFd<'_>, into: &[IoSlice]) -> io::Result<usize> {
+    let mut message = message(into);
+    // SAFETY: the pieces are mapped and writable by `IoSlice`'s contract, and the kernel keeps none of them.
+    let count = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sends the pieces in order, as far as there is room; how many bytes went. A peer that is gone is an error, not a signal.
+pub(crate) fn send(socket: BorrowedFd<'_>, from: &[IoSlice]) -> io::Result<usize> {
+    let message = message(from);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the pieces are mapped by `IoSlice`'s contract; the kernel reads them during the call only.
+    let count = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Says that nothing more will be sent.
+pub(crate) fn end_sending(socket: BorrowedFd<'_>) {
+    // SAFETY: takes no pointers. It fails only where nothing can be sent anyway.
+    unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
+}
+
+fn message(pieces: &[IoSlice]) -> libc::msghdr {
+    // SAFETY: all-zero is a message without address, pieces and control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // An `IoSlice` is laid out as the kernel's vector, which is `*mut` for both directions.
+    message.msg_iov = pieces.as_ptr().cast_mut().cast();
+    message.msg_iovlen = pieces.len().min(PIECES_MAX) as _;
+    message
+}
