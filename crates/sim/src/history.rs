@@ -14,6 +14,7 @@ use block::{Duration, Instant, Lba, LbaRange, SECTOR_BYTES};
 use replication::limits::LEASE_MARGIN;
 
 use crate::content::Value;
+use crate::world::NODES;
 
 /// Something that happened: when, and after how many other things. No two have the same order.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -96,7 +97,7 @@ pub struct SectorEnd {
 }
 
 /// A copy of a stock write's frame that came to a node when no node needed to remember the write any more, or of a sequenced one
-/// after a node had lost its memory: it may take effect once more. It is the one thing that cannot be had otherwise
+/// to a node that had lost its memory since: it may take effect once more. It is the one thing that cannot be had otherwise
 /// (`docs/decisions/0010`, 0013).
 #[derive(Clone, Copy, Debug)]
 pub struct LateCopy {
@@ -122,8 +123,8 @@ pub struct History {
     writers: BTreeMap<Value, OperationId>,
     /// When a frame's sectors first came to a node, or when the copy came that may have taken effect last.
     arrived: BTreeMap<(OperationId, Lba), Instant>,
-    /// When a node last lost its memory of sequenced writes.
-    forgot: Instant,
+    /// When each node last lost its memory of sequenced writes.
+    forgot: [Instant; NODES],
 }
 
 impl History {
@@ -143,7 +144,7 @@ impl History {
             beginning: Vec::new(),
             writers: BTreeMap::new(),
             arrived: BTreeMap::new(),
-            forgot: Instant::from_nanos(0),
+            forgot: [Instant::from_nanos(0); NODES],
         }
     }
 
@@ -210,10 +211,18 @@ impl History {
     }
 
     /// A copy of a write's frame reached a node, one with a number of its own or a stock initiator's.
-    pub fn write_arrived(&mut self, now: Instant, value: Value, part: LbaRange, sequenced: bool) {
+    pub fn write_arrived(
+        &mut self,
+        now: Instant,
+        node: usize,
+        value: Value,
+        part: LbaRange,
+        sequenced: bool,
+    ) {
         let Some(&id) = self.writers.get(&value) else { return };
         let arrived = self.arrived.entry((id, part.start())).or_insert(now);
-        let remembered = if sequenced { *arrived >= self.forgot } else { now.since(*arrived) <= self.memory };
+        let remembered =
+            if sequenced { *arrived >= self.forgot[node] } else { now.since(*arrived) <= self.memory };
         if remembered {
             return;
         }
@@ -223,12 +232,12 @@ impl History {
     }
 
     /// A node starts with an empty memory. Sequenced writes that came before are to it what stock writes are to all nodes.
-    pub fn node_forgot(&mut self, now: Instant) {
-        self.forgot = now;
+    pub fn node_forgot(&mut self, now: Instant, node: usize) {
+        self.forgot[node] = now;
     }
 
     /// A frame reached a node; the world says so of every one.
-    pub fn frame_reached_node(&mut self, now: Instant, bytes: &[u8]) {
+    pub fn frame_reached_node(&mut self, now: Instant, node: usize, bytes: &[u8]) {
         let Ok(frame) = Frame::new(bytes) else { return };
         let header = frame.header();
         let Some((registers, sequenced)) = write_of(frame).filter(|_| !header.response) else { return };
@@ -240,7 +249,8 @@ impl History {
         };
         let (Some(part), Some(content)) = (LbaRange::new(registers.lba(), count), content) else { return };
         if !part.is_empty() {
-            self.write_arrived(now, Value::of(part.start(), &content[..SECTOR_BYTES]), part, sequenced);
+            let value = Value::of(part.start(), &content[..SECTOR_BYTES]);
+            self.write_arrived(now, node, value, part, sequenced);
         }
     }
 

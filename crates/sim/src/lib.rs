@@ -11,7 +11,7 @@
 //! - [`host`]: what the world knows of an initiator.
 //! - `world`, `event`: the nodes, the hosts, one virtual clock, one heap of events.
 //! - `network`, `peer_link`, `disk`, `process`, `arbiter`: the parts of the world and what goes wrong with each.
-//! - `options`, `scenario`, `trace`, `minimise`: which run, told how, and how a failing one is made small.
+//! - `options`, `scenario`, `trace`, `glimpse`, `minimise`: which run, told how, and how a failing one is made small.
 #![forbid(unsafe_code)]
 
 pub mod arbiter;
@@ -22,6 +22,7 @@ pub mod content;
 pub mod disk;
 pub mod event;
 pub mod fault;
+mod glimpse;
 pub mod history;
 pub mod host;
 pub mod minimise;

@@ -114,15 +114,24 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
     go(world, bound, |world| world.open() == 0 && world.is_whole())?;
     liveness::check(world.history(), healed, world.now(), LIVENESS_BOUND)
         .map_err(|stuck| stuck.to_string())?;
+    let bound = LIVENESS_BOUND + copying(options);
+    go(world, healed.after(bound), World::is_whole)?;
     if !world.is_whole() {
         let statuses = [0, 1].map(|node: usize| world.machines()[node].status(0));
-        return Err(format!("the pair is not whole {LIVENESS_BOUND:?} after the last fault: {statuses:#?}"));
+        return Err(format!("the pair is not whole {bound:?} after the last fault: {statuses:#?}"));
     }
     // Commits and what was learned of each other are still on their way.
     let rest = world.now().after(Duration::from_secs(5));
     go(world, rest, |_| false)?;
     linearizable::check(world.history()).map_err(|violation| violation.to_string())?;
     check_replicas(world)
+}
+
+/// How long it takes to copy the largest volume at the rate that was chosen, and a quarter more.
+fn copying(options: &Options) -> Duration {
+    let Some(rate) = options.resync_rate else { return Duration::ZERO };
+    let bytes = options.volumes.iter().max().unwrap_or(&0) * SECTOR_BYTES as u64;
+    Duration::from_millis(bytes * 1250 / rate)
 }
 
 /// Lets things happen until that moment, or until it is enough.

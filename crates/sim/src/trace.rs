@@ -6,6 +6,9 @@ use std::fmt::Arguments;
 
 use block::Instant;
 
+/// Whoever wants no more lines than these wants to see how it ended, not every frame.
+const LINES_OF_AN_END: usize = 1000;
+
 /// The way of a run so far.
 #[derive(Default)]
 pub struct Trace {
@@ -56,6 +59,12 @@ impl Trace {
     #[must_use]
     pub const fn is_read(&self) -> bool {
         self.text.is_some()
+    }
+
+    /// Whether all of it is read, so that every frame may have its line.
+    #[must_use]
+    pub const fn is_read_whole(&self) -> bool {
+        self.text.is_some() && self.lines_max > LINES_OF_AN_END
     }
 
     /// The way as one number.

@@ -15,6 +15,7 @@ use crate::arbiter::{Arbiter, Question};
 use crate::disk::{Loss, Ticket};
 use crate::event::Queue;
 use crate::fault::{FaultCounts, Injection};
+use crate::glimpse;
 use crate::history::History;
 use crate::host::Host;
 use crate::network::{Arrival, Network, Station};
@@ -312,7 +313,10 @@ impl World {
         let station = usize::from(station.0);
         if station < NODES {
             if self.machines[station].is_up() {
-                self.history.frame_reached_node(self.now, &bytes);
+                if self.trace.is_read_whole() {
+                    self.trace.say(self.now, format_args!("  node {station} <- {}", glimpse::of(&bytes)));
+                }
+                self.history.frame_reached_node(self.now, station, &bytes);
                 self.watch.came(self.now, station, &bytes);
             }
             let boot = self.machines[station].boot();
@@ -363,6 +367,9 @@ impl World {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { port, bytes } => {
+                    if self.trace.is_read_whole() {
+                        self.trace.say(self.now, format_args!("  node {node} -> {}", glimpse::of(&bytes)));
+                    }
                     let machine = &self.machines[node];
                     self.watch.sent(self.now, node, machine, &bytes, &self.history);
                     self.carry(Station(u8::try_from(node).expect("two nodes")), port, bytes);
@@ -468,6 +475,7 @@ impl World {
         self.trace.note(&[3, node as u64]);
         self.trace.say(self.now, format_args!("node {node} starts"));
         self.timers[node] = None;
+        self.history.node_forgot(self.now, node);
         let started = self.machines[node].start(self.now, &mut self.counts, &mut self.effects);
         if let Err(error) = started {
             return self.watch.violated(error);

@@ -91,9 +91,9 @@ fn an_unanswered_write_may_show_late_or_never_but_once() {
 fn a_copy_that_came_after_the_memory_may_take_effect_once_more() {
     let mut scene = Scene::new();
     let old = scene.write(OLD);
-    scene.history.write_arrived(Instant::from_nanos(1), OLD, range(), false);
+    scene.history.write_arrived(Instant::from_nanos(1), 0, OLD, range(), false);
     scene.sees(OLD);
-    scene.history.write_arrived(Instant::from_nanos(11), OLD, range(), false);
+    scene.history.write_arrived(Instant::from_nanos(11), 0, OLD, range(), false);
     let new = scene.write(NEW);
     scene.done(new);
     scene.sees(NEW);
@@ -101,17 +101,17 @@ fn a_copy_that_came_after_the_memory_may_take_effect_once_more() {
     scene.done(old);
     assert!(check(&scene.history).is_err(), "eleven less one is not more than ten");
     let mut late = scene.history;
-    late.write_arrived(Instant::from_nanos(12), OLD, range(), false);
+    late.write_arrived(Instant::from_nanos(12), 0, OLD, range(), false);
     assert!(check(&late).is_err(), "the copy came after it was seen");
 
     let mut scene = Scene::new();
     scene.write(OLD);
-    scene.history.write_arrived(Instant::from_nanos(1), OLD, range(), false);
+    scene.history.write_arrived(Instant::from_nanos(1), 0, OLD, range(), false);
     scene.sees(OLD);
     let new = scene.write(NEW);
     scene.done(new);
     scene.sees(NEW);
-    scene.history.write_arrived(Instant::from_nanos(12), OLD, range(), false);
+    scene.history.write_arrived(Instant::from_nanos(12), 0, OLD, range(), false);
     scene.sees(OLD);
     assert_eq!(check(&scene.history), Ok(()));
 }
@@ -162,16 +162,16 @@ fn a_sequenced_write_takes_effect_once_unless_a_node_has_forgotten_it() {
         let mut scene = Scene::new();
         let now = scene.tick();
         scene.history.call(now, 1, Action::Write { value: OLD, sequenced: true }, range());
-        scene.history.write_arrived(now, OLD, range(), true);
+        scene.history.write_arrived(now, 0, OLD, range(), true);
         scene.sees(OLD);
         let new = scene.write(NEW);
         scene.done(new);
         scene.sees(NEW);
         if forgets {
             let now = scene.tick();
-            scene.history.node_forgot(now);
+            scene.history.node_forgot(now, 0);
         }
-        scene.history.write_arrived(Instant::from_nanos(1_000), OLD, range(), true);
+        scene.history.write_arrived(Instant::from_nanos(1_000), 0, OLD, range(), true);
         scene.sees(OLD);
         check(&scene.history)
     };

@@ -95,7 +95,7 @@ impl Scene {
         if self.random.u8(..) < 32 {
             return;
         }
-        self.history.frame_reached_node(self.now, frame);
+        self.history.frame_reached_node(self.now, 0, frame);
         let head = aoe::Frame::new(frame).expect("a frame").header();
         self.numbered += u32::from(head.command == aoe::wire::sequenced::COMMAND);
         let buffer = self.buffer(frame.to_vec());
