@@ -6,7 +6,9 @@
 mod peer;
 mod target;
 mod wire;
+mod witness;
 
 pub use peer::{peer_body, peer_stream};
 pub use target::{OURS, target_frames};
 pub use wire::{identify_page, text, wire_frame};
+pub use witness::witness_stream;

@@ -14,7 +14,7 @@
 //!    [`bitmap`] are its two large parts, [`meta`] is what it looks like on disk: every record names its version, place,
 //!    owner and number in the row, so that torn, stale, misdirected and foreign ones are recognised. [`dump`] explains it
 //!    to people.
-//! 6. [`mutation`] lists mistakes that tests make on purpose.
+//! 6. [`witness`]: what the arbiter of ours is asked and grants. [`mutation`] lists mistakes that tests make on purpose.
 //!
 //! No clock, thread, file or socket; time and bytes are arguments.
 #![forbid(unsafe_code)]
@@ -49,4 +49,5 @@ mod standing;
 pub mod start;
 pub mod volume;
 pub mod wire;
+pub mod witness;
 mod write;
