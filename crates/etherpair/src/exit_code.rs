@@ -52,6 +52,10 @@ codes! {
     META_NONE = 70, "`dump`: the file is not the metadata of a volume.";
     META_DAMAGED = 71, "`dump`: the metadata is damaged, more than a crash explains; what is left was told.";
     META_VERSION = 72, "`dump`: the metadata was written by a newer version.";
+    CONFIG_UNREADABLE = 80, "There is no such configuration file, or it cannot be read.";
+    CONFIG_WRONG = 81, "The configuration is wrong; everything that is was told.";
+    LISTEN = 82, "A port or socket cannot be listened on.";
+    REGISTERS_DAMAGED = 83, "`witness`: the registers of a pair are torn or damaged.";
 }
 
 /// The exit code for an interface.

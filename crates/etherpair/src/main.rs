@@ -3,13 +3,19 @@
 // The shell around pure crates: it may read the clock, start threads and sleep.
 #![allow(clippy::disallowed_methods)]
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the daemon that asks is not there yet"))]
+mod arbiter;
 mod bench;
 mod byte_size;
 mod commands;
+mod config;
+mod durable_file;
 mod exit_code;
 mod export;
 mod initiator_ports;
 mod interrupt;
+mod seldom;
+mod witness;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -18,7 +24,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    bench as bench_command, discover as discover_command, dump as dump_command, export as export_command,
+    bench as bench_command, config as config_command, discover as discover_command, dump as dump_command,
+    export as export_command, witness as witness_command,
 };
 use crate::exit_code::Failure;
 
@@ -44,6 +51,10 @@ enum Command {
     Bench(bench_command::Arguments),
     /// Tell what the metadata of a mirrored volume says.
     Dump(dump_command::Arguments),
+    /// Keep the registers that decide which node of a pair goes on alone.
+    Witness(witness_command::Arguments),
+    /// Check a configuration.
+    Config(config_command::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +68,8 @@ fn main() -> ExitCode {
         Command::Discover(arguments) => discover_command::run(&arguments),
         Command::Bench(arguments) => bench_command::run(&arguments),
         Command::Dump(arguments) => dump_command::run(arguments).map_err(Failure::from),
+        Command::Witness(arguments) => witness_command::run(&arguments),
+        Command::Config(arguments) => config_command::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

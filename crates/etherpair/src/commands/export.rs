@@ -149,7 +149,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), ExportError> {
     serve(&Plan::new(arguments)?)
 }
 
-fn parse_cores(text: &str) -> Result<CoreList, String> {
+/// Numbers and ranges of cores.
+pub(crate) fn parse_cores(text: &str) -> Result<CoreList, String> {
     let refused = || format!("`{text}` is not a list of cores; write numbers and ranges like 0,2-3");
     let mut cores = Vec::new();
     for part in text.split(',') {

@@ -1,6 +1,8 @@
 //! The commands: what each takes on the command line, and where it starts.
 
 pub(crate) mod bench;
+pub(crate) mod config;
 pub(crate) mod discover;
 pub(crate) mod dump;
 pub(crate) mod export;
+pub(crate) mod witness;

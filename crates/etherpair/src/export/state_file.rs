@@ -5,14 +5,16 @@
 //! volume's is never used and never overwritten; the error names it and the cure. Nothing here runs in a shard.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use aoe::target::SmallState;
 use aoe::{Address, MacAddress};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::durable_file::replace;
 
 /// First word of the header.
 const MAGIC: &str = "etherpair-state";
@@ -328,25 +330,10 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Body, StateFileError> {
     serde_json::from_slice(json).map_err(|error| damaged(&error.to_string()))
 }
 
-/// Puts `bytes` in the place of whatever is at `path`, durably: after a crash either is there as a whole.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = Path::new(&beside);
-    let mut file = File::create(beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(beside, path)?;
-    File::open(directory)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn owner() -> Owner {
         Owner { address: "e7.1".parse().expect("an address"), disk: None }

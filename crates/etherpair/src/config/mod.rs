@@ -1,0 +1,36 @@
+//! Configuration files: how they are read ([`reader`]), what the values in them look like ([`values`]), and what a node is
+//! told ([`node`]). A witness's own is with the witness.
+
+pub(crate) mod node;
+pub(crate) mod reader;
+pub(crate) mod values;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::exit_code::{self, Failure};
+use reader::ConfigError;
+
+/// The file cannot be read at all.
+#[derive(Debug, Error)]
+#[error("{path}: the configuration cannot be read ({error}); name another with -c", path = path.display())]
+struct Unreadable {
+    path: PathBuf,
+    error: io::Error,
+}
+
+/// Reads and checks a configuration file as a whole.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn read_file<T>(
+    path: &Path,
+    parse: impl FnOnce(&Path, &str) -> Result<T, ConfigError>,
+) -> Result<T, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(exit_code::CONFIG_UNREADABLE, &Unreadable { path: path.to_owned(), error })
+    })?;
+    parse(path, &text).map_err(|error| Failure::new(exit_code::CONFIG_WRONG, &error))
+}
