@@ -7,6 +7,7 @@ use replication::membership::Membership;
 use replication::message::{Message, Refusal};
 use replication::meta::layout::Place;
 use replication::output::{Digested, Event};
+use replication::resize::Capacity;
 
 /// What happened. All that is about the peer, metadata, digests, the arbiter and control is for nodes that have a peer.
 #[derive(Debug)]
@@ -38,7 +39,8 @@ pub enum Input<'a> {
         /// Its address and MTU, or `None` while it is down.
         link: Option<PortLink>,
     },
-    /// A disk has another size now. The size of a mirrored export stands in its metadata and does not follow its disk.
+    /// A disk has another size now. The size of a mirrored export stands in its metadata and does not follow
+    /// its disk: see [`Input::Capacity`].
     Resized {
         /// Whose disk.
         export: ExportId,
@@ -78,6 +80,13 @@ pub enum Input<'a> {
         question: u64,
         /// What.
         answer: ArbiterAnswer,
+    },
+    /// How large a mirrored volume could be made at this node, if that has changed.
+    Capacity {
+        /// Which volume.
+        volume: ExportId,
+        /// How large.
+        capacity: Capacity,
     },
     /// The operator wants something.
     Control {

@@ -203,6 +203,9 @@ impl Node {
             Input::ArbiterAnswered { volume, question, answer } => {
                 self.tell_engine(now, input::Input::Arbiter { volume, question, answer })
             }
+            Input::Capacity { volume, capacity } => {
+                self.tell_engine(now, input::Input::Capacity { volume, capacity })
+            }
             Input::Control { volume, control } => {
                 self.tell_engine(now, input::Input::Control { volume, control })
             }
@@ -294,6 +297,10 @@ impl Node {
                 // If there is no room for the answer its client asks again.
                 let _ = self.tell_target(now, input);
                 return;
+            }
+            Of::Resized { volume, sectors } => {
+                let input = target::Input::Resized { export: volume, sectors };
+                return self.tell_target(now, input).expect("only frames are refused");
             }
             Of::Release(buffer) => Output::Release(buffer),
             Of::Send { message, data } => Output::PeerSend { message, data },

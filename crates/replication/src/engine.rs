@@ -161,6 +161,7 @@ impl Engine {
             Input::Digest { of, digest } => self.handle_digest(of, digest),
             Input::Arbiter { volume, question, answer } => self.handle_arbiter(volume, question, answer),
             Input::SmallState { volume, state } => self.handle_small_state(volume, state),
+            Input::Capacity { volume, capacity } => self.handle_capacity(volume, capacity),
             Input::Control { volume, control } => self.handle_control(volume, control),
             Input::Timeout => self.attend_to_all(),
         }
@@ -286,6 +287,10 @@ impl Engine {
             VolumeMessage::Member(membership) => self.handle_member(export, membership),
             VolumeMessage::MemberKnown(membership) => self.handle_member_known(export, membership),
             VolumeMessage::Leave | VolumeMessage::DiskFailed => self.handle_peer_left(export),
+            VolumeMessage::Resize { sectors } => self.handle_resize(export, sectors),
+            VolumeMessage::ResizeAnswered { sectors, agreed } => {
+                self.handle_resize_answered(export, sectors, agreed);
+            }
             VolumeMessage::SmallState(state) => self.handle_peer_small_state(export, *state),
             VolumeMessage::SmallStateKnown { revision } => self.handle_small_state_known(export, revision),
             hot => unreachable!("{hot:?} is handled with its data"),
@@ -416,6 +421,7 @@ impl Engine {
 
     /// Everything that may follow from what has happened to a volume.
     fn look_after(&mut self, export: ExportId) {
+        self.advance_resize(export);
         self.advance_standing(export);
         self.advance_meeting(export);
         self.advance_resync(export);

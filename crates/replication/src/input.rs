@@ -5,6 +5,7 @@ use block::{BlockError, BlockRequest, BufferSlice, Completion, ExportId};
 use crate::membership::Membership;
 use crate::message::{Message, Origin};
 use crate::meta::small_state::SmallState;
+use crate::resize::Capacity;
 
 /// Names a write to the metadata until it is completed.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -34,6 +35,11 @@ pub enum Control {
     Verify {
         /// Whether to resync what differs.
         fix: bool,
+    },
+    /// Make the volume larger, at both nodes if there are two.
+    Resize {
+        /// How many sectors it is to have.
+        sectors: u64,
     },
 }
 
@@ -89,6 +95,13 @@ pub enum Input {
         volume: ExportId,
         /// What; its revision is not looked at.
         state: Box<SmallState>,
+    },
+    /// How large a volume could be made at this node, if that has changed.
+    Capacity {
+        /// Which volume.
+        volume: ExportId,
+        /// How large.
+        capacity: Capacity,
     },
     /// The operator wants something.
     Control {

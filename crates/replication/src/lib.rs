@@ -9,7 +9,7 @@
 //!    `follow` (as its follower), that of a read in `read`; who is in whose way (rules R1 to R5) in `conflict`.
 //! 4. [`volume`] is what a node knows of one volume, with the drawing of its phases. `session` is the conversation with the
 //!    peer; `standing` loses the peer, serves alone and leaves, `arbiter` asks whether it may; `meeting` finds the peer again; [`resync`]
-//!    makes the copies equal. [`durability`] says what an answer promises; `forward` serves a node without a disk.
+//!    makes the copies equal, [`resize`] makes them larger. [`durability`] says what an answer promises; `forward` serves a node without a disk.
 //! 5. `records` writes the metadata in the order that makes all this true after a loss of power; [`activity_log`] and
 //!    [`bitmap`] are its two large parts, [`meta`] is what it looks like on disk: every record names its version, place,
 //!    owner and number in the row, so that torn, stale, misdirected and foreign ones are recognised. [`dump`] explains it
@@ -41,6 +41,7 @@ pub mod mutation;
 pub mod output;
 mod read;
 mod records;
+pub mod resize;
 pub mod resync;
 mod session;
 mod slots;

@@ -79,6 +79,9 @@ pub enum Refusal {
     /// The lease ran out: the session is of no more use.
     #[error("the peer did not renew its lease in time; see its load and the peer link")]
     LeaseExpired,
+    /// A volume gets another size, as both have agreed.
+    #[error("a volume gets larger: the nodes part for a moment and meet with the new size")]
+    Resized,
 }
 
 /// A volume that the sender has, under the name by which messages about it are to be sent to it.
@@ -273,6 +276,18 @@ pub enum VolumeMessage {
     Flushed {
         /// The asker's name.
         flush: Token,
+    },
+    /// Will you have the volume as large? The sender has room for it.
+    Resize {
+        /// Sectors it is to have.
+        sectors: u64,
+    },
+    /// The answer to `Resize`. After a yes the asker ends the session, both note the size, and they meet with it.
+    ResizeAnswered {
+        /// What was asked.
+        sectors: u64,
+        /// Whether the sender will.
+        agreed: bool,
     },
     /// AoE clients have set this; make it durable if it is newer than yours.
     SmallState(Box<SmallState>),

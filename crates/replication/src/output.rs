@@ -7,6 +7,7 @@ use crate::membership::Membership;
 use crate::message::{DoubtfulWrite, Message, Origin, Refusal, Token};
 use crate::meta::layout::Place;
 use crate::meta::small_state::SmallState;
+use crate::resize::ResizeError;
 
 /// What a digest is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -134,6 +135,13 @@ pub enum Output {
         /// What.
         state: Box<SmallState>,
     },
+    /// The volume is larger from now on, at both nodes: requests for the new sectors may be handed in.
+    Resized {
+        /// Which volume.
+        volume: ExportId,
+        /// How many sectors it has.
+        sectors: u64,
+    },
     /// Something an operator wants to know.
     Event {
         /// About which volume.
@@ -180,4 +188,18 @@ pub enum Event {
     },
     /// An operator forced this node to serve.
     Forced(Membership),
+    /// The volume is larger from now on.
+    Resized {
+        /// How many sectors it has.
+        sectors: u64,
+    },
+    /// The volume keeps its size.
+    ResizeRefused(ResizeError),
+    /// The peer's volume is larger, and there is no room here to follow it: the nodes do not meet.
+    PeerIsLarger {
+        /// Sectors of this node's.
+        here: u64,
+        /// Sectors of the peer's.
+        peer: u64,
+    },
 }

@@ -8,7 +8,7 @@
 //!
 //! A session that ends freezes every volume that depends on it; a new one begins with nothing.
 
-use block::Instant;
+use block::{ExportId, Instant};
 
 use crate::engine::Engine;
 use crate::limits::LEASE_MARGIN;
@@ -90,16 +90,23 @@ impl Engine {
         self.lease.begin_session(self.now);
         self.renew();
         for export in self.exports() {
-            let volume = self.volume(export);
-            let announce = Announce {
-                volume: volume.disk.superblock.volume,
-                export,
-                sectors: volume.layout().volume_sectors(),
-            };
-            self.push(Output::Send { message: Message::Announce(announce), data: None });
+            if !self.volume(export).is_growing() {
+                self.announce(export);
+            }
             self.attend(export);
         }
         Ok(())
+    }
+
+    /// Tells the peer of a volume: what it is called here, and how large it is.
+    pub(crate) fn announce(&mut self, export: ExportId) {
+        let volume = self.volume(export);
+        let announce = Announce {
+            volume: volume.disk.superblock.volume,
+            export,
+            sectors: volume.layout().volume_sectors(),
+        };
+        self.push(Output::Send { message: Message::Announce(announce), data: None });
     }
 
     pub(crate) fn handle_goodbye(&mut self, refusal: Refusal) -> Result<(), Refusal> {
@@ -134,16 +141,21 @@ impl Engine {
 
     pub(crate) fn handle_announce(&mut self, announce: Announce) -> Result<(), Refusal> {
         self.must_be_up()?;
-        let found = self.volumes.iter_mut().flatten().find(|volume| {
-            volume.disk.superblock.volume == announce.volume
-                && volume.layout().volume_sectors() == announce.sectors
-        });
-        // A volume that only the peer has, or that has another size there, stays as it is until an operator looks.
-        let Some(volume) = found else { return Ok(()) };
-        volume.meeting.peer_export = Some(announce.export);
-        let export = volume.export;
-        self.attend(export);
+        self.take_announce(announce);
         Ok(())
+    }
+
+    pub(crate) fn take_announce(&mut self, announce: Announce) {
+        let found =
+            self.volumes.iter_mut().flatten().find(|volume| volume.disk.superblock.volume == announce.volume);
+        // A volume that only the peer has stays as it is until an operator looks.
+        let Some(volume) = found else { return };
+        let export = volume.export;
+        if volume.is_growing() || volume.layout().volume_sectors() != announce.sectors {
+            return self.handle_other_size(export, announce);
+        }
+        volume.meeting.peer_export = Some(announce.export);
+        self.attend(export);
     }
 
     /// Ends the session because of something the peer has done, if it has.
@@ -207,6 +219,7 @@ impl Engine {
             }
             let volume = self.volume_mut(export);
             volume.meeting = Meeting::default();
+            volume.forget_announced();
             self.attend(export);
         }
     }

@@ -219,6 +219,7 @@ impl Engine {
             }
             Control::Force => volume.forced = volume.phase == Phase::Frozen,
             Control::Verify { fix } => self.start_verify(export, fix),
+            Control::Resize { sectors } => self.resize(export, sectors),
         }
         let volume = self.volume(export);
         if volume.forced {
@@ -266,6 +267,13 @@ impl Engine {
     /// Whether requests are taken; tells whoever hands them in.
     pub(crate) fn update_serving(&mut self, export: ExportId) {
         let serving = self.should_serve(export);
+        let volume = self.volume_mut(export);
+        let sectors = volume.layout().volume_sectors();
+        // Whoever hands in requests learns of sectors that both nodes have, never of fewer.
+        if serving && volume.growth.is_none() && volume.sectors_told != sectors {
+            volume.sectors_told = sectors;
+            self.push(Output::Resized { volume: export, sectors });
+        }
         let volume = self.volume_mut(export);
         if volume.serving != serving {
             volume.serving = serving;

@@ -10,6 +10,7 @@ use crate::meta::Opened;
 use crate::meta::small_state::SmallState;
 use crate::meta::twin::Turns;
 use crate::mutation::Mutation;
+use crate::resize::Capacity;
 use crate::resync::{Resync, ResyncRate};
 use crate::volume::{Counters, Meeting, OnDisk, Phase, Volume};
 
@@ -26,6 +27,8 @@ pub struct VolumeConfig {
     /// Whether a resync sends checksums first, and data only where they differ: for a slow link and a copy that is mostly
     /// equal.
     pub resync_checksums: bool,
+    /// How large the volume could be made at this node.
+    pub capacity: Capacity,
 }
 
 impl Default for VolumeConfig {
@@ -35,6 +38,7 @@ impl Default for VolumeConfig {
             pass_through: false,
             resync_rate: ResyncRate::Yielding,
             resync_checksums: false,
+            capacity: Capacity::default(),
         }
     }
 }
@@ -130,6 +134,9 @@ impl Volume {
             shut_out: false,
             forced: false,
             meeting: Meeting::default(),
+            capacity: config.capacity,
+            growth: None,
+            sectors_told: layout.volume_sectors(),
             waiting: std::collections::VecDeque::new(),
             waiting_for_log: std::collections::VecDeque::new(),
             promised: Vec::new(),

@@ -29,6 +29,7 @@ use crate::meta::layout::Layout;
 use crate::meta::small_state::SmallState;
 use crate::meta::superblock::Superblock;
 use crate::meta::twin::Turns;
+use crate::resize::{Capacity, Growth};
 
 /// Where a volume stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -104,6 +105,8 @@ pub(crate) struct Meeting {
     pub(crate) owes_member_known: Option<Membership>,
     /// The peer has left, or has no disk any more.
     pub(crate) peer_left: bool,
+    /// The size that the peer was asked to agree to.
+    pub(crate) resize_asked: Option<u64>,
 }
 
 /// The metadata of the volume: what it shall say and what it says.
@@ -167,6 +170,12 @@ pub(crate) struct Volume {
     pub(crate) shut_out: bool,
     pub(crate) forced: bool,
     pub(crate) meeting: Meeting,
+    /// How large it could be made here.
+    pub(crate) capacity: Capacity,
+    /// Set while it is on its way to another size.
+    pub(crate) growth: Option<Growth>,
+    /// The size that was last told upwards.
+    pub(crate) sectors_told: u64,
     /// Local writes that wait for their turn, in the order they came.
     pub(crate) waiting: VecDeque<Token>,
     /// Writes of both nodes that wait for the activity log: for room in it, or until it is durable.
@@ -236,6 +245,8 @@ pub struct VolumeStatus {
     pub serving: bool,
     /// What this node's copy is worth.
     pub copy: CopyState,
+    /// Its size.
+    pub sectors: u64,
     /// Blocks that the peer lacks or may lack.
     pub out_of_sync: u64,
     /// Blocks that this node lacks.
@@ -335,6 +346,7 @@ impl Volume {
             membership: self.membership(),
             serving: self.serving,
             copy: self.copy_state(),
+            sectors: self.layout().volume_sectors(),
             out_of_sync: self.disk.bitmap.out_of_sync(),
             lacking: self.lacks.out_of_sync(),
             counters: self.counters,

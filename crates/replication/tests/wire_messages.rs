@@ -86,6 +86,8 @@ fn samples() -> Vec<Message> {
         V::MemberKnown(membership),
         V::Leave,
         V::DiskFailed,
+        V::Resize { sectors: 4096 },
+        V::ResizeAnswered { sectors: 4096, agreed: true },
         V::SmallState(Box::new(small_state(5))),
         V::SmallStateKnown { revision: 5 },
     ];
@@ -233,6 +235,7 @@ fn every_reason_to_end_a_session_arrives() {
         Refusal::Node(NodeNumber::One),
         Refusal::Lease(1500),
         Refusal::LeaseExpired,
+        Refusal::Resized,
     ];
     for reason in reasons {
         let message = Message::Goodbye(reason);
@@ -358,7 +361,7 @@ fn values_that_mean_nothing_are_named() {
     };
     assert_eq!(with(0, 0, 0), (Kind::Hello, "range of versions"));
     assert_eq!(with(0, 32, 2), (Kind::Hello, "node number"));
-    assert_eq!(with(1, 0, 7), (Kind::Goodbye, "reason"));
+    assert_eq!(with(1, 0, 8), (Kind::Goodbye, "reason"));
     assert_eq!(with(6, 11, 0), (Kind::Doubtful, "origin"), "it must be somebody's");
     assert_eq!(with(7, 8, 3), (Kind::Offer, "membership"));
     assert_eq!(with(7, 16, 3), (Kind::Offer, "state of the copy"));
@@ -367,6 +370,7 @@ fn values_that_mean_nothing_are_named() {
     assert_eq!(with(10, 19, 3), (Kind::Replicate, "origin"));
     assert_eq!(with(14, 8, 6), (Kind::Fetched, "result"));
     assert_eq!(with(26, 8, 3), (Kind::Verified, "outcome of a verify"));
+    assert_eq!(with(32, 8, 2), (Kind::ResizeAnswered, "answer to a resize"));
     let mut wraps = bytes_of(&samples()[5]);
     wraps[HEADER_BYTES..HEADER_BYTES + 8].fill(0xff);
     reseal(&mut wraps);
@@ -472,6 +476,8 @@ fn any_of_meeting() -> impl Strategy<Value = VolumeMessage> {
         Just(V::Ready),
         Just(V::Leave),
         Just(V::DiskFailed),
+        any::<u64>().prop_map(|sectors| V::Resize { sectors }),
+        any::<(u64, bool)>().prop_map(|(sectors, agreed)| V::ResizeAnswered { sectors, agreed }),
         any_small_state(),
         any::<u64>().prop_map(|revision| V::SmallStateKnown { revision }),
     ]

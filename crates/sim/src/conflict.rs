@@ -330,6 +330,7 @@ impl Pair {
                 return self.input(index, Input::Arbiter { volume, question, answer });
             }
             Output::Serving { serving, .. } => node.serving = serving,
+            Output::Resized { .. } => unreachable!("nobody makes the volume larger"),
             Output::Digest { .. } => unreachable!("digests are for resync and verify"),
             Output::Followed { .. }
             | Output::FollowedEnded { .. }

@@ -89,6 +89,9 @@ impl Watch {
             Event::VerifyDone { .. } => "verify done",
             Event::FlushFailed(_) => "flush failed",
             Event::Forced(_) => "forced",
+            Event::Resized { .. } => "resized",
+            Event::ResizeRefused(_) => "resize refused",
+            Event::PeerIsLarger { .. } => "peer is larger",
         });
     }
 

@@ -118,6 +118,16 @@ impl ActivityLog {
         }
     }
 
+    /// The volume has the size of `layout` from now on, which is larger.
+    ///
+    /// # Panics
+    /// If it is not, or has another number of hot extents.
+    pub fn grow(&mut self, layout: Layout) {
+        assert!(layout.volume_sectors() > self.layout.volume_sectors(), "a volume only grows");
+        assert!(layout.hot_extents() == self.layout.hot_extents(), "the log keeps its size");
+        self.layout = layout;
+    }
+
     /// Goes on with what a replay found; all of it is idle.
     ///
     /// # Panics

@@ -189,6 +189,34 @@ impl Bitmap {
         self.set(LbaRange::new(Lba(start), count).expect("within the volume"))
     }
 
+    /// The volume is to have the size of `layout`, which is larger. If what is new is `in_doubt` it counts as missed by the
+    /// peer; what is returned must be durable before the size is.
+    ///
+    /// # Panics
+    /// If it is not larger.
+    pub fn grow(&mut self, layout: Layout, in_doubt: bool) -> Vec<Ticket> {
+        let old = std::mem::replace(&mut self.layout, layout);
+        assert!(layout.volume_sectors() > old.volume_sectors(), "a bitmap only grows");
+        let blocks = index(layout.bitmap_blocks());
+        let fresh = Block { sequence: Sequence::NONE, version: 0, durable: 0, writing: None, cleared: false };
+        self.words.resize(blocks * WORDS_PER_BLOCK, 0);
+        self.counts.resize(blocks, 0);
+        self.blocks.resize(blocks, fresh);
+        self.urgent.reserve(blocks - self.urgent.len());
+        if !in_doubt {
+            return Vec::new();
+        }
+        // The last block of 4 KiB may have been a short one; what it holds beyond that is new.
+        let first = old.volume_sectors() / SECTORS_PER_BIT;
+        let within = |block: u32| {
+            let start = first.saturating_sub(u64::from(block) * BITS_PER_BLOCK);
+            start..bits_in_block(layout, block)
+        };
+        (block_of(first)..layout.bitmap_blocks())
+            .filter_map(|block| self.set_bits(block, within(block)))
+            .collect()
+    }
+
     /// Nothing is known: sets everything.
     pub fn set_all(&mut self) {
         for block in 0..self.layout.bitmap_blocks() {
@@ -255,7 +283,13 @@ impl Bitmap {
     /// Whether everything a write waits for is durable.
     #[must_use]
     pub fn is_durable(&self, tickets: Tickets) -> bool {
-        tickets.0.iter().flatten().all(|ticket| self.blocks[index(ticket.block)].durable >= ticket.version)
+        tickets.0.iter().flatten().all(|ticket| self.are_durable(std::slice::from_ref(ticket)))
+    }
+
+    /// The same for what a growth waits for.
+    #[must_use]
+    pub fn are_durable(&self, tickets: &[Ticket]) -> bool {
+        tickets.iter().all(|ticket| self.blocks[index(ticket.block)].durable >= ticket.version)
     }
 
     /// Makes the next block that must be written, in `slot`; writes wait for it.

@@ -19,7 +19,8 @@ const PAYLOAD_BYTES: usize = WORDS_PER_BLOCK * 8;
 pub struct BlockBits<'a>(&'a [u8]);
 
 impl<'a> BlockBits<'a> {
-    /// 504 words; bit 0 of the first is the block's first.
+    /// 504 words; bit 0 of the first is the block's first. Bits beyond the end of the volume mean nothing: they were written for a
+    /// larger size that never became durable.
     pub fn words(self) -> impl ExactSizeIterator<Item = u64> + 'a {
         self.0.chunks_exact(8).map(|bytes| u64::from_le_bytes(array(bytes, 0..8)))
     }
@@ -60,7 +61,7 @@ pub fn parse(
     let expected = Expected { kind: Kind::BitmapBlock, place, format: Some(format) };
     let record = record::open(slot, &expected)?;
     let bits = match record.version {
-        Version::V1 => parse_v1(record.payload, layout, block),
+        Version::V1 => parse_v1(record.payload),
     };
     let bits = bits.map_err(|flaw| expected.flawed(flaw))?;
     if Side::of(record.sequence) != side {
@@ -94,19 +95,11 @@ pub const fn bits_in_block(layout: Layout, block: u32) -> u64 {
     if rest < BITS_PER_BLOCK { rest } else { BITS_PER_BLOCK }
 }
 
-fn parse_v1(payload: &[u8], layout: Layout, block: u32) -> Result<BlockBits<'_>, Flaw> {
+fn parse_v1(payload: &[u8]) -> Result<BlockBits<'_>, Flaw> {
     if payload.len() != PAYLOAD_BYTES {
         return Err(Flaw::Length { found: u32::try_from(payload.len()).unwrap_or(u32::MAX) });
     }
-    let bits = BlockBits(payload);
-    let valid = bits_in_block(layout, block);
-    if valid < BITS_PER_BLOCK {
-        let beyond = bits.words().zip(0u64..).any(|(word, index)| word & !valid_mask(valid, index) != 0);
-        if beyond {
-            return Err(Flaw::Value { what: "bit beyond the end of the volume" });
-        }
-    }
-    Ok(bits)
+    Ok(BlockBits(payload))
 }
 
 /// Which bits of word `index` are among the first `valid` of its block.

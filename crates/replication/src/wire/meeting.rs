@@ -140,4 +140,36 @@ impl Body for Offer {
     }
 }
 
+mod resize_answer {
+    use std::ops::Range;
+
+    pub(super) const SECTORS: Range<usize> = 0..8;
+    pub(super) const AGREED: usize = 8;
+    pub(super) const END: usize = 16;
+}
+
+/// `ResizeAnswered`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ResizeAnswer {
+    pub(super) sectors: u64,
+    pub(super) agreed: bool,
+}
+
+impl Body for ResizeAnswer {
+    fn emit(&self, body: &mut [u8]) -> usize {
+        body[..resize_answer::END].fill(0);
+        body.put_u64(resize_answer::SECTORS, self.sectors);
+        body[resize_answer::AGREED] = u8::from(self.agreed);
+        resize_answer::END
+    }
+
+    fn parse(view: View<'_>) -> Result<Self, WireError> {
+        let body = view.of_length(resize_answer::END)?;
+        Ok(Self {
+            sectors: body.u64(resize_answer::SECTORS),
+            agreed: view.flag(body[resize_answer::AGREED], "answer to a resize")?,
+        })
+    }
+}
+
 const _: () = assert!(doubtful::ORIGIN + ORIGIN_BYTES <= doubtful::END, "an origin fits behind the range");

@@ -30,6 +30,7 @@ use crate::limits::{DOUBTFUL_PER_MESSAGE, RUNS_PER_MESSAGE};
 use crate::message::{Message, Token, VolumeMessage};
 use compare::{Digest, Verified};
 use header::Header;
+use meeting::ResizeAnswer;
 use view::{Body, View};
 use write::{Ack, Done, Sectors, Write};
 
@@ -121,6 +122,10 @@ fn emit_body(message: &VolumeMessage, body: &mut [u8]) -> (Kind, usize) {
         V::MemberKnown(membership) => (Kind::MemberKnown, membership.emit(body)),
         V::Leave => (Kind::Leave, 0),
         V::DiskFailed => (Kind::DiskFailed, 0),
+        V::Resize { sectors } => (Kind::Resize, sectors.emit(body)),
+        V::ResizeAnswered { sectors, agreed } => {
+            (Kind::ResizeAnswered, ResizeAnswer { sectors, agreed }.emit(body))
+        }
         V::Flush { flush } => (Kind::Flush, flush.emit(body)),
         V::Flushed { flush } => (Kind::Flushed, flush.emit(body)),
         V::SmallState(ref state) => (Kind::SmallState, state.emit(body)),
@@ -198,6 +203,11 @@ fn parse_body(kind: Kind, view: View<'_>) -> Result<VolumeMessage, WireError> {
         Kind::MemberKnown => V::MemberKnown(Body::parse(view)?),
         Kind::Leave => <()>::parse(view).map(|()| V::Leave)?,
         Kind::DiskFailed => <()>::parse(view).map(|()| V::DiskFailed)?,
+        Kind::Resize => V::Resize { sectors: Body::parse(view)? },
+        Kind::ResizeAnswered => {
+            let ResizeAnswer { sectors, agreed } = Body::parse(view)?;
+            V::ResizeAnswered { sectors, agreed }
+        }
         Kind::Flush => V::Flush { flush: Body::parse(view)? },
         Kind::Flushed => V::Flushed { flush: Body::parse(view)? },
         Kind::SmallState => V::SmallState(Body::parse(view)?),

@@ -73,6 +73,7 @@ impl Body for Refusal {
             Self::Lease(_) => 4,
             Self::Protocol(_) => 5,
             Self::LeaseExpired => 6,
+            Self::Resized => 7,
         };
         match *self {
             Self::Version { min, max } => {
@@ -81,7 +82,7 @@ impl Body for Refusal {
             }
             Self::Node(node) => body[goodbye::NODE] = node.number(),
             Self::Lease(milliseconds) => body.put_u32(goodbye::LEASE, milliseconds),
-            Self::Pair | Self::Protocol(_) | Self::LeaseExpired => {}
+            Self::Pair | Self::Protocol(_) | Self::LeaseExpired | Self::Resized => {}
         }
         goodbye::END
     }
@@ -97,6 +98,7 @@ impl Body for Refusal {
             4 => Ok(Self::Lease(body.u32(goodbye::LEASE))),
             5 => Ok(Self::Protocol(TOLD_BY_PEER)),
             6 => Ok(Self::LeaseExpired),
+            7 => Ok(Self::Resized),
             _ => Err(view.value_error("reason")),
         }
     }

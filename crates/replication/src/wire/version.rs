@@ -18,7 +18,7 @@ pub enum Version {
 /// Every version this program speaks with what came with it, oldest first.
 pub const HISTORY: [(Version, &str); 1] = [(
     Version::V1,
-    "writes, reads, resync, verify, leases, membership and small state of many volumes in one stream",
+    "writes, reads, resync, verify, leases, membership, growth and small state of many volumes in one stream",
 )];
 
 impl Version {

@@ -57,6 +57,26 @@ fn over_disks_that_fail_as_well() {
 }
 
 #[test]
+fn over_growth_of_the_volume_as_well() {
+    run_many("over_growth", plan::GROWTH);
+}
+
+#[test]
+fn without_faults_a_pair_grows_when_it_is_asked_to() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, Plan { faults: plan::CALM, ..plan::WITHOUT_FAULTS });
+        for step in 0..3000 {
+            world.step();
+            if step % 1000 == 500 {
+                world.grow(usize::from(seed % 3 == 0));
+            }
+        }
+        world.heal().expect("all comes to an end");
+        assert!(world.grown >= 2, "seed {seed}: grown {} times", world.grown);
+    }
+}
+
+#[test]
 fn with_more_writes_than_the_log_has_extents() {
     run_many("with_more", plan::CROWD);
 }

@@ -14,6 +14,7 @@ pub(crate) const CALM: Faults = Faults {
     single_losses: false,
     verifies: false,
     settings: false,
+    resizes: false,
 };
 
 const fn plan(steps: u32, sectors: u64, faults: Faults) -> Plan {
@@ -26,6 +27,7 @@ pub(crate) const LOSSES: Plan = plan(4000, 20_000, Faults { crashes: true, ..CAL
 pub(crate) const PAUSES: Plan = plan(4000, 64, Faults { pauses: true, cuts: true, ..CALM });
 pub(crate) const LEAVES: Plan = plan(4000, 64, Faults { leaves: true, cuts: true, ..CALM });
 pub(crate) const BAD_DISKS: Plan = plan(4000, 64, Faults { read_errors: true, write_errors: true, ..CALM });
+pub(crate) const GROWTH: Plan = plan(4000, 64, Faults { resizes: true, cuts: true, crashes: true, ..CALM });
 pub(crate) const WRITES_IN_MEMORY: Plan = plan(4000, 64, Faults { single_losses: true, ..CALM });
 /// More extents than the log holds, and more clients than it holds extents.
 pub(crate) const CROWD: Plan = Plan { clients: 120, ..plan(6000, 100 * 8192, CALM) };
@@ -43,18 +45,20 @@ pub(crate) const EVERYTHING: Plan = plan(
         single_losses: false,
         verifies: true,
         settings: true,
+        resizes: true,
     },
 );
 
 /// All of them, by name: for the hunt after mistakes.
 #[allow(dead_code, reason = "only one of the two tests that share this goes through all")]
-pub(crate) const ALL: [(&str, Plan); 9] = [
+pub(crate) const ALL: [(&str, Plan); 10] = [
     ("everything", EVERYTHING),
     ("cuts", CUTS),
     ("losses of power", LOSSES),
     ("pauses", PAUSES),
     ("leaves", LEAVES),
     ("bad disks", BAD_DISKS),
+    ("growth", GROWTH),
     ("writes in memory", WRITES_IN_MEMORY),
     ("no faults", WITHOUT_FAULTS),
     ("crowd", CROWD),

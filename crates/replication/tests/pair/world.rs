@@ -3,6 +3,9 @@
 //! The small world that the engine grows up in: messages and requests are values, sectors are numbers, and there is no AoE.
 //! What is left to chance is in which order things happen, and what goes wrong when.
 
+#[path = "growth.rs"]
+mod growth;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use block::{
@@ -46,6 +49,7 @@ pub(crate) struct Faults {
     pub(crate) single_losses: bool,
     pub(crate) verifies: bool,
     pub(crate) settings: bool,
+    pub(crate) resizes: bool,
 }
 
 /// What a world is made of.
@@ -79,6 +83,8 @@ impl Chance {
 }
 
 struct Node {
+    /// Sectors that requests may name.
+    size: u64,
     engine: Option<Engine>,
     serving: bool,
     paused: bool,
@@ -136,6 +142,10 @@ pub(crate) struct World {
     plan: Plan,
     faults: Faults,
     sectors: u64,
+    /// What disks get when they grow is not zeros.
+    is_dirty: bool,
+    /// How often a node has said that the volume is larger.
+    pub(crate) grown: u64,
     /// Writes that were answered a short while ago, and when.
     answered: VecDeque<(u64, u128)>,
 }
@@ -162,6 +172,7 @@ fn fresh(index: usize, sectors: u64) -> Node {
     }
     let length = usize::try_from(sectors).expect("small");
     Node {
+        size: sectors,
         engine: None,
         serving: false,
         paused: false,
@@ -206,6 +217,8 @@ impl World {
             plan,
             faults,
             sectors,
+            is_dirty: seed.is_multiple_of(2),
+            grown: 0,
             answered: VecDeque::new(),
         };
         for index in 0..2 {
@@ -252,9 +265,14 @@ impl World {
             engine.mutate(mutation);
         }
         let durability = if self.faults.single_losses { Durability::Memory } else { Durability::Stable };
-        let config =
-            VolumeConfig { durability, resync_checksums: self.chance.one_in(2), ..VolumeConfig::default() };
+        let config = VolumeConfig {
+            durability,
+            resync_checksums: self.chance.one_in(2),
+            capacity: self.capacity(index),
+            ..VolumeConfig::default()
+        };
         engine.add_volume(now, VOLUME, opened, config);
+        self.nodes[index].size = engine.status(VOLUME).expect("just added").sectors;
         self.nodes[index].engine = Some(engine);
         self.say(|| format!("node {index} starts"));
         self.input(index, Input::Timeout);
@@ -326,7 +344,9 @@ impl World {
                 let unreadable = self.nodes.iter().any(|node| node.unreadable[from..to].contains(&true));
                 assert!(unreadable, "verify: {range:?} differs where nothing was wrong");
             }
-            Output::SmallState { .. } | Output::Event { .. } => {}
+            Output::Resized { volume, sectors } => self.note_growth(index, volume, sectors),
+            Output::Event { event, .. } => self.check_growth(index, &event),
+            Output::SmallState { .. } => {}
         }
     }
 
@@ -552,7 +572,9 @@ impl World {
         }
         let count = 1 + self.chance.below(12);
         let hot = self.sectors.min(24);
-        let span = if self.chance.one_in(4) { self.sectors } else { hot };
+        let size = self.nodes[index].size;
+        // The new part of a volume that has grown is of interest.
+        let span = if self.chance.one_in(4) || size > self.sectors { size } else { hot };
         let start = self.chance.below(span - count + 1);
         let count = u16::try_from(count).expect("small");
         let range = LbaRange::new(Lba(start), SectorCount(count)).expect("small");
@@ -627,7 +649,8 @@ impl World {
 
     fn fault(&mut self) {
         let index = usize::try_from(self.chance.below(2)).expect("small");
-        match self.chance.below(9) {
+        match self.chance.below(if self.faults.resizes { 10 } else { 9 }) {
+            9 if self.is_running(index) => self.grow(index),
             7 if self.faults.verifies && self.is_running(index) => {
                 self.input(index, Input::Control { volume: VOLUME, control: Control::Verify { fix: true } });
             }
@@ -761,6 +784,13 @@ impl World {
         for step in 0..60_000 {
             // Never would a crowd pause all at once by chance.
             self.closed = step > 5000;
+            if step % 4000 == 0 {
+                self.make_room();
+            }
+            if step == 20_000 {
+                // Where the only good copy cannot be read, nothing but the disk itself can help.
+                self.nodes.iter_mut().for_each(|node| node.unreadable.fill(false));
+            }
             self.step();
             if self.is_whole() {
                 self.check_equal()?;
@@ -815,7 +845,8 @@ impl World {
 
     fn check_equal(&self) -> Result<(), String> {
         let [zero, one] = &self.nodes;
-        let differs = (0..zero.sectors.len()).find(|sector| {
+        let sectors = self.status(0).map_or(0, |status| usize::try_from(status.sectors).expect("small"));
+        let differs = (0..sectors).find(|sector| {
             zero.sectors[*sector] != one.sectors[*sector]
                 && !zero.unreadable[*sector]
                 && !one.unreadable[*sector]
