@@ -174,6 +174,13 @@ impl Node {
         self.pair.as_ref().expect("only a node with a peer writes metadata").engine.record(id)
     }
 
+    /// Until when answers may leave that depend on the lease from the peer; `None` if there is none. To be looked at right
+    /// before they do: the process may have stood still since the node gave them out.
+    #[must_use]
+    pub fn lease_end(&self) -> Option<Instant> {
+        self.pair.as_ref()?.engine.lease_end()
+    }
+
     /// How a mirrored export stands; `None` for others.
     #[must_use]
     pub fn volume_status(&self, export: ExportId) -> Option<VolumeStatus> {

@@ -195,6 +195,12 @@ impl Engine {
             .then(|| held_until.map_or(self.lease.next_renewal(), |at| at.min(self.lease.next_renewal())))
     }
 
+    /// Until when answers may leave that depend on the lease; `None` if none was granted in this session.
+    #[must_use]
+    pub fn lease_end(&self) -> Option<Instant> {
+        (self.session.is_up() && self.session.lease_was_held).then(|| self.lease.held_until())
+    }
+
     /// Whether this node holds a lease.
     pub(crate) fn holds_lease(&self) -> bool {
         self.session.is_up() && self.session.lease_was_held && self.lease.is_held(self.now)

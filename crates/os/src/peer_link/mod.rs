@@ -5,7 +5,149 @@
 //! when to connect.
 
 mod failure;
+mod receive;
+mod send;
 mod stream;
 
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use block::BufferName;
+use replication::message::Message;
+
 pub use failure::PeerFailure;
+pub(crate) use receive::Received;
 pub use stream::PeerStream;
+
+use crate::buffer_pool::BufferPool;
+use crate::sys::memory::IoSlice;
+use receive::Receiver;
+use send::Sender;
+
+/// What has gone over the connections to the peer since the shard was started.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PeerStatistics {
+    /// Whether a connection stands now.
+    pub is_connected: bool,
+    /// Messages sent.
+    pub messages_sent: u64,
+    /// Bytes of them that the kernel has taken.
+    pub bytes_sent: u64,
+    /// Bytes that wait for room in the kernel now.
+    pub bytes_unsent: usize,
+    /// Messages received.
+    pub messages_received: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+}
+
+/// One connection.
+pub(crate) struct PeerLink {
+    stream: PeerStream,
+    receiver: Receiver,
+    sender: Sender,
+    messages_received: u64,
+    /// There is no buffer for what comes next.
+    is_stalled: bool,
+    failure: Option<PeerFailure>,
+}
+
+impl PeerLink {
+    /// At the beginning of a stream whose messages have at most so much data.
+    pub(crate) fn new(stream: PeerStream, data_bytes_max: usize) -> io::Result<Self> {
+        Ok(Self {
+            stream,
+            receiver: Receiver::new(data_bytes_max)?,
+            sender: Sender::new(),
+            messages_received: 0,
+            is_stalled: false,
+            failure: None,
+        })
+    }
+
+    /// A new turn begins: the stream is looked at again.
+    pub(crate) const fn begin_turn(&mut self) {
+        self.receiver.begin_turn();
+    }
+
+    /// The next message, its data in a buffer of the pool.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    pub(crate) fn receive(&mut self, pool: &mut BufferPool) -> Result<Received, PeerFailure> {
+        let received = self.receiver.next(&self.stream, pool)?;
+        self.is_stalled = matches!(received, Received::NoBuffer);
+        self.messages_received += u64::from(matches!(received, Received::Message(..)));
+        Ok(received)
+    }
+
+    /// Queues a message. Its data must stay as it is until the next flush, or until [`PeerLink::holds`] says so.
+    pub(crate) fn send(&mut self, message: &Message, data: Option<(BufferName, IoSlice)>) {
+        if self.sender.is_full() {
+            self.flush();
+        }
+        if self.failure.is_none() {
+            self.sender.queue(message, data);
+        }
+    }
+
+    /// Hands to the kernel what is queued. What goes wrong is told by [`PeerLink::take_failure`].
+    pub(crate) fn flush(&mut self) {
+        if self.failure.is_none() {
+            self.failure = self.sender.flush(&self.stream).err();
+        }
+        if self.failure.is_some() {
+            self.sender.forget_queue();
+        }
+    }
+
+    /// Whether the last flush found that the connection is of no more use.
+    pub(crate) const fn take_failure(&mut self) -> Option<PeerFailure> {
+        self.failure.take()
+    }
+
+    /// Whether a buffer that somebody frees is queued here. It comes back by [`PeerLink::take_done`] then.
+    pub(crate) fn holds(&mut self, name: BufferName) -> bool {
+        self.sender.holds(name)
+    }
+
+    /// A buffer that is not queued any more.
+    pub(crate) fn take_done(&mut self) -> Option<BufferName> {
+        self.sender.take_done()
+    }
+
+    /// Whether there is something that the kernel had no room for.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.sender.unsent() > 0
+    }
+
+    /// Whether what comes next has to wait for a buffer.
+    pub(crate) const fn is_stalled(&self) -> bool {
+        self.is_stalled
+    }
+
+    /// Sends what there is room for and closes. The buffer that was being filled is the caller's.
+    pub(crate) fn close(&mut self) -> Option<u32> {
+        self.flush();
+        self.stream.end_sending();
+        self.receiver.take_buffer()
+    }
+
+    /// Adds what this connection has carried.
+    pub(crate) fn add_to(&self, sum: &mut PeerStatistics) {
+        sum.messages_sent += self.sender.messages;
+        sum.bytes_sent += self.sender.bytes;
+        sum.bytes_unsent += self.sender.unsent();
+        sum.messages_received += self.messages_received;
+        sum.bytes_received += self.receiver.bytes;
+    }
+}
+
+impl AsRawFd for PeerLink {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests;

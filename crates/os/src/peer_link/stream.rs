@@ -18,13 +18,18 @@ pub struct PeerStream {
 
 impl PeerStream {
     /// Fills these pieces of memory, in order; how many bytes came. None means that the peer says no more.
-    pub(crate) fn receive(&mut self, into: &[IoSlice]) -> io::Result<usize> {
+    pub(crate) fn receive(&self, into: &[IoSlice]) -> io::Result<usize> {
         stream::receive(self.as_fd(), into)
     }
 
     /// Sends as much of these pieces as there is room for; how many bytes that was.
-    pub(crate) fn send(&mut self, from: &[IoSlice]) -> io::Result<usize> {
+    pub(crate) fn send(&self, from: &[IoSlice]) -> io::Result<usize> {
         stream::send(self.as_fd(), from)
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn end_sending(&self) {
+        stream::end_sending(self.as_fd());
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::RawFd;
 
 use block::{BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant, LbaRange};
 use block::{Operation, SECTOR_BYTES};
@@ -70,7 +71,7 @@ impl Disks {
                 if let Some(found) = find_cached(disk, now, export, range) {
                     return Some(Completion { id, result: Ok(Some(found)) });
                 }
-                let Some(buffer) = pool.take() else {
+                let Some(buffer) = pool.take_for(range.bytes()) else {
                     self.starved.push_back((request, None));
                     return None;
                 };
@@ -98,6 +99,16 @@ impl Disks {
         };
         self.operations.start(running);
         None
+    }
+
+    /// As [`Operations::write_aside`].
+    pub(super) fn write_aside(&mut self, number: u32, file: RawFd, offset: u64, data: IoSlice) {
+        self.operations.write_aside(number, file, offset, data);
+    }
+
+    /// As [`Operations::aside_ended`].
+    pub(super) fn aside_ended(&mut self) -> Option<(u32, i32)> {
+        self.operations.aside_ended()
     }
 
     /// Starts what waits.
@@ -138,15 +149,15 @@ impl Disks {
         self.operations.ends_soon()
     }
 
-    pub(super) fn arm(&mut self, files: &[i32]) {
+    pub(super) fn arm(&mut self, files: &[RawFd]) {
         self.operations.arm(files);
     }
 
-    pub(super) fn disarm(&mut self, file: i32) {
+    pub(super) fn disarm(&mut self, file: RawFd) {
         self.operations.disarm(file);
     }
 
-    pub(super) fn may_be_readable(&self, file: i32) -> bool {
+    pub(super) fn may_be_readable(&self, file: RawFd) -> bool {
         self.operations.may_be_readable(file)
     }
 
@@ -184,7 +195,7 @@ impl Disks {
 }
 
 fn bounce(data: IoSlice, pool: &mut BufferPool) -> Option<(IoSlice, u32)> {
-    let buffer = pool.take()?;
+    let buffer = pool.take_for(data.length())?;
     let copy = pool.slice(buffer, 0, data.length());
     copy.copy_from_slice(data);
     Some((copy, buffer))

@@ -4,11 +4,14 @@
 //! carries out what the node says, hands disk operations and replies to the kernel in batches, and sleeps when there
 //! is nothing to do. Nothing is shared with other shards, nothing is allocated for a read or a write.
 
+mod commands;
 mod disks;
 mod group_commit;
 mod handle;
 mod merge;
+mod metadata;
 mod operations;
+mod peer;
 mod place;
 mod ports;
 mod statistics;
@@ -17,7 +20,7 @@ mod transmit;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 
 use aoe::MacAddress;
 use aoe::target::{PortId, PortLink};
@@ -28,17 +31,16 @@ use self::disks::Disks;
 pub use self::handle::{
     Command, Event, MirroredExport, MirroredExportError, ShardError, ShardHandle, ShardOptions,
 };
+use self::peer::Peer;
 use self::place::Place;
 pub use self::ports::MTU_GROWTH_MAX;
 use self::ports::Ports;
 pub use self::statistics::{ExportStatistics, ShardStatistics};
 use self::transmit::{Flushed, Transmitter};
-use crate::buffer_pool::BufferPool;
+use crate::buffer_pool::{BufferPool, Room};
 use crate::clock;
 use crate::disk::Disk;
 use crate::disk_engine::DiskEngine;
-use crate::frame_port::PortError;
-use crate::peer_link::PeerFailure;
 use crate::sys::file::EventFd;
 use crate::sys::memory::IoSlice;
 
@@ -61,6 +63,7 @@ struct Shard {
     pool: BufferPool,
     /// Buffers that only disk requests may take, so that copied frames cannot starve what must finish.
     pool_reserve: usize,
+    peer: Option<Box<Peer>>,
     commands: Receiver<Command>,
     wake: Arc<EventFd>,
     notify: Box<dyn Fn(Event) + Send>,
@@ -84,9 +87,12 @@ impl Shard {
         }
         let ports = Ports::open(options.ports)?;
         let outstanding_max = options.limits.outstanding_max;
-        let pool = BufferPool::new(outstanding_max + outstanding_max / 4, buffer_bytes(ports.mtu_max()))?;
+        let own = Room { count: outstanding_max + outstanding_max / 4, bytes: buffer_bytes(ports.mtu_max()) };
+        let (pool, peer) = match &options.pair {
+            None => (BufferPool::new(own)?, None),
+            Some(pair) => (peer::buffers(own, pair)?, Some(Box::new(Peer::new(pair)?))),
+        };
         let engine = DiskEngine::new(options.engine, pool.region()).map_err(ShardError::Engine)?;
-        let sleepers = ports.descriptors().chain([wake.as_raw_fd()]).collect();
         let now = clock::now();
         let mut shard = Self {
             node: match options.pair {
@@ -98,15 +104,17 @@ impl Shard {
             pool,
             pool_reserve: outstanding_max / 4,
             ports,
+            peer,
             commands,
             wake,
             notify,
-            sleepers,
+            sleepers: Vec::new(),
             busy_poll: options.busy_poll,
             active_at: now,
             stopping: false,
             statistics: ShardStatistics::default(),
         };
+        shard.look_up_sleepers();
         for index in 0..shard.ports.len() {
             let interface = shard.ports[index].interface();
             let link = PortLink { mac: MacAddress(interface.mac), mtu: interface.mtu };
@@ -127,117 +135,30 @@ impl Shard {
 
     /// One round of the loop.
     fn turn(&mut self) -> io::Result<()> {
-        let now = clock::now();
+        let mut now = clock::now();
         let commands = self.take_commands(now);
+        let mut messages = 0;
+        if self.peer.is_some() {
+            (now, messages) = self.take_messages(now);
+        }
         let frames = self.take_frames(now);
         // Reads served from memory leave before the disk is asked for the others.
         self.transmit();
         self.disks.submit()?;
-        let completions = self.take_completions(now);
+        let mut completions = self.take_completions(now);
+        if self.peer.is_some() {
+            completions += self.take_written_metadata(now);
+        }
         self.transmit();
         if self.node.poll_timeout().is_some_and(|at| at <= now) {
             self.feed(now, Input::Timeout);
             self.transmit();
         }
-        if commands + frames + completions > 0 {
+        if commands + messages + frames + completions > 0 {
             self.active_at = now;
             return Ok(());
         }
         self.idle(now)
-    }
-
-    fn take_commands(&mut self, now: Instant) -> usize {
-        let mut count = 0;
-        loop {
-            match self.commands.try_recv() {
-                Ok(command) => self.obey(now, command),
-                Err(TryRecvError::Empty) => return count,
-                Err(TryRecvError::Disconnected) => {
-                    self.stopping = true;
-                    return count;
-                }
-            }
-            count += 1;
-        }
-    }
-
-    fn obey(&mut self, now: Instant, command: Command) {
-        match command {
-            Command::AddExport { disk, config, reply } => {
-                let added = self.node.add_export(now, *config);
-                if let Ok(export) = added {
-                    self.disks.add(export, *disk);
-                }
-                // A control plane that is gone stops us by its closed channel.
-                let _ = reply.send(added);
-                self.carry_out(now);
-            }
-            Command::AddMirroredExport { .. } => {}
-            Command::PeerConnected(_) | Command::PeerDisconnect => {
-                (self.notify)(Event::PeerFailed(PeerFailure::NoPeer))
-            }
-            Command::ArbiterAnswered { volume, question, answer } => {
-                self.feed(now, Input::ArbiterAnswered { volume, question, answer });
-            }
-            Command::Control { volume, control } => self.feed(now, Input::Control { volume, control }),
-            Command::VolumeStatus { volume, reply } => drop(reply.send(self.node.volume_status(volume))),
-            Command::StateStored { export, result } => self.feed(now, Input::StateStored { export, result }),
-            Command::PortChanged { port, link } => {
-                let link = link.map(|link| self.make_room(now, port, link));
-                self.feed(now, Input::PortChanged { port, link });
-            }
-            Command::RefreshDisks => self.refresh_disks(now),
-            Command::Statistics(reply) => {
-                let (node, disks, pool) = (&self.node, &self.disks, &self.pool);
-                let _ = reply.send(self.statistics.snapshot(node, disks, pool, &mut self.ports));
-            }
-            Command::Stop => self.stopping = true,
-        }
-    }
-
-    /// Opens a port anew if its interface has longer frames now than it has room for. What it then has room for.
-    fn make_room(&mut self, now: Instant, port: PortId, link: PortLink) -> PortLink {
-        let index = usize::from(port.0);
-        let mtu = link.mtu.min(self.ports.mtu_max());
-        let interface = self.ports[index].interface();
-        if mtu > interface.mtu {
-            let (name, before) = (interface.name.clone(), interface.mtu);
-            if let Err(error) = self.reopen(now, index) {
-                tracing::error!("{name}: frames stay at MTU {before}: {error}");
-            }
-        }
-        PortLink { mtu: mtu.min(self.ports[index].interface().mtu), ..link }
-    }
-
-    fn reopen(&mut self, now: Instant, index: usize) -> Result<(), PortError> {
-        let anew = self.ports.open_anew(index)?;
-        // No frame is lost. A few come by both ports: copies are what initiators send all the time (design, D1 and D2).
-        self.ports[index].ignore_frames()?;
-        while self.ports[index].peek_received().is_some() {
-            let oldest = self.ports.oldest().expect("this one has a frame");
-            self.take_frame(now, oldest);
-        }
-        let flushed = self.transmitter.empty(index, &mut self.ports[index]);
-        self.account(flushed);
-        self.disks.disarm(self.ports[index].as_fd().as_raw_fd());
-        self.ports.replace(index, anew);
-        self.sleepers = self.ports.descriptors().chain([self.wake.as_raw_fd()]).collect();
-        Ok(())
-    }
-
-    fn refresh_disks(&mut self, now: Instant) {
-        let mut resized = Vec::new();
-        for (export, disk) in self.disks.iter_mut() {
-            match disk.refresh() {
-                Ok(Some(geometry)) => resized.push((export, geometry.sectors())),
-                Ok(None) => {}
-                Err(error) => (self.notify)(Event::RefreshFailed { export, error }),
-            }
-        }
-        for (export, sectors) in resized {
-            self.feed(now, Input::Resized { export, sectors });
-            (self.notify)(Event::Resized { export, sectors });
-        }
     }
 
     /// Takes frames, the oldest of all ports first, up to a turn's worth.
@@ -337,14 +258,12 @@ impl Shard {
                 Output::SendControl { port, frame } => self.queue_frame(now, port, &frame, None),
                 Output::Release(name) => self.release(name),
                 Output::StoreState { export, state } => (self.notify)(Event::StoreState { export, state }),
-                Output::PeerSend { .. }
+                output @ (Output::PeerSend { .. }
                 | Output::PeerDisconnect { .. }
                 | Output::MetadataWrite { .. }
-                | Output::Digest { .. } => {}
-                Output::Ask { volume, question, expected, next } => {
-                    (self.notify)(Event::Ask { volume, question, expected, next });
-                }
-                Output::Event { volume, event } => (self.notify)(Event::Volume { volume, event }),
+                | Output::Digest { .. }
+                | Output::Ask { .. }
+                | Output::Event { .. }) => self.carry_out_for_peer(now, output),
             }
         }
     }
@@ -361,17 +280,26 @@ impl Shard {
         payload: Option<(BufferName, IoSlice)>,
     ) {
         let index = port.0 as usize;
+        if self.peer.is_some() {
+            self.note_lease(index);
+        }
         let flushed = self.transmitter.queue(now, index, &mut self.ports[index], head, payload);
         self.account(flushed);
     }
 
     /// Sends what is queued and frees the buffers of what was sent.
     fn transmit(&mut self) {
+        if self.peer.is_some() {
+            self.transmit_to_peer();
+        }
         for index in 0..self.ports.len() {
             if self.ports[index].queued() > 0 {
                 let flushed = self.transmitter.flush(index, &mut self.ports[index]);
                 self.account(flushed);
             }
+        }
+        if self.peer.is_some() {
+            self.forget_lease();
         }
     }
 
@@ -400,6 +328,9 @@ impl Shard {
     }
 
     fn release(&mut self, name: BufferName) {
+        if self.peer.as_mut().is_some_and(|peer| peer.holds(name)) {
+            return;
+        }
         match Place::of(name) {
             Place::Pool(buffer) | Place::Frame(buffer) => self.pool.give(buffer),
             Place::Slot { port, generation, slot } => self.ports.release(port, generation, slot),
@@ -433,14 +364,23 @@ impl Shard {
         if self.was_woken(now) {
             return Ok(());
         }
-        self.disks.arm(&self.sleepers);
+        let stalled = self.peer.as_ref().is_some_and(|peer| peer.is_stalled());
+        self.disks.arm(&self.sleepers[..self.sleepers.len() - usize::from(stalled)]);
         let timeout = self.node.poll_timeout().map(|at| at.since(now));
-        let timeout = if self.transmitter.is_blocked() {
+        let blocked = self.peer.as_ref().is_some_and(|peer| peer.is_blocked());
+        let timeout = if blocked || self.transmitter.is_blocked() {
             Some(timeout.unwrap_or(BLOCKED_RETRY).min(BLOCKED_RETRY))
         } else {
             timeout
         };
         self.disks.wait(timeout)
+    }
+
+    /// What may end a sleep, the connection to the peer last.
+    fn look_up_sleepers(&mut self) {
+        let peer = self.peer.as_ref().and_then(|peer| peer.descriptor());
+        self.sleepers.clear();
+        self.sleepers.extend(self.ports.descriptors().chain([self.wake.as_raw_fd()]).chain(peer));
     }
 
     /// Quiets the descriptors that have ended a sleep, then looks once more for what they may have told of: whatever

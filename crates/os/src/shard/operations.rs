@@ -20,8 +20,10 @@ use crate::sys::memory::{Buffers, IoSlice};
 /// processor has better things to do than to look for their end.
 const AWAITED_MAX: usize = 2;
 
-/// Tokens from here on name the flush that a group of writes shares, by export; below, the slot of a request.
+/// Tokens from here on name the flush that a group of writes shares, by export.
 const GROUP_FLUSH: u32 = 1 << 31;
+/// Tokens from here on name a write of somebody else's; below, the slot of a request.
+const ASIDE: u32 = 1 << 30;
 
 /// What to do for a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,8 +54,8 @@ pub(super) struct Operations {
     files: Vec<RawFd>,
     /// By export.
     groups: Vec<GroupCommit>,
-    /// By the request's slot.
-    entries: Box<[Option<Entry>]>,
+    /// By the request's slot, as many as were ever used at a time.
+    entries: Vec<Option<Entry>>,
     merger: Merger,
     /// Requests so far that shared an operation.
     merged: u64,
@@ -65,6 +67,8 @@ pub(super) struct Operations {
     ended: VecDeque<Ended>,
     /// What is left of the one whose requests are being taken.
     ending: Option<Ended>,
+    /// Writes of others that have ended.
+    aside: VecDeque<DiskResult>,
 }
 
 /// How an operation has ended, from the request in this slot on.
@@ -95,13 +99,14 @@ impl Operations {
             engine,
             files: Vec::new(),
             groups: Vec::new(),
-            entries: vec![None; outstanding_max].into_boxed_slice(),
+            entries: vec![None; outstanding_max],
             merger: Merger::new(outstanding_max),
             merged: 0,
             reading: 0,
             writing: 0,
             ended: VecDeque::with_capacity(outstanding_max),
             ending: None,
+            aside: VecDeque::new(),
         }
     }
 
@@ -117,6 +122,9 @@ impl Operations {
     pub(super) fn start(&mut self, running: Running) {
         let Running { id, export, task, offset, data, .. } = running;
         let entry = Entry { running, done: 0, next: None, row: None, bytes: data.length(), grouped: false };
+        if id.slot() >= self.entries.len() {
+            self.entries.resize(id.slot() + 1, None);
+        }
         let place = &mut self.entries[id.slot()];
         assert!(place.is_none(), "a request's slot is used again only after its completion");
         *place = Some(entry);
@@ -126,6 +134,21 @@ impl Operations {
             }
             Task::Flush => self.begin(id.slot(), Action::Sync),
         }
+    }
+
+    /// Has something written durably that is no request; what comes of it is told by [`Operations::aside_ended`].
+    pub(super) fn write_aside(&mut self, number: u32, file: RawFd, offset: u64, data: IoSlice) {
+        assert!(number < ASIDE, "few of them are under way");
+        self.writing += 1;
+        let action = Action::Write { data: Buffers::One(data), durable: true };
+        self.engine.queue(DiskOperation { token: ASIDE + number, file, offset, action });
+    }
+
+    /// The next write that is no request and has ended: its number, and bytes moved or the negated error number. Those are
+    /// found while [`Operations::ended`] looks for others.
+    pub(super) fn aside_ended(&mut self) -> Option<(u32, i32)> {
+        let DiskResult { token, result } = self.aside.pop_front()?;
+        Some((token - ASIDE, result))
     }
 
     /// Starts what waits.
@@ -158,6 +181,7 @@ impl Operations {
         self.merger.waiting()
             + self.engine.in_flight()
             + self.ended.len()
+            + self.aside.len()
             + usize::from(self.ending.is_some())
     }
 
@@ -263,6 +287,11 @@ impl Operations {
     fn finish(&mut self, DiskResult { token, result }: DiskResult) {
         if let Some(export) = token.checked_sub(GROUP_FLUSH) {
             self.finish_group_flush(ExportId(export), result);
+            return;
+        }
+        if token >= ASIDE {
+            self.writing -= 1;
+            self.aside.push_back(DiskResult { token, result });
             return;
         }
         let slot = token as usize;

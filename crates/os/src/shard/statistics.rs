@@ -6,6 +6,7 @@ use node::Node;
 use super::disks::Disks;
 use super::ports::Ports;
 use crate::buffer_pool::BufferPool;
+use crate::peer_link::PeerStatistics;
 
 /// Counters of one shard since it started.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +33,8 @@ pub struct ShardStatistics {
     pub buffers_taken: usize,
     /// Frames that got no answer, by reason, whether for an export or for none.
     pub refusals: RefusalCounters,
+    /// What has gone over the peer link; `None` without a peer.
+    pub peer: Option<PeerStatistics>,
     /// Of each export.
     pub exports: Vec<ExportStatistics>,
 }
@@ -47,7 +50,14 @@ pub struct ExportStatistics {
 
 impl ShardStatistics {
     /// The counters with what only the parts know filled in.
-    pub(super) fn snapshot(&self, node: &Node, disks: &Disks, pool: &BufferPool, ports: &mut Ports) -> Self {
+    pub(super) fn snapshot(
+        &self,
+        node: &Node,
+        disks: &Disks,
+        pool: &BufferPool,
+        ports: &mut Ports,
+        peer: Option<PeerStatistics>,
+    ) -> Self {
         let exports = node
             .exports()
             .map(|(_, export)| ExportStatistics { address: export.address(), target: *export.statistics() })
@@ -61,6 +71,7 @@ impl ShardStatistics {
             buffers_taken: pool.taken(),
             refusals: *node.refusals(),
             exports,
+            peer,
             ..self.clone()
         }
     }

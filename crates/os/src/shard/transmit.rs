@@ -112,10 +112,16 @@ impl Transmitter {
     /// Sends what there is room for and gives up the rest: the port is about to be replaced.
     pub(super) fn empty(&mut self, index: usize, port: &mut FramePort) -> Flushed {
         let mut flushed = self.flush(index, port);
-        flushed.dropped += port.discard_queued();
-        self.done.extend(self.queued[index].drain(..).flatten());
+        flushed.dropped += self.discard(index, port).dropped;
         self.blocked = false;
         flushed
+    }
+
+    /// Gives up all that is queued.
+    pub(super) fn discard(&mut self, index: usize, port: &mut FramePort) -> Flushed {
+        let dropped = port.discard_queued();
+        self.done.extend(self.queued[index].drain(..).flatten());
+        Flushed { sent: 0, dropped }
     }
 
     /// Records a frame that came in.

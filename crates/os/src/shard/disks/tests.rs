@@ -9,6 +9,7 @@ use block::{BufferName, Lba, RequestId, SectorCount};
 use proptest::prelude::*;
 
 use super::*;
+use crate::buffer_pool::Room;
 use crate::disk::DiskOptions;
 use crate::disk_engine::EngineKind;
 use crate::sys::memory::Memory;
@@ -29,7 +30,7 @@ impl Bench {
     fn new(kind: EngineKind, bytes: usize) -> Self {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(&vec![0; bytes]).expect("its bytes");
-        let pool = BufferPool::new(REQUESTS_MAX, BUFFER_BYTES).expect("memory");
+        let pool = BufferPool::new(Room { count: REQUESTS_MAX, bytes: BUFFER_BYTES }).expect("memory");
         let mut disks = Disks::new(DiskEngine::new(kind, pool.region()).expect("an engine"), REQUESTS_MAX);
         let options = DiskOptions { path: file.path().to_owned(), ..DiskOptions::default() };
         disks.add(EXPORT, Disk::open(&options).expect("a disk"));

@@ -1,0 +1,142 @@
+//! What the control plane asks: exports that come, links and disks that change, the peer.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::mpsc::TryRecvError;
+
+use aoe::target::{PortId, PortLink};
+use block::{ExportId, Instant};
+use node::Input;
+
+use super::Shard;
+use super::handle::{Command, Event, MirroredExport, MirroredExportError};
+use crate::frame_port::PortError;
+use crate::peer_link::PeerFailure;
+
+impl Shard {
+    pub(super) fn take_commands(&mut self, now: Instant) -> usize {
+        let mut count = 0;
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.obey(now, command),
+                Err(TryRecvError::Empty) => return count,
+                Err(TryRecvError::Disconnected) => {
+                    self.stopping = true;
+                    return count;
+                }
+            }
+            count += 1;
+        }
+    }
+
+    fn obey(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::AddExport { disk, config, reply } => {
+                let added = self.node.add_export(now, *config);
+                if let Ok(export) = added {
+                    self.disks.add(export, *disk);
+                }
+                // A control plane that is gone stops us by its closed channel.
+                let _ = reply.send(added);
+                self.carry_out(now);
+            }
+            Command::AddMirroredExport { export, reply } => {
+                let added = self.add_mirrored(now, *export);
+                let _ = reply.send(added);
+                self.carry_out(now);
+            }
+            Command::PeerConnected(stream) => self.connect_peer(now, stream),
+            Command::PeerDisconnect => self.lose_peer(now, PeerFailure::Asked),
+            Command::ArbiterAnswered { volume, question, answer } => {
+                self.feed(now, Input::ArbiterAnswered { volume, question, answer });
+            }
+            Command::Control { volume, control } => {
+                if self.node.volume_status(volume).is_some() {
+                    self.feed(now, Input::Control { volume, control });
+                }
+            }
+            Command::VolumeStatus { volume, reply } => {
+                let _ = reply.send(self.node.volume_status(volume));
+            }
+            Command::StateStored { export, result } => self.feed(now, Input::StateStored { export, result }),
+            Command::PortChanged { port, link } => {
+                let link = link.map(|link| self.make_room(now, port, link));
+                self.feed(now, Input::PortChanged { port, link });
+            }
+            Command::RefreshDisks => self.refresh_disks(now),
+            Command::Statistics(reply) => {
+                let (node, disks, pool) = (&self.node, &self.disks, &self.pool);
+                let peer = self.peer.as_ref().map(|peer| peer.statistics());
+                let _ = reply.send(self.statistics.snapshot(node, disks, pool, &mut self.ports, peer));
+            }
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn add_mirrored(
+        &mut self,
+        now: Instant,
+        export: MirroredExport,
+    ) -> Result<ExportId, MirroredExportError> {
+        let MirroredExport { mut disk, metadata, opened, config, volume } = export;
+        let (found, needed) = (disk.geometry().sectors(), opened.superblock.layout.volume_sectors());
+        if disk.cache().is_some() {
+            return Err(MirroredExportError::PageCache(disk.path().to_owned()));
+        }
+        if disk.read_only() {
+            return Err(MirroredExportError::ReadOnly(disk.path().to_owned()));
+        }
+        if found < needed {
+            return Err(MirroredExportError::TooSmall { path: disk.path().to_owned(), found, needed });
+        }
+        let id = self.node.add_mirrored_export(now, config, opened, volume)?;
+        self.disks.add(id, disk);
+        let peer = self.peer.as_mut().expect("a node that takes a mirrored export has a peer");
+        peer.metadata.add(id, metadata);
+        Ok(id)
+    }
+
+    /// Opens a port anew if its interface has longer frames now than it has room for. What it then has room for.
+    fn make_room(&mut self, now: Instant, port: PortId, link: PortLink) -> PortLink {
+        let index = usize::from(port.0);
+        let mtu = link.mtu.min(self.ports.mtu_max());
+        let interface = self.ports[index].interface();
+        if mtu > interface.mtu {
+            let (name, before) = (interface.name.clone(), interface.mtu);
+            if let Err(error) = self.reopen(now, index) {
+                tracing::error!("{name}: frames stay at MTU {before}: {error}");
+            }
+        }
+        PortLink { mtu: mtu.min(self.ports[index].interface().mtu), ..link }
+    }
+
+    fn reopen(&mut self, now: Instant, index: usize) -> Result<(), PortError> {
+        let anew = self.ports.open_anew(index)?;
+        // No frame is lost. A few come by both ports: copies are what initiators send all the time (design, D1 and D2).
+        self.ports[index].ignore_frames()?;
+        while self.ports[index].peek_received().is_some() {
+            let oldest = self.ports.oldest().expect("this one has a frame");
+            self.take_frame(now, oldest);
+        }
+        let flushed = self.transmitter.empty(index, &mut self.ports[index]);
+        self.account(flushed);
+        self.disks.disarm(self.ports[index].as_fd().as_raw_fd());
+        self.ports.replace(index, anew);
+        self.look_up_sleepers();
+        Ok(())
+    }
+
+    fn refresh_disks(&mut self, now: Instant) {
+        let mut resized = Vec::new();
+        for (export, disk) in self.disks.iter_mut() {
+            match disk.refresh() {
+                Ok(Some(geometry)) => resized.push((export, geometry.sectors())),
+                Ok(None) => {}
+                Err(error) => (self.notify)(Event::RefreshFailed { export, error }),
+            }
+        }
+        for (export, sectors) in resized {
+            self.feed(now, Input::Resized { export, sectors });
+            (self.notify)(Event::Resized { export, sectors });
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Two shards as a pair: real frames, real disks, a connection between them, and an arbiter in memory.
+#![allow(clippy::disallowed_methods, reason = "tests wait for the real world by the real clock")]
+
+mod world;
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use os::EngineKind;
+use os::frame_port::PortKind;
+use replication::input::Control;
+use replication::membership::{Members, NodeNumber};
+use replication::volume::Phase;
+use world::{Kind, ORDINARY, World};
+
+#[test]
+fn what_is_written_through_one_node_is_read_through_the_other() {
+    for kind in [
+        ORDINARY,
+        Kind { port: PortKind::Plain, engine: EngineKind::Threads, ..ORDINARY },
+        Kind { port: PortKind::Uring, ..ORDINARY },
+    ] {
+        let world = World::paired(kind);
+        let mut client = world.client();
+        for block in 0..40 {
+            let (node, place) = (usize::from(block % 2), u64::from(block));
+            client.write(node, place, block + 1);
+            assert_eq!(client.read(1 - node, place), block + 1, "block {block} with {kind:?}");
+        }
+        world.assert_equal_copies();
+        let peer = world.nodes[0].statistics().peer.expect("a peer");
+        assert!(
+            peer.is_connected && peer.messages_sent >= 80 && peer.bytes_received >= 20 * 4096,
+            "{peer:?}"
+        );
+        assert_eq!(world.nodes[0].statistics().buffers_taken, 0);
+    }
+}
+
+#[test]
+fn a_node_that_loses_its_peer_goes_on_alone_and_what_the_other_missed_is_copied_when_it_is_back() {
+    let world = World::paired(ORDINARY);
+    let mut client = world.client();
+    client.write(0, 1, 1);
+    world.nodes[0].shard.send(os::shard::Command::PeerDisconnect);
+    assert!(world.nodes[0].failure().contains("by command"));
+    assert!(world.nodes[1].failure().contains("closed"));
+    let winner = lab::wait_until("one node to go on alone", Duration::from_secs(10), || {
+        Ok((0..2).find(|node| world.nodes[*node].status().phase == Phase::Alone))
+    });
+    let winner = winner.expect("one goes on");
+    let number = [NodeNumber::Zero, NodeNumber::One][winner];
+    assert_eq!(world.arbiter.lock().expect("not poisoned").holds.members, Members::Only(number));
+    for block in 0..200u8 {
+        client.write(winner, u64::from(block) * 7, block | 1);
+    }
+    assert_eq!(client.ask(1 - winner, 0, None, Duration::from_millis(300)), None, "the loser is silent");
+    world.connect();
+    world.await_paired();
+    world.assert_equal_copies();
+    for block in 0..200u8 {
+        assert_eq!(client.read(1 - winner, u64::from(block) * 7), block | 1);
+    }
+    assert_eq!(world.arbiter.lock().expect("not poisoned").holds.members, Members::Both);
+}
+
+#[test]
+fn a_node_that_leaves_hands_over_at_once_and_comes_back() {
+    let world = World::paired(Kind { lease: Duration::from_secs(5), ..ORDINARY });
+    let mut client = world.client();
+    client.write(0, 1, 1);
+    world.nodes[0].control(Control::Leave);
+    world.nodes[1].wait_for("the other to go on", |status| status.phase == Phase::Alone && status.serving);
+    client.write(1, 1, 2);
+    assert_eq!(client.ask(0, 1, None, Duration::from_millis(300)), None, "who has left is silent");
+    world.nodes[0].control(Control::Join);
+    world.await_paired();
+    assert_eq!(client.read(0, 1), 2);
+    world.assert_equal_copies();
+}
+
+#[test]
+fn garbage_from_the_peer_ends_the_session_and_the_next_one_is_as_good_as_any() {
+    let world = World::new(ORDINARY);
+    for garbage in [&b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n"[..], &[0; 100], &[0xff; 100_000]] {
+        let (near, mut far) = UnixStream::pair().expect("a connection");
+        world.nodes[0].connect(near.try_into().expect("a stream"));
+        // It may be closed before all of it is there.
+        let _ = far.write_all(garbage);
+        let failure = world.nodes[0].failure();
+        assert!(failure.contains("no message begins") && !failure.contains('\n'), "{failure}");
+    }
+    world.connect();
+    world.await_paired();
+    world.client().write(0, 1, 1);
+    assert_eq!(world.nodes[0].statistics().buffers_taken, 0);
+}
+
+#[test]
+fn a_new_connection_takes_the_place_of_the_old_one() {
+    let world = World::paired(ORDINARY);
+    let mut client = world.client();
+    client.write(0, 1, 1);
+    world.connect();
+    assert!(world.nodes[0].failure().contains("another connection"));
+    world.await_paired();
+    assert_eq!(client.read(1, 1), 1);
+    world.assert_equal_copies();
+}

@@ -1,0 +1,380 @@
+//! Two shards with a peer link between them on one switch, an arbiter in memory, and a client.
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aoe::ata::AtaCommand;
+use aoe::target::{ExportConfig, Identity, SmallState, TargetLimits};
+use aoe::wire::{Frame, Head, ata, ethernet, header};
+use aoe::{Address, AddressPattern, Command as AoeCommand, MacAddress, Tag};
+use block::{ExportId, Lba, SECTOR_BYTES};
+use lab::{Namespace, network};
+use node::PairConfig;
+use os::disk::{Disk, DiskOptions};
+use os::frame_port::{FrameFilter, FramePort, Payload, PortKind, PortOptions, TransmitFrame};
+use os::metadata_file::MetadataFile;
+use os::peer_link::PeerStream;
+use os::shard::{Command, Event, MirroredExport, ShardHandle, ShardOptions, ShardStatistics};
+use os::{EngineKind, Interface};
+use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
+use replication::input::{ArbiterAnswer, Control};
+use replication::limits::Limits;
+use replication::membership::{Epoch, Members, Membership, NodeNumber};
+use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
+use replication::meta::{Format, format};
+use replication::output::Event as VolumeEvent;
+use replication::start::VolumeConfig;
+use replication::volume::VolumeStatus;
+
+pub(crate) const DISK_BYTES: u64 = 64 << 20;
+pub(crate) const LEASE: Duration = Duration::from_millis(500);
+const NUMBERS: [NodeNumber; 2] = [NodeNumber::Zero, NodeNumber::One];
+const MTU: u32 = 9000;
+
+pub(crate) fn address() -> Address {
+    "7.1".parse().expect("an address")
+}
+
+/// How the shards are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) port: PortKind,
+    pub(crate) engine: EngineKind,
+    pub(crate) lease: Duration,
+}
+
+pub(crate) const ORDINARY: Kind = Kind { port: PortKind::Ring, engine: EngineKind::Uring, lease: LEASE };
+
+/// One node.
+pub(crate) struct Node {
+    pub(crate) shard: Arc<ShardHandle>,
+    pub(crate) export: ExportId,
+    pub(crate) data: PathBuf,
+    /// What its connections ended with.
+    pub(crate) failures: Receiver<String>,
+    pub(crate) volume_events: Arc<Mutex<Vec<VolumeEvent>>>,
+}
+
+/// All of it.
+pub(crate) struct World {
+    pub(crate) nodes: [Node; 2],
+    pub(crate) arbiter: Arc<Mutex<Arbiter>>,
+    pub(crate) namespace: Namespace,
+    _directory: tempfile::TempDir,
+}
+
+/// A register that both nodes see.
+#[derive(Debug)]
+pub(crate) struct Arbiter {
+    pub(crate) holds: Membership,
+    pub(crate) is_reachable: bool,
+}
+
+impl World {
+    /// Two nodes that know each other and are not connected.
+    pub(crate) fn new(kind: Kind) -> Self {
+        let namespace = Namespace::new().expect("these tests make network namespaces: run them as root");
+        namespace.add_bridge("switch", MTU).expect("a switch");
+        for end in ["node0", "node1", "client"] {
+            let plug = format!("to-{end}");
+            network::wire((&namespace, end), (&namespace, &plug), MTU).expect("a wire");
+            namespace.plug(&plug, "switch").expect("plugged in");
+        }
+        for end in ["node0", "node1", "client"] {
+            let look =
+                || namespace.enter(|| Ok(Interface::named(end).ok().filter(|found| found.has_carrier)));
+            lab::wait_until("the wire", Duration::from_secs(10), look).expect("a wire");
+        }
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        let first = Membership { epoch: Epoch::FIRST, members: Members::Both };
+        let arbiter = Arc::new(Mutex::new(Arbiter { holds: first, is_reachable: true }));
+        let nodes = NUMBERS.map(|number| Node::start(kind, number, &namespace, &directory, &arbiter));
+        Self { nodes, arbiter, namespace, _directory: directory }
+    }
+
+    /// The same, connected, and serving at both.
+    pub(crate) fn paired(kind: Kind) -> Self {
+        let world = Self::new(kind);
+        world.connect();
+        world.await_paired();
+        world
+    }
+
+    pub(crate) fn connect(&self) {
+        let streams: [UnixStream; 2] = UnixStream::pair().expect("a connection").into();
+        for (node, stream) in self.nodes.iter().zip(streams) {
+            node.connect(stream.try_into().expect("a stream"));
+        }
+    }
+
+    pub(crate) fn await_paired(&self) {
+        for node in &self.nodes {
+            node.wait_for("both nodes to serve", |status| {
+                status.serving && status.membership.members == Members::Both && status.out_of_sync == 0
+            });
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let options =
+            PortOptions { kind: PortKind::Plain, ..PortOptions::new("client", FrameFilter::Responses) };
+        let port =
+            self.namespace.enter(|| Ok(FramePort::open(&options))).expect("namespace").expect("a port");
+        let targets = ["node0", "node1"].map(|name| {
+            let interface = self.namespace.enter(|| Ok(Interface::named(name))).expect("namespace");
+            MacAddress(interface.expect("an interface").mac)
+        });
+        Client { port, targets, tag: 0 }
+    }
+
+    /// Both files, byte for byte.
+    pub(crate) fn assert_equal_copies(&self) {
+        let [one, other] = [0, 1].map(|node| std::fs::read(&self.nodes[node].data).expect("a file"));
+        let differs = one.iter().zip(&other).position(|(one, other)| one != other);
+        assert_eq!(differs, None, "the first byte that differs");
+    }
+}
+
+impl Node {
+    fn start(
+        kind: Kind,
+        number: NodeNumber,
+        namespace: &Namespace,
+        directory: &tempfile::TempDir,
+        arbiter: &Arc<Mutex<Arbiter>>,
+    ) -> Self {
+        let name = format!("node{}", number.number());
+        let [data, meta] = ["data", "meta"].map(|kind| directory.path().join(format!("{name}.{kind}")));
+        let mut file = std::fs::File::create(&data).expect("a file");
+        // Written once: the first write to a place of a file takes much longer than all others.
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(0), DISK_BYTES), &mut file).expect("a disk");
+        let fresh = format(Format {
+            format: FormatIdentity(u128::from(number.number()) + 1),
+            volume: VolumeIdentity(7),
+            pair: PairIdentity(0x1234_5678_9abc),
+            node: number,
+            layout: Layout::new(DISK_BYTES / SECTOR_BYTES as u64, HOT_EXTENTS_DEFAULT).expect("a size"),
+            membership: Membership { epoch: Epoch::FIRST, members: Members::Both },
+            good: true,
+        });
+        MetadataFile::create(&meta, &fresh).expect("metadata");
+        let (sender, events) = channel();
+        let options = options(kind, number, &name);
+        let start = || {
+            Ok(ShardHandle::start(options, move |event| {
+                let _ = sender.send(event);
+            }))
+        };
+        let shard = Arc::new(namespace.enter(start).expect("namespace").expect("a shard"));
+        let (failed, failures) = channel();
+        let volume_events = Arc::default();
+        let control = (Arc::downgrade(&shard), Arc::clone(arbiter), Arc::clone(&volume_events));
+        std::thread::spawn(move || {
+            let (shard, arbiter, volume_events) = control;
+            for event in events {
+                let Some(shard) = shard.upgrade() else { return };
+                take_event(event, &shard, &arbiter, &volume_events, &failed);
+            }
+        });
+        let export = add(&shard, &data, &meta);
+        Self { shard, export, data, failures, volume_events }
+    }
+
+    pub(crate) fn connect(&self, stream: PeerStream) {
+        self.shard.send(Command::PeerConnected(stream));
+    }
+
+    pub(crate) fn status(&self) -> VolumeStatus {
+        let (reply, status) = channel();
+        self.shard.send(Command::VolumeStatus { volume: self.export, reply });
+        status.recv().expect("an answer").expect("a volume")
+    }
+
+    pub(crate) fn control(&self, control: Control) {
+        self.shard.send(Command::Control { volume: self.export, control });
+    }
+
+    pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&VolumeStatus) -> bool) -> VolumeStatus {
+        let look = || Ok(Some(self.status()).filter(&wanted));
+        lab::wait_until(what, Duration::from_secs(20), look)
+            .unwrap_or_else(|error| panic!("{error}: {:?} {:?}", self.status(), self.volume_events))
+    }
+
+    pub(crate) fn statistics(&self) -> ShardStatistics {
+        let (reply, statistics) = channel();
+        self.shard.send(Command::Statistics(reply));
+        statistics.recv().expect("an answer")
+    }
+
+    /// What the last connection ended with.
+    pub(crate) fn failure(&self) -> String {
+        self.failures.recv_timeout(Duration::from_secs(10)).expect("the connection has ended")
+    }
+}
+
+fn take_event(
+    event: Event,
+    shard: &ShardHandle,
+    arbiter: &Mutex<Arbiter>,
+    volume_events: &Mutex<Vec<VolumeEvent>>,
+    failed: &Sender<String>,
+) {
+    match event {
+        Event::Ask { volume, question, expected, next } => {
+            let mut arbiter = arbiter.lock().expect("nobody has panicked");
+            let answer = if !arbiter.is_reachable {
+                ArbiterAnswer::Unreachable
+            } else if arbiter.holds == expected {
+                arbiter.holds = next;
+                ArbiterAnswer::Swapped
+            } else {
+                ArbiterAnswer::Holds(arbiter.holds)
+            };
+            shard.send(Command::ArbiterAnswered { volume, question, answer });
+        }
+        Event::Volume { event, .. } => volume_events.lock().expect("nobody has panicked").push(event),
+        Event::PeerFailed(failure) => {
+            let _ = failed.send(failure.to_string());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn options(kind: Kind, number: NodeNumber, interface: &str) -> ShardOptions {
+    let filter = FrameFilter::Requests { addresses: vec![(7, 1)] };
+    let limits = Limits { requests: 256, followed: 256, copies: 16, volumes: 4 };
+    ShardOptions {
+        name: interface.to_owned(),
+        ports: vec![PortOptions { kind: kind.port, ..PortOptions::new(interface, filter) }],
+        limits: TargetLimits { outstanding_max: 256, export_max: 4, ..TargetLimits::new(1) },
+        engine: kind.engine,
+        busy_poll: Duration::ZERO,
+        cpu: None,
+        pcap: None,
+        pair: Some(PairConfig {
+            node: number,
+            pair: PairIdentity(0x1234_5678_9abc),
+            incarnation: u64::from(number.number()) + 1,
+            lease: kind.lease,
+            limits,
+        }),
+    }
+}
+
+fn add(shard: &ShardHandle, data: &std::path::Path, meta: &std::path::Path) -> ExportId {
+    let disk = Disk::open(&DiskOptions { path: data.to_owned(), ..DiskOptions::default() }).expect("a disk");
+    let metadata = MetadataFile::open(meta).expect("metadata");
+    let opened = metadata.read().expect("metadata");
+    let config = ExportConfig {
+        address: address(),
+        sectors: disk.geometry().sectors(),
+        logical_sector_size: disk.geometry().logical_sector_size(),
+        identity: Identity::new("serial", "model", "1"),
+        read_only: false,
+        write_cache: false,
+        buffer_count: 128,
+        state: SmallState::default(),
+        mirror: None,
+    };
+    let export = MirroredExport { disk, metadata, opened, config, volume: VolumeConfig::default() };
+    let (reply, outcome) = channel();
+    shard.send(Command::AddMirroredExport { export: Box::new(export), reply });
+    outcome.recv().expect("an answer").expect("an export")
+}
+
+/// A client that has one request under way, or several.
+pub(crate) struct Client {
+    pub(crate) port: FramePort,
+    pub(crate) targets: [MacAddress; 2],
+    tag: u32,
+}
+
+impl Client {
+    /// Writes a block of 4 KiB filled with `fill`; sends again until it is answered.
+    pub(crate) fn write(&mut self, node: usize, block: u64, fill: u8) {
+        self.ask(node, block, Some(fill), Duration::from_secs(20)).expect("the write is answered");
+    }
+
+    /// The fill of a block.
+    pub(crate) fn read(&mut self, node: usize, block: u64) -> u8 {
+        let data = self.ask(node, block, None, Duration::from_secs(20)).expect("the read is answered");
+        assert!(data.iter().all(|byte| *byte == data[0]), "one fill");
+        data[0]
+    }
+
+    /// Asks until there is an answer or the time is over.
+    pub(crate) fn ask(
+        &mut self,
+        node: usize,
+        block: u64,
+        fill: Option<u8>,
+        patience: Duration,
+    ) -> Option<Vec<u8>> {
+        let start = std::time::Instant::now();
+        while start.elapsed() < patience {
+            let tag = self.send(node, block, fill);
+            self.port.flush().expect("sent");
+            if let Some(data) = self.answer(tag, Duration::from_millis(200)) {
+                return Some(data);
+            }
+        }
+        None
+    }
+
+    /// Queues one request; its tag.
+    pub(crate) fn send(&mut self, node: usize, block: u64, fill: Option<u8>) -> Tag {
+        self.tag += 1;
+        let head = Head {
+            ethernet: ethernet::Repr {
+                destination: self.targets[node],
+                source: MacAddress(self.port.interface().mac),
+            },
+            header: header::Repr::request(AddressPattern::from(address()), AoeCommand::Ata, Tag(self.tag)),
+        };
+        let request = ata::Request {
+            flags: if fill.is_some() { ata::AtaFlags::WRITE } else { ata::AtaFlags::NONE },
+            feature: 0,
+            sector_count: 8,
+            command: if fill.is_some() { AtaCommand::WriteSectorsExt } else { AtaCommand::ReadSectorsExt },
+            lba: ata::LbaRegisters::from_lba48(Lba(block * 8)),
+        };
+        let mut bytes = [0; 60];
+        head.emit(&mut bytes);
+        let length = request.emit(&mut bytes);
+        let data = fill.map(|fill| [fill; 4096]);
+        let head = if fill.is_some() { &bytes[..length] } else { &bytes[..] };
+        let payload = data.as_ref().map(|data| Payload::of(data));
+        self.port.queue(TransmitFrame { head, payload }).expect("room");
+        if fill.is_some() {
+            // The payload is named, not copied.
+            self.port.flush().expect("sent");
+        }
+        Tag(self.tag)
+    }
+
+    /// The answer with that tag, if it comes in time.
+    pub(crate) fn answer(&mut self, tag: Tag, patience: Duration) -> Option<Vec<u8>> {
+        let start = std::time::Instant::now();
+        while start.elapsed() < patience {
+            let Some(received) = self.port.receive() else {
+                self.port.wait(Some(Duration::from_millis(5)));
+                continue;
+            };
+            let frame = Frame::new(self.port.frame(received.slot)).expect("a frame");
+            let is_it = frame.header().tag == tag;
+            let data = is_it.then(|| {
+                let reply = ata::Reply::parse(ata::View::new(frame).expect("an ATA answer"));
+                assert!(!reply.status.is_failure(), "the request failed");
+                self.port.frame(received.slot)[36..].to_vec()
+            });
+            self.port.release(received.slot);
+            if data.is_some() {
+                return data;
+            }
+        }
+        None
+    }
+}
