@@ -134,7 +134,7 @@ impl Node {
                 self.completed(now, completion)
             }
             Step::Modify { from, to, write } => {
-                debug_assert!(matches!(write.operation, Operation::Write { .. }));
+                assert!(matches!(write.operation, Operation::Write { .. }), "a changed sector is written");
                 self.outputs.push_back(Output::Copy { from, to });
                 self.outputs.push_back(Output::Disk(write));
                 Ok(())

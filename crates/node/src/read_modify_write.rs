@@ -28,7 +28,9 @@ pub(crate) enum Step {
 pub(crate) struct ReadModifyWrite {
     /// By export.
     sector_sizes: Vec<LogicalSectorSize>,
-    /// By the request's slot.
+    /// Slots of requests.
+    outstanding_max: usize,
+    /// By the request's slot; made when the first disk needs it.
     widened: Box<[Option<Widened>]>,
     /// Sectors of the disk that a write changes in part, with its slot; made when the first disk needs it.
     parts: Option<IntervalTable<u32>>,
@@ -62,10 +64,12 @@ enum Stage {
 }
 
 impl ReadModifyWrite {
+    /// Nothing is reserved before a disk with large sectors is there.
     pub(crate) fn new(outstanding_max: usize) -> Self {
         Self {
             sector_sizes: Vec::new(),
-            widened: vec![None; outstanding_max].into_boxed_slice(),
+            outstanding_max,
+            widened: Box::default(),
             parts: None,
             ready: VecDeque::new(),
             writes: 0,
@@ -79,8 +83,9 @@ impl ReadModifyWrite {
         }
         self.sector_sizes[index] = sector_size;
         if sector_size != LogicalSectorSize::B512 && self.parts.is_none() {
-            self.parts = Some(IntervalTable::new(self.widened.len() * 2));
-            self.ready.reserve(self.widened.len());
+            self.widened = vec![None; self.outstanding_max].into_boxed_slice();
+            self.parts = Some(IntervalTable::new(self.outstanding_max * 2));
+            self.ready.reserve(self.outstanding_max);
         }
     }
 
@@ -154,7 +159,8 @@ impl ReadModifyWrite {
     /// What follows from this completion.
     pub(crate) fn complete(&mut self, completion: Completion) -> Step {
         let id = completion.id;
-        let Some(widened) = self.widened[id.slot()].take() else { return Step::Done(completion) };
+        let widened = self.widened.get_mut(id.slot()).and_then(Option::take);
+        let Some(widened) = widened else { return Step::Done(completion) };
         let is_to_be_written =
             matches!(widened.stage, Stage::ReadBeforeWrite { .. }) && completion.result.is_ok();
         if !is_to_be_written {

@@ -2,7 +2,7 @@
 
 use block::{BufferName, BufferSlice};
 
-/// Buffers by name. Memory is used again; names are not.
+/// Buffers by name. Places are used again; names are not.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     slots: Vec<Slot>,
@@ -18,10 +18,10 @@ struct Slot {
 
 impl Buffers {
     /// A buffer with these bytes.
-    pub(crate) fn insert(&mut self, bytes: &[u8]) -> BufferName {
+    pub(crate) fn insert(&mut self, bytes: Vec<u8>) -> BufferName {
         let name = self.take();
         let (index, _) = split(name);
-        self.slots[index].bytes.extend_from_slice(bytes);
+        self.slots[index].bytes = bytes;
         name
     }
 
@@ -73,7 +73,7 @@ impl Buffers {
         assert!(slot.used && slot.generation == generation, "{name:?} is released twice");
         slot.used = false;
         slot.generation = slot.generation.wrapping_add(1);
-        slot.bytes.clear();
+        slot.bytes = Vec::new();
         self.free.push(u32::try_from(index).expect("few buffers"));
     }
 
@@ -105,11 +105,11 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "released twice")]
-    fn a_second_release_is_noticed_even_after_the_memory_is_used_again() {
+    fn a_second_release_is_noticed_even_after_its_place_is_used_again() {
         let mut buffers = Buffers::default();
-        let name = buffers.insert(b"abc");
+        let name = buffers.insert(b"abc".to_vec());
         buffers.release(name);
-        assert_ne!(buffers.insert(b"def"), name);
+        assert_ne!(buffers.insert(b"def".to_vec()), name);
         buffers.release(name);
     }
 }

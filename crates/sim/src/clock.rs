@@ -33,9 +33,8 @@ impl Clock {
     #[must_use]
     pub fn when(&self, shown: Instant) -> Instant {
         let Some(wanted) = shown.as_nanos().checked_sub(self.beginning) else { return Instant::default() };
-        let rate = i128::from(1_000_000 + self.rate);
-        let estimate = i128::from(wanted) * 1_000_000 / rate;
-        let mut world = u64::try_from(estimate).unwrap_or(u64::MAX >> 1);
+        let rate = u64::try_from(1_000_000 + self.rate).expect("a clock goes forward");
+        let mut world = wanted * 1_000_000 / rate;
         while self.scaled(world) < wanted {
             world += 1;
         }
@@ -43,8 +42,8 @@ impl Clock {
     }
 
     fn scaled(&self, world: u64) -> u64 {
-        let gained = i128::from(world) * i128::from(self.rate) / 1_000_000;
-        u64::try_from(i128::from(world) + gained).expect("the world is younger than centuries")
+        let gained = world.cast_signed() * self.rate / 1_000_000;
+        world.checked_add_signed(gained).expect("the world is younger than some hours")
     }
 }
 

@@ -76,7 +76,8 @@ pub struct Disk {
     latency: Duration,
     /// What is wrong with it.
     pub condition: Condition,
-    under_way: BTreeMap<Ticket, UnderWay>,
+    /// Few at a time, so they are searched one by one.
+    under_way: Vec<(Ticket, UnderWay)>,
     tickets: u64,
     /// Sectors answered and not durable: what stood there before each write, oldest first.
     unsynced: BTreeMap<u64, Vec<[u8; SECTOR_BYTES]>>,
@@ -103,7 +104,7 @@ impl Disk {
             store: Store::default(),
             latency,
             condition: Condition::default(),
-            under_way: BTreeMap::new(),
+            under_way: Vec::new(),
             tickets: 0,
             unsynced: BTreeMap::new(),
             unreadable: BTreeSet::new(),
@@ -118,8 +119,8 @@ impl Disk {
         let fails = self.failure(&ask, counts);
         let mut early = 0;
         if let (Ask::Write { offset, bytes, .. }, None) = (&ask, fails) {
-            // One write in four comes into effect in part at once.
-            early = if self.random.below(4) == 0 { self.random.any() } else { 0 };
+            // One write in eight comes into effect in part at once.
+            early = if self.random.below(8) == 0 { self.random.any() } else { 0 };
             for (index, sector) in bytes.chunks_exact(SECTOR_BYTES).enumerate() {
                 if early >> (index % 64) & 1 == 1 {
                     put(
@@ -132,13 +133,14 @@ impl Disk {
             }
         }
         let at = self.when_done(now, &ask, counts);
-        self.under_way.insert(ticket, UnderWay { ask, early, fails });
+        self.under_way.push((ticket, UnderWay { ask, early, fails }));
         (ticket, at)
     }
 
     /// Ends what was begun. `None` if a crash came in between.
     pub fn finish(&mut self, ticket: Ticket, counts: &mut FaultCounts) -> Option<Answer> {
-        let UnderWay { ask, early, fails } = self.under_way.remove(&ticket)?;
+        let place = self.under_way.iter().position(|(known, _)| *known == ticket)?;
+        let (_, UnderWay { ask, early, fails }) = self.under_way.remove(place);
         if let Some(error) = fails {
             return Some(Err(error));
         }
@@ -157,7 +159,7 @@ impl Disk {
 
     /// The machine or the process is gone: what was under way ends nowhere.
     pub fn crash(&mut self, loss: Loss) {
-        for under_way in std::mem::take(&mut self.under_way).into_values() {
+        for (_, under_way) in std::mem::take(&mut self.under_way) {
             if let Ask::Write { offset, bytes, .. } = under_way.ask {
                 let first = offset / SECTOR_BYTES as u64;
                 for (sector, bytes) in (first..).zip(bytes.chunks_exact(SECTOR_BYTES)) {
@@ -266,20 +268,25 @@ impl Disk {
             counts.add(Fault::ReadError);
             return Err(BlockError::Medium);
         }
-        let mut bytes = vec![0; length];
-        self.store.read(offset, &mut bytes);
-        Ok(Some(bytes))
+        Ok(Some(self.store.read_to_vec(offset, length)))
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8], early: u64, durable: bool) {
+        let is_plain = self.unsynced.is_empty() && self.unreadable.is_empty() && self.torn.is_empty();
+        if durable && early == 0 && is_plain {
+            return self.store.write(offset, bytes);
+        }
         let first = offset / SECTOR_BYTES as u64;
         for (index, bytes) in bytes.chunks_exact(SECTOR_BYTES).enumerate() {
             let sector = first + index as u64;
-            if early >> (index % 64) & 1 == 0 {
-                put(&mut self.store, &mut self.unsynced, sector, bytes);
-            }
+            let is_new = early >> (index % 64) & 1 == 0;
             if durable {
                 self.unsynced.remove(&sector);
+            }
+            match (is_new, durable) {
+                (true, true) => self.store.write(sector * SECTOR_BYTES as u64, bytes),
+                (true, false) => put(&mut self.store, &mut self.unsynced, sector, bytes),
+                (false, _) => {}
             }
             self.unreadable.remove(&sector);
             self.torn.remove(&sector);

@@ -22,6 +22,8 @@ use sim::tally::Tally;
 
 /// Lines of the trace that a failure shows.
 const LINES_SHOWN: usize = 60;
+/// One seed in so many is run twice.
+const TWICE_EVERY: u64 = 50;
 
 /// Runs the pair through what can go wrong, once for each seed.
 #[derive(Debug, Parser)]
@@ -48,9 +50,12 @@ struct Arguments {
     /// One named scenario, or `all`.
     #[arg(long)]
     scenario: Option<String>,
-    /// Run each seed twice, and compare the ways it took.
+    /// Run every seed twice, not one in 50, and compare the ways it took.
     #[arg(long)]
     twice: bool,
+    /// Do not stop at a failure: tell all of them at the end.
+    #[arg(long)]
+    keep_going: bool,
 }
 
 fn main() -> ExitCode {
@@ -141,11 +146,12 @@ fn many(arguments: &Arguments, faults: &[Fault]) -> bool {
                     }
                     let options = Options::new(arguments.seed_base + index).without(faults);
                     let report = run(&options, &[], 0);
-                    let again = arguments.twice.then(|| run(&options, &[], 0).digest);
-                    let failed = report.failure.is_some();
+                    let twice = arguments.twice || index.is_multiple_of(TWICE_EVERY);
+                    let again = twice.then(|| run(&options, &[], 0).digest);
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     tally.add(options.seed, report, again);
-                    stop.fetch_or(failed, Ordering::Relaxed);
+                    let failed = !tally.failures.is_empty();
+                    stop.fetch_or(failed && !arguments.keep_going, Ordering::Relaxed);
                 }
             });
         }
@@ -155,9 +161,13 @@ fn many(arguments: &Arguments, faults: &[Fault]) -> bool {
     let seconds = begun.elapsed().as_secs_f64();
     println!("{tally}");
     println!("{:.0} seeds a second in {jobs} threads", tally.seeds as f64 / seconds.max(0.001));
-    let Some((seed, failure)) = tally.failure else { return true };
-    println!("\nseed {seed}: {failure}\n");
-    told_small(&Options::new(seed).without(faults), faults);
+    for (seed, failure) in &tally.failures {
+        println!("\nseed {seed}: {failure}");
+    }
+    let Some((seed, _)) = tally.failures.first_key_value() else { return true };
+    if !arguments.keep_going {
+        told_small(&Options::new(*seed).without(faults), faults);
+    }
     false
 }
 

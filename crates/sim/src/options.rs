@@ -60,7 +60,7 @@ impl Options {
             seed,
             volumes: volumes(random),
             segments: if random.below(3) == 0 { 2 } else { 1 },
-            mtu: [1500, 1500, 4200, 9000][random.index(4)],
+            mtu: [1500, 4200, 9000][random.index(3)],
             stock_hosts: 1 + random.index(3),
             own_hosts: random.index(3),
             network_latency: micros(1 << random.below(9)),

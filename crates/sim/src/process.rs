@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::disk::{Answer, Ask, Disk, Loss, Ticket};
 use crate::fault::FaultCounts;
 use crate::peer_link::{Connection, Delivery};
-use crate::stream::{self, Stream};
+use crate::stream::{self, Received, Stream};
 
 /// The digests that nodes tell each other are made under this number.
 const DIGEST_SEED: u64 = 0x5eed;
@@ -357,13 +357,12 @@ impl Machine {
         let Some(process) = &mut self.process else { return };
         let input = match happening {
             Happening::Frame { port, bytes } => {
-                let buffer = process.buffers.insert(&bytes);
-                let received = self.config.clock.show(at);
-                let input = Input::Frame { port: PortId(port), received, frame: &bytes, buffer };
-                return self.input(now, input, counts, effects);
+                let (shown, received) = (self.config.clock.show(now), self.config.clock.show(at));
+                process.take_frame(shown, received, PortId(port), bytes);
+                return self.drain(now, counts, effects);
             }
             Happening::Disk { id, answer } => {
-                let result = answer.map(|bytes| bytes.map(|bytes| process.store(&bytes)));
+                let result = answer.map(|bytes| bytes.map(|bytes| process.store(bytes)));
                 Input::Completed(Completion { id, result })
             }
             Happening::Metadata { id, answer } => Input::MetadataWritten { id, result: answer.map(drop) },
@@ -407,7 +406,7 @@ impl Machine {
                 self.input(now, Input::PeerDisconnected, counts, effects);
             }
             Delivery::Bytes(connection, bytes) if current == Some(connection) => {
-                process.stream.as_mut().expect("it has this connection").push(&bytes);
+                process.stream.as_mut().expect("it has this connection").push(bytes);
                 self.take_messages(now, connection, counts, effects);
             }
             Delivery::Closed(_) | Delivery::Bytes(..) => {}
@@ -430,8 +429,8 @@ impl Machine {
             };
             match stream.take_message() {
                 Ok(None) => return,
-                Ok(Some((message, data))) => {
-                    let data = (!data.is_empty()).then(|| process.store(&data));
+                Ok(Some((message, received))) => {
+                    let data = process.receive(received);
                     self.input(now, Input::PeerMessage { message, data }, counts, effects);
                 }
                 Err(_) => {
@@ -446,8 +445,14 @@ impl Machine {
     fn input(&mut self, now: Instant, input: Input<'_>, counts: &mut FaultCounts, effects: &mut Vec<Effect>) {
         let shown = self.config.clock.show(now);
         let Some(process) = &mut self.process else { return };
-        // A refused frame is counted by the target.
+        // Whatever is refused is counted by the node.
         let _ = process.node.handle_input(shown, input);
+        self.drain(now, counts, effects);
+    }
+
+    fn drain(&mut self, now: Instant, counts: &mut FaultCounts, effects: &mut Vec<Effect>) {
+        let shown = self.config.clock.show(now);
+        let Some(process) = &mut self.process else { return };
         while let Some(output) = process.node.poll_output() {
             match output {
                 Output::Disk(request) => {
@@ -511,9 +516,25 @@ impl Process {
         });
     }
 
-    fn store(&mut self, bytes: &[u8]) -> BufferSlice {
+    fn take_frame(&mut self, now: Instant, received: Instant, port: PortId, bytes: Vec<u8>) {
+        let buffer = self.buffers.insert(bytes);
+        let input = Input::Frame { port, received, frame: self.buffers.bytes(buffer), buffer };
+        // A refused frame is counted by the target.
+        let _ = self.node.handle_input(now, input);
+    }
+
+    fn store(&mut self, bytes: Vec<u8>) -> BufferSlice {
         let length = u32::try_from(bytes.len()).expect("a short read");
         BufferSlice { buffer: self.buffers.insert(bytes), offset: 0, length }
+    }
+
+    fn receive(&mut self, Received { bytes, data }: Received) -> Option<BufferSlice> {
+        if data.is_empty() {
+            return None;
+        }
+        let (offset, length) = (u32::try_from(data.start), u32::try_from(data.len()));
+        let (offset, length) = (offset.expect("a short message"), length.expect("with short data"));
+        Some(BufferSlice { buffer: self.buffers.insert(bytes), offset, length })
     }
 
     fn volume(&self, export: ExportId) -> usize {

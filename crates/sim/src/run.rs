@@ -121,7 +121,7 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
         return Err(format!("the pair is not whole {bound:?} after the last fault: {statuses:#?}"));
     }
     // Commits and what was learned of each other are still on their way.
-    let rest = world.now().after(Duration::from_secs(5));
+    let rest = world.now().after(Duration::from_secs(1));
     go(world, rest, |_| false)?;
     linearizable::check(world.history()).map_err(|violation| violation.to_string())?;
     check_replicas(world)
@@ -148,8 +148,8 @@ fn check_replicas(world: &World) -> Result<(), String> {
     let [zero, one] = world.machines();
     for (zero, one) in zero.disks.iter().zip(&one.disks) {
         let (zero, one) = (zero.data.store(), one.data.store());
-        let pages = zero.pages().chain(one.pages()).map(|(offset, _)| offset / SECTOR_BYTES as u64);
-        let sectors = pages.flat_map(|first| (first..first + 8).map(Lba));
+        let firsts = zero.differences(one).map(|offset| offset / SECTOR_BYTES as u64);
+        let sectors = firsts.flat_map(|first| (first..first + 8).map(Lba));
         replicas_equal::check([zero, one], sectors).map_err(|unequal| unequal.to_string())?;
     }
     Ok(())
@@ -190,10 +190,10 @@ fn machine(options: &Options, node: usize) -> Machine {
     let seed = options.seed;
     let mut random = Random::new(seed, "machines");
     let limits = TargetLimits {
-        outstanding_max: 256,
-        write_history_max: 4096,
+        outstanding_max: 128,
+        write_history_max: 2048,
         export_max: 4,
-        followed_max: 512,
+        followed_max: 256,
         digest_seed: random.any(),
     };
     let low = u8::try_from(node).expect("two nodes");
@@ -224,7 +224,12 @@ fn machine(options: &Options, node: usize) -> Machine {
             pair: PAIR,
             incarnation: 0,
             lease: LEASE,
-            limits: Limits { requests: limits.outstanding_max, followed: 512, copies: 16, volumes: 4 },
+            limits: Limits {
+                requests: limits.outstanding_max,
+                followed: limits.followed_max,
+                copies: 16,
+                volumes: 4,
+            },
         },
         volume_config: VolumeConfig {
             resync_rate: options.resync_rate.map_or(ResyncRate::Yielding, ResyncRate::BytesPerSecond),

@@ -1,11 +1,22 @@
 //! The bytes between the nodes as messages, by the codec that real nodes use.
 
+use std::ops::Range;
+
 use replication::message::{Message, VolumeMessage};
 use replication::wire::{
     self, DATA_BYTES_MAX, Data, Decoder, HEADER_BYTES, MESSAGE_BYTES_MAX, Need, WireError,
 };
 
 use crate::peer_link::Connection;
+
+/// The data of a message that came in: a part of these bytes, or nothing.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// All of them.
+    pub bytes: Vec<u8>,
+    /// The part.
+    pub data: Range<usize>,
+}
 
 /// One end of a connection: what came and was not read yet.
 #[derive(Debug)]
@@ -26,17 +37,21 @@ impl Stream {
     }
 
     /// More has come.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.incoming.drain(..self.read);
+    pub fn push(&mut self, bytes: Vec<u8>) {
+        if self.read == self.incoming.len() {
+            self.incoming = bytes;
+        } else {
+            self.incoming.drain(..self.read);
+            self.incoming.extend_from_slice(&bytes);
+        }
         self.read = 0;
-        self.incoming.extend_from_slice(bytes);
     }
 
-    /// The next whole message with its data, if it is there.
+    /// The next whole message, if it is there, and its data: where in which bytes.
     ///
     /// # Errors
     /// If the stream is of no more use.
-    pub fn take_message(&mut self) -> Result<Option<(Message, Vec<u8>)>, WireError> {
+    pub fn take_message(&mut self) -> Result<Option<(Message, Received)>, WireError> {
         let mut data = 0..0;
         loop {
             let rest = &self.incoming[self.read..];
@@ -55,33 +70,48 @@ impl Stream {
             };
             self.read += length;
             if let Some(message) = message {
-                return Ok(Some((message, self.incoming[data].to_vec())));
+                return Ok(Some((message, self.received(data))));
             }
         }
+    }
+
+    /// The data of a message, without a copy if it is the last thing that came.
+    fn received(&mut self, data: Range<usize>) -> Received {
+        if data.is_empty() {
+            return Received::default();
+        }
+        if data.end == self.incoming.len() {
+            self.read = 0;
+            return Received { bytes: std::mem::take(&mut self.incoming), data };
+        }
+        Received { bytes: self.incoming[data.clone()].to_vec(), data: 0..data.len() }
     }
 }
 
 /// A message with its data as bytes.
 #[must_use]
 pub fn bytes(message: &Message, data: Option<&[u8]>) -> Vec<u8> {
+    if is_long(message) { with_room::<MESSAGE_BYTES_MAX>(message, data) } else { with_room::<256>(message, data) }
+}
+
+fn with_room<const ROOM: usize>(message: &Message, data: Option<&[u8]>) -> Vec<u8> {
     let data = data.unwrap_or_default();
-    let mut bytes = vec![0; room(message)];
+    let mut head = [0; ROOM];
     let described = if data.is_empty() { Data::NONE } else { Data::checked(data) };
-    let length = wire::emit(message, described, &mut bytes);
-    bytes.truncate(length);
+    let length = wire::emit(message, described, &mut head);
+    let mut bytes = Vec::with_capacity(length + data.len());
+    bytes.extend_from_slice(&head[..length]);
     bytes.extend_from_slice(data);
     bytes
 }
 
-/// Bytes that a message has at most: only those with lists are long.
-const fn room(message: &Message) -> usize {
-    const SHORT: usize = 256;
-    match message {
+/// Only messages with lists are long.
+const fn is_long(message: &Message) -> bool {
+    matches!(
+        message,
         Message::Volume(
             _,
             VolumeMessage::OutOfSync(_) | VolumeMessage::Doubtful(_) | VolumeMessage::SmallState(_),
-        )
-        | Message::Goodbye(_) => MESSAGE_BYTES_MAX,
-        _ => SHORT,
-    }
+        ) | Message::Goodbye(_)
+    )
 }

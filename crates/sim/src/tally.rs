@@ -1,5 +1,6 @@
 //! What came of many runs together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::fault::FaultCounts;
@@ -19,8 +20,8 @@ pub struct Tally {
     pub faults: FaultCounts,
     /// What was seen.
     pub marks: Marks,
-    /// The first seed that went wrong otherwise, and how.
-    pub failure: Option<(u64, String)>,
+    /// The seeds that went wrong otherwise, and how.
+    pub failures: BTreeMap<u64, String>,
 }
 
 impl Tally {
@@ -36,10 +37,8 @@ impl Tally {
         let differs = again.filter(|again| *again != report.digest);
         let failure =
             report.failure.or_else(|| differs.map(|_| "it went another way the second time".into()));
-        if let Some(failure) = failure
-            && self.failure.as_ref().is_none_or(|(first, _)| seed < *first)
-        {
-            self.failure = Some((seed, failure));
+        if let Some(failure) = failure {
+            self.failures.insert(seed, failure);
         }
     }
 }

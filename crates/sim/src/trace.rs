@@ -39,8 +39,12 @@ impl Trace {
         let looked_at = &bytes[..bytes.len().min(LOOKED_AT)];
         let mut numbers = [0; 1 + LOOKED_AT / 8];
         numbers[0] = bytes.len() as u64;
-        for (number, bytes) in numbers[1..].iter_mut().zip(looked_at.chunks(8)) {
-            *number = bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let (whole, rest) = looked_at.as_chunks();
+        for (number, bytes) in numbers[1..].iter_mut().zip(whole) {
+            *number = u64::from_le_bytes(*bytes);
+        }
+        if !rest.is_empty() {
+            numbers[1 + whole.len()] = rest.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
         }
         self.note(&numbers);
     }

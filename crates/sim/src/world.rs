@@ -40,16 +40,18 @@ enum Event {
     Host(usize),
     DiskDone { node: usize, boot: u32, volume: usize, ticket: Ticket, of: Asked },
     Delivery { node: usize, boot: u32, delivery: Delivery },
-    Question(Question),
+    Question(Box<Question>),
     Connect,
     Flap,
-    Later { node: usize, boot: u32, happening: Happening },
+    Later { node: usize, boot: u32, happening: Box<Happening> },
     Timer { node: usize },
     Start { node: usize },
     Resume { node: usize },
     Begin(usize),
     End(usize),
 }
+
+const _: () = assert!(size_of::<Event>() <= 56, "events are moved around in the heap all the time");
 
 /// A host, and when it is to be called.
 struct HostPlace {
@@ -288,7 +290,7 @@ impl World {
                 }
                 self.deliver();
             }
-            Event::Later { node, boot, happening } => self.tell(node, boot, happening),
+            Event::Later { node, boot, happening } => self.tell(node, boot, *happening),
             Event::Timer { node } => {
                 if self.timers[node].is_some_and(|due| due <= self.now) {
                     self.timers[node] = None;
@@ -416,9 +418,10 @@ impl World {
     fn ask(&mut self, question: Question) {
         let Question { node, boot, volume, number, .. } = question;
         if let Some(at) = self.arbiter.ask(self.now, node, &mut self.counts) {
-            self.queue.schedule(at, Event::Question(question));
+            self.queue.schedule(at, Event::Question(Box::new(question)));
         }
-        let happening = Happening::Arbiter { volume, number, answer: ArbiterAnswer::Unreachable };
+        let happening =
+            Box::new(Happening::Arbiter { volume, number, answer: ArbiterAnswer::Unreachable });
         self.queue.schedule(self.now.after(ARBITER_PATIENCE), Event::Later { node, boot, happening });
     }
 
@@ -429,7 +432,7 @@ impl World {
             self.now,
             format_args!("arbiter: node {node} wants {next:?} after {expected:?}: {answer:?}"),
         );
-        let happening = Happening::Arbiter { volume, number, answer };
+        let happening = Box::new(Happening::Arbiter { volume, number, answer });
         self.queue.schedule(at, Event::Later { node, boot, happening });
     }
 

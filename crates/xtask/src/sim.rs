@@ -9,6 +9,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         .current_dir(lab::workspace_directory())
         .args(["run", "--quiet", "--profile", "sim", "--package", "sim", "--"])
         .args(arguments)
+        // A run frees all its memory, and the next one wants as much: the kernel need not have it meanwhile.
+        .env("MALLOC_TRIM_THRESHOLD_", "268435456")
+        .env("MALLOC_MMAP_THRESHOLD_", "268435456")
         .stdin(Stdio::null())
         .status()
         .map_err(|error| format!("cannot run cargo: {error}"))?;

@@ -12,7 +12,7 @@ pub const REQUEST_SECTORS_MAX: u16 = 16;
 /// Earlier writes that may be repeated.
 const REPEATABLE_MAX: usize = 4;
 /// Sectors of a hot spot.
-const SPOT_SECTORS: u64 = 8;
+const SPOT_SECTORS: u64 = 6;
 
 /// What hosts of a run have in common, and how one of them behaves. Chances are out of 256.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -106,7 +106,9 @@ impl Plan {
 
     fn range(&mut self) -> LbaRange {
         if self.options.spots.is_empty() || !self.chance(self.options.hot) {
-            let count = self.random.u16(1..=REQUEST_SECTORS_MAX);
+            // Short ones more often: what matters is how many meet, not how long they are.
+            let longest = self.random.u16(1..=REQUEST_SECTORS_MAX);
+            let count = self.random.u16(1..=longest);
             let start = self.random.u64(..=self.options.sectors - u64::from(count));
             return range(start, start + u64::from(count));
         }
