@@ -91,7 +91,11 @@ impl Stream {
 /// A message with its data as bytes.
 #[must_use]
 pub fn bytes(message: &Message, data: Option<&[u8]>) -> Vec<u8> {
-    if is_long(message) { with_room::<MESSAGE_BYTES_MAX>(message, data) } else { with_room::<256>(message, data) }
+    if is_long(message) {
+        with_room::<MESSAGE_BYTES_MAX>(message, data)
+    } else {
+        with_room::<256>(message, data)
+    }
 }
 
 fn with_room<const ROOM: usize>(message: &Message, data: Option<&[u8]>) -> Vec<u8> {

@@ -420,8 +420,7 @@ impl World {
         if let Some(at) = self.arbiter.ask(self.now, node, &mut self.counts) {
             self.queue.schedule(at, Event::Question(Box::new(question)));
         }
-        let happening =
-            Box::new(Happening::Arbiter { volume, number, answer: ArbiterAnswer::Unreachable });
+        let happening = Box::new(Happening::Arbiter { volume, number, answer: ArbiterAnswer::Unreachable });
         self.queue.schedule(self.now.after(ARBITER_PATIENCE), Event::Later { node, boot, happening });
     }
 
