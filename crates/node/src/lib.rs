@@ -11,7 +11,9 @@ mod node;
 mod output;
 mod pair;
 mod read_modify_write;
+mod virtual_mac;
 
 pub use node::{Node, NodeError};
 pub use output::{Input, Output};
 pub use pair::{MirrorError, PairConfig};
+pub use virtual_mac::virtual_mac;

@@ -162,6 +162,7 @@ pub(crate) fn for_target(input: Input<'_>) -> Option<target::Input<'_>> {
         Input::Completed(completion) => target::Input::Completed(completion),
         Input::StateStored { export, result } => target::Input::StateStored { export, result },
         Input::PortChanged { port, link } => target::Input::PortChanged { port, link },
+        Input::PeerAddress { port, mac } => target::Input::PeerAddress { port, mac },
         Input::Resized { export, sectors } => target::Input::Resized { export, sectors },
         Input::Timeout => target::Input::Timeout,
         _ => return None,

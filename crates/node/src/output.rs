@@ -1,5 +1,6 @@
 //! What a node is told and what it wants done.
 
+use aoe::MacAddress;
 use aoe::target::{PortId, PortLink, SmallState, StateError, Transmit};
 use block::{BlockError, BlockRequest, BufferName, BufferSlice, Completion, ExportId, Instant};
 use replication::input::{ArbiterAnswer, Control, MetadataId};
@@ -38,6 +39,13 @@ pub enum Input<'a> {
         port: PortId,
         /// Its address and MTU, or `None` while it is down.
         link: Option<PortLink>,
+    },
+    /// The address that the peer answers from on an interface: this node answers there when it serves alone.
+    PeerAddress {
+        /// Which interface.
+        port: PortId,
+        /// What the peer is there.
+        mac: MacAddress,
     },
     /// A disk has another size now. The size of a mirrored export stands in its metadata and does not follow
     /// its disk: see [`Input::Capacity`].

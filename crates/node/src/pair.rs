@@ -25,7 +25,7 @@ use replication::meta::Opened;
 use replication::meta::small_state::SmallState;
 use replication::output::{FollowedEnd, Outcome};
 use replication::start::VolumeConfig;
-use replication::volume::VolumeStatus;
+use replication::volume::{Phase, VolumeStatus};
 use replication::{input, output};
 use thiserror::Error;
 
@@ -337,6 +337,8 @@ impl Node {
     fn tell_epoch(&mut self, now: Instant, export: ExportId) {
         if let Some(status) = self.volume_status(export) {
             self.tell_mirror(now, MirrorInput::Epoch { export, epoch: status.membership.epoch.0 });
+            let stands_in = status.serving && status.phase == Phase::Alone;
+            self.tell_mirror(now, MirrorInput::StandsIn { export, stands_in });
         }
     }
 

@@ -9,7 +9,7 @@ use block::{Duration, ExportId, Instant};
 use super::Target;
 use super::config::OwnedConfig;
 use super::export::Export;
-use super::port::{PortId, PortLink};
+use super::port::PortId;
 use crate::address::AddressPattern;
 use crate::mac::MacAddress;
 use crate::wire::config::ConfigCommand;
@@ -90,16 +90,22 @@ impl Target {
             [] => &everybody,
             listed => listed,
         };
-        if self.output_room() < receivers.len() * self.ports.linked().count() {
+        // Each interface speaks as itself, and as the other node if this one answers for it: so switches learn where that
+        // address is now.
+        if self.output_room() < 2 * receivers.len() * self.ports.linked().count() {
             return false;
         }
         let frames: Vec<(PortId, Head, OwnedConfig)> = self
             .ports
             .linked()
-            .flat_map(|(port, link)| receivers.iter().map(move |receiver| (port, link, *receiver)))
-            .map(|(port, link, receiver)| {
+            .flat_map(|(port, link)| {
+                let peer = self.ports.peer(port).filter(|_| export.stands_in);
+                let sources = std::iter::once(link.mac).chain(peer);
+                sources.flat_map(move |source| receivers.iter().map(move |to| (port, link, source, *to)))
+            })
+            .map(|(port, link, source, receiver)| {
                 let argument = OwnedConfig::new(export, link, ConfigCommand::Read);
-                (port, unsolicited(export, link, receiver), argument)
+                (port, unsolicited(export, source, receiver), argument)
             })
             .collect();
         for (port, head, argument) in frames {
@@ -111,11 +117,8 @@ impl Target {
 }
 
 /// The head of an answer that nobody asked for.
-fn unsolicited(export: &Export, link: PortLink, receiver: MacAddress) -> Head {
+fn unsolicited(export: &Export, source: MacAddress, receiver: MacAddress) -> Head {
     let address = export.address();
     let asked = header::Repr::request(AddressPattern::from(address), Command::QueryConfig, Tag(0));
-    Head {
-        ethernet: ethernet::Repr { destination: receiver, source: link.mac },
-        header: asked.reply(address),
-    }
+    Head { ethernet: ethernet::Repr { destination: receiver, source }, header: asked.reply(address) }
 }

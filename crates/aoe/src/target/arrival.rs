@@ -20,6 +20,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) received: Instant,
     pub(crate) port: PortId,
     pub(crate) link: PortLink,
+    /// The address that it was sent to, if that is the other node's: the answer comes from there, too.
+    pub(crate) for_peer: Option<MacAddress>,
     pub(crate) frame: Frame<'a>,
     pub(crate) head: Head,
     pub(crate) buffer: BufferName,
@@ -27,8 +29,8 @@ pub(crate) struct Arrival<'a> {
 
 impl Arrival<'_> {
     /// The head of an answer from the export at `address`.
-    pub(crate) const fn reply(&self, address: Address) -> Head {
-        self.head.reply(self.link.mac, address)
+    pub(crate) fn reply(&self, address: Address) -> Head {
+        self.head.reply(self.for_peer.unwrap_or(self.link.mac), address)
     }
 
     pub(crate) const fn initiator(&self) -> MacAddress {
@@ -63,7 +65,8 @@ impl Target {
         let frame = Frame::new(frame).map_err(|_| Refusal::NotAoe)?;
         let link = self.ports.link(port).ok_or(Refusal::PortDown)?;
         let head = frame.head();
-        let arrival = Arrival { now, received, port, link, frame, head, buffer };
+        let for_peer = self.ports.peer(port).filter(|peer| *peer == head.ethernet.destination);
+        let arrival = Arrival { now, received, port, link, for_peer, frame, head, buffer };
         self.check_header(&arrival)?;
         if head.header.address.is_exact() {
             let id = self.directory.find(head.header.address).ok_or(Refusal::UnknownAddress)?;
@@ -82,7 +85,8 @@ impl Target {
         if ethernet.source.is_multicast() || self.ports.is_own(ethernet.source) {
             return Err(Refusal::BadSource);
         }
-        if ethernet.destination != arrival.link.mac && ethernet.destination != MacAddress::BROADCAST {
+        let is_ours = ethernet.destination == arrival.link.mac || arrival.for_peer.is_some();
+        if !is_ours && ethernet.destination != MacAddress::BROADCAST {
             return Err(Refusal::OtherDestination);
         }
         if is_stale(arrival.now, arrival.received) {
@@ -125,6 +129,9 @@ impl Target {
         let export = self.exports.find(id).expect("the directory names exports that exist");
         if export.serving_since.is_none_or(|since| arrival.received < since) {
             return Err(Refusal::NotServing);
+        }
+        if arrival.for_peer.is_some() && !export.stands_in {
+            return Err(Refusal::OtherDestination);
         }
         if !export.state().admits(arrival.initiator()) {
             return Err(Refusal::Masked);

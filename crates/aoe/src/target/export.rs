@@ -147,6 +147,8 @@ pub struct Export {
     pub(super) serving_since: Option<Instant>,
     /// Of the membership under which it is served; 0 while that is not known.
     pub(super) epoch: u64,
+    /// Requests to the other node's address are taken as well.
+    pub(super) stands_in: bool,
 }
 
 impl Export {
@@ -158,6 +160,7 @@ impl Export {
             statistics: Statistics::default(),
             change: None,
             epoch: 0,
+            stands_in: false,
             smart_enabled: true,
             advertisement: Advertisement::default(),
         }

@@ -23,6 +23,7 @@ impl Target {
                     export.epoch = epoch;
                 }
             }
+            MirrorInput::StandsIn { export, stands_in } => self.stand_in(now, export, stands_in),
             MirrorInput::Dropped { id, end } => self.dropped(now, id, end),
             MirrorInput::Followed { export, write, range, origin } => {
                 self.follow(now, export, write, range, origin);
@@ -64,6 +65,16 @@ impl Target {
                 self.push(Output::Release(data.buffer));
             }
             self.drop_all(finished);
+        }
+    }
+
+    /// Initiators and switches are told where the other node's address is now.
+    fn stand_in(&mut self, now: Instant, id: ExportId, stands_in: bool) {
+        let Some(export) = self.exports.find_mut(id) else { return };
+        let begins = stands_in && !export.stands_in;
+        export.stands_in = stands_in;
+        if begins {
+            self.schedule_advertisement(now, id);
         }
     }
 

@@ -242,6 +242,10 @@ impl Target {
                 }
                 Ok(())
             }
+            Input::PeerAddress { port, mac } => {
+                self.ports.set_peer(port, mac);
+                Ok(())
+            }
             Input::Resized { export, sectors } => {
                 self.resized(now, export, sectors);
                 Ok(())

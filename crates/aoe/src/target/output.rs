@@ -40,6 +40,14 @@ pub enum Input<'a> {
         /// What it is now.
         link: Option<PortLink>,
     },
+    /// The address that the other node of a pair answers from on an interface. Frames sent there are answered for the
+    /// exports that it does not serve any more ([`MirrorInput::StandsIn`]).
+    PeerAddress {
+        /// Which interface.
+        port: PortId,
+        /// What the other node is there.
+        mac: MacAddress,
+    },
     /// An export has another size.
     Resized {
         /// Which.
@@ -78,6 +86,13 @@ pub enum MirrorInput {
         export: ExportId,
         /// The number.
         epoch: u64,
+    },
+    /// Whether this node is the only one that serves the export, and so answers for the other one, too.
+    StandsIn {
+        /// Which export.
+        export: ExportId,
+        /// Whether.
+        stands_in: bool,
     },
     /// A request of an [`Output::MirrorBlock`] has ended, and nobody is to be answered.
     Dropped {

@@ -39,6 +39,8 @@ impl PortLink {
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
     links: Vec<Option<PortLink>>,
+    /// Addresses of the other node of a pair.
+    peers: Vec<Option<MacAddress>>,
 }
 
 impl Ports {
@@ -56,6 +58,20 @@ impl Ports {
         let changed = self.links[index] != link;
         self.links[index] = link;
         changed && link.is_some()
+    }
+
+    /// The other node's address on this interface, if it is known.
+    pub(crate) fn peer(&self, port: PortId) -> Option<MacAddress> {
+        self.peers.get(usize::from(port.0)).copied().flatten()
+    }
+
+    /// Notes the other node's address on an interface.
+    pub(crate) fn set_peer(&mut self, port: PortId, mac: MacAddress) {
+        let index = usize::from(port.0);
+        if self.peers.len() <= index {
+            self.peers.resize(index + 1, None);
+        }
+        self.peers[index] = Some(mac);
     }
 
     /// Those that are up.

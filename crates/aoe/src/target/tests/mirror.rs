@@ -221,3 +221,39 @@ fn a_state_that_both_nodes_have_answers_who_asked_for_it() {
         assert_eq!(bench.target.export(bench.export).expect("there").state(), &agreed);
     }
 }
+
+const PEER: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xbb]);
+
+/// The sources of the frames that are sent.
+fn sources(outputs: &[Output]) -> Vec<MacAddress> {
+    let sent = outputs.iter().filter_map(|output| match output {
+        Output::SendControl { frame, .. } => Some(wire::Frame::new(frame).expect("a frame").head()),
+        _ => None,
+    });
+    sent.map(|head| head.ethernet.source).collect()
+}
+
+#[test]
+fn who_serves_alone_answers_at_both_addresses_and_says_so_unasked() {
+    let mut bench = mirrored();
+    let peer_address = Input::PeerAddress { port: PORT, mac: PEER };
+    bench.target.handle_input(bench.now, peer_address).expect("no frame");
+    let mut to_peer = bench.frame(CLIENT, registers(AtaCommand::ReadSectorsExt, 0, 1), 0);
+    to_peer[..6].copy_from_slice(&PEER.0);
+    assert_eq!(bench.send(&to_peer), Err(Refusal::OtherDestination), "the other node answers there");
+    bench.target.handle_input(bench.now, Input::Timeout).expect("no frame");
+    assert_eq!(sources(&bench.drain()), [OURS]);
+
+    let stands_in = |stands_in| MirrorInput::StandsIn { export: ExportId(0), stands_in };
+    bench.mirror(stands_in(true));
+    bench.target.handle_input(bench.now, Input::Timeout).expect("no frame");
+    assert_eq!(sources(&bench.drain()), [OURS, PEER], "switches learn where the address is now");
+    let (request, _) = mirror_request(&bench.send(&to_peer).expect("taken"));
+    let payload = BufferSlice { buffer: BufferName(900), offset: 0, length: 512 };
+    let answered = bench.complete(request.id, Ok(Some(payload)));
+    let [Output::Send(transmit)] = answered.as_slice() else { panic!("no answer: {answered:?}") };
+    assert_eq!(transmit.head.bytes()[6..12], PEER.0, "from the address that was asked");
+
+    bench.mirror(stands_in(false));
+    assert_eq!(bench.send(&to_peer), Err(Refusal::OtherDestination));
+}
