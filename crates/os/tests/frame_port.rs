@@ -93,6 +93,49 @@ fn frames_of_other_hosts_vlans_addresses_and_directions_never_arrive() {
 }
 
 #[test]
+fn a_port_with_further_addresses_receives_there_and_still_nothing_of_other_hosts_and_vlans() {
+    const FURTHER: [u8; 6] = [2, 0x11, 0x22, 0x33, 0, 1];
+    let wire = Wire::new(9000);
+    for kind in KINDS {
+        let mut sender = wire.port("near", kind, FrameFilter::Responses);
+        let addresses = vec![FURTHER, [2, 0x11, 0x22, 0x33, 0, 0]];
+        let options = PortOptions { kind, addresses, ..PortOptions::new("far", requests()) };
+        let mut receiver = wire.port_with(options);
+        let own = receiver.interface().mac;
+        let tagged = |vlan: u16, fill| -> Vec<u8> {
+            let mut tagged = frame(FURTHER, 0, ADDRESS, 548, fill);
+            let [high, low] = vlan.to_be_bytes();
+            tagged.splice(12..12, [0x81, 0x00, high, low]);
+            tagged
+        };
+        let mut other_type = frame(FURTHER, 0, ADDRESS, 60, 7);
+        other_type[12..14].copy_from_slice(&[0x88, 0xb5]);
+        let unwanted = [
+            frame([2, 0x11, 0x22, 0x33, 0, 9], 0, ADDRESS, 60, 1),
+            frame([2, 0x11, 0x22, 0x34, 0, 1], 0, ADDRESS, 60, 2),
+            tagged(42, 3),
+            frame(FURTHER, 0x08, ADDRESS, 60, 4),
+            frame(FURTHER, 0, (7, 2), 60, 5),
+            other_type,
+        ];
+        let wanted = [
+            frame(FURTHER, 0, ADDRESS, 60, 101),
+            frame([2, 0x11, 0x22, 0x33, 0, 0], 0, ADDRESS, 8228, 102),
+            frame(own, 0, ADDRESS, 60, 103),
+            frame([0xff; 6], 0, ADDRESS, 60, 104),
+            tagged(0xe000, 105), // a priority, and no VLAN
+        ];
+        for frame in unwanted.iter().chain(&wanted) {
+            queue(&mut sender, frame);
+        }
+        assert_eq!(sender.flush().expect("sent"), 11);
+        let fills: Vec<u8> = wanted.iter().map(|_| receive_fill(&mut receiver)).collect();
+        assert_eq!(fills, [101, 102, 103, 104, 105], "{kind}");
+        assert_eq!(receiver.receive(), None, "{kind}");
+    }
+}
+
+#[test]
 fn shards_on_one_interface_share_its_addresses_out() {
     let wire = Wire::new(1500);
     let mut sender = wire.port("near", PortKind::Plain, FrameFilter::Responses);

@@ -34,6 +34,7 @@ pub enum FrameFilter {
 }
 
 // Places in the frame, and in the kernel's notes about it.
+const ETHERTYPE_OFFSET: u32 = 12;
 const FLAGS: u32 = 14;
 const ADDRESS: u32 = 16;
 const COMMAND: u32 = 19;
@@ -48,6 +49,7 @@ const ANY_SLOT: u32 = 0xff;
 
 // Whole instructions: class, size or operation, addressing.
 const LOAD_WORD: u16 = 0x20;
+const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
 const SHIFT_RIGHT: u16 = 0x74;
 const AND: u16 = 0x54;
@@ -64,17 +66,11 @@ const TAKE: sock_filter = instruction(RETURN, u32::MAX);
 const DROP: sock_filter = instruction(RETURN, 0);
 
 impl FrameFilter {
-    /// The filter as the kernel runs it. A load beyond the end of a short frame drops the frame.
-    pub(crate) fn program(&self) -> Vec<sock_filter> {
-        // PACKET_HOST, _BROADCAST and _MULTICAST are 0 to 2; what is above is for others, or our own sending.
-        let mut program = vec![
-            instruction(LOAD_WORD, PACKET_TYPE),
-            unless(IF_GREATER, libc::PACKET_MULTICAST.into()),
-            DROP,
-            instruction(LOAD_WORD, VLAN_TAG),
-            unless(IF_ANY_BIT, VLAN_ID_MASK),
-            DROP,
-        ];
+    /// The filter as the kernel runs it, for a port that has these addresses besides its interface's. A load beyond the end
+    /// of a short frame drops the frame.
+    pub(crate) fn program(&self, addresses: &[[u8; 6]]) -> Vec<sock_filter> {
+        let mut program = recipients(addresses);
+        program.extend([instruction(LOAD_WORD, VLAN_TAG), unless(IF_ANY_BIT, VLAN_ID_MASK), DROP]);
         match self {
             Self::Requests { addresses } => {
                 program.extend(direction(false));
@@ -99,6 +95,39 @@ impl FrameFilter {
         program.push(TAKE);
         program
     }
+}
+
+/// Drops what is for others. To the kernel a frame to one of our own further addresses is for another host, too.
+///
+/// A port with such addresses sees frames of every type, before the kernel has looked at their VLANs: where it has, a frame of a
+/// VLAN without a device has lost its tag and is marked in the same way, and could not be told from one of ours.
+fn recipients(addresses: &[[u8; 6]]) -> Vec<sock_filter> {
+    // PACKET_HOST, _BROADCAST and _MULTICAST are 0 to 2; what is above is for others, or our own sending.
+    let multicast = libc::PACKET_MULTICAST.into();
+    if addresses.is_empty() {
+        return vec![instruction(LOAD_WORD, PACKET_TYPE), unless(IF_GREATER, multicast), DROP];
+    }
+    let tests = u8::try_from(4 * addresses.len()).expect("few addresses");
+    let mut program = vec![
+        instruction(LOAD_HALF, ETHERTYPE_OFFSET),
+        when(IF_EQUAL, super::ETHERTYPE.into()),
+        DROP,
+        instruction(LOAD_WORD, PACKET_TYPE),
+        jump(IF_GREATER, multicast, 0, tests + 3),
+        when(IF_EQUAL, libc::PACKET_OTHERHOST.into()),
+        DROP,
+    ];
+    for ([a, b, c, d, e, f], passed) in addresses.iter().copied().zip(1u8..) {
+        program.extend([
+            instruction(LOAD_WORD, 0),
+            jump(IF_EQUAL, u32::from_be_bytes([a, b, c, d]), 0, 2),
+            instruction(LOAD_HALF, 4),
+            // Over the other addresses and the DROP behind them.
+            jump(IF_EQUAL, u16::from_be_bytes([e, f]).into(), tests - 4 * passed + 1, 0),
+        ]);
+    }
+    program.push(DROP);
+    program
 }
 
 /// The program that drops every frame.
@@ -166,7 +195,10 @@ mod tests {
 
     /// What the kernel would do, for the instructions used here.
     fn takes(filter: &FrameFilter, frame: &[u8], packet_type: u32, vlan: u32) -> bool {
-        let program = filter.program();
+        runs(&filter.program(&[]), frame, packet_type, vlan)
+    }
+
+    fn runs(program: &[sock_filter], frame: &[u8], packet_type: u32, vlan: u32) -> bool {
         let (mut a, mut x, mut at) = (0u32, 0u32, 0usize);
         loop {
             let sock_filter { code, jt, jf, k } = program[at];
@@ -177,6 +209,10 @@ mod tests {
                 LOAD_WORD if k == VLAN_TAG => a = vlan,
                 LOAD_WORD => match frame.get(k as usize..k as usize + 4) {
                     Some(word) => a = u32::from_be_bytes(word.try_into().expect("four bytes")),
+                    None => return false,
+                },
+                LOAD_HALF => match frame.get(k as usize..k as usize + 2) {
+                    Some(half) => a = u16::from_be_bytes(half.try_into().expect("two bytes")).into(),
                     None => return false,
                 },
                 LOAD_BYTE => match frame.get(k as usize) {
@@ -283,6 +319,32 @@ mod tests {
             assert!(!takes(&filter, &frame, 0, 42));
             assert!(takes(&filter, &frame, 0, 0xe000), "priority 7, no VLAN");
         }
+    }
+
+    #[test]
+    fn a_port_with_addresses_of_its_own_takes_what_is_for_them_and_nothing_more_of_others() {
+        let own = [[2, 1, 2, 3, 4, 6], [2, 1, 2, 3, 4, 7]];
+        let program = FrameFilter::Requests { addresses: vec![(7, 1)] }.program(&own);
+        let to = |destination: [u8; 6], shelf| {
+            let mut frame = frame(0, shelf, 1);
+            frame[..6].copy_from_slice(&destination);
+            frame
+        };
+        const OTHER_HOST: u32 = 3;
+        for address in own {
+            assert!(runs(&program, &to(address, 7), OTHER_HOST, 0));
+            assert!(!runs(&program, &to(address, 8), OTHER_HOST, 0), "another shelf");
+            assert!(!runs(&program, &to(address, 7), OTHER_HOST, 42), "another VLAN");
+            assert!(!runs(&program, &to(address, 7), 4, 0), "sent from here");
+        }
+        assert!(!runs(&program, &to([2, 1, 2, 3, 4, 8], 7), OTHER_HOST, 0));
+        assert!(!runs(&program, &to([3, 1, 2, 3, 4, 6], 7), OTHER_HOST, 0));
+        for packet_type in 0..3 {
+            assert!(runs(&program, &to([9; 6], 7), packet_type, 0));
+        }
+        let mut other_type = to(own[0], 7);
+        other_type[12..14].copy_from_slice(&[8, 0]);
+        assert!(!runs(&program, &other_type, 0, 0), "the port sees frames of every type");
     }
 
     #[test]

@@ -35,6 +35,9 @@ use uring::UringReceiver;
 /// The Ethernet type of AoE.
 pub const ETHERTYPE: u16 = 0x88a2;
 
+/// Frames of every type, as they come from the card; see [`filter`].
+const EVERY_TYPE: u16 = 3;
+
 const ETHERNET_HEADER_BYTES: u32 = 14;
 
 /// Where in a received ATA frame the payload begins.
@@ -85,6 +88,11 @@ pub struct PortOptions {
     pub send_batch: usize,
     /// Make room for no longer frames than of this MTU, whatever the interface has.
     pub mtu_max: u32,
+    /// Where a shard has a peer: to answer from an address of the pair's ([`node::virtual_mac`]), and not from the
+    /// interface's. Some hypervisors let a guest send from its own address alone.
+    pub virtual_mac: bool,
+    /// Addresses besides the interface's own that frames are received at; for a shard with a peer it adds them itself.
+    pub addresses: Vec<[u8; 6]>,
     /// Hand frames straight to the card. They then pass by traffic control and are not seen by captures on this
     /// machine.
     pub bypass_queue: bool,
@@ -102,6 +110,8 @@ impl PortOptions {
             ring_bytes: 4 << 20,
             send_batch: 64,
             mtu_max: u32::MAX,
+            virtual_mac: true,
+            addresses: Vec::new(),
             bypass_queue: true,
         }
     }
@@ -142,6 +152,7 @@ pub struct FramePort {
     transmit: Transmit,
     socket: PacketSocket,
     interface: Interface,
+    addresses: Vec<[u8; 6]>,
     kind: PortKind,
     statistics: PortStatistics,
 }
@@ -167,7 +178,8 @@ impl FramePort {
             }
         };
         let socket = PacketSocket::open().map_err(failed("opening a packet socket"))?;
-        socket.attach_filter(&options.filter.program()).map_err(failed("installing the filter"))?;
+        let program = options.filter.program(&options.addresses);
+        socket.attach_filter(&program).map_err(failed("installing the filter"))?;
         socket
             .set_packet(libc::PACKET_QDISC_BYPASS, 1 as libc::c_int)
             .map_err(failed("bypassing the qdisc"))?;
@@ -177,13 +189,18 @@ impl FramePort {
             PortKind::Xdp => open_xdp(&interface),
             PortKind::Ring | PortKind::Uring | PortKind::Plain => None,
         };
-        socket.bind(interface.index, ETHERTYPE).map_err(failed("binding to the interface"))?;
+        let ethertype = if options.addresses.is_empty() { ETHERTYPE } else { EVERY_TYPE };
+        socket.bind(interface.index, ethertype).map_err(failed("binding to the interface"))?;
+        for address in &options.addresses {
+            socket.add_address(interface.index, *address).map_err(failed("adding an address"))?;
+        }
         Ok(Self {
             receiver,
             kind: if xdp.is_none() && options.kind == PortKind::Xdp { PortKind::Ring } else { options.kind },
             transmit: Transmit::new(options.send_batch, xdp),
             socket,
             interface,
+            addresses: options.addresses.clone(),
             statistics: PortStatistics::default(),
         })
     }
@@ -293,7 +310,7 @@ impl FramePort {
 
     /// Changes which frames are received from now on.
     pub fn set_filter(&mut self, filter: &FrameFilter) -> Result<(), PortError> {
-        self.socket.attach_filter(&filter.program()).map_err(|source| PortError::Socket {
+        self.socket.attach_filter(&filter.program(&self.addresses)).map_err(|source| PortError::Socket {
             interface: self.interface.name.clone(),
             step: "installing the filter",
             source,

@@ -106,7 +106,8 @@ impl Shard {
                 tracing::error!("{name}: frames stay at MTU {before}: {error}");
             }
         }
-        PortLink { mtu: mtu.min(self.ports[index].interface().mtu), ..link }
+        let mac = self.ports.mac(index, link.mac);
+        PortLink { mac, mtu: mtu.min(self.ports[index].interface().mtu) }
     }
 
     fn reopen(&mut self, now: Instant, index: usize) -> Result<(), PortError> {

@@ -85,7 +85,7 @@ impl Shard {
         if let Some(cpu) = options.cpu {
             crate::cpu::pin_to_core(cpu)?;
         }
-        let ports = Ports::open(options.ports)?;
+        let ports = Ports::open(options.ports, options.pair.as_ref())?;
         let outstanding_max = options.limits.outstanding_max;
         let own = Room { count: outstanding_max + outstanding_max / 4, bytes: buffer_bytes(ports.mtu_max()) };
         let (pool, peer) = match &options.pair {
@@ -117,8 +117,12 @@ impl Shard {
         shard.look_up_sleepers();
         for index in 0..shard.ports.len() {
             let interface = shard.ports[index].interface();
-            let link = PortLink { mac: MacAddress(interface.mac), mtu: interface.mtu };
+            let mac = shard.ports.mac(index, MacAddress(interface.mac));
+            let link = PortLink { mac, mtu: interface.mtu };
             let port = port_id(index);
+            if let Some(mac) = shard.ports.peer_mac(index) {
+                shard.feed(now, Input::PeerAddress { port, mac });
+            }
             shard.feed(now, Input::PortChanged { port, link: Some(link) });
         }
         Ok(shard)

@@ -7,6 +7,9 @@
 use std::ops::{Index, IndexMut};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
+use aoe::MacAddress;
+use node::{PairConfig, virtual_mac};
+
 use super::place::Place;
 use crate::frame_port::{FramePort, PortError, PortKind, PortOptions, PortStatistics};
 
@@ -25,7 +28,22 @@ pub(super) struct Ports {
 struct Port {
     open: FramePort,
     options: PortOptions,
+    virtual_macs: Option<VirtualMacs>,
     generation: u16,
+}
+
+/// The addresses of the two nodes on one interface.
+#[derive(Clone, Copy)]
+struct VirtualMacs {
+    own: MacAddress,
+    peer: MacAddress,
+}
+
+impl VirtualMacs {
+    fn new(pair: &PairConfig, index: usize) -> Self {
+        let mac = |node| virtual_mac(pair.pair, node, super::port_id(index));
+        Self { own: mac(pair.node), peer: mac(pair.node.other()) }
+    }
 }
 
 struct Retired {
@@ -35,10 +53,14 @@ struct Retired {
 }
 
 impl Ports {
-    pub(super) fn open(options: Vec<PortOptions>) -> Result<Self, PortError> {
-        let open =
-            |options: PortOptions| Ok(Port { open: FramePort::open(&options)?, options, generation: 0 });
-        let ports = options.into_iter().map(open).collect::<Result<Vec<_>, PortError>>()?;
+    pub(super) fn open(options: Vec<PortOptions>, pair: Option<&PairConfig>) -> Result<Self, PortError> {
+        let open = |(options, index): (PortOptions, usize)| {
+            let virtual_macs = pair.filter(|_| options.virtual_mac).map(|pair| VirtualMacs::new(pair, index));
+            let mut options = options;
+            options.addresses.extend(virtual_macs.iter().flat_map(|macs| [macs.own.0, macs.peer.0]));
+            Ok(Port { open: FramePort::open(&options)?, options, virtual_macs, generation: 0 })
+        };
+        let ports = options.into_iter().zip(0..).map(open).collect::<Result<Vec<_>, PortError>>()?;
         let mtus = ports.iter().map(|port| port.open.interface().mtu);
         let mtu_max = mtus.max().unwrap_or(0).max(MTU_GROWTH_MAX);
         Ok(Self { ports, retired: Vec::new(), mtu_max, past: PortStatistics::default() })
@@ -46,6 +68,16 @@ impl Ports {
 
     pub(super) const fn len(&self) -> usize {
         self.ports.len()
+    }
+
+    /// The address to answer from: this node's own in the pair, or else that of the interface.
+    pub(super) fn mac(&self, index: usize, interface: MacAddress) -> MacAddress {
+        self.ports[index].virtual_macs.map_or(interface, |macs| macs.own)
+    }
+
+    /// The peer's address on the same wire, if it has one of its own.
+    pub(super) fn peer_mac(&self, index: usize) -> Option<MacAddress> {
+        self.ports[index].virtual_macs.map(|macs| macs.peer)
     }
 
     /// Longest frames that a port can ever hold, without their Ethernet headers.

@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use super::socket::Socket;
 
+/// A membership of a unicast address; libc has no name for it.
+const PACKET_MR_UNICAST: libc::c_ushort = 3;
+
 /// Everything the kernel calls a raw link-layer socket.
 #[derive(Debug)]
 pub(crate) struct PacketSocket {
@@ -56,6 +59,21 @@ impl PacketSocket {
         address.sll_protocol = ethertype.to_be();
         address.sll_ifindex = i32::try_from(interface_index).map_err(io::Error::other)?;
         self.socket.bind(&address)
+    }
+
+    /// Has the card receive frames to this address as well, as long as the socket is open.
+    pub(crate) fn add_address(&self, interface_index: u32, address: [u8; 6]) -> io::Result<()> {
+        let mut bytes = [0; 8];
+        bytes[..6].copy_from_slice(&address);
+        self.set_packet(
+            libc::PACKET_ADD_MEMBERSHIP,
+            libc::packet_mreq {
+                mr_ifindex: i32::try_from(interface_index).map_err(io::Error::other)?,
+                mr_type: PACKET_MR_UNICAST,
+                mr_alen: 6,
+                mr_address: bytes,
+            },
+        )
     }
 
     /// Takes the error that waits on the socket (a link that went down), so that it stops being readable for it.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aoe::ata::AtaCommand;
-use aoe::target::{ExportConfig, Identity, SmallState, TargetLimits};
+use aoe::target::{ExportConfig, Identity, PortId, SmallState, TargetLimits};
 use aoe::wire::{Frame, Head, ata, ethernet, header};
 use aoe::{Address, AddressPattern, Command as AoeCommand, MacAddress, Tag};
 use block::{ExportId, Lba, SECTOR_BYTES};
@@ -33,6 +33,7 @@ pub(crate) const DISK_BYTES: u64 = 64 << 20;
 pub(crate) const LEASE: Duration = Duration::from_millis(500);
 const NUMBERS: [NodeNumber; 2] = [NodeNumber::Zero, NodeNumber::One];
 const MTU: u32 = 9000;
+const PAIR: PairIdentity = PairIdentity(0x1234_5678_9abc);
 
 pub(crate) fn address() -> Address {
     "7.1".parse().expect("an address")
@@ -123,10 +124,7 @@ impl World {
             PortOptions { kind: PortKind::Plain, ..PortOptions::new("client", FrameFilter::Responses) };
         let port =
             self.namespace.enter(|| Ok(FramePort::open(&options))).expect("namespace").expect("a port");
-        let targets = ["node0", "node1"].map(|name| {
-            let interface = self.namespace.enter(|| Ok(Interface::named(name))).expect("namespace");
-            MacAddress(interface.expect("an interface").mac)
-        });
+        let targets = NUMBERS.map(|number| node::virtual_mac(PAIR, number, PortId(0)));
         Client { port, targets, tag: 0 }
     }
 
@@ -154,7 +152,7 @@ impl Node {
         let fresh = format(Format {
             format: FormatIdentity(u128::from(number.number()) + 1),
             volume: VolumeIdentity(7),
-            pair: PairIdentity(0x1234_5678_9abc),
+            pair: PAIR,
             node: number,
             layout: Layout::new(DISK_BYTES / SECTOR_BYTES as u64, HOT_EXTENTS_DEFAULT).expect("a size"),
             membership: Membership { epoch: Epoch::FIRST, members: Members::Both },
@@ -256,7 +254,7 @@ fn options(kind: Kind, number: NodeNumber, interface: &str) -> ShardOptions {
         pcap: None,
         pair: Some(PairConfig {
             node: number,
-            pair: PairIdentity(0x1234_5678_9abc),
+            pair: PAIR,
             incarnation: u64::from(number.number()) + 1,
             lease: kind.lease,
             limits,
@@ -317,7 +315,7 @@ impl Client {
         while start.elapsed() < patience {
             let tag = self.send(node, block, fill);
             self.port.flush().expect("sent");
-            if let Some(data) = self.answer(tag, Duration::from_millis(200)) {
+            if let Some(data) = self.answer(node, tag, Duration::from_millis(200)) {
                 return Some(data);
             }
         }
@@ -355,8 +353,8 @@ impl Client {
         Tag(self.tag)
     }
 
-    /// The answer with that tag, if it comes in time.
-    pub(crate) fn answer(&mut self, tag: Tag, patience: Duration) -> Option<Vec<u8>> {
+    /// The answer with that tag, if it comes in time; from the address that was asked.
+    pub(crate) fn answer(&mut self, node: usize, tag: Tag, patience: Duration) -> Option<Vec<u8>> {
         let start = std::time::Instant::now();
         while start.elapsed() < patience {
             let Some(received) = self.port.receive() else {
@@ -366,6 +364,7 @@ impl Client {
             let frame = Frame::new(self.port.frame(received.slot)).expect("a frame");
             let is_it = frame.header().tag == tag;
             let data = is_it.then(|| {
+                assert_eq!(frame.head().ethernet.source, self.targets[node]);
                 let reply = ata::Reply::parse(ata::View::new(frame).expect("an ATA answer"));
                 assert!(!reply.status.is_failure(), "the request failed");
                 self.port.frame(received.slot)[36..].to_vec()
