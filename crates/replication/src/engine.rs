@@ -122,7 +122,7 @@ impl Engine {
             claims: IntervalTable::new(2 * requests + 4 * followed),
             locals: Slots::new(requests + followed),
             remotes: Slots::new(followed),
-            reads: Slots::new(requests + followed),
+            reads: Slots::new(requests + followed + 2 * crate::heal::BLOCKS_MAX),
             copies_out: Slots::new(copies),
             copies_in: Slots::new(followed),
             flushes: Slots::new(requests + followed),

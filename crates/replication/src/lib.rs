@@ -6,7 +6,7 @@
 //! 2. [`message`]: what the nodes say to each other; [`wire`]: how that looks as bytes. [`input`] and [`output`]: what the
 //!    engine is told and what it wants done.
 //! 3. [`engine`] hands each input to the file named after it: the life of a write is in `write` (as its coordinator) and
-//!    `follow` (as its follower), that of a read in `read`; who is in whose way (rules R1 to R5) in `conflict`.
+//!    `follow` (as its follower), that of a read in `read` (`heal` if both disks have lost part of it); who is in whose way (rules R1 to R5) in `conflict`.
 //! 4. [`volume`] is what a node knows of one volume, with the drawing of its phases. `session` is the conversation with the
 //!    peer; `standing` loses the peer, serves alone and leaves, `arbiter` asks whether it may; `meeting` finds the peer again; [`resync`]
 //!    makes the copies equal, [`resize`] makes them larger. [`durability`] says what an answer promises; `forward` serves a node without a disk.
@@ -29,6 +29,7 @@ pub mod engine;
 mod flush;
 mod follow;
 mod forward;
+mod heal;
 pub mod identity;
 pub mod input;
 pub mod lease;

@@ -173,6 +173,9 @@ pub enum Event {
     ShutOut(Membership),
     /// Sectors could not be read here; the peer's copy was taken and written back.
     ReadRepaired(LbaRange),
+    /// The only good copy of these sectors cannot be read, so the peer does not get them: whoever uses the volume is to
+    /// write them again.
+    Unreadable(LbaRange),
     /// The data disk failed; requests go to the peer.
     DiskFailed(BlockError),
     /// The only good copy's disk could not be flushed: what was answered in the last second may be lost with the power.

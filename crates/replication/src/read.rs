@@ -17,7 +17,7 @@ use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine};
 use crate::message::{Token, VolumeMessage};
 use crate::mutation::Mutation;
-use crate::output::{Event, Outcome, Output};
+use crate::output::{Outcome, Output};
 use crate::volume::Phase;
 use crate::write::Asker;
 
@@ -39,7 +39,16 @@ pub(crate) struct Read {
     /// When the value was taken, in the order of what happens.
     pub(crate) order: u64,
     pub(crate) waits_for: u32,
+    /// This node's disk could not read it.
+    is_unreadable: bool,
     dropped: bool,
+}
+
+impl Read {
+    /// Nobody waits for it: it is to find out what can be read where.
+    pub(crate) const fn is_healing(&self) -> bool {
+        matches!(self.asker, Asker::Nobody)
+    }
 }
 
 impl Engine {
@@ -66,11 +75,21 @@ impl Engine {
         self.begin_read(export, Asker::Peer(read), range);
     }
 
-    fn begin_read(&mut self, export: ExportId, asker: Asker, range: LbaRange) {
+    pub(crate) fn begin_read(&mut self, export: ExportId, asker: Asker, range: LbaRange) {
         let lacks = self.volume(export).lacks(range) && !self.mutated(Mutation::LacksNotLookedAt);
         let fetching = lacks || self.volume(export).phase == Phase::Passing;
         let stage = if fetching { ReadStage::Fetching } else { ReadStage::AtDisk };
-        let read = Read { export, asker, range, stage, claim: None, order: 0, waits_for: 0, dropped: false };
+        let read = Read {
+            export,
+            asker,
+            range,
+            stage,
+            claim: None,
+            order: 0,
+            waits_for: 0,
+            is_unreadable: false,
+            dropped: false,
+        };
         let Some(token) = self.reads.insert(read) else {
             return self
                 .refuse(crate::message::Refusal::Protocol("more reads than a node may have under way"));
@@ -127,18 +146,15 @@ impl Engine {
         self.forget_read(token, Outcome::Done(Some(data)));
     }
 
-    /// Sectors that this disk cannot read are read from the peer, whose copy of them is asked for to be written back.
+    /// Sectors that this disk cannot read are read from the peer.
     fn unreadable(&mut self, token: Token, export: ExportId, range: LbaRange, error: BlockError) {
         let volume = self.volume_mut(export);
         let peer_has_it = volume.phase == Phase::Paired && !volume.disk.bitmap.touches(range);
-        let is_own = matches!(self.read(token).asker, Asker::Request(_));
+        let is_own = !matches!(self.read(token).asker, Asker::Peer(_));
         if !peer_has_it || !is_own || self.mutated(Mutation::PeerNotRead) {
             return self.forget_read(token, Outcome::Failed(error));
         }
-        if !self.mutated(Mutation::ReadNotRepaired) {
-            self.repair(export, range);
-        }
-        self.event(export, Event::ReadRepaired(range));
+        self.read_mut(token).is_unreadable = true;
         self.fetch(token);
     }
 
@@ -156,9 +172,16 @@ impl Engine {
             }
             return;
         }
+        let read = self.read(token);
+        let (export, range, is_unreadable) = (read.export, read.range, read.is_unreadable);
         let outcome = match (result, data) {
-            (Ok(()), Some(data)) => Outcome::Done(Some(data)),
-            (Err(error), _) => Outcome::Failed(error),
+            (Ok(()), Some(data)) => {
+                if is_unreadable {
+                    self.repair(export, range);
+                }
+                Outcome::Done(Some(data))
+            }
+            (Err(error), _) => self.heal_or_fail(export, range, error),
             (Ok(()), None) => unreachable!("checked when the message came"),
         };
         self.forget_read(token, outcome);
@@ -181,7 +204,11 @@ impl Engine {
                 self.volume_mut(export).counters.reads += 1;
                 self.complete(export, id, outcome);
             }
-            Asker::Nobody => unreachable!("somebody reads"),
+            Asker::Nobody => {
+                if let Outcome::Done(Some(data)) = outcome {
+                    self.push(Output::Release(data.buffer));
+                }
+            }
             Asker::Peer(read) => {
                 let (result, data) = match outcome {
                     Outcome::Done(data) => (Ok(()), data),

@@ -152,6 +152,7 @@ impl Volume {
             is_flushing: false,
             lag_bytes: 0,
             unanswered: std::collections::VecDeque::new(),
+            healing: crate::heal::Places::default(),
             resync: Resync::new(config.resync_rate, config.resync_checksums),
             counters: Counters::default(),
         }

@@ -22,6 +22,7 @@ use crate::activity_log::ActivityLog;
 use crate::bitmap::Bitmap;
 use crate::conflict::Claim;
 use crate::durability::{Durability, Unflushed};
+use crate::heal::Places;
 use crate::identity::FormatIdentity;
 use crate::membership::{Members, Membership, NodeNumber};
 use crate::message::{BlockRun, CopyState, DoubtfulWrite, Offer, Token};
@@ -202,6 +203,8 @@ pub(crate) struct Volume {
     pub(crate) lag_bytes: u64,
     pub(crate) unanswered: VecDeque<Token>,
     pub(crate) resync: crate::resync::Resync,
+    /// Where a read that failed on both disks was looked at block by block.
+    pub(crate) healing: Places,
     pub(crate) counters: Counters,
 }
 

@@ -88,6 +88,7 @@ impl Watch {
             Event::Differs(_) => "verify found a difference",
             Event::VerifyDone { .. } => "verify done",
             Event::FlushFailed(_) => "flush failed",
+            Event::Unreadable(_) => "unreadable at the source",
             Event::Forced(_) => "forced",
             Event::Resized { .. } => "resized",
             Event::ResizeRefused(_) => "resize refused",

@@ -11,6 +11,7 @@ pub(crate) mod verify;
 
 use block::{EntryId, ExportId, Lba, LbaRange};
 
+use crate::heal::Places;
 use crate::message::Token;
 
 pub(crate) use pace::Pace;
@@ -24,6 +25,10 @@ pub(crate) struct Resync {
     /// Copies under way.
     pub(crate) copies: u32,
     pub(crate) pace: Pace,
+    /// So many copies are of one block each: something among them could not be read.
+    pub(crate) singly: u64,
+    /// Blocks that could not be read, of which the operator has been told.
+    pub(crate) unreadable: Places,
     /// Send a checksum first, and data only where it differs.
     pub(crate) checksums: bool,
     /// An online verify, if one is under way.
@@ -31,8 +36,16 @@ pub(crate) struct Resync {
 }
 
 impl Resync {
-    pub(crate) const fn new(rate: ResyncRate, checksums: bool) -> Self {
-        Self { cursor: Lba(0), copies: 0, pace: Pace::new(rate), checksums, verify: None }
+    pub(crate) fn new(rate: ResyncRate, checksums: bool) -> Self {
+        Self {
+            cursor: Lba(0),
+            copies: 0,
+            pace: Pace::new(rate),
+            singly: 0,
+            unreadable: Places::default(),
+            checksums,
+            verify: None,
+        }
     }
 }
 

@@ -8,8 +8,12 @@ use crate::engine::{DiskWork, Engine};
 use crate::limits::COPY_SECTORS;
 use crate::message::{Token, VolumeMessage};
 use crate::mutation::Mutation;
-use crate::output::{Digested, Output};
+use crate::output::{Digested, Event, Output};
 use crate::volume::Phase;
+
+/// The smallest copy.
+const ONE_BLOCK: u16 = 8;
+const _: () = assert!(ONE_BLOCK as u64 == crate::meta::layout::SECTORS_PER_BIT);
 
 impl Engine {
     /// Begins as many copies as the pace allows, or ends the resync when there is nothing left to copy.
@@ -26,6 +30,7 @@ impl Engine {
             match volume.resync.pace.admit(now, bytes, copies, is_foreground_busy) {
                 Admission::Now => {
                     volume.resync.cursor = range.end();
+                    volume.resync.singly = volume.resync.singly.saturating_sub(1);
                     let by_digest = volume.resync.checksums;
                     self.begin_copy(export, range, by_digest);
                 }
@@ -48,7 +53,8 @@ impl Engine {
     fn next_to_copy(&self, export: ExportId) -> Option<LbaRange> {
         let volume = self.volume(export);
         let bitmap = &volume.disk.bitmap;
-        let at_most = SectorCount(COPY_SECTORS);
+        let is_single = volume.resync.singly > 0;
+        let at_most = SectorCount(if is_single { ONE_BLOCK } else { COPY_SECTORS });
         let find = |from: Lba| bitmap.next_out_of_sync(from, at_most);
         let next = find(volume.resync.cursor).or_else(|| find(Lba(0)))?;
         let is_copied =
@@ -75,7 +81,7 @@ impl Engine {
         let (export, range, by_digest) = (copy.export, copy.range, copy.by_digest);
         let is_dropped = copy.stage == CopyStage::Dropped;
         let Ok(data) = result else {
-            // The bits stay. The block is tried again in the next round, or written meanwhile.
+            self.copy_is_unreadable(export, range);
             return self.end_copy(token, false);
         };
         let is_busy = self.is_busy(export, range) && !self.mutated(Mutation::CopyBesideWrite);
@@ -94,6 +100,19 @@ impl Engine {
             }
         }
         self.push(Output::Release(data.buffer));
+    }
+
+    /// The bits stay: what cannot be read is tried again in the next round, or written meanwhile. Only the blocks that
+    /// cannot be read are to hold the resync up, so all of them are tried singly.
+    fn copy_is_unreadable(&mut self, export: ExportId, range: LbaRange) {
+        let now = self.now;
+        let resync = &mut self.volume_mut(export).resync;
+        if range.count().0 > ONE_BLOCK {
+            resync.cursor = range.start();
+            resync.singly = u64::from(range.count().0.div_ceil(ONE_BLOCK));
+        } else if resync.unreadable.note(range.start(), now) == now {
+            self.event(export, Event::Unreadable(range));
+        }
     }
 
     /// A digest that was asked for.

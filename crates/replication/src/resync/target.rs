@@ -7,7 +7,7 @@ use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine, Written};
 use crate::message::{Token, VolumeMessage};
 use crate::mutation::Mutation;
-use crate::output::{Digested, Output};
+use crate::output::{Digested, Event, Output};
 use crate::volume::Phase;
 
 impl Engine {
@@ -159,8 +159,12 @@ impl Engine {
         self.attend(held.export);
     }
 
-    /// These sectors cannot be read here, and the peer has them: it is asked for a copy, which will be written over them.
+    /// These sectors cannot be read here, and the peer can: it is asked for a copy, which will be written over them.
     pub(crate) fn repair(&mut self, export: ExportId, range: LbaRange) {
+        self.event(export, Event::ReadRepaired(range));
+        if self.mutated(Mutation::ReadNotRepaired) {
+            return;
+        }
         self.volume_mut(export).lacks.set(range);
         self.say(export, VolumeMessage::Missing { range }, None);
     }

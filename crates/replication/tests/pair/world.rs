@@ -144,6 +144,8 @@ pub(crate) struct World {
     sectors: u64,
     /// What disks get when they grow is not zeros.
     is_dirty: bool,
+    /// Blocks that a node's disk has lost at some time.
+    lost: BTreeSet<(usize, usize)>,
     /// How often a node has said that the volume is larger.
     pub(crate) grown: u64,
     /// Writes that were answered a short while ago, and when.
@@ -218,6 +220,7 @@ impl World {
             faults,
             sectors,
             is_dirty: seed.is_multiple_of(2),
+            lost: BTreeSet::new(),
             grown: 0,
             answered: VecDeque::new(),
         };
@@ -482,9 +485,13 @@ impl World {
                 if self.faults.read_errors && !self.calm && self.chance.one_in(80) {
                     let sector =
                         from + usize::try_from(self.chance.below((to - from) as u64)).expect("small");
-                    // One copy of a sector is left at least: the other node's is readable and as good.
-                    if self.are_whole() && !self.nodes[1 - index].unreadable[sector] {
-                        self.nodes[index].unreadable[sector] = true;
+                    // Disks lose physical sectors of 4 KiB, each once. One copy is left at least: the other node's is
+                    // readable and as good.
+                    let end = self.nodes[index].unreadable.len();
+                    let lost = sector / 8 * 8..end.min(sector / 8 * 8 + 8);
+                    let other_has_it = !self.nodes[1 - index].unreadable[lost.clone()].contains(&true);
+                    if self.are_whole() && other_has_it && self.lost.insert((index, sector / 8)) {
+                        self.nodes[index].unreadable[lost].fill(true);
                     }
                 }
                 if self.nodes[index].unreadable[from..to].contains(&true) {
