@@ -130,29 +130,10 @@ impl<T: Copy> IntervalTable<T> {
     }
 
     /// Every entry of `export` that shares a sector with `range`, each once, in no particular order.
-    pub fn overlapping(
-        &self,
-        export: ExportId,
-        range: LbaRange,
-    ) -> impl Iterator<Item = (EntryId, LbaRange, T)> + '_ {
+    pub fn overlapping(&self, export: ExportId, range: LbaRange) -> Overlapping<'_, T> {
         let (first, last) = granules(range);
-        (first..=last).flat_map(move |granule| {
-            let mut cursor = self.chains[self.chain(export, granule)];
-            std::iter::from_fn(move || {
-                while cursor != NIL {
-                    let index = cursor / 2;
-                    let entry = &self.entries[index as usize];
-                    cursor = entry.links[cursor as usize % 2].next;
-                    let used = entry.used.expect("a chained entry is in use");
-                    // Chains are shared by hash, and an entry in two of the granules is reported in the first.
-                    let reported_in = granules(used.range).0.max(first);
-                    if used.export == export && used.range.overlaps(range) && reported_in == granule {
-                        return Some((EntryId(index), used.range, used.value));
-                    }
-                }
-                None
-            })
-        })
+        let cursor = self.chains[self.chain(export, first)];
+        Overlapping { table: self, export, range, first, granule: first, last, cursor }
     }
 
     fn chain(&self, export: ExportId, granule: u64) -> usize {
@@ -188,6 +169,44 @@ impl<T: Copy> IntervalTable<T> {
 
     fn link_mut(&mut self, name: u32) -> &mut Link {
         &mut self.entries[name as usize / 2].links[name as usize % 2]
+    }
+}
+
+/// What [`IntervalTable::overlapping`] finds.
+#[derive(Debug)]
+pub struct Overlapping<'a, T> {
+    table: &'a IntervalTable<T>,
+    export: ExportId,
+    range: LbaRange,
+    first: u64,
+    /// The granule whose chain is being walked, and the link that comes next in it.
+    granule: u64,
+    last: u64,
+    cursor: u32,
+}
+
+impl<T: Copy> Iterator for Overlapping<'_, T> {
+    type Item = (EntryId, LbaRange, T);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            while self.cursor != NIL {
+                let index = self.cursor / 2;
+                let entry = &self.table.entries[index as usize];
+                self.cursor = entry.links[self.cursor as usize % 2].next;
+                let Used { export, range, value } = entry.used.expect("a chained entry is in use");
+                // Chains are shared by hash, and an entry in two of the granules is reported in the first.
+                let reported_in = granules(range).0.max(self.first);
+                if export == self.export && range.overlaps(self.range) && reported_in == self.granule {
+                    return Some((EntryId(index), range, value));
+                }
+            }
+            if self.granule >= self.last {
+                return None;
+            }
+            self.granule += 1;
+            self.cursor = self.table.chains[self.table.chain(self.export, self.granule)];
+        }
     }
 }
 

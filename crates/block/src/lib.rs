@@ -21,7 +21,7 @@ pub use buffer::{BufferName, BufferSlice};
 pub use completion::Completion;
 pub use error::{BlockError, GeometryError};
 pub use geometry::{Geometry, LogicalSectorSize};
-pub use interval::{EntryId, IntervalTable};
+pub use interval::{EntryId, IntervalTable, Overlapping};
 pub use range::LbaRange;
 pub use request::{BlockRequest, ExportId, Operation, RequestId};
 pub use sector::{Lba, SECTOR_BYTES, SectorCount};
