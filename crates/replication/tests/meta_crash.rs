@@ -132,7 +132,7 @@ impl Metadata {
         let (sequence, place) = self.log.begin(slots.clone(), |s| Layout::transaction(s.0));
         let mut bytes = [0xee; RECORD_BYTES];
         let changes = changes.iter().map(|(slot, extent)| Change { slot: *slot, extent: Extent(*extent) });
-        activity_log::emit(&mut bytes, self.layout, FORMAT, sequence, changes, &slots);
+        activity_log::emit(&mut bytes, self.layout, FORMAT, sequence, changes, slots.iter().copied());
         self.disk.begin(place, &bytes);
     }
 
@@ -230,7 +230,7 @@ fn the_ring_wraps_and_a_log_larger_than_a_window_is_found_again() {
             slots[change.slot as usize] = Some(change.extent);
         }
         let mut bytes = [0; RECORD_BYTES];
-        activity_log::emit(&mut bytes, layout, FORMAT, sequence, changes.into_iter(), &slots);
+        activity_log::emit(&mut bytes, layout, FORMAT, sequence, changes.into_iter(), slots.iter().copied());
         let at = usize::try_from(sequence.0 % 128).expect("small") * RECORD_BYTES;
         ring[at..at + RECORD_BYTES].copy_from_slice(&bytes);
         if sequence.0.is_multiple_of(50) || sequence.0 < 9 {

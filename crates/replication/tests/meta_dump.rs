@@ -54,7 +54,7 @@ fn sample() -> Disk {
             slots[change.slot as usize] = Some(change.extent);
         }
         let mut record = [0; RECORD_BYTES];
-        activity_log::emit(&mut record, layout, FORMAT, sequence, changes.into_iter(), &slots);
+        activity_log::emit(&mut record, layout, FORMAT, sequence, changes.into_iter(), slots.iter().copied());
         if sequence == Sequence(4) {
             record[1024..1536].fill(0xdb);
         }

@@ -61,7 +61,14 @@ fn write_transaction(disk: &mut Disk, sequence: u64) {
     let mut record = [0; RECORD_BYTES];
     let mut slots = vec![None; 64];
     slots[0] = Some(Extent(5));
-    activity_log::emit(&mut record, small_layout(), FORMAT, Sequence(sequence), std::iter::empty(), &slots);
+    activity_log::emit(
+        &mut record,
+        small_layout(),
+        FORMAT,
+        Sequence(sequence),
+        std::iter::empty(),
+        slots.iter().copied(),
+    );
     disk.write(Layout::transaction(sequence), &record);
 }
 

@@ -32,7 +32,14 @@ fn transaction_record(sequence: u64) -> [u8; RECORD_BYTES] {
     let mut slots = vec![None; 64];
     slots[3] = Some(Extent(71));
     let change = Change { slot: 3, extent: Extent(71) };
-    activity_log::emit(&mut slot, small_layout(), FORMAT, Sequence(sequence), [change].into_iter(), &slots);
+    activity_log::emit(
+        &mut slot,
+        small_layout(),
+        FORMAT,
+        Sequence(sequence),
+        [change].into_iter(),
+        slots.iter().copied(),
+    );
     slot
 }
 
@@ -198,7 +205,7 @@ fn a_lost_write_in_a_log_of_several_windows_is_missed() {
     for sequence in (1..=300).filter(|sequence| *sequence != 298).map(Sequence) {
         let at = usize::try_from(sequence.0 % 128).expect("small") * RECORD_BYTES;
         let slot = (&mut ring[at..at + RECORD_BYTES]).try_into().expect("a slot");
-        activity_log::emit(slot, layout, FORMAT, sequence, std::iter::empty(), &slots);
+        activity_log::emit(slot, layout, FORMAT, sequence, std::iter::empty(), slots.iter().copied());
     }
     let stale = ReplayError::Stale { missing: Sequence(298), found: Sequence(170) };
     assert_eq!(activity_log::replay(&ring, layout, FORMAT), Err(stale));

@@ -1,5 +1,6 @@
 //! Finds the slot of an extent: open addressing in a table that never grows, so nothing is allocated after it is made.
 
+use super::Slot;
 use crate::meta::activity_log::Extent;
 
 const EMPTY: u32 = u32::MAX;
@@ -18,13 +19,13 @@ impl Index {
         Self { places: vec![EMPTY; places], shift: 64 - places.trailing_zeros() }
     }
 
-    /// The slot of `extent`; `extents` says what each slot holds.
-    pub(super) fn find(&self, extent: Extent, extents: &[Option<Extent>]) -> Option<usize> {
+    /// The slot of `extent`; `slots` say what each holds.
+    pub(super) fn find(&self, extent: Extent, slots: &[Slot]) -> Option<usize> {
         let mut place = self.home(extent);
         loop {
             match self.places[place] {
                 EMPTY => return None,
-                slot if extents[slot as usize] == Some(extent) => return Some(slot as usize),
+                slot if slots[slot as usize].extent == Some(extent) => return Some(slot as usize),
                 _ => place = self.after(place),
             }
         }
@@ -39,8 +40,8 @@ impl Index {
         self.places[place] = u32::try_from(slot).expect("slots are counted in 32 bits");
     }
 
-    /// `slot` does not hold `extent` any more; `extents` still says that it does.
-    pub(super) fn remove(&mut self, extent: Extent, slot: usize, extents: &[Option<Extent>]) {
+    /// `slot` does not hold `extent` any more; `slots` still say that it does.
+    pub(super) fn remove(&mut self, extent: Extent, slot: usize, slots: &[Slot]) {
         let mut hole = self.home(extent);
         while self.places[hole] as usize != slot {
             assert!(self.places[hole] != EMPTY, "an extent that is in the log is in its index");
@@ -49,7 +50,7 @@ impl Index {
         // Entries behind the hole move up where their search would otherwise end at it.
         let mut place = self.after(hole);
         while self.places[place] != EMPTY {
-            let other = extents[self.places[place] as usize].expect("an indexed slot holds an extent");
+            let other = slots[self.places[place] as usize].extent.expect("an indexed slot holds an extent");
             let home = self.home(other);
             let mask = self.places.len() - 1;
             if (place.wrapping_sub(home) & mask) >= (place.wrapping_sub(hole) & mask) {
@@ -82,20 +83,20 @@ mod tests {
         #[test]
         fn an_index_finds_what_a_scan_finds(steps in proptest::collection::vec((0..16usize, 0..40u32), 1..200)) {
             let mut index = Index::new(16);
-            let mut extents = [None; 16];
+            let mut slots = [Slot::UNUSED; 16];
             for (slot, number) in steps {
-                if let Some(old) = extents[slot] {
-                    index.remove(old, slot, &extents);
-                    extents[slot] = None;
+                if let Some(old) = slots[slot].extent {
+                    index.remove(old, slot, &slots);
+                    slots[slot].extent = None;
                 }
                 let extent = Extent(number);
-                if !extents.contains(&Some(extent)) {
-                    extents[slot] = Some(extent);
+                if slots.iter().all(|slot| slot.extent != Some(extent)) {
+                    slots[slot].extent = Some(extent);
                     index.insert(extent, slot);
                 }
                 for number in 0..40 {
-                    let scanned = extents.iter().position(|held| *held == Some(Extent(number)));
-                    prop_assert_eq!(index.find(Extent(number), &extents), scanned);
+                    let scanned = slots.iter().position(|slot| slot.extent == Some(Extent(number)));
+                    prop_assert_eq!(index.find(Extent(number), &slots), scanned);
                 }
             }
         }

@@ -45,13 +45,24 @@ pub enum Begun {
     Full,
 }
 
-/// Whose turn a slot is.
+/// What there is to know of a slot, in one line of the cache: with a thousand volumes each is far away.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 struct Slot {
+    /// The extent that the log names here once the next transactions are durable.
+    extent: Option<Extent>,
     /// Writes in flight.
     users: u32,
     /// The transaction that put its extent into the log.
     since: Sequence,
+    /// While it is idle: its neighbours in the order of their last use.
+    previous: u32,
+    next: u32,
+}
+
+impl Slot {
+    const UNUSED: Self =
+        Self { extent: None, users: 0, since: Sequence::NONE, previous: lru::NONE, next: lru::NONE };
 }
 
 /// How often what happened.
@@ -73,7 +84,6 @@ pub struct ActivityLog {
     layout: Layout,
     format: FormatIdentity,
     /// The log as the next transactions will leave it, pending changes included.
-    extents: Vec<Option<Extent>>,
     slots: Vec<Slot>,
     index: Index,
     idle: Lru,
@@ -106,10 +116,9 @@ impl ActivityLog {
         Self {
             layout,
             format,
-            extents: vec![None; slots],
-            slots: vec![Slot { users: 0, since: Sequence::NONE }; slots],
+            slots: vec![Slot::UNUSED; slots],
             index: Index::new(slots),
-            idle: Lru::new(slots),
+            idle: Lru::new(),
             used: 0,
             durable: Sequence::NONE,
             writing: false,
@@ -135,20 +144,20 @@ impl ActivityLog {
     #[must_use]
     pub fn resume(layout: Layout, format: FormatIdentity, replay: &Replay) -> Self {
         let mut log = Self::new(layout, format);
-        assert!(replay.slots.len() == log.extents.len(), "a replay of this layout");
+        assert!(replay.slots.len() == log.slots.len(), "a replay of this layout");
         log.durable = replay.newest;
         log.batch.open = replay.newest;
         // Slots are taken in order, and never given back empty.
         log.used = replay.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         for (slot, extent) in replay.slots[..log.used].iter().enumerate() {
-            log.extents[slot] = *extent;
+            log.slots[slot].extent = *extent;
             // A log that two slots give to one extent is as good: the second stays out of the index until it is evicted.
             if let Some(extent) = *extent
-                && log.index.find(extent, &log.extents[..slot]).is_none()
+                && log.index.find(extent, &log.slots[..slot]).is_none()
             {
                 log.index.insert(extent, slot);
             }
-            log.idle.push(slot);
+            log.idle.push(&mut log.slots, slot);
         }
         log
     }
@@ -163,7 +172,7 @@ impl ActivityLog {
         let mut since = Sequence::NONE;
         let mut missing = 0;
         for (extent, found) in extents.clone().zip(&mut found) {
-            *found = self.index.find(extent, &self.extents);
+            *found = self.index.find(extent, &self.slots);
             match *found {
                 Some(slot) => {
                     since = since.max(self.slots[slot].since);
@@ -172,7 +181,7 @@ impl ActivityLog {
                 None => missing += 1,
             }
         }
-        if missing > self.idle.count() + (self.extents.len() - self.used) {
+        if missing > self.idle.count() + (self.slots.len() - self.used) {
             found.iter().flatten().for_each(|slot| self.leave(*slot));
             self.counters.full += 1;
             return Begun::Full;
@@ -196,7 +205,7 @@ impl ActivityLog {
     pub fn finish(&mut self, range: LbaRange) -> bool {
         let mut fell_idle = false;
         for extent in self.extents_of(range) {
-            let slot = self.index.find(extent, &self.extents).expect("an extent in use is in the log");
+            let slot = self.index.find(extent, &self.slots).expect("an extent in use is in the log");
             self.leave(slot);
             fell_idle |= self.slots[slot].users == 0;
         }
@@ -218,10 +227,10 @@ impl ActivityLog {
         let changed = self.batch.iter().take_while(|slot| self.slots[*slot as usize].since == sequence);
         let changes = changed.map(|slot| Change {
             slot,
-            extent: self.extents[slot as usize].expect("a slot that changed holds an extent"),
+            extent: self.slots[slot as usize].extent.expect("a slot that changed holds an extent"),
         });
         // The window may tell changes of later transactions early. That is safe: what they put out was idle already.
-        emit(slot, self.layout, self.format, sequence, changes, &self.extents);
+        emit(slot, self.layout, self.format, sequence, changes, self.told());
         self.writing = true;
         self.counters.transactions += 1;
         Some((sequence, Layout::transaction(sequence.0)))
@@ -241,14 +250,14 @@ impl ActivityLog {
         while self.batch.iter().next().is_some_and(|slot| self.slots[slot as usize].since == sequence) {
             let slot = self.batch.pop();
             if self.is_idle(slot) {
-                self.idle.push(slot);
+                self.idle.push(&mut self.slots, slot);
             }
         }
     }
 
     /// Every extent that is in the log, or will be by a pending transaction.
     pub fn extents(&self) -> impl Iterator<Item = Extent> + '_ {
-        self.extents.iter().copied().flatten()
+        self.told().flatten()
     }
 
     /// How often what happened.
@@ -259,6 +268,11 @@ impl ActivityLog {
 }
 
 impl ActivityLog {
+    /// What each slot holds.
+    fn told(&self) -> impl ExactSizeIterator<Item = Option<Extent>> {
+        self.slots.iter().map(|slot| slot.extent)
+    }
+
     fn extents_of(&self, range: LbaRange) -> impl Iterator<Item = Extent> + Clone + use<> {
         assert!(!range.is_empty() && range.end().0 <= self.layout.volume_sectors(), "a range of this volume");
         let number =
@@ -269,7 +283,7 @@ impl ActivityLog {
     /// One more write in the extent of `slot`.
     fn take(&mut self, slot: usize) {
         if self.is_idle(slot) {
-            self.idle.remove(slot);
+            self.idle.remove(&mut self.slots, slot);
         }
         self.slots[slot].users += 1;
     }
@@ -279,35 +293,34 @@ impl ActivityLog {
         let users = &mut self.slots[slot].users;
         *users = users.checked_sub(1).expect("a write finishes once");
         if self.is_idle(slot) {
-            self.idle.push(slot);
+            self.idle.push(&mut self.slots, slot);
         }
     }
 
     /// A slot whose change is not durable yet is never idle: it changes once at a time.
     fn is_idle(&self, slot: usize) -> bool {
-        let Slot { users, since } = self.slots[slot];
+        let Slot { users, since, .. } = self.slots[slot];
         users == 0 && since <= self.durable
     }
 
     /// Gives a slot to `extent`, and to its first write; says which transaction will tell.
     fn admit(&mut self, extent: Extent) -> Sequence {
-        let slot = if self.used < self.extents.len() {
+        let slot = if self.used < self.slots.len() {
             self.used += 1;
             self.used - 1
         } else {
-            self.idle.pop().expect("counted before")
+            self.idle.pop(&mut self.slots).expect("counted before")
         };
         // After a replay a slot may hold nothing, or an extent that another slot stands for.
-        if let Some(evicted) = self.extents[slot]
-            && self.index.find(evicted, &self.extents) == Some(slot)
+        if let Some(evicted) = self.slots[slot].extent
+            && self.index.find(evicted, &self.slots) == Some(slot)
         {
-            self.index.remove(evicted, slot, &self.extents);
+            self.index.remove(evicted, slot, &self.slots);
         }
-        self.extents[slot] = Some(extent);
         self.index.insert(extent, slot);
         let started = if self.writing { self.durable.next() } else { self.durable };
         let since = self.batch.push(slot, started);
-        self.slots[slot] = Slot { users: 1, since };
+        self.slots[slot] = Slot { extent: Some(extent), users: 1, since, ..Slot::UNUSED };
         since
     }
 }

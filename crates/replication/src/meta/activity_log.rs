@@ -87,7 +87,7 @@ pub fn emit(
     format: FormatIdentity,
     sequence: Sequence,
     changes: impl Iterator<Item = Change>,
-    slots: &[Option<Extent>],
+    slots: impl ExactSizeIterator<Item = Option<Extent>>,
 ) {
     assert!(slots.len() == slot_index(layout.hot_extents()), "the whole log");
     let payload = &mut slot[HEADER_BYTES..];
@@ -103,9 +103,10 @@ pub fn emit(
     let count = u32::try_from(count).expect("just compared");
     payload[field::HOT_EXTENTS].copy_from_slice(&layout.hot_extents().to_le_bytes());
     payload[field::CHANGE_COUNT].copy_from_slice(&count.to_le_bytes());
-    let told = &slots[window(sequence, layout.hot_extents())];
+    let window = window(sequence, layout.hot_extents());
+    let told = slots.skip(window.start).take(window.len());
     for (entry, extent) in payload[field::WINDOW..].chunks_exact_mut(field::ENTRY_BYTES).zip(told) {
-        entry.copy_from_slice(&Extent::number(*extent).to_le_bytes());
+        entry.copy_from_slice(&Extent::number(extent).to_le_bytes());
     }
     let label = Label { kind: Kind::Transaction, place: Layout::transaction(sequence.0), format, sequence };
     record::seal(slot, &label, field::END);
