@@ -157,6 +157,9 @@ impl Engine {
 
     /// A write is over on both nodes: the reads whose value may be of it wait for one less.
     pub(crate) fn release_reads(&mut self, export: ExportId, range: LbaRange, since: u64) {
+        if self.reads_waiting == 0 {
+            return;
+        }
         let mut cursor = self.claims_on(export, range);
         while let Some(claim) = cursor.pop() {
             let Claim::Read(token) = claim else { continue };
@@ -177,6 +180,9 @@ impl Engine {
         range: LbaRange,
         mut change: impl FnMut(&mut crate::follow::RemoteWrite),
     ) {
+        if self.remotes_behind == 0 {
+            return;
+        }
         let mut cursor = self.claims_on(export, range);
         while let Some(claim) = cursor.pop() {
             let Claim::Remote(token) = claim else { continue };

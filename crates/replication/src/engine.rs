@@ -81,6 +81,10 @@ pub struct Engine {
     pub(crate) lease: Lease,
     pub(crate) volumes: Vec<Option<Volume>>,
     pub(crate) claims: IntervalTable<Claim>,
+    /// Remote writes that met something when they came, and reads that wait for writes: mostly there are none, and whoever
+    /// ends need not look for them.
+    pub(crate) remotes_behind: usize,
+    pub(crate) reads_waiting: usize,
     pub(crate) locals: Slots<LocalWrite>,
     pub(crate) remotes: Slots<RemoteWrite>,
     pub(crate) reads: Slots<Read>,
@@ -120,6 +124,8 @@ impl Engine {
             lease,
             volumes: Vec::with_capacity(volumes),
             claims: IntervalTable::new(2 * requests + 4 * followed),
+            remotes_behind: 0,
+            reads_waiting: 0,
             locals: Slots::new(requests + followed),
             remotes: Slots::new(followed),
             reads: Slots::new(requests + followed + 2 * crate::heal::BLOCKS_MAX),
@@ -170,7 +176,12 @@ impl Engine {
 
     /// The next thing to do, until there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // Starts at the front of its memory again, which is still in the cache, instead of going round all of it.
+            self.outputs.clear();
+        }
+        output
     }
 
     /// When to hand in [`Input::Timeout`].

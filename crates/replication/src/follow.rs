@@ -58,6 +58,8 @@ pub(crate) struct RemoteWrite {
     pub(crate) order: u64,
     pub(crate) held_by: u32,
     pub(crate) superseded_by: u32,
+    /// It was held or superseded by something when it came.
+    is_behind: bool,
     /// What of it is applied, if not all.
     pieces: Option<Vec<LbaRange>>,
     pieces_at_disk: u32,
@@ -98,10 +100,11 @@ impl Engine {
         let logged = if pieces.as_ref().is_some_and(Vec::is_empty) { Logged::NotNeeded } else { Logged::No };
         let order = self.next_order();
         let (data, claim, stage) = (Some(data), None, RemoteStage::Held);
+        let is_behind = held_by > 0 || superseded_by > 0;
         #[rustfmt::skip]
         let remote = RemoteWrite {
             export, write, range, data, durable, origin, claim, stage, logged, order, held_by, superseded_by, pieces,
-            pieces_at_disk: 0, dropped: false,
+            is_behind, pieces_at_disk: 0, dropped: false,
         };
         let Some(token) = self.remotes.insert(remote) else {
             self.push(Output::Release(data.expect("just put there").buffer));
@@ -110,6 +113,7 @@ impl Engine {
         };
         let claim = self.claims.insert(export, range, Claim::Remote(token)).expect("a claim for each write");
         self.remote_mut(token).claim = Some(claim);
+        self.remotes_behind += usize::from(is_behind);
         if let Some(origin) = origin {
             self.push(Output::Followed { volume: export, write: token, range, origin });
         }
@@ -247,6 +251,7 @@ impl Engine {
     fn forget_remote(&mut self, token: Token, end: FollowedEnd) {
         let remote = self.remotes.remove(token).expect("a write that is not over");
         self.claims.remove(remote.claim.expect("claimed when it came"));
+        self.remotes_behind -= usize::from(remote.is_behind);
         if let Some(data) = remote.data {
             self.push(Output::Release(data.buffer));
         }

@@ -135,6 +135,7 @@ impl Engine {
         let read = self.read_mut(token);
         (read.order, read.waits_for, read.claim) = (order, waits_for, Some(claim));
         read.stage = ReadStage::Waiting(data);
+        self.reads_waiting += 1;
         self.volume_mut(export).counters.reads_waited += 1;
     }
 
@@ -198,6 +199,7 @@ impl Engine {
         let Read { export, asker, claim, .. } = self.reads.remove(token).expect("a read that is not over");
         if let Some(claim) = claim {
             self.claims.remove(claim);
+            self.reads_waiting -= 1;
         }
         match asker {
             Asker::Request(id) => {
