@@ -227,6 +227,40 @@ impl Disk {
         &mut self.store
     }
 
+    /// What stood in a sector before all writes to it that are not durable, if there are any.
+    #[must_use]
+    pub fn before(&self, sector: u64) -> Option<&[u8; SECTOR_BYTES]> {
+        self.unsynced.get(&sector)?.first()
+    }
+
+    /// Whether a loss of power could lose anything that stands there.
+    #[must_use]
+    pub fn has_unsynced(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
+    /// The sectors with writes that are not durable.
+    #[must_use]
+    pub fn unsynced_sectors(&self) -> Vec<u64> {
+        self.unsynced.keys().copied().collect()
+    }
+
+    /// Whether every sector can be read and none is torn.
+    #[must_use]
+    pub fn is_flawless(&self) -> bool {
+        self.unreadable.is_empty() && self.torn.is_empty()
+    }
+
+    /// It is another disk now: an empty one that nothing is wrong with.
+    pub fn replace(&mut self) {
+        self.under_way.clear();
+        self.unsynced.clear();
+        self.unreadable.clear();
+        self.torn.clear();
+        self.store = Store::default();
+        self.condition = Condition::default();
+    }
+
     /// Whether it has nothing to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {

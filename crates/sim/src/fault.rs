@@ -87,8 +87,12 @@ faults! {
     FlushError = "flush-error", (1, 200);
     /// The metadata cannot be written: no space.
     MetadataFull = "metadata-full", (1, 2000);
-    /// A record that is not the only good one is damaged while its node is down.
-    MetadataDamage = "metadata-damage", (0, 0);
+    /// A node's process is killed, and meanwhile its metadata is silently damaged where that can be repaired.
+    MetadataDamage = "metadata-damage", (50, 3000);
+    /// A node's disks are replaced by empty ones, with metadata made anew.
+    DiskReplaced = "disk-replaced", (100, 4000);
+    /// A node's interfaces carry only shorter frames for a while.
+    MtuChange = "mtu-change", (100, 6000);
     /// The arbiter is not there.
     ArbiterDown = "arbiter-down", (100, 8000);
     /// The arbiter answers late.
@@ -103,6 +107,8 @@ faults! {
     Leave = "leave", (100, 6000);
     /// An operator has the copies compared while they are used.
     Verify = "verify", (0, 0);
+    /// Operators set the config string or the reservation, at one node or at both at once.
+    SetState = "set-state", (0, 0);
 }
 
 impl fmt::Display for Fault {

@@ -10,23 +10,29 @@
 //! What it happens in:
 //! - [`host`]: what the world knows of an initiator.
 //! - `world`, `event`: the nodes, the hosts, one virtual clock, one heap of events.
-//! - `network`, `peer_link`, `disk`, `process`, `arbiter`: the parts of the world and what goes wrong with each.
+//! - `network`, `peer_link`, `disk`, `damage`, `machine`, `process`, `arbiter`: the parts of the world and what goes wrong with each.
+//! - `operator`: what somebody other than the hosts asks of the nodes. `examine`: what the disks hold, seen from outside.
 //! - `options`, `scenario`, `trace`, `glimpse`, `minimise`: which run, told how, and how a failing one is made small.
 #![forbid(unsafe_code)]
 
 pub mod arbiter;
 mod buffers;
+mod build;
 pub mod clock;
 pub mod conflict;
 pub mod content;
+mod damage;
 pub mod disk;
 pub mod event;
+mod examine;
 pub mod fault;
 mod glimpse;
 pub mod history;
 pub mod host;
+pub mod machine;
 pub mod minimise;
 pub mod network;
+mod operator;
 pub mod options;
 pub mod oracle;
 pub mod peer_link;

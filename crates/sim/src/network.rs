@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use aoe::MacAddress;
+use aoe::limits::ETHERNET_BYTES;
 use block::{Duration, Instant};
 
 use crate::fault::{Fault, FaultCounts, Injection};
@@ -38,6 +39,8 @@ struct Direction {
     truncate: u32,
     held: u32,
     delay: Duration,
+    /// Longer frames do not pass, if it is said.
+    bytes_max: Option<usize>,
 }
 
 /// Both.
@@ -57,6 +60,8 @@ pub struct Network {
     ports: Vec<[Port; SEGMENTS_MAX]>,
     /// What the switch of each segment has learned.
     learned: [BTreeMap<[u8; 6], Station>; SEGMENTS_MAX],
+    /// The longest frames that a station's ports carry, if that was said.
+    mtus: Vec<Option<usize>>,
     active: Vec<Injection>,
     healed: bool,
 }
@@ -72,6 +77,7 @@ impl Network {
             segments,
             ports: vec![Default::default(); stations],
             learned: Default::default(),
+            mtus: vec![None; stations],
             active: Vec::new(),
             healed: false,
         }
@@ -87,6 +93,13 @@ impl Network {
             return;
         }
         self.active.push(injection);
+        self.apply();
+    }
+
+    /// A station's ports carry frames of that MTU from now on.
+    pub fn set_mtu(&mut self, station: Station, mtu: u32) {
+        let bytes = mtu as usize + ETHERNET_BYTES;
+        self.mtus[usize::from(station.0)] = Some(bytes);
         self.apply();
     }
 
@@ -151,6 +164,11 @@ impl Network {
         if self.is_lost(into, counts) {
             return;
         }
+        let too_long = |direction: Direction| direction.bytes_max.is_some_and(|max| bytes.len() > max);
+        if too_long(out) || too_long(into) {
+            counts.add(Fault::MtuChange);
+            return;
+        }
         if self.happens(out.corrupt, into.corrupt) {
             counts.add(Fault::FrameCorrupt);
             return;
@@ -204,6 +222,11 @@ impl Network {
 
     fn apply(&mut self) {
         self.ports.fill(Default::default());
+        for (ports, bytes_max) in self.ports.iter_mut().zip(&self.mtus) {
+            for port in ports {
+                (port.out.bytes_max, port.into.bytes_max) = (*bytes_max, *bytes_max);
+            }
+        }
         for index in 0..self.active.len() {
             self.apply_one(self.active[index]);
         }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use block::Duration;
+use block::{Duration, LogicalSectorSize};
 
 use crate::fault::Fault;
 use crate::random::Random;
@@ -17,6 +17,8 @@ pub struct Options {
     pub seed: u64,
     /// Sectors of each volume.
     pub volumes: Vec<u64>,
+    /// What the disks read and write at once.
+    pub logical_sector_size: LogicalSectorSize,
     /// Segments of the network.
     pub segments: usize,
     /// Bytes that a frame holds.
@@ -59,6 +61,11 @@ impl Options {
         Self {
             seed,
             volumes: volumes(random),
+            logical_sector_size: if random.below(6) == 0 {
+                LogicalSectorSize::B4096
+            } else {
+                LogicalSectorSize::B512
+            },
             segments: if random.below(3) == 0 { 2 } else { 1 },
             mtu: [1500, 4200, 9000][random.index(3)],
             stock_hosts: 1 + random.index(3),
@@ -87,7 +94,11 @@ impl Options {
 
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "volumes of {:?} sectors, {} segment(s), MTU {}", self.volumes, self.segments, self.mtu)?;
+        writeln!(
+            f,
+            "volumes of {:?} sectors on disks of {:?}, {} segment(s), MTU {}",
+            self.volumes, self.logical_sector_size, self.segments, self.mtu
+        )?;
         writeln!(
             f,
             "{} stock host(s) and {} of our own, {} requests",
@@ -116,6 +127,7 @@ fn volumes(random: &mut Random) -> Vec<u64> {
             1 | 2 => random.between(8193, 40_000),
             _ => random.between(16, 512),
         })
+        .map(|sectors| sectors.next_multiple_of(8))
         .collect()
 }
 

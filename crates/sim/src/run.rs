@@ -3,45 +3,19 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use aoe::target::{ExportConfig, Identity, PortLink, SmallState, TargetLimits};
-use aoe::{Address, MacAddress, Shelf, Slot};
-use block::{Duration, Instant, Lba, LogicalSectorSize, SECTOR_BYTES};
-use node::PairConfig;
-use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
-use replication::limits::{LEASE, Limits};
-use replication::membership::{Epoch, Members, Membership, NodeNumber};
-use replication::meta::layout::{HOT_EXTENTS_MIN, Layout};
-use replication::meta::{Format, format};
-use replication::resync::ResyncRate;
-use replication::start::VolumeConfig;
+use block::{Duration, Instant, SECTOR_BYTES};
 
-use crate::arbiter::Arbiter;
-use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::build::build;
+use crate::examine;
 use crate::fault::{self, FaultCounts, Injection};
-use crate::history::History;
-use crate::host::Host;
-use crate::network::Network;
 use crate::options::Options;
-use crate::peer_link::PeerLink;
-use crate::process::{Disks, Machine, MachineConfig};
-use crate::property::{Replica, linearizable, liveness, replicas_equal};
+use crate::property::{linearizable, liveness};
 use crate::random::Random;
-use crate::store::Store;
-use crate::trace::Trace;
 use crate::watch::Marks;
-use crate::workload::driver::Interface;
-use crate::workload::linux::LinuxOptions;
-use crate::workload::ours::OursOptions;
-use crate::workload::plan::PlanOptions;
-use crate::workload::{Client, ClientOptions, DriverOptions};
-use crate::world::{NODES, Parts, World};
+use crate::world::World;
 
 /// When the world begins: late enough that nothing is before the clock's beginning.
 pub const BEGIN: Instant = Instant::from_nanos(10_000_000_000);
-const PAIR: PairIdentity = PairIdentity(0x5157);
-/// What the arbiter and both nodes begin with.
-const FIRST: Membership = Membership { epoch: Epoch::FIRST, members: Members::Both };
 /// After everything was put right all that was asked is answered within this time.
 pub const LIVENESS_BOUND: Duration = Duration::from_secs(60);
 
@@ -56,7 +30,9 @@ pub struct Report {
     pub events: u64,
     /// The way it took.
     pub digest: u64,
-    /// What went wrong by intention.
+    /// How often something began to go wrong by intention.
+    pub injections: u64,
+    /// What that did.
     pub faults: FaultCounts,
     /// What was seen.
     pub marks: Marks,
@@ -75,6 +51,7 @@ pub fn run(options: &Options, suppressed: &[u32], lines_max: usize) -> Report {
 /// Runs a world that these options describe, where exactly this goes wrong.
 #[must_use]
 pub fn run_with(options: &Options, injections: Vec<Injection>, lines_max: usize) -> Report {
+    let planned = injections.len() as u64;
     let mut world = build(options, injections, lines_max);
     // An assertion of the nodes that fails is a finding like any other.
     let verdict = catch_unwind(AssertUnwindSafe(|| judge(&mut world, options)));
@@ -84,9 +61,10 @@ pub fn run_with(options: &Options, injections: Vec<Injection>, lines_max: usize)
     };
     Report {
         failure,
-        requests: world.history().operations().len() as u64,
+        requests: world.requests(),
         events: world.trace().events(),
         digest: world.trace().digest(),
+        injections: planned,
         faults: world.counts().clone(),
         marks: world.marks().clone(),
         lines: world.trace().lines().to_vec(),
@@ -107,24 +85,41 @@ pub fn injections(options: &Options) -> Vec<Injection> {
 
 fn judge(world: &mut World, options: &Options) -> Result<(), String> {
     go(world, BEGIN.after(options.period), |_| false)?;
+    world.examine(options.seed.is_multiple_of(2));
     world.heal();
     world.finish();
     let healed = world.now();
     let bound = healed.after(LIVENESS_BOUND);
     go(world, bound, |world| world.open() == 0 && world.is_whole())?;
-    liveness::check(world.history(), healed, world.now(), LIVENESS_BOUND)
-        .map_err(|stuck| stuck.to_string())?;
+    for history in world.histories() {
+        liveness::check(history, healed, world.now(), LIVENESS_BOUND).map_err(|stuck| stuck.to_string())?;
+    }
     let bound = LIVENESS_BOUND + copying(options);
     go(world, healed.after(bound), World::is_whole)?;
     if !world.is_whole() {
-        let statuses = [0, 1].map(|node: usize| world.machines()[node].status(0));
-        return Err(format!("the pair is not whole {bound:?} after the last fault: {statuses:#?}"));
+        let statuses: Vec<_> = (0..world.histories().len())
+            .flat_map(|volume| world.machines().iter().map(move |machine| machine.status(volume)))
+            .collect();
+        return Err(format!("the pair is not whole {bound:?} after the last fault: {statuses:?}"));
     }
     // Commits and what was learned of each other are still on their way.
     let rest = world.now().after(Duration::from_secs(1));
     go(world, rest, |_| false)?;
-    linearizable::check(world.history()).map_err(|violation| violation.to_string())?;
-    check_replicas(world)
+    at_the_end(world)
+}
+
+/// Everything was put right, answered and copied.
+fn at_the_end(world: &World) -> Result<(), String> {
+    for (volume, history) in world.histories().iter().enumerate() {
+        let disk = &world.machines()[0].disks[volume].data;
+        if let Err(lost) = examine::disk_is_right(history, 0, disk, true) {
+            // What hosts saw is judged by the same; it tells more.
+            linearizable::check(history).map_err(|violation| violation.to_string())?;
+            return Err(lost);
+        }
+    }
+    examine::replicas_are_equal(world.machines())?;
+    examine::small_states_are_equal(world.machines())
 }
 
 /// How long it takes to copy the largest volume at the rate that was chosen, and a quarter more.
@@ -142,178 +137,4 @@ fn go(world: &mut World, until: Instant, enough: impl Fn(&World) -> bool) -> Res
         }
     }
     Ok(())
-}
-
-fn check_replicas(world: &World) -> Result<(), String> {
-    let [zero, one] = world.machines();
-    for (zero, one) in zero.disks.iter().zip(&one.disks) {
-        let (zero, one) = (zero.data.store(), one.data.store());
-        let firsts = zero.differences(one).map(|offset| offset / SECTOR_BYTES as u64);
-        let sectors = firsts.flat_map(|first| (first..first + 8).map(Lba));
-        replicas_equal::check([zero, one], sectors).map_err(|unequal| unequal.to_string())?;
-    }
-    Ok(())
-}
-
-impl Replica for Store {
-    fn read(&self, sector: Lba, bytes: &mut [u8; SECTOR_BYTES]) {
-        Self::read(self, sector.byte_offset(), bytes);
-    }
-}
-
-fn build(options: &Options, injections: Vec<Injection>, lines_max: usize) -> World {
-    let seed = options.seed;
-    let machines = [0, 1].map(|node| machine(options, node));
-    let hosts = hosts(options);
-    let network = Network::new(
-        Random::new(seed, "network"),
-        NODES + hosts.len(),
-        options.segments,
-        options.network_latency,
-    );
-    let parts = Parts {
-        machines,
-        network,
-        peer: PeerLink::new(Random::new(seed, "peer link"), options.peer_latency),
-        patience: options.connection_patience,
-        arbiter: Arbiter::new(Random::new(seed, "arbiter"), vec![FIRST; options.volumes.len()]),
-        hosts,
-        injections,
-        history: History::new(aoe::limits::DUPLICATE_WINDOW),
-        random: Random::new(seed, "world"),
-        trace: Trace::new(lines_max),
-    };
-    World::new(BEGIN, parts)
-}
-
-fn machine(options: &Options, node: usize) -> Machine {
-    let seed = options.seed;
-    let mut random = Random::new(seed, "machines");
-    let limits = TargetLimits {
-        outstanding_max: 128,
-        write_history_max: 2048,
-        export_max: 4,
-        followed_max: 256,
-        digest_seed: random.any(),
-    };
-    let low = u8::try_from(node).expect("two nodes");
-    let links = (0..options.segments).map(|segment| {
-        let segment = u8::try_from(segment).expect("few segments");
-        PortLink { mac: MacAddress([2, 0, 0, 0, low, segment]), mtu: options.mtu }
-    });
-    let number = [NodeNumber::Zero, NodeNumber::One][node];
-    let exports = (0..).zip(&options.volumes).map(|(slot, sectors)| ExportConfig {
-        address: address(slot),
-        sectors: *sectors,
-        logical_sector_size: LogicalSectorSize::B512,
-        identity: Identity::new("sim", "simulated", "1"),
-        read_only: false,
-        write_cache: false,
-        buffer_count: 16,
-        state: SmallState::default(),
-        mirror: None,
-    });
-    let beginning = Duration::from_millis(1000 + random.below(1 << 20));
-    let config = MachineConfig {
-        clock: Clock::new(beginning, options.clock_rates[node]),
-        links: links.collect(),
-        exports: exports.collect(),
-        limits,
-        pair: PairConfig {
-            node: number,
-            pair: PAIR,
-            incarnation: 0,
-            lease: LEASE,
-            limits: Limits {
-                requests: limits.outstanding_max,
-                followed: limits.followed_max,
-                copies: 16,
-                volumes: 4,
-            },
-        },
-        volume_config: VolumeConfig {
-            resync_rate: options.resync_rate.map_or(ResyncRate::Yielding, ResyncRate::BytesPerSecond),
-            resync_checksums: options.resync_checksums,
-            ..VolumeConfig::default()
-        },
-    };
-    let names = ["disks of node 0", "disks of node 1"];
-    let mut random = Random::new(seed, names[node]);
-    let latency = options.disk_latency[node];
-    let disks = (0..).zip(&options.volumes).map(|(volume, sectors)| {
-        let data = Disk::new(random.fork(), latency);
-        let mut metadata = Disk::new(random.fork(), latency);
-        let fresh = format(Format {
-            format: FormatIdentity(random.identity()),
-            volume: VolumeIdentity(volume),
-            pair: PAIR,
-            node: number,
-            layout: Layout::new(*sectors, HOT_EXTENTS_MIN).expect("a small volume"),
-            membership: FIRST,
-            good: true,
-        });
-        for (place, record) in fresh.bitmap_records().chain(fresh.superblock_records()) {
-            metadata.store_mut().write(place.0, &record);
-        }
-        Disks { data, metadata }
-    });
-    Machine::new(config, disks.collect())
-}
-
-fn address(slot: u8) -> Address {
-    Address::new(Shelf(7), Slot(slot)).expect("an address")
-}
-
-fn hosts(options: &Options) -> Vec<Box<dyn Host<History>>> {
-    let mut random = Random::new(options.seed, "hosts");
-    let count = options.stock_hosts + options.own_hosts;
-    let requests = options.requests / u32::try_from(count).expect("few hosts");
-    (0..count)
-        .map(|index| {
-            let number = u16::try_from(index).expect("few hosts");
-            let client = client(options, &mut random, number, index < options.stock_hosts, requests);
-            Box::new(Client::new(client, random.any())) as Box<dyn Host<History>>
-        })
-        .collect()
-}
-
-fn client(options: &Options, random: &mut Random, number: u16, stock: bool, requests: u32) -> ClientOptions {
-    let [_, low] = number.to_be_bytes();
-    let interfaces = (0..options.segments).map(|segment| {
-        let port = u8::try_from(segment).expect("few segments");
-        Interface { port, mac: MacAddress([2, 0, 0, 1, low, port]), mtu: options.mtu }
-    });
-    let address = address(0);
-    let sectors = options.volumes[0];
-    let driver = if stock {
-        let settled =
-            random.coin().then(|| random.duration(Duration::from_millis(1), Duration::from_millis(20)));
-        let dead = Duration::from_secs(180);
-        DriverOptions::Linux(LinuxOptions { address, dead, settled, tags_repeat: random.coin() })
-    } else {
-        let seed = u32::try_from(random.below(1 << 32)).expect("32 bits");
-        DriverOptions::Ours(OursOptions { address, answer_timeout: Duration::from_secs(180), seed })
-    };
-    let spots = (0..random.small(1, 3)).map(|_| random.below(sectors - 8)).collect();
-    let byte = |random: &mut Random, low, high| u8::try_from(random.small(low, high)).expect("a byte");
-    let busy = options.period / requests.max(1);
-    let plan = PlanOptions {
-        sectors,
-        spots,
-        hot: byte(random, 100, 255),
-        writes: byte(random, 40, 220),
-        repeats: byte(random, 0, 60),
-        pauses: byte(random, 0, 20),
-        think: busy * random.small(1, 6),
-        pause: Duration::from_millis(random.between(10, 3000)),
-    };
-    ClientOptions {
-        initiator: number,
-        driver,
-        plan,
-        interfaces: interfaces.collect(),
-        workers: u16::try_from(random.small(1, 8)).expect("few"),
-        requests,
-        restart: Duration::from_millis(random.between(1000, 4000)),
-    }
 }

@@ -1,6 +1,6 @@
 //! Named runs: one story each, told by injections at fixed times instead of chance.
 
-use block::{Duration, Instant};
+use block::{Duration, Instant, LogicalSectorSize};
 
 use crate::fault::{Fault, Injection};
 use crate::options::Options;
@@ -110,6 +110,7 @@ impl Scenario {
             period: Duration::from_secs(16),
             requests: 600,
             volumes: vec![256],
+            logical_sector_size: LogicalSectorSize::B512,
             clock_rates: [40, -60],
             stock_hosts: 2,
             own_hosts: 1,

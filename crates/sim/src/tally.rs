@@ -14,6 +14,8 @@ pub struct Tally {
     pub seeds: u64,
     /// Requests of all.
     pub requests: u64,
+    /// How often something began to go wrong.
+    pub injections: u64,
     /// Events of all.
     pub events: u64,
     /// What went wrong by intention.
@@ -29,6 +31,7 @@ impl Tally {
     pub fn add(&mut self, seed: u64, report: Report, again: Option<u64>) {
         self.seeds += 1;
         self.requests += report.requests;
+        self.injections += report.injections;
         self.events += report.events;
         self.faults.add_all(&report.faults);
         for (mark, count) in report.marks {
@@ -48,9 +51,10 @@ impl fmt::Display for Tally {
         let seeds = self.seeds.max(1);
         write!(
             f,
-            "{} seeds; a seed: {} requests, {} faults, {} events\nfaults:",
+            "{} seeds; a seed: {} requests, {} injections with {} effects, {} events\nfaults:",
             self.seeds,
             self.requests / seeds,
+            self.injections / seeds,
             self.faults.total() / seeds,
             self.events / seeds
         )?;

@@ -10,7 +10,7 @@ use replication::output::Event;
 use replication::volume::Phase;
 
 use crate::history::History;
-use crate::process::Machine;
+use crate::machine::Machine;
 use crate::property::answered_once::AnsweredOnce;
 use crate::property::lease::Lease;
 use crate::property::one_history::{OneHistory, Serving};
@@ -57,12 +57,22 @@ impl Watch {
         self.answered.came(now, node, bytes);
     }
 
-    /// A node sends a frame.
-    pub fn sent(&mut self, now: Instant, node: usize, machine: &Machine, bytes: &[u8], history: &History) {
+    /// A node sends a frame about a volume.
+    pub fn sent(
+        &mut self,
+        now: Instant,
+        node: usize,
+        machine: &Machine,
+        volume: usize,
+        bytes: &[u8],
+        history: &History,
+    ) {
         if let Err(error) = self.answered.sent(node, bytes, history) {
             self.violated(error);
         }
-        let Some(volume) = answered_volume(bytes) else { return };
+        if !is_answer(bytes) {
+            return;
+        }
         // A node without a disk answers with what its peer said.
         if machine.status(volume).is_some_and(|status| status.phase == Phase::Passing) {
             return;
@@ -128,12 +138,11 @@ fn serving(machine: &Machine, volume: usize) -> Option<Serving> {
     Some(Serving { membership: status.membership, alone: status.phase == Phase::Alone })
 }
 
-/// Of which volume a frame answers an ATA command.
-fn answered_volume(bytes: &[u8]) -> Option<usize> {
+/// Whether a frame answers an ATA command.
+fn is_answer(bytes: &[u8]) -> bool {
     const RESPONSE: u8 = 0x08;
     const ATA: u8 = 0;
-    let head = bytes.get(14..20)?;
-    (head[0] & RESPONSE != 0 && head[5] == ATA).then_some(usize::from(head[4]))
+    bytes.get(14..20).is_some_and(|head| head[0] & RESPONSE != 0 && head[5] == ATA)
 }
 
 const fn number(node: usize) -> NodeNumber {

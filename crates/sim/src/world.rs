@@ -10,17 +10,20 @@ use std::mem::take;
 use block::{Duration, Instant};
 use replication::input::{ArbiterAnswer, Control};
 use replication::membership::Members;
+use replication::output::Event as Told;
 
 use crate::arbiter::{Arbiter, Question};
 use crate::disk::{Loss, Ticket};
 use crate::event::Queue;
+use crate::examine;
 use crate::fault::{FaultCounts, Injection};
 use crate::glimpse;
 use crate::history::History;
 use crate::host::Host;
+use crate::machine::Machine;
 use crate::network::{Arrival, Network, Station};
 use crate::peer_link::{Deliveries, Delivery, PeerLink};
-use crate::process::{Asked, Effect, Happening, Machine};
+use crate::process::{Asked, Effect, Happening};
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::watch::Watch;
@@ -54,9 +57,19 @@ enum Event {
 const _: () = assert!(size_of::<Event>() <= 56, "events are moved around in the heap all the time");
 
 /// A host, and when it is to be called.
-struct HostPlace {
+pub struct HostPlace {
     host: Box<dyn Host<History>>,
+    /// What it uses.
+    volume: usize,
     due: Option<Instant>,
+}
+
+impl HostPlace {
+    /// A host that uses that volume.
+    #[must_use]
+    pub const fn new(host: Box<dyn Host<History>>, volume: usize) -> Self {
+        Self { host, volume, due: None }
+    }
 }
 
 /// What a world is made of.
@@ -72,11 +85,13 @@ pub struct Parts {
     /// The third party.
     pub arbiter: Arbiter,
     /// The hosts.
-    pub hosts: Vec<Box<dyn Host<History>>>,
+    pub hosts: Vec<HostPlace>,
     /// What will go wrong.
     pub injections: Vec<Injection>,
-    /// Where the hosts write what they see.
-    pub history: History,
+    /// Where the hosts write what they see, by volume.
+    pub histories: Vec<History>,
+    /// Bytes that a frame holds as long as nobody has changed it.
+    pub mtu: u32,
     /// Chance for whatever belongs to no part.
     pub random: Random,
     /// The way it goes.
@@ -100,14 +115,15 @@ pub struct World {
     arbiter: Arbiter,
     hosts: Vec<HostPlace>,
     injections: Vec<Injection>,
-    history: History,
+    histories: Vec<History>,
+    mtu: u32,
     random: Random,
     trace: Trace,
     counts: FaultCounts,
     /// Nodes that go on without a disk until they are started anew.
     broken: [bool; NODES],
-    /// A superblock is damaged when the node goes down.
-    damage: [bool; NODES],
+    /// Nodes whose disk may not hold all of the volume yet.
+    replaced: [bool; NODES],
     effects: Vec<Effect>,
     arrivals: Vec<Arrival>,
     deliveries: Deliveries,
@@ -119,8 +135,8 @@ impl World {
     /// A world at its beginning: everything has power, nothing has happened.
     #[must_use]
     pub fn new(begin: Instant, parts: Parts) -> Self {
-        let Parts { machines, network, peer, patience, arbiter, hosts, injections, history, random, trace } =
-            parts;
+        let Parts { machines, network, peer, patience, arbiter, hosts, .. } = parts;
+        let Parts { injections, histories, mtu, random, trace, .. } = parts;
         let mut world = Self {
             now: begin,
             queue: Queue::default(),
@@ -132,14 +148,15 @@ impl World {
             stuck_since: [None; NODES],
             connecting_until: begin,
             arbiter,
-            hosts: hosts.into_iter().map(|host| HostPlace { host, due: None }).collect(),
+            hosts,
             injections,
-            history,
+            histories,
+            mtu,
             random,
             trace,
             counts: FaultCounts::default(),
             broken: [false; NODES],
-            damage: [false; NODES],
+            replaced: [false; NODES],
             effects: Vec::new(),
             arrivals: Vec::new(),
             deliveries: Vec::new(),
@@ -180,6 +197,9 @@ impl World {
         self.trace.say(self.now, format_args!("everything is put right"));
         self.healed = true;
         self.network.heal();
+        for node in 0..NODES {
+            self.set_mtu(node, self.mtu);
+        }
         self.arbiter.heal();
         self.peer.heal(self.now, &mut self.deliveries);
         self.deliver();
@@ -206,6 +226,13 @@ impl World {
     pub fn finish(&mut self) {
         for place in &mut self.hosts {
             place.host.finish();
+        }
+    }
+
+    fn examine_differences(&mut self, volume: usize) {
+        let result = examine::differences_are_covered(&self.machines, volume, &mut self.random);
+        if let Err(error) = result {
+            self.watch.violated(format!("volume {volume}: {error}"));
         }
     }
 
@@ -240,10 +267,30 @@ impl World {
         volumes.into_iter().all(|volume| self.machines.iter().all(|machine| is_whole(machine, volume)))
     }
 
-    /// What the hosts saw.
+    /// What the hosts saw, by volume.
     #[must_use]
-    pub const fn history(&self) -> &History {
-        &self.history
+    pub fn histories(&self) -> &[History] {
+        &self.histories
+    }
+
+    /// Requests that hosts have made.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.histories.iter().map(|history| history.operations().len() as u64).sum()
+    }
+
+    /// Looks at the disks; at what hosts were told only if that is wanted, since it takes longer.
+    pub fn examine(&mut self, at_promises: bool) {
+        for volume in 0..self.histories.len() {
+            self.examine_differences(volume);
+            let node = self.random.index(NODES);
+            if at_promises && examine::has_good_copy(&self.machines[node], volume) {
+                let (history, disk) = (&self.histories[volume], &self.machines[node].disks[volume].data);
+                if let Err(error) = examine::disk_is_right(history, node, disk, true) {
+                    self.watch.violated(format!("volume {volume}: {error}"));
+                }
+            }
+        }
     }
 
     /// The nodes.
@@ -318,16 +365,19 @@ impl World {
                 if self.trace.is_read_whole() {
                     self.trace.say(self.now, format_args!("  node {station} <- {}", glimpse::of(&bytes)));
                 }
-                self.history.frame_reached_node(self.now, station, &bytes);
+                if let Some(history) = volume_of(&bytes).and_then(|volume| self.histories.get_mut(volume)) {
+                    history.frame_reached_node(self.now, station, &bytes);
+                }
                 self.watch.came(self.now, station, &bytes);
             }
             let boot = self.machines[station].boot();
             return self.tell(station, boot, Happening::Frame { port, bytes });
         }
-        let place = &mut self.hosts[station - NODES];
+        // Operators do not wait for answers.
+        let Some(place) = self.hosts.get_mut(station - NODES) else { return };
         let mac = place.host.mac(port).0;
         if bytes.len() >= 14 && (bytes[..6] == mac || bytes[..6] == [0xff; 6]) {
-            place.host.handle_frame(self.now, port, &bytes, &mut self.history);
+            place.host.handle_frame(self.now, port, &bytes, &mut self.histories[place.volume]);
             self.after_host(station - NODES);
         }
     }
@@ -338,7 +388,7 @@ impl World {
             return;
         }
         place.due = None;
-        place.host.handle_timeout(self.now, &mut self.history);
+        place.host.handle_timeout(self.now, &mut self.histories[place.volume]);
         self.after_host(host);
     }
 
@@ -372,8 +422,10 @@ impl World {
                     if self.trace.is_read_whole() {
                         self.trace.say(self.now, format_args!("  node {node} -> {}", glimpse::of(&bytes)));
                     }
-                    let machine = &self.machines[node];
-                    self.watch.sent(self.now, node, machine, &bytes, &self.history);
+                    if let Some(volume) = volume_of(&bytes).filter(|volume| *volume < self.histories.len()) {
+                        let history = &self.histories[volume];
+                        self.watch.sent(self.now, node, &self.machines[node], volume, &bytes, history);
+                    }
                     self.carry(Station(u8::try_from(node).expect("two nodes")), port, bytes);
                 }
                 Effect::DiskDone { at, volume, ticket, of } => {
@@ -392,7 +444,12 @@ impl World {
                 }
                 Effect::Event { volume, event } => {
                     self.trace.say(self.now, format_args!("node {node} volume {volume}: {event:?}"));
+                    self.broken[node] |= matches!(event, Told::DiskFailed(_) | Told::MetadataFailed(_));
                     self.watch.told(&event);
+                    // It may also be a sector that cannot be read at one node.
+                    if matches!(event, Told::Differs(_)) {
+                        self.examine_differences(volume);
+                    }
                 }
             }
         }
@@ -477,13 +534,21 @@ impl World {
         self.trace.note(&[3, node as u64]);
         self.trace.say(self.now, format_args!("node {node} starts"));
         self.timers[node] = None;
-        self.history.node_forgot(self.now, node);
+        for history in &mut self.histories {
+            history.node_forgot(self.now, node);
+        }
         let started = self.machines[node].start(self.now, &mut self.counts, &mut self.effects);
         if let Err(error) = started {
             return self.watch.violated(error);
         }
         self.carry_out(node);
     }
+}
+
+/// Which volume a frame is about: its slot is its number.
+fn volume_of(bytes: &[u8]) -> Option<usize> {
+    const SLOT: usize = 18;
+    bytes.get(SLOT).copied().map(usize::from)
 }
 
 fn is_whole(machine: &Machine, volume: usize) -> bool {

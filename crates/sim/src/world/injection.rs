@@ -2,13 +2,20 @@
 //!
 //! It carries out what was drawn before the run; it draws only what a fault leaves open.
 
+use aoe::MacAddress;
 use block::{Duration, SECTOR_BYTES};
 use replication::input::Control;
-use replication::membership::Members;
+use replication::membership::{Members, Membership};
 
 use super::{Event, NODES, World};
+use crate::build::address;
+use crate::damage;
 use crate::disk::Loss;
+use crate::examine;
 use crate::fault::{Fault, Injection};
+use crate::host::SEGMENTS_MAX;
+use crate::network::Station;
+use crate::operator;
 use crate::process::Happening;
 
 impl World {
@@ -31,7 +38,10 @@ impl World {
             }
             Fault::Pause => self.pause(node, &injection),
             Fault::HostCrash => self.crash_host(&injection),
-            Fault::MetadataDamage => self.damage[node] = true,
+            Fault::MetadataDamage => self.damage(node, &injection),
+            Fault::DiskReplaced => self.replace_disks(node, &injection),
+            Fault::MtuChange => self.set_mtu(node, self.mtu / 2),
+            Fault::SetState => self.set_state(&injection),
             Fault::Leave => {
                 self.counts.add(Fault::Leave);
                 self.control(node, Control::Leave);
@@ -77,6 +87,7 @@ impl World {
         self.arbiter.end(injection.number);
         match injection.fault {
             Fault::Leave => self.control(injection.node, Control::Join),
+            Fault::MtuChange => self.set_mtu(injection.node, self.mtu),
             fault if is_of_disk(fault) => {
                 for disks in &mut self.machines[injection.node].disks {
                     disks.data.condition = Default::default();
@@ -103,11 +114,15 @@ impl World {
         let other = 1 - node;
         // What is torn can be put right only by a peer that is a member and holds the same.
         let shared = self.arbiter.registers().iter().all(|register| register.members == Members::Both);
-        if loss == Loss::Tear && !(shared && self.machines[other].is_up()) {
+        if loss == Loss::Tear && !(shared && self.machines[other].is_up() && self.is_complete(other)) {
             loss = Loss::KeepOrDrop;
         }
         for disks in &mut self.machines[other].disks {
             disks.data.forgive_torn();
+        }
+        // Looking costs time: at every fourth.
+        if self.random.below(4) == 0 {
+            self.examine(false);
         }
         let connection = self.machines[node].stop(loss);
         self.broken[node] = false;
@@ -119,6 +134,75 @@ impl World {
             _ => self.peer.forget(node),
         }
         self.queue.schedule(self.now.after(lasts), Event::Start { node });
+    }
+
+    /// Whether all of the volumes was on the disks of a node since they were replaced, if they were.
+    fn is_complete(&mut self, node: usize) -> bool {
+        self.replaced[node] = self.replaced[node] && !self.is_whole();
+        !self.replaced[node]
+    }
+
+    /// A node that is down is worn by its disk.
+    fn damage(&mut self, node: usize, injection: &Injection) {
+        if !self.machines[node].is_up() {
+            return;
+        }
+        self.stop(node, Loss::ProcessOnly, injection.lasts);
+        for disks in &mut self.machines[node].disks {
+            match damage::damage(&mut disks.metadata, &mut self.random) {
+                Ok(true) => self.counts.add(Fault::MetadataDamage),
+                Ok(false) => {}
+                Err(error) => self.watch.violated(error),
+            }
+        }
+    }
+
+    /// A node's disks are replaced, if the other one has everything.
+    fn replace_disks(&mut self, node: usize, injection: &Injection) {
+        let other = &self.machines[1 - node];
+        let is_good = (0..other.disks.len()).all(|volume| {
+            let disks = &other.disks[volume];
+            examine::has_good_copy(other, volume) && disks.data.is_flawless() && disks.metadata.is_flawless()
+        });
+        let is_kept = is_good && !other.is_paused() && !self.broken[1 - node] && !self.replaced[1 - node];
+        if !is_kept || !self.machines[node].is_up() {
+            return;
+        }
+        self.counts.add(Fault::DiskReplaced);
+        // The operator takes over what the other node says.
+        let statuses = (0..other.disks.len()).filter_map(|volume| other.status(volume));
+        let memberships: Vec<Membership> = statuses.map(|status| status.membership).collect();
+        self.stop(node, Loss::ProcessOnly, injection.lasts);
+        self.machines[node].replace_disks(&mut self.random, &memberships);
+        self.replaced[node] = true;
+    }
+
+    pub(super) fn set_mtu(&mut self, node: usize, mtu: u32) {
+        let station = Station(u8::try_from(node).expect("two nodes"));
+        self.network.set_mtu(station, mtu);
+        self.machines[node].set_mtu(self.now, mtu, &mut self.counts, &mut self.effects);
+        self.carry_out(node);
+    }
+
+    fn set_state(&mut self, injection: &Injection) {
+        self.counts.add(Fault::SetState);
+        let volume = u8::try_from(injection.place % self.histories.len() as u64).expect("few volumes");
+        let hosts: Vec<MacAddress> = self
+            .hosts
+            .iter()
+            .flat_map(|place| (0..SEGMENTS_MAX).map(|port| place.host.mac(u8::try_from(port).unwrap_or(0))))
+            .collect();
+        let station = Station(u8::try_from(NODES + self.hosts.len()).expect("few hosts"));
+        // Together, or each node something else.
+        let nodes = if injection.place & 1 == 0 { 0..0 } else { 0..2 };
+        let mut destinations: Vec<MacAddress> = nodes.map(|node| MacAddress([2, 0, 0, 0, node, 0])).collect();
+        if destinations.is_empty() {
+            destinations.push(MacAddress::BROADCAST);
+        }
+        for destination in destinations {
+            let bytes = operator::set(&mut self.random, address(volume), destination, &hosts);
+            self.carry(station, 0, bytes);
+        }
     }
 
     fn pause(&mut self, node: usize, injection: &Injection) {
@@ -133,7 +217,8 @@ impl World {
     fn crash_host(&mut self, injection: &Injection) {
         let host = usize::try_from(injection.place % self.hosts.len() as u64).expect("few hosts");
         self.counts.add(Fault::HostCrash);
-        self.hosts[host].host.crash(self.now, &mut self.history);
+        let place = &mut self.hosts[host];
+        place.host.crash(self.now, &mut self.histories[place.volume]);
         self.after_host(host);
     }
 
@@ -160,7 +245,10 @@ impl World {
 
     /// Sectors that are in use can no more be read here, if they can at the other node.
     fn spoil(&mut self, injection: &Injection, volume: usize) {
-        let operations = self.history.operations();
+        if !self.is_complete(1 - injection.node) {
+            return;
+        }
+        let operations = self.histories[volume].operations();
         let Some(last) = operations.len().checked_sub(1) else { return };
         let near = usize::try_from(injection.place % 50).expect("small");
         let range = operations[last.saturating_sub(near)].range;

@@ -49,7 +49,7 @@ pub struct LinuxOptions {
     pub dead: Duration,
     /// The round trip it has got used to, or it begins with the cautious estimate of a fresh driver.
     pub settled: Option<Duration>,
-    /// The clock in its tags stands still, so that after a restart it gives out the same tags again.
+    /// The clock in its tags stands still, so that after a restart it gives out the same tags again. Otherwise it goes on.
     pub tags_repeat: bool,
 }
 
@@ -90,7 +90,6 @@ struct Open {
 pub struct Linux {
     options: LinuxOptions,
     interfaces: Vec<Interface>,
-    booted: Instant,
     sequence: u32,
     sectors: Option<u64>,
     targets: Vec<Target>,
@@ -121,7 +120,6 @@ impl Linux {
         let mut driver = Self {
             options,
             interfaces: interfaces.to_vec(),
-            booted: now,
             sequence: 0,
             sectors: None,
             targets: Vec::new(),
@@ -397,7 +395,7 @@ impl Linux {
         let jiffies = if self.options.tags_repeat {
             0
         } else {
-            (now.since(self.booted).as_nanos() / JIFFY.as_nanos()) & 0xffff
+            (u128::from(now.as_nanos()) / JIFFY.as_nanos()) & 0xffff
         };
         let tag = self.sequence << 16 | u32::try_from(jiffies).expect("sixteen bits");
         let source = self.interfaces.iter().find(|interface| interface.port == port).expect("our own").mac;

@@ -1,0 +1,224 @@
+//! How the options of a run become a world: two machines with fresh disks, hosts, and what is between them.
+
+use aoe::target::{ExportConfig, Identity, PortLink, SmallState, TargetLimits};
+use aoe::{Address, MacAddress, Shelf, Slot};
+use block::Duration;
+use node::PairConfig;
+use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
+use replication::limits::{LEASE, Limits};
+use replication::membership::{Epoch, Members, Membership, NodeNumber};
+use replication::meta::layout::{HOT_EXTENTS_MIN, Layout};
+use replication::resync::ResyncRate;
+use replication::start::VolumeConfig;
+
+use crate::arbiter::Arbiter;
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::fault::Injection;
+use crate::history::History;
+use crate::machine::{Disks, Fresh, Machine, MachineConfig};
+use crate::network::Network;
+use crate::options::Options;
+use crate::peer_link::PeerLink;
+use crate::random::Random;
+use crate::run::BEGIN;
+use crate::trace::Trace;
+use crate::workload::driver::Interface;
+use crate::workload::linux::LinuxOptions;
+use crate::workload::ours::OursOptions;
+use crate::workload::plan::PlanOptions;
+use crate::workload::{Client, ClientOptions, DriverOptions};
+use crate::world::{HostPlace, NODES, Parts, World};
+
+const PAIR: PairIdentity = PairIdentity(0x5157);
+/// What the arbiter and both nodes begin with.
+const FIRST: Membership = Membership { epoch: Epoch::FIRST, members: Members::Both };
+/// Stations of operators; they are the last one.
+const OPERATORS: usize = 1;
+
+pub(crate) fn build(options: &Options, injections: Vec<Injection>, lines_max: usize) -> World {
+    let seed = options.seed;
+    let machines = [0, 1].map(|node| machine(options, node));
+    let hosts = hosts(options);
+    let network = Network::new(
+        Random::new(seed, "network"),
+        NODES + hosts.len() + OPERATORS,
+        options.segments,
+        options.network_latency,
+    );
+    let parts = Parts {
+        machines,
+        network,
+        peer: PeerLink::new(Random::new(seed, "peer link"), options.peer_latency),
+        patience: options.connection_patience,
+        arbiter: Arbiter::new(Random::new(seed, "arbiter"), vec![FIRST; options.volumes.len()]),
+        hosts,
+        injections,
+        histories: options.volumes.iter().map(|_| History::new(aoe::limits::DUPLICATE_WINDOW)).collect(),
+        mtu: options.mtu,
+        random: Random::new(seed, "world"),
+        trace: Trace::new(lines_max),
+    };
+    World::new(BEGIN, parts)
+}
+
+fn machine(options: &Options, node: usize) -> Machine {
+    let seed = options.seed;
+    let mut random = Random::new(seed, "machines");
+    let limits = TargetLimits {
+        outstanding_max: 128,
+        write_history_max: 2048,
+        export_max: 4,
+        followed_max: 256,
+        digest_seed: random.any(),
+    };
+    let low = u8::try_from(node).expect("two nodes");
+    let links = (0..options.segments).map(|segment| {
+        let segment = u8::try_from(segment).expect("few segments");
+        PortLink { mac: MacAddress([2, 0, 0, 0, low, segment]), mtu: options.mtu }
+    });
+    let number = [NodeNumber::Zero, NodeNumber::One][node];
+    let exports = (0..).zip(&options.volumes).map(|(slot, sectors)| ExportConfig {
+        address: address(slot),
+        sectors: *sectors,
+        logical_sector_size: options.logical_sector_size,
+        identity: Identity::new("sim", "simulated", "1"),
+        read_only: false,
+        write_cache: false,
+        buffer_count: 16,
+        state: SmallState::default(),
+        mirror: None,
+    });
+    let beginning = Duration::from_millis(1000 + random.below(1 << 20));
+    let formats: Vec<Fresh> = (0..)
+        .zip(&options.volumes)
+        .map(|(volume, sectors)| Fresh {
+            format: FormatIdentity(random.identity()),
+            volume: VolumeIdentity(volume),
+            pair: PAIR,
+            node: number,
+            layout: Layout::new(*sectors, HOT_EXTENTS_MIN).expect("a small volume"),
+            membership: FIRST,
+            good: true,
+        })
+        .collect();
+    let config = MachineConfig {
+        formats: formats.clone(),
+        clock: Clock::new(beginning, options.clock_rates[node]),
+        links: links.collect(),
+        exports: exports.collect(),
+        limits,
+        pair: PairConfig {
+            node: number,
+            pair: PAIR,
+            incarnation: 0,
+            lease: LEASE,
+            limits: Limits {
+                requests: limits.outstanding_max,
+                followed: limits.followed_max,
+                copies: 16,
+                volumes: 4,
+            },
+        },
+        volume_config: VolumeConfig {
+            resync_rate: options.resync_rate.map_or(ResyncRate::Yielding, ResyncRate::BytesPerSecond),
+            resync_checksums: options.resync_checksums,
+            ..VolumeConfig::default()
+        },
+    };
+    let names = ["disks of node 0", "disks of node 1"];
+    let mut random = Random::new(seed, names[node]);
+    let latency = options.disk_latency[node];
+    let disks = formats.into_iter().map(|fresh| {
+        let (data, metadata) = (Disk::new(random.fork(), latency), Disk::new(random.fork(), latency));
+        let mut disks = Disks { data, metadata };
+        disks.format(fresh);
+        disks
+    });
+    Machine::new(config, disks.collect())
+}
+
+/// The address of a volume.
+pub(crate) fn address(slot: u8) -> Address {
+    Address::new(Shelf(7), Slot(slot)).expect("an address")
+}
+
+fn hosts(options: &Options) -> Vec<HostPlace> {
+    let mut random = Random::new(options.seed, "hosts");
+    let count = options.stock_hosts + options.own_hosts;
+    let requests = options.requests / u32::try_from(count).expect("few hosts");
+    let spots = options.volumes.iter().map(|sectors| spots(&mut random, *sectors)).collect::<Vec<_>>();
+    (0..count)
+        .map(|index| {
+            let number = u16::try_from(index).expect("few hosts");
+            // The first volume is everybody's if there are too few for two.
+            let volume = if count > 2 { random.index(options.volumes.len()) } else { 0 };
+            let stock = index < options.stock_hosts;
+            let client = client(options, &mut random, number, stock, requests, volume, &spots[volume]);
+            HostPlace::new(Box::new(Client::new(client, random.any())), volume)
+        })
+        .collect()
+}
+
+/// Where the hosts of a volume meet.
+fn spots(random: &mut Random, sectors: u64) -> Vec<u64> {
+    (0..random.small(1, 4)).map(|_| random.below(sectors - 8)).collect()
+}
+
+fn client(
+    options: &Options,
+    random: &mut Random,
+    number: u16,
+    stock: bool,
+    requests: u32,
+    volume: usize,
+    spots: &[u64],
+) -> ClientOptions {
+    let [_, low] = number.to_be_bytes();
+    let interfaces = (0..options.segments).map(|segment| {
+        let port = u8::try_from(segment).expect("few segments");
+        Interface { port, mac: MacAddress([2, 0, 0, 1, low, port]), mtu: options.mtu }
+    });
+    let address = address(u8::try_from(volume).expect("few volumes"));
+    let sectors = options.volumes[volume];
+    let tags_repeat = stock && random.coin();
+    let driver = if stock {
+        let settled =
+            random.coin().then(|| random.duration(Duration::from_millis(1), Duration::from_millis(20)));
+        let dead = Duration::from_secs(180);
+        DriverOptions::Linux(LinuxOptions { address, dead, settled, tags_repeat })
+    } else {
+        let seed = u32::try_from(random.below(1 << 32)).expect("32 bits");
+        DriverOptions::Ours(OursOptions { address, answer_timeout: Duration::from_secs(180), seed })
+    };
+    // Each has its own of them.
+    let spots = spots.iter().copied().filter(|_| random.below(4) > 0).collect();
+    let byte = |random: &mut Random, low, high| u8::try_from(random.small(low, high)).expect("a byte");
+    let busy = options.period / requests.max(1);
+    let plan = PlanOptions {
+        sectors,
+        spots,
+        hot: byte(random, 100, 255),
+        writes: byte(random, 40, 220),
+        repeats: byte(random, 0, 60),
+        pauses: byte(random, 0, 20),
+        think: busy * random.small(1, 6),
+        pause: Duration::from_millis(random.between(10, 3000)),
+    };
+    ClientOptions {
+        initiator: number,
+        driver,
+        plan,
+        interfaces: interfaces.collect(),
+        workers: u16::try_from(random.small(1, 8)).expect("few"),
+        requests,
+        restart: restart(random, tags_repeat),
+    }
+}
+
+/// How long a host stays away. One that gives out the same tags again must not hear answers to frames of its former life, which
+/// the network holds for six seconds and a node for one; no machine starts sooner.
+fn restart(random: &mut Random, tags_repeat: bool) -> Duration {
+    let (shortest, longest) = if tags_repeat { (8000, 12_000) } else { (1000, 4000) };
+    Duration::from_millis(random.between(shortest, longest))
+}
