@@ -20,7 +20,7 @@ use crate::input::{Input, MetadataId};
 use crate::lease::Lease;
 use crate::limits::Limits;
 use crate::membership::NodeNumber;
-use crate::message::{Message, Refusal, Token, VolumeMessage};
+use crate::message::{Announce, Message, Refusal, Token, VolumeMessage};
 use crate::meta::layout::SMALL_STATE_BYTES;
 use crate::mutation::{Mutation, Mutations};
 use crate::output::{Event, Output};
@@ -80,6 +80,8 @@ pub struct Engine {
     pub(crate) session: Session,
     pub(crate) lease: Lease,
     pub(crate) volumes: Vec<Option<Volume>>,
+    /// What the peer has announced in this session and this node does not have, or not yet.
+    pub(crate) unplaced: Vec<Announce>,
     pub(crate) claims: IntervalTable<Claim>,
     /// Remote writes that met something when they came, and reads that wait for writes: mostly there are none, and whoever
     /// ends need not look for them.
@@ -123,6 +125,7 @@ impl Engine {
             session: Session::default(),
             lease,
             volumes: Vec::with_capacity(volumes),
+            unplaced: Vec::new(),
             claims: IntervalTable::new(2 * requests + 4 * followed),
             remotes_behind: 0,
             reads_waiting: 0,
@@ -414,8 +417,9 @@ impl Engine {
 
     pub(crate) fn attend_to_all(&mut self) {
         self.wake = None;
-        self.attention.clear();
-        self.attention.extend(self.volumes.iter().flatten().map(|volume| volume.export));
+        for export in self.exports() {
+            self.attend(export);
+        }
     }
 
     /// A timeout is due then, at the latest.

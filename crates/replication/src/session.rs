@@ -148,14 +148,32 @@ impl Engine {
     pub(crate) fn take_announce(&mut self, announce: Announce) {
         let found =
             self.volumes.iter_mut().flatten().find(|volume| volume.disk.superblock.volume == announce.volume);
-        // A volume that only the peer has stays as it is until an operator looks.
-        let Some(volume) = found else { return };
+        let Some(volume) = found else {
+            // It stays as it is until an operator looks, or has it added here, too.
+            if self.unplaced.len() < self.config.limits.volumes {
+                self.unplaced.push(announce);
+            }
+            return;
+        };
         let export = volume.export;
         if volume.is_growing() || volume.layout().volume_sectors() != announce.sectors {
             return self.handle_other_size(export, announce);
         }
         volume.meeting.peer_export = Some(announce.export);
         self.attend(export);
+    }
+
+    /// A volume was added while the nodes were talking: the peer hears of it, and may have spoken of it before.
+    pub(crate) fn announce_added(&mut self, export: ExportId) {
+        if !self.session.is_up() {
+            return;
+        }
+        self.announce(export);
+        let volume = self.volume(export).disk.superblock.volume;
+        if let Some(at) = self.unplaced.iter().rposition(|announce| announce.volume == volume) {
+            let announce = self.unplaced.swap_remove(at);
+            self.take_announce(announce);
+        }
     }
 
     /// Ends the session because of something the peer has done, if it has.
@@ -218,6 +236,7 @@ impl Engine {
 
     fn end_session(&mut self) {
         self.session.state = State::Down;
+        self.unplaced.clear();
         for export in self.exports() {
             match self.volume(export).phase {
                 Phase::Paired | Phase::Left | Phase::Passing => self.freeze(export),

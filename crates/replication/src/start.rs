@@ -62,6 +62,7 @@ impl Engine {
             volume.disk.bitmap.clear_all();
         }
         self.volumes[at] = Some(volume);
+        self.announce_added(export);
         self.attend(export);
         self.wake_at(now);
     }

@@ -12,6 +12,7 @@ pub mod decoder;
 mod error;
 pub mod header;
 mod meeting;
+pub mod preamble;
 mod session;
 mod small_state;
 pub mod version;
