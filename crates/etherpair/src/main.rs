@@ -3,7 +3,6 @@
 // The shell around pure crates: it may read the clock, start threads and sleep.
 #![allow(clippy::disallowed_methods)]
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the daemon that asks is not there yet"))]
 mod arbiter;
 mod bench;
 mod byte_size;
@@ -15,6 +14,7 @@ mod export;
 mod initiator_ports;
 mod interrupt;
 mod seldom;
+mod serve;
 mod witness;
 
 use std::io::IsTerminal;
@@ -24,8 +24,8 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
-    bench as bench_command, config as config_command, discover as discover_command, dump as dump_command,
-    export as export_command, witness as witness_command,
+    bench as bench_command, config as config_command, control, discover as discover_command,
+    dump as dump_command, export as export_command, serve as serve_command, witness as witness_command,
 };
 use crate::exit_code::Failure;
 
@@ -51,6 +51,22 @@ enum Command {
     Bench(bench_command::Arguments),
     /// Tell what the metadata of a mirrored volume says.
     Dump(dump_command::Arguments),
+    /// Be a node of a pair.
+    Serve(serve_command::Arguments),
+    /// Show how a node, its peer, its arbiter and its volumes stand.
+    Status(control::StatusArguments),
+    /// Tell what happens, a line of JSON each.
+    Events(control::PlainArguments),
+    /// Make, list and compare volumes of a pair.
+    Volume(control::VolumeArguments),
+    /// Have the peer go on alone, so that this node can be taken away.
+    Leave(control::PlainArguments),
+    /// Come back after `leave`.
+    Join(control::PlainArguments),
+    /// Serve a volume although the peer may have a newer copy.
+    Promote(control::PromoteArguments),
+    /// Have a node read its configuration again.
+    Reload(control::PlainArguments),
     /// Keep the registers that decide which node of a pair goes on alone.
     Witness(witness_command::Arguments),
     /// Check a configuration.
@@ -68,6 +84,14 @@ fn main() -> ExitCode {
         Command::Discover(arguments) => discover_command::run(&arguments),
         Command::Bench(arguments) => bench_command::run(&arguments),
         Command::Dump(arguments) => dump_command::run(arguments).map_err(Failure::from),
+        Command::Serve(arguments) => serve_command::run_command(&arguments),
+        Command::Status(arguments) => control::status(&arguments),
+        Command::Events(arguments) => control::events(&arguments),
+        Command::Volume(arguments) => control::volume(arguments),
+        Command::Leave(arguments) => control::leave(&arguments),
+        Command::Join(arguments) => control::join(&arguments),
+        Command::Promote(arguments) => control::promote(&arguments),
+        Command::Reload(arguments) => control::reload(&arguments),
         Command::Witness(arguments) => witness_command::run(&arguments),
         Command::Config(arguments) => config_command::run(&arguments),
     };

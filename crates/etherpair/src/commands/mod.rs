@@ -2,7 +2,9 @@
 
 pub(crate) mod bench;
 pub(crate) mod config;
+pub(crate) mod control;
 pub(crate) mod discover;
 pub(crate) mod dump;
 pub(crate) mod export;
+pub(crate) mod serve;
 pub(crate) mod witness;

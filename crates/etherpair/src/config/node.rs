@@ -27,6 +27,8 @@ use crate::exit_code::{self, Failure};
 pub(crate) const SOCKET: &str = "/run/etherpair.sock";
 /// Where volumes are kept that were made by a command.
 const VOLUMES_DIRECTORY: &str = "/var/lib/etherpair";
+/// How the file of a volume ends that was made by a command.
+const VOLUME_SUFFIX: &str = ".volume.toml";
 /// Names for the kinds of frame ports; `auto` tries several.
 const PORTS: [(&str, &[PortKind]); 5] = [
     ("auto", &[PortKind::Ring, PortKind::Plain]),
@@ -51,6 +53,8 @@ pub(crate) struct NodeConfig {
     pub(crate) interfaces: Vec<String>,
     /// Kinds of frame ports to try, the best first.
     pub(crate) port_kinds: &'static [PortKind],
+    /// Answer from addresses of the pair's, which the other node takes over, and not from the interfaces' own.
+    pub(crate) virtual_macs: bool,
     /// Where the peer finds this node.
     pub(crate) listen: Vec<SocketAddr>,
     /// Where this node finds the peer, tried in turn.
@@ -123,7 +127,7 @@ impl NodeConfig {
             // Nothing was ever made there.
             Err(_) => Vec::new(),
         };
-        files.retain(|file| file.extension().is_some_and(|suffix| suffix == "toml"));
+        files.retain(|file| file.to_string_lossy().ends_with(VOLUME_SUFFIX));
         files.sort();
         for file in files {
             let volume = read_file(&file, VolumeEntry::parse)?;
@@ -136,9 +140,8 @@ impl NodeConfig {
     }
 
     /// The file that describes a volume that a command has made.
-    #[expect(dead_code, reason = "the daemon that makes volumes is not there yet")]
     pub(crate) fn volume_file(&self, address: Address) -> PathBuf {
-        self.volumes_directory.join(format!("{address}.toml"))
+        self.volumes_directory.join(format!("{address}{VOLUME_SUFFIX}"))
     }
 }
 
@@ -161,7 +164,6 @@ impl VolumeEntry {
     }
 
     /// The text of a volume's own file.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the daemon that makes volumes is not there yet"))]
     pub(crate) fn emit(&self) -> String {
         let quoted = |path: &Path| serde_json::to_string(&path.to_string_lossy()).expect("text");
         let mut text = format!(
@@ -198,6 +200,7 @@ fn read_node(reader: &Reader<'_>, top: &Section<'_, '_>) -> Option<NodeConfig> {
         lease: peer.lease,
         interfaces: storage.interfaces,
         port_kinds: storage.port_kinds,
+        virtual_macs: storage.virtual_macs,
         listen: peer.listen,
         peer_addresses: peer.addresses,
         arbiter: arbiter??,
@@ -218,6 +221,7 @@ fn read_node(reader: &Reader<'_>, top: &Section<'_, '_>) -> Option<NodeConfig> {
 struct Storage {
     interfaces: Vec<String>,
     port_kinds: &'static [PortKind],
+    virtual_macs: bool,
 }
 
 impl Storage {
@@ -230,8 +234,13 @@ impl Storage {
             reader.refuse(beyond, format!("more than {INTERFACES_MAX} interfaces; remove some"));
         }
         let port = section.parsed("port", |text| values::one_of(text, &PORTS));
+        let virtual_macs = section.flag("virtual_macs");
         section.finish();
-        Self { interfaces: values::all(interfaces), port_kinds: port.map_or(PORTS[0].1, |port| port.value) }
+        Self {
+            interfaces: values::all(interfaces),
+            port_kinds: port.map_or(PORTS[0].1, |port| port.value),
+            virtual_macs: virtual_macs.is_none_or(|flag| flag.value),
+        }
     }
 }
 

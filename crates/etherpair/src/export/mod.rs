@@ -16,6 +16,8 @@ mod state_file;
 mod volume;
 mod watch;
 
+pub(crate) use claim::Claims;
 pub(crate) use control::serve;
 pub(crate) use error::ExportError;
+pub(crate) use links::{LinkChange, Links};
 pub(crate) use plan::Plan;

@@ -1,0 +1,299 @@
+//! Commands for a running daemon: each sends a request to its socket, and tells what it answers.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::byte_size;
+use crate::config::node::SOCKET;
+use crate::exit_code::{self, Failure};
+use crate::serve::status::Status;
+use crate::serve::{CreateRequest, Reply, Request};
+
+/// How often `status --watch` looks.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Where the daemon is.
+#[derive(Args, Debug)]
+pub(crate) struct Socket {
+    /// The daemon's socket, as [admin] of its configuration says
+    #[arg(long, value_name = "PATH", default_value = SOCKET, global = true)]
+    socket: PathBuf,
+}
+
+/// `etherpair status`.
+#[derive(Args, Debug)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    socket: Socket,
+
+    /// Tell it in JSON; docs/operating/pair.md explains the fields
+    #[arg(long)]
+    json: bool,
+
+    /// Tell it again every second
+    #[arg(long)]
+    watch: bool,
+}
+
+/// `etherpair events`, `leave`, `join`, `reload`.
+#[derive(Args, Debug)]
+pub(crate) struct PlainArguments {
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// `etherpair promote`.
+#[derive(Args, Debug)]
+pub(crate) struct PromoteArguments {
+    /// Which volume
+    #[arg(value_name = "ADDRESS")]
+    address: String,
+
+    /// Serve although the copy may be stale
+    #[arg(long, required = true)]
+    force: bool,
+
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// `etherpair volume`.
+#[derive(Args, Debug)]
+pub(crate) struct VolumeArguments {
+    #[command(subcommand)]
+    command: VolumeCommand,
+
+    #[command(flatten)]
+    socket: Socket,
+}
+
+#[derive(Debug, Subcommand)]
+enum VolumeCommand {
+    /// Make a volume at both nodes; an image that exists here is taken as it is and copied to the peer
+    Create {
+        /// Its address (shelf.slot)
+        #[arg(value_name = "ADDRESS")]
+        address: String,
+
+        /// Its size (k, M, G, T: powers of 1024); left out: that of the image
+        #[arg(long, value_name = "BYTES", value_parser = byte_size::parse)]
+        size: Option<u64>,
+
+        /// Its file or device here; left out: a new file in the volumes directory
+        #[arg(long, value_name = "PATH")]
+        data: Option<PathBuf>,
+
+        /// Its metadata here; left out: a new file in the volumes directory
+        #[arg(long, value_name = "PATH")]
+        metadata: Option<PathBuf>,
+
+        /// Its file or device at the peer; left out: a new file in the peer's volumes directory
+        #[arg(long, value_name = "PATH")]
+        peer_data: Option<PathBuf>,
+
+        /// Its metadata at the peer; left out: a new file in the peer's volumes directory
+        #[arg(long, value_name = "PATH")]
+        peer_metadata: Option<PathBuf>,
+
+        /// What is on the device at the peer may be overwritten
+        #[arg(long)]
+        overwrite_peer: bool,
+    },
+    /// Show the volumes
+    List,
+    /// Compare the two copies of a volume; the outcome is an event
+    Verify {
+        /// Which volume
+        #[arg(value_name = "ADDRESS")]
+        address: String,
+
+        /// Copy what differs from this node to the other
+        #[arg(long)]
+        fix: bool,
+    },
+    /// Make the arbiter's register of a volume anew, after the arbiter was replaced
+    Register {
+        /// Which volume
+        #[arg(value_name = "ADDRESS", required_unless_present = "all")]
+        address: Option<String>,
+
+        /// Those of all volumes
+        #[arg(long, conflicts_with = "address")]
+        all: bool,
+    },
+}
+
+/// Why a daemon did nothing.
+#[derive(Debug, Error)]
+enum ControlError {
+    #[error("{path}: no daemon answers there ({error}); start `etherpair serve`, or name its socket with --socket", path = path.display())]
+    Unreachable { path: PathBuf, error: io::Error },
+    #[error("{0}")]
+    Refused(String),
+    #[error(
+        "the daemon has answered what this program does not understand ({0}); they are of different versions"
+    )]
+    Answer(String),
+    #[error("standard output cannot be written ({0})")]
+    Output(io::Error),
+    #[error("nothing was done")]
+    NotConfirmed,
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let code = match &error {
+            ControlError::Unreachable { .. } => exit_code::DAEMON_UNREACHABLE,
+            ControlError::Refused(_) | ControlError::NotConfirmed => exit_code::DAEMON_REFUSED,
+            ControlError::Answer(_) | ControlError::Output(_) => exit_code::SYSTEM,
+        };
+        Self::new(code, &error)
+    }
+}
+
+/// Shows how everything stands.
+pub(crate) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
+    loop {
+        let value = arguments.socket.ask(&Request::Status)?;
+        if arguments.json {
+            say(&value.to_string())?;
+        } else {
+            let status: Status =
+                serde_json::from_value(value).map_err(|error| ControlError::Answer(error.to_string()))?;
+            if arguments.watch {
+                say("\x1b[H\x1b[2J")?;
+            }
+            say(status.display().trim_end())?;
+        }
+        if !arguments.watch {
+            return Ok(());
+        }
+        thread::sleep(WATCH);
+    }
+}
+
+/// Tells what happens until the daemon or the reader goes.
+pub(crate) fn events(arguments: &PlainArguments) -> Result<(), Failure> {
+    let mut stream = arguments.socket.connect()?;
+    let path = arguments.socket.socket.clone();
+    let unreachable = |error| ControlError::Unreachable { path: path.clone(), error };
+    stream.write_all(&line(&Request::Events)).map_err(unreachable)?;
+    for line in BufReader::new(stream).lines() {
+        say(&line.map_err(unreachable)?)?;
+    }
+    Ok(())
+}
+
+/// Has the peer go on alone.
+pub(crate) fn leave(arguments: &PlainArguments) -> Result<(), Failure> {
+    arguments.socket.tell(&Request::Leave)
+}
+
+/// Comes back after that.
+pub(crate) fn join(arguments: &PlainArguments) -> Result<(), Failure> {
+    arguments.socket.tell(&Request::Join)
+}
+
+/// Reads the configuration again.
+pub(crate) fn reload(arguments: &PlainArguments) -> Result<(), Failure> {
+    arguments.socket.tell(&Request::Reload)
+}
+
+/// Serves although the copy may be stale.
+pub(crate) fn promote(arguments: &PromoteArguments) -> Result<(), Failure> {
+    let PromoteArguments { address, yes, socket, .. } = arguments;
+    eprintln!(
+        "This node is to serve {address} without knowing whether the other one does.\n\
+         - If the other node serves it, or has served it alone, there are two histories from now on, and what was written there \
+         since is lost.\n\
+         - If the other node was the last to serve, what it has answered alone is lost.\n\
+         Make sure that the other node is switched off, and stays so until this one is served and in sync again."
+    );
+    if !yes && !confirmed(address)? {
+        return Err(ControlError::NotConfirmed.into());
+    }
+    socket.tell(&Request::Promote { address: address.clone() })
+}
+
+/// Everything about volumes.
+pub(crate) fn volume(arguments: VolumeArguments) -> Result<(), Failure> {
+    let VolumeArguments { command, socket } = arguments;
+    match command {
+        VolumeCommand::Create { address, size, data, metadata, peer_data, peer_metadata, overwrite_peer } => {
+            let request = CreateRequest {
+                address,
+                bytes: size,
+                data,
+                metadata,
+                peer_data,
+                peer_metadata,
+                overwrite_peer,
+            };
+            socket.tell(&Request::CreateVolume(request))
+        }
+        VolumeCommand::List => {
+            let status: Status = serde_json::from_value(socket.ask(&Request::Status)?)
+                .map_err(|error| ControlError::Answer(error.to_string()))?;
+            for volume in &status.volumes {
+                say(&format!("{} {} {}", volume.address, byte_size::display(volume.bytes), volume.data))?;
+            }
+            Ok(())
+        }
+        VolumeCommand::Verify { address, fix } => socket.tell(&Request::Verify { address, fix }),
+        VolumeCommand::Register { address, .. } => socket.tell(&Request::Register { address }),
+    }
+}
+
+fn confirmed(address: &str) -> Result<bool, ControlError> {
+    eprint!("Type the address to go on: ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(ControlError::Output)?;
+    Ok(answer.trim() == address)
+}
+
+fn say(line: &str) -> Result<(), ControlError> {
+    writeln!(io::stdout(), "{line}").map_err(ControlError::Output)
+}
+
+fn line(request: &Request) -> Vec<u8> {
+    let mut line = serde_json::to_vec(request).expect("texts and numbers");
+    line.push(b'\n');
+    line
+}
+
+impl Socket {
+    fn connect(&self) -> Result<UnixStream, ControlError> {
+        let path = self.socket.clone();
+        UnixStream::connect(&path).map_err(|error| ControlError::Unreachable { path, error })
+    }
+
+    fn ask(&self, request: &Request) -> Result<Value, ControlError> {
+        let unreachable = |error| ControlError::Unreachable { path: self.socket.clone(), error };
+        let mut stream = self.connect()?;
+        stream.write_all(&line(request)).map_err(unreachable)?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).map_err(unreachable)?;
+        match serde_json::from_str(&answer) {
+            Ok(Reply::Done(value)) => Ok(value),
+            Ok(Reply::Refused(text)) => Err(ControlError::Refused(text)),
+            Err(error) => Err(ControlError::Answer(error.to_string())),
+        }
+    }
+
+    fn tell(&self, request: &Request) -> Result<(), Failure> {
+        let answer = self.ask(request)?;
+        say(answer.as_str().unwrap_or_default())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,277 @@
+//! The socket for commands: a Unix socket that only its owner may use. A line of JSON asks, a line of JSON answers; to
+//! `events` a line for each event, until one side goes. `docs/operating/admin-socket.md` describes it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aoe::Address;
+use replication::input::Control;
+use replication::membership::Members;
+use replication::volume::Phase;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::timeout;
+
+use super::create::{CreateRequest, create};
+use super::daemon::Daemon;
+use super::error::ServeError;
+use super::volumes::Volume;
+use crate::arbiter::ArbiterError;
+
+/// The longest request.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+/// Commands at once.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a command may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is wanted of a daemon.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "command", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// How does everything stand?
+    Status,
+    /// Tell what happens from now on.
+    Events,
+    /// The peer is to go on alone.
+    Leave,
+    /// Come back after that.
+    Join,
+    /// Serve although the copy may be stale.
+    Promote {
+        /// Which volume.
+        address: String,
+    },
+    /// Make a volume at both nodes.
+    CreateVolume(CreateRequest),
+    /// Compare the two copies.
+    Verify {
+        /// Which volume.
+        address: String,
+        /// Copy what differs.
+        fix: bool,
+    },
+    /// Make the arbiter's register of a volume that both nodes serve in sync; of all if none is named.
+    Register {
+        /// Which volume.
+        address: Option<String>,
+    },
+    /// Read the configuration again.
+    Reload,
+}
+
+/// What a daemon says.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reply {
+    /// It is done; or this is what was wanted.
+    Done(Value),
+    /// It is not; what to do.
+    Refused(String),
+}
+
+/// Listens for commands.
+///
+/// # Errors
+/// If another daemon is there, or the socket cannot be made.
+pub(crate) fn listen(daemon: &Arc<Daemon>, reload: UnboundedSender<()>) -> Result<(), ServeError> {
+    let path = daemon.config.socket.clone();
+    let failed = |error| ServeError::Socket { path: path.clone(), error };
+    if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+        return Err(ServeError::SocketTaken(path));
+    }
+    // Nobody listens there: it is what a daemon that was killed has left.
+    if fs::symlink_metadata(&path).is_ok_and(|found| is_socket(&found)) {
+        fs::remove_file(&path).map_err(failed)?;
+    }
+    let listener = bind_private(&path).map_err(failed)?;
+    tokio::spawn(accept(listener, Arc::clone(daemon), reload));
+    Ok(())
+}
+
+fn is_socket(found: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    found.file_type().is_socket()
+}
+
+/// The socket appears under its name only when nobody else may use it.
+fn bind_private(path: &Path) -> std::io::Result<UnixListener> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    let _ = fs::remove_file(beside);
+    let listener = UnixListener::bind(beside)?;
+    fs::set_permissions(beside, Permissions::from_mode(0o600))?;
+    fs::rename(beside, path)?;
+    Ok(listener)
+}
+
+async fn accept(listener: UnixListener, daemon: Arc<Daemon>, reload: UnboundedSender<()>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let (daemon, reload) = (Arc::clone(&daemon), reload.clone());
+        tokio::spawn(async move {
+            // Whoever asked is gone: nobody is to be told.
+            let _ = converse(&daemon, stream, &reload).await;
+            drop(place);
+        });
+    }
+}
+
+async fn converse(
+    daemon: &Arc<Daemon>,
+    stream: UnixStream,
+    reload: &UnboundedSender<()>,
+) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        let mut bounded = (&mut stream).take(LINE_BYTES_MAX);
+        let Ok(count) = timeout(PATIENCE, bounded.read_line(&mut line)).await else { return Ok(()) };
+        if count? == 0 {
+            return Ok(());
+        }
+        let reply = match serde_json::from_str(&line) {
+            Ok(Request::Events) => return tell_events(daemon, stream).await,
+            Ok(request) => carry_out(daemon, request, reload).await,
+            Err(error) => Err(format!("not a request: {error}")),
+        };
+        let is_understood = reply.is_ok();
+        let reply = reply.map_or_else(Reply::Refused, Reply::Done);
+        let mut text = serde_json::to_string(&reply).expect("texts and numbers");
+        text.push('\n');
+        stream.write_all(text.as_bytes()).await?;
+        if !is_understood && !line.ends_with('\n') {
+            return Ok(());
+        }
+    }
+}
+
+async fn tell_events(daemon: &Daemon, mut stream: BufReader<UnixStream>) -> std::io::Result<()> {
+    let mut events = daemon.events.subscribe();
+    loop {
+        let line = match events.recv().await {
+            Ok(line) => line,
+            Err(RecvError::Lagged(count)) => format!("{{\"missed\":{count}}}").into(),
+            Err(RecvError::Closed) => return Ok(()),
+        };
+        stream.write_all(line.as_bytes()).await?;
+        stream.write_all(b"\n").await?;
+    }
+}
+
+async fn carry_out(
+    daemon: &Arc<Daemon>,
+    request: Request,
+    reload: &UnboundedSender<()>,
+) -> Result<Value, String> {
+    match request {
+        Request::Status => Ok(serde_json::to_value(daemon.status().await).expect("texts and numbers")),
+        Request::Events => Err("events are told on a connection of their own".to_owned()),
+        Request::Leave => leave(daemon).await,
+        Request::Join => {
+            daemon.control(&all(daemon), Control::Join);
+            Ok(Value::String("this node comes back; see `etherpair status`".to_owned()))
+        }
+        Request::Promote { address } => promote(daemon, &address).await,
+        Request::CreateVolume(request) => create(daemon, request).await.map(Value::String),
+        Request::Verify { address, fix } => verify(daemon, &address, fix).await,
+        Request::Register { address } => register(daemon, address.as_deref()).await,
+        Request::Reload => {
+            // The daemon lives as long as this.
+            let _ = reload.send(());
+            Ok(Value::String("the configuration is read again; see the log".to_owned()))
+        }
+    }
+}
+
+fn all(daemon: &Daemon) -> Vec<Volume> {
+    daemon.volumes().values().cloned().collect()
+}
+
+fn find(daemon: &Daemon, address: &str) -> Result<Volume, String> {
+    let address: Address = address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
+    let volume = daemon.volumes().get(&address).cloned();
+    volume.ok_or_else(|| format!("{address}: there is no such volume; see `etherpair volume list`"))
+}
+
+async fn leave(daemon: &Daemon) -> Result<Value, String> {
+    let volumes = all(daemon);
+    let staying = daemon.leave(&volumes).await;
+    if staying.is_empty() {
+        return Ok(Value::String(
+            "the peer goes on alone; this node may be stopped, or come back with `join`".to_owned(),
+        ));
+    }
+    let staying: Vec<String> = staying.iter().map(ToString::to_string).collect();
+    Err(format!(
+        "{} cannot be left to the peer yet (it is away, or its copy is not up to date): see `etherpair status`; they are left \
+         as soon as they can be, and nothing new is answered here; `etherpair join` takes this back",
+        staying.join(", ")
+    ))
+}
+
+async fn promote(daemon: &Daemon, address: &str) -> Result<Value, String> {
+    let volume = find(daemon, address)?;
+    let status = daemon.statuses(std::slice::from_ref(&volume)).await.pop().flatten();
+    let status = status.ok_or("its thread does not answer; see the log")?;
+    if status.phase != Phase::Frozen {
+        return Err(format!("{address} is not frozen but {:?}: nothing is to be forced", status.phase));
+    }
+    daemon.control(std::slice::from_ref(&volume), Control::Force);
+    Ok(Value::String(format!("{address}: forced; see `etherpair status`")))
+}
+
+async fn verify(daemon: &Daemon, address: &str, fix: bool) -> Result<Value, String> {
+    let volume = find(daemon, address)?;
+    let status = daemon.statuses(std::slice::from_ref(&volume)).await.pop().flatten();
+    let is_in_sync = |status: &replication::volume::VolumeStatus| {
+        status.phase == Phase::Paired && status.lacking == 0 && status.out_of_sync == 0
+    };
+    if !status.as_ref().is_some_and(is_in_sync) {
+        return Err(format!(
+            "{address}: both nodes must be connected and in sync to compare; see `etherpair status`"
+        ));
+    }
+    daemon.control(std::slice::from_ref(&volume), Control::Verify { fix });
+    Ok(Value::String(format!("{address}: comparing; the outcome is an event, see `etherpair events`")))
+}
+
+/// Only a pair that is whole and in sync knows for sure what the register must hold.
+async fn register(daemon: &Daemon, address: Option<&str>) -> Result<Value, String> {
+    let volumes = address
+        .map_or_else(|| Ok(all(daemon)), |address| find(daemon, address).map(|volume| vec![volume]))?;
+    let statuses = daemon.statuses(&volumes).await;
+    let mut made = Vec::new();
+    for (volume, status) in volumes.iter().zip(statuses) {
+        let address = volume.entry.address;
+        let whole = status.filter(|status| {
+            let is_in_sync = status.lacking == 0 && status.out_of_sync == 0;
+            status.phase == Phase::Paired && status.membership.members == Members::Both && is_in_sync
+        });
+        let Some(status) = whole else {
+            return Err(format!(
+                "{address}: both nodes must be connected and in sync; see `etherpair status`"
+            ));
+        };
+        match daemon.arbiter.create(daemon.key(volume), status.membership).await {
+            Ok(()) => made.push(address.to_string()),
+            Err(ArbiterError::Holds(held)) if held == status.membership => made.push(address.to_string()),
+            Err(error) => return Err(format!("{address}: {error}")),
+        }
+    }
+    Ok(Value::String(format!("the arbiter has the registers of {}", made.join(", "))))
+}

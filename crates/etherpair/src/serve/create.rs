@@ -1,0 +1,388 @@
+//! Makes a volume at both nodes: files and metadata at the peer, then here, then the register at the arbiter; and only when all
+//! of that is durable is it served, first there, then here.
+//!
+//! Two new files are equal, since both read as zeros. An image that is there already is taken as it is, and copied to the
+//! peer. Nothing that exists is overwritten, but a device at the peer if that was said. What was made is removed when the rest
+//! cannot be.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aoe::Address;
+use block::{LogicalSectorSize, SECTOR_BYTES};
+use os::disk::{Disk, DiskOptions};
+use os::metadata_file::MetadataFile;
+use replication::identity::{FormatIdentity, VolumeIdentity};
+use replication::membership::Membership;
+use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
+use replication::meta::{Format, format};
+use replication::start::VolumeConfig;
+use replication::witness::RegisterKey;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::daemon::Daemon;
+use super::peer_port::connect_control;
+use crate::arbiter::ArbiterError;
+use crate::config::node::{BUFFER_COUNT, VolumeEntry};
+use crate::durable_file;
+
+/// A line of the conversation about a new volume.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+/// Metadata of a large volume is written before an answer comes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// A volume to be made.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct CreateRequest {
+    /// Its address.
+    pub(crate) address: String,
+    /// Its size in bytes; that of the image if there is one.
+    pub(crate) bytes: Option<u64>,
+    /// Its file or device here; otherwise a new one in the volumes directory.
+    pub(crate) data: Option<PathBuf>,
+    /// Its metadata here; otherwise a new file in the volumes directory.
+    pub(crate) metadata: Option<PathBuf>,
+    /// Its file or device at the peer.
+    pub(crate) peer_data: Option<PathBuf>,
+    /// Its metadata at the peer.
+    pub(crate) peer_metadata: Option<PathBuf>,
+    /// What is on a device at the peer may be overwritten.
+    pub(crate) overwrite_peer: bool,
+}
+
+/// What the peer is asked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum PeerRequest {
+    /// Make the files.
+    Prepare(Plan),
+    /// Serve it.
+    Activate,
+}
+
+/// A volume to be made at one node.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Plan {
+    address: String,
+    /// Of the volume, 32 hexadecimal digits.
+    identity: String,
+    sectors: u64,
+    /// None: as the disk is. The answer says which.
+    sector_size: Option<usize>,
+    data: Option<PathBuf>,
+    metadata: Option<PathBuf>,
+    /// What the data file is to be.
+    data_kind: DataKind,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum DataKind {
+    /// A new file: zeros, equal to a new one at the other node.
+    New,
+    /// It exists, and is the volume's content.
+    Image,
+    /// Its content comes from the other node: a new file, or a device that may be overwritten.
+    Copy {
+        /// Whether a device may be.
+        overwrite: bool,
+    },
+}
+
+type PeerAnswer = Result<(), String>;
+
+/// A volume whose files are there; they vanish with this unless it is served.
+struct Prepared {
+    entry: VolumeEntry,
+    sectors: u64,
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        for path in &self.made {
+            // What is left is named when the next try meets it.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Makes a volume at both nodes.
+///
+/// # Errors
+/// What is wrong and what to do; what was made until then is removed.
+pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Result<String, String> {
+    let address: Address = request.address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
+    let identity = random_identity()?;
+    let image = request.data.as_deref().is_some_and(Path::exists);
+    let sectors = sectors(&request, image)?;
+    let data_kind = if image { DataKind::Image } else { DataKind::New };
+    let plan = Plan {
+        address: address.to_string(),
+        identity: VolumeIdentity(identity).to_string(),
+        sectors,
+        sector_size: None,
+        data: request.data,
+        metadata: request.metadata,
+        data_kind,
+    };
+    let here = blocking(daemon, {
+        let plan = plan.clone();
+        move |daemon| prepare(&daemon, &plan)
+    })
+    .await?;
+    // What is at the peer's own disk is not known here.
+    let is_copied = image || request.peer_data.is_some();
+    let peer_plan = Plan {
+        sector_size: here.entry.logical_sector_size.map(LogicalSectorSize::bytes),
+        data: request.peer_data,
+        metadata: request.peer_metadata,
+        data_kind: if is_copied {
+            DataKind::Copy { overwrite: request.overwrite_peer }
+        } else {
+            DataKind::New
+        },
+        ..plan
+    };
+    let mut peer = Peer::connect(daemon).await?;
+    peer.ask(&PeerRequest::Prepare(peer_plan)).await?;
+    let key = RegisterKey { pair: daemon.config.pair, volume: VolumeIdentity(identity) };
+    let register = daemon.arbiter.create(key, Membership::FIRST).await;
+    match register {
+        Ok(()) | Err(ArbiterError::Nobody) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    if let Err(error) = peer.ask(&PeerRequest::Activate).await {
+        if daemon.arbiter.remove(key, Membership::FIRST).await.is_err() {
+            tracing::warn!(
+                "the arbiter keeps a register of {}, which was not made; it does no harm",
+                key.volume
+            );
+        }
+        return Err(error);
+    }
+    let entry = activate(daemon, here).await?;
+    let copied = if is_copied { "; its content is being copied to the peer" } else { "" };
+    Ok(format!("{address}: made, {} and {} here{copied}", entry.data.display(), entry.metadata.display()))
+}
+
+/// Serves what the peer's control plane asks on one connection.
+pub(crate) async fn serve_peer(daemon: &Arc<Daemon>, stream: TcpStream) {
+    let mut stream = BufReader::new(stream);
+    let mut prepared: Option<Prepared> = None;
+    loop {
+        let mut line = String::new();
+        let mut bounded = (&mut stream).take(LINE_BYTES_MAX);
+        if !matches!(timeout(PATIENCE, bounded.read_line(&mut line)).await, Ok(Ok(count)) if count > 0) {
+            return;
+        }
+        let answer: PeerAnswer = match serde_json::from_str(&line) {
+            Err(error) => {
+                Err(format!("the peer does not understand the request ({error}); upgrade the older node"))
+            }
+            Ok(PeerRequest::Prepare(plan)) => {
+                let made = blocking(daemon, move |daemon| prepare(&daemon, &plan)).await;
+                made.map(|made| prepared = Some(made))
+            }
+            Ok(PeerRequest::Activate) => match prepared.take() {
+                Some(made) => activate(daemon, made).await.map(drop),
+                None => Err("nothing was prepared".to_owned()),
+            },
+        };
+        let answer = answer.map_err(|error| format!("at the peer: {error}"));
+        let mut text = serde_json::to_string(&answer).expect("texts");
+        text.push('\n');
+        if !matches!(timeout(PATIENCE, stream.write_all(text.as_bytes())).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+/// The connection to the peer's control plane.
+struct Peer(BufReader<TcpStream>);
+
+impl Peer {
+    async fn connect(daemon: &Daemon) -> Result<Self, String> {
+        let stream = connect_control(daemon).await;
+        let stream = stream.map_err(|error| {
+            format!("the peer's daemon is needed to make a volume and cannot be reached: {error}")
+        })?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    async fn ask(&mut self, request: &PeerRequest) -> Result<(), String> {
+        let mut text = serde_json::to_string(request).expect("texts and numbers");
+        text.push('\n');
+        let asked = timeout(PATIENCE, async {
+            self.0.write_all(text.as_bytes()).await?;
+            let mut line = String::new();
+            (&mut self.0).take(LINE_BYTES_MAX).read_line(&mut line).await?;
+            Ok::<String, io::Error>(line)
+        });
+        let line = asked.await.map_err(|_| "the peer does not answer".to_owned())?;
+        let line = line.map_err(|error| format!("the connection to the peer has ended: {error}"))?;
+        let answer: PeerAnswer = serde_json::from_str(&line)
+            .map_err(|_| "the connection to the peer has ended; see its log".to_owned())?;
+        answer
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    daemon: &Arc<Daemon>,
+    work: impl FnOnce(Arc<Daemon>) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let daemon = Arc::clone(daemon);
+    tokio::task::spawn_blocking(move || work(daemon)).await.map_err(|error| error.to_string())?
+}
+
+fn random_identity() -> Result<u128, String> {
+    durable_file::random().map(u128::from_le_bytes).map_err(|error| error.to_string())
+}
+
+fn sectors(request: &CreateRequest, image: bool) -> Result<u64, String> {
+    let unit = SECTOR_BYTES as u64;
+    match (&request.data, image, request.bytes) {
+        (Some(path), true, given) => {
+            let options = DiskOptions { path: path.clone(), ..DiskOptions::default() };
+            let disk = Disk::open(&options).map_err(|error| error.to_string())?;
+            let sectors = disk.geometry().sectors();
+            match given {
+                Some(bytes) if bytes != sectors * unit => Err(format!(
+                    "{}: exists and has {} bytes, not {bytes}; leave --size out to take it as it is",
+                    path.display(),
+                    sectors * unit
+                )),
+                _ => Ok(sectors),
+            }
+        }
+        (_, _, Some(bytes)) if bytes > 0 && bytes.is_multiple_of(4096) => Ok(bytes / unit),
+        (_, _, Some(bytes)) => {
+            Err(format!("{bytes} bytes are not a multiple of 4096; choose another --size"))
+        }
+        (_, _, None) => Err("a new volume needs a --size".to_owned()),
+    }
+}
+
+/// Makes the files of a volume at this node. Blocks.
+fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> {
+    let config = &daemon.config;
+    let address: Address = plan.address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
+    let volume = u128::from_str_radix(&plan.identity, 16).map_err(|error| error.to_string())?;
+    let directory = &config.volumes_directory;
+    let named = |path: &Option<PathBuf>, suffix: &str| {
+        path.clone().unwrap_or_else(|| directory.join(format!("{address}.{suffix}")))
+    };
+    let (data, metadata) = (named(&plan.data, "img"), named(&plan.metadata, "meta"));
+    let mut entry = VolumeEntry {
+        address,
+        data,
+        metadata,
+        logical_sector_size: None,
+        buffer_count: BUFFER_COUNT,
+        mirror: VolumeConfig::default(),
+        file: Some(config.volume_file(address)),
+    };
+    if let Some(text) = daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry)) {
+        return Err(text);
+    }
+    if config.volume_file(address).exists() {
+        return Err(format!(
+            "{} exists already; remove it if no volume needs it",
+            config.volume_file(address).display()
+        ));
+    }
+    fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let mut prepared = Prepared { entry: entry.clone(), sectors: plan.sectors, made: Vec::new() };
+    make_data(&entry.data, plan, &mut prepared.made)?;
+    let options = DiskOptions {
+        path: entry.data.clone(),
+        logical_sector_size: plan.sector_size.and_then(sector_size),
+        ..DiskOptions::default()
+    };
+    let disk = Disk::open(&options).map_err(|error| error.to_string())?;
+    let geometry = disk.geometry();
+    if geometry.sectors() < plan.sectors {
+        return Err(format!(
+            "{}: has {} sectors, {} are needed",
+            entry.data.display(),
+            geometry.sectors(),
+            plan.sectors
+        ));
+    }
+    entry.logical_sector_size = Some(geometry.logical_sector_size());
+    prepared.entry = entry;
+    let layout = Layout::new(plan.sectors, HOT_EXTENTS_DEFAULT).map_err(|error| error.to_string())?;
+    let fresh = format(Format {
+        format: FormatIdentity(random_identity()?),
+        volume: VolumeIdentity(volume),
+        pair: config.pair,
+        node: config.node,
+        layout,
+        membership: Membership::FIRST,
+        good: !matches!(plan.data_kind, DataKind::Copy { .. }),
+    });
+    let is_file = !is_device(&prepared.entry.metadata);
+    MetadataFile::create(&prepared.entry.metadata, &fresh).map_err(|error| error.to_string())?;
+    if is_file {
+        prepared.made.push(prepared.entry.metadata.clone());
+    }
+    Ok(prepared)
+}
+
+fn sector_size(bytes: usize) -> Option<LogicalSectorSize> {
+    [LogicalSectorSize::B512, LogicalSectorSize::B4096].into_iter().find(|size| size.bytes() == bytes)
+}
+
+fn is_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
+}
+
+/// Makes the data file, if it is to be made.
+fn make_data(path: &Path, plan: &Plan, made: &mut Vec<PathBuf>) -> Result<(), String> {
+    let exists = path.exists();
+    match plan.data_kind {
+        DataKind::Image => return Ok(()),
+        DataKind::Copy { overwrite: true } if is_device(path) => return Ok(()),
+        DataKind::Copy { overwrite: false } if is_device(path) => {
+            return Err(format!(
+                "{}: a device, whose content would be overwritten; say --overwrite-peer if it may be",
+                path.display()
+            ));
+        }
+        _ if exists => {
+            return Err(format!("{}: exists already; remove it, or name another file", path.display()));
+        }
+        _ => {}
+    }
+    let mut make = || -> io::Result<()> {
+        let file: File = OpenOptions::new().write(true).create_new(true).open(path)?;
+        made.push(path.to_owned());
+        file.set_len(plan.sectors * SECTOR_BYTES as u64)?;
+        file.sync_all()?;
+        durable_file::sync_directory_of(path)
+    };
+    make().map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Has a volume served whose files were made.
+async fn activate(daemon: &Arc<Daemon>, mut prepared: Prepared) -> Result<VolumeEntry, String> {
+    blocking(daemon, move |daemon| {
+        let entry = prepared.entry.clone();
+        let file = entry.file.clone().expect("a volume that was made has a file of its own");
+        durable_file::replace(&file, entry.emit().as_bytes())
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        prepared.made.push(file);
+        daemon.add_volume(entry.clone()).map_err(|error| error.to_string())?;
+        prepared.made.clear();
+        tracing::info!("{}: made, {} sectors", entry.address, prepared.sectors);
+        Ok(entry)
+    })
+    .await
+}

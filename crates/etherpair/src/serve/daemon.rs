@@ -1,0 +1,298 @@
+//! What all tasks of a node know, and what is done with what its shards say.
+//!
+//! Shards are asked by queues and answer by queues; a question to the arbiter is a task of its own, so that nothing here waits
+//! for anything else.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use aoe::Address;
+use block::ExportId;
+use os::shard::{Command, Event, ShardHandle, ShardStatistics};
+use replication::input::{ArbiterAnswer, Control};
+use replication::membership::Membership;
+use replication::output::Event as VolumeEvent;
+use replication::volume::{Phase, VolumeStatus};
+use replication::witness::RegisterKey;
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+use super::error::VolumeError;
+use super::events::{Report, Severity};
+use super::peer_port::Links;
+use super::status::{ArbiterStatus, Status, VolumeReport};
+use super::volumes::{OpenedVolume, Volume, shard_of};
+use crate::arbiter::{Arbiter, ArbiterError};
+use crate::config::node::{NodeConfig, VolumeEntry};
+use crate::seldom::Seldom;
+
+/// A shard that does not answer within this time is left out.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Events that a slow listener may be behind.
+const EVENTS_BEHIND: usize = 4096;
+
+/// A node of a pair, as all its tasks know it.
+pub(crate) struct Daemon {
+    /// As it was when the daemon started, but for volumes.
+    pub(crate) config: NodeConfig,
+    /// Those who serve.
+    pub(crate) shards: Vec<ShardHandle>,
+    /// Who decides.
+    pub(crate) arbiter: Arbiter,
+    /// The streams to the peer.
+    pub(crate) links: Links,
+    /// What happens, as JSON lines.
+    pub(crate) events: broadcast::Sender<Arc<str>>,
+    volumes: Mutex<BTreeMap<Address, Volume>>,
+    leaving: Mutex<bool>,
+    unasked: Mutex<Seldom>,
+}
+
+impl Daemon {
+    /// A node without volumes.
+    pub(crate) fn new(config: NodeConfig, shards: Vec<ShardHandle>, arbiter: Arbiter) -> Self {
+        let links = Links::new(shards.len());
+        let events = broadcast::Sender::new(EVENTS_BEHIND);
+        Self {
+            config,
+            shards,
+            arbiter,
+            links,
+            events,
+            volumes: Mutex::default(),
+            leaving: Mutex::default(),
+            unasked: Mutex::default(),
+        }
+    }
+
+    /// All volumes.
+    pub(crate) fn volumes(&self) -> MutexGuard<'_, BTreeMap<Address, Volume>> {
+        self.volumes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a volume served.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or the shard refuses it.
+    pub(crate) fn add_volume(&self, entry: VolumeEntry) -> Result<(), VolumeError> {
+        let opened = OpenedVolume::open(self.config.pair, &entry)?;
+        self.serve_volume(entry, opened)
+    }
+
+    /// Has an opened volume served.
+    ///
+    /// # Errors
+    /// If the shard refuses it.
+    pub(crate) fn serve_volume(&self, entry: VolumeEntry, opened: OpenedVolume) -> Result<(), VolumeError> {
+        let OpenedVolume { identity, sectors, export } = opened;
+        let shard = usize::try_from(shard_of(entry.address, self.config.shards)).expect("few shards");
+        let (reply, outcome) = channel();
+        // Held until the volume is known, so that what the shard says of it finds it.
+        let mut volumes = self.volumes();
+        self.shards[shard].send(Command::AddMirroredExport { export, reply });
+        let export = outcome.recv().map_err(|_| VolumeError::Lost)?.map_err(Box::new)?;
+        let address = entry.address;
+        let volume = Volume { identity, shard, export, entry, sectors, met: None };
+        volumes.insert(address, volume);
+        Ok(())
+    }
+
+    /// Takes in what a shard says.
+    ///
+    /// # Errors
+    /// The shard has ended.
+    pub(crate) fn handle_event(self: &Arc<Self>, shard: usize, event: Event) -> Result<(), String> {
+        match event {
+            Event::Volume { volume, event } => self.volume_event(shard, volume, &event),
+            Event::Ask { volume, question, expected, next } => {
+                self.ask(shard, volume, question, expected, next)
+            }
+            Event::PeerFailed(failure) => {
+                if let Some(report) = self.links.ended(shard, &failure) {
+                    self.report(report);
+                }
+            }
+            Event::RefreshFailed { error, .. } => tracing::error!("{error}"),
+            Event::Failed(error) => return Err(error.to_string()),
+            // The engine keeps what clients set in the metadata, and the size as well.
+            Event::StoreState { .. } | Event::Resized { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Tells whoever wants to know, and the log.
+    pub(crate) fn report(&self, report: Report) {
+        report.log();
+        let line = serde_json::to_string(&report).expect("texts and numbers");
+        // Nobody may be listening.
+        let _ = self.events.send(line.into());
+    }
+
+    /// Wants something of these volumes.
+    pub(crate) fn control(&self, volumes: &[Volume], control: Control) {
+        for volume in volumes {
+            self.shards[volume.shard].send(Command::Control { volume: volume.export, control });
+        }
+        match control {
+            Control::Leave => *self.leaving() = true,
+            Control::Join => *self.leaving() = false,
+            _ => {}
+        }
+    }
+
+    /// How these volumes stand.
+    pub(crate) async fn statuses(&self, volumes: &[Volume]) -> Vec<Option<VolumeStatus>> {
+        let replies: Vec<_> = volumes
+            .iter()
+            .map(|volume| {
+                let (reply, outcome) = channel();
+                self.shards[volume.shard].send(Command::VolumeStatus { volume: volume.export, reply });
+                outcome
+            })
+            .collect();
+        let wait = move || {
+            let deadline = Instant::now() + PATIENCE;
+            let left = || deadline.saturating_duration_since(Instant::now());
+            replies.iter().map(|outcome| outcome.recv_timeout(left()).ok().flatten()).collect()
+        };
+        tokio::task::spawn_blocking(wait).await.unwrap_or_default()
+    }
+
+    /// Asks volumes to leave, and waits until none depends on this node any more, but not for ever. The addresses of those
+    /// that still do.
+    pub(crate) async fn leave(&self, volumes: &[Volume]) -> Vec<Address> {
+        /// A round trip to the peer, one to the arbiter, and what is under way.
+        const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+        self.control(volumes, Control::Leave);
+        let deadline = Instant::now() + LEAVE_PATIENCE;
+        loop {
+            let statuses = self.statuses(volumes).await;
+            let staying: Vec<Address> = volumes
+                .iter()
+                .zip(&statuses)
+                .filter(|(_, status)| status.is_some_and(|status| status.phase != Phase::Frozen))
+                .map(|(volume, _)| volume.entry.address)
+                .collect();
+            if staying.is_empty() || Instant::now() > deadline {
+                return staying;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How the whole node stands.
+    pub(crate) async fn status(&self) -> Status {
+        let volumes: Vec<Volume> = self.volumes().values().cloned().collect();
+        let statuses = self.statuses(&volumes).await;
+        let statistics = self.statistics().await;
+        let targets: BTreeMap<Address, &aoe::target::Statistics> = statistics
+            .iter()
+            .flat_map(|shard| shard.exports.iter().map(|export| (export.address, &export.target)))
+            .collect();
+        let reports = volumes.iter().zip(&statuses).filter_map(|(volume, status)| {
+            let target = targets.get(&volume.entry.address).copied();
+            Some(VolumeReport::new(self.config.node, volume, status.as_ref()?, target))
+        });
+        let arbiter = self.arbiter.state();
+        Status {
+            format: 1,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pair: self.config.pair.to_string(),
+            node: self.config.node.number(),
+            leaving: *self.leaving(),
+            lease_milliseconds: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
+            links: self.links.status(),
+            arbiter: ArbiterStatus {
+                kind: arbiter.kind.to_owned(),
+                reachable: arbiter.is_reachable,
+                address: arbiter.address,
+                error: arbiter.error,
+            },
+            volumes: reports.collect(),
+        }
+    }
+
+    async fn statistics(&self) -> Vec<ShardStatistics> {
+        let (reply, outcome): (Sender<ShardStatistics>, _) = channel();
+        for shard in &self.shards {
+            shard.send(Command::Statistics(reply.clone()));
+        }
+        drop(reply);
+        let wait = move || std::iter::from_fn(|| outcome.recv_timeout(PATIENCE).ok()).collect();
+        tokio::task::spawn_blocking(wait).await.unwrap_or_default()
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, bool> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, shard: usize, export: ExportId) -> Option<Volume> {
+        let volumes = self.volumes();
+        volumes.values().find(|volume| volume.shard == shard && volume.export == export).cloned()
+    }
+
+    fn volume_event(&self, shard: usize, export: ExportId, event: &VolumeEvent) {
+        let address = {
+            let mut volumes = self.volumes();
+            let found = volumes.values_mut().find(|volume| volume.shard == shard && volume.export == export);
+            let Some(volume) = found else { return };
+            match event {
+                VolumeEvent::Paired { lacking, peer_lacks, .. } => {
+                    volume.met = Some((Instant::now(), (*lacking).max(*peer_lacks)));
+                }
+                VolumeEvent::Resized { sectors } => volume.sectors = *sectors,
+                _ => {}
+            }
+            volume.entry.address
+        };
+        self.report(Report::of_volume(&address.to_string(), event));
+    }
+
+    fn ask(
+        self: &Arc<Self>,
+        shard: usize,
+        export: ExportId,
+        question: u64,
+        expected: Membership,
+        next: Membership,
+    ) {
+        let daemon = Arc::clone(self);
+        tokio::spawn(async move {
+            let answer = match daemon.find(shard, export) {
+                Some(volume) => daemon.arbiter_says(&volume, expected, next).await,
+                None => ArbiterAnswer::Unreachable,
+            };
+            daemon.shards[shard].send(Command::ArbiterAnswered { volume: export, question, answer });
+        });
+    }
+
+    async fn arbiter_says(&self, volume: &Volume, expected: Membership, next: Membership) -> ArbiterAnswer {
+        match self.arbiter.ask(self.key(volume), expected, next).await {
+            Ok(answer) => {
+                if next != expected && answer == ArbiterAnswer::Swapped {
+                    tracing::info!("{}: the arbiter has granted epoch {}", volume.entry.address, next);
+                }
+                answer
+            }
+            Err(error) => {
+                self.not_asked(volume.entry.address, &error);
+                ArbiterAnswer::Unreachable
+            }
+        }
+    }
+
+    /// The register of a volume.
+    pub(crate) fn key(&self, volume: &Volume) -> RegisterKey {
+        RegisterKey { pair: self.config.pair, volume: volume.identity }
+    }
+
+    fn not_asked(&self, address: Address, error: &ArbiterError) {
+        let mut unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner);
+        unasked.write(Instant::now(), |more| {
+            let text = format!("the arbiter gives no answer for {address}: {error}{more}");
+            self.report(Report::new("arbiter", Severity::Warning, "arbiter-silent", text, Value::Null));
+        });
+    }
+}

@@ -1,0 +1,124 @@
+//! Why a node cannot begin, or a command cannot be carried out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use aoe::Address;
+use os::InterfaceError;
+use os::disk::DiskError;
+use os::metadata_file::MetadataError;
+use os::open_files::OpenFilesError;
+use os::shard::{MirroredExportError, ShardError};
+use replication::identity::PairIdentity;
+use thiserror::Error;
+
+use crate::exit_code::{self, Failure};
+use crate::export::ExportError;
+
+/// Why a node cannot begin or go on.
+#[derive(Debug, Error)]
+pub(crate) enum ServeError {
+    /// An interface cannot be used.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// A shard cannot start.
+    #[error(transparent)]
+    Shard(#[from] Box<ShardError>),
+    /// Too few files may be open.
+    #[error(transparent)]
+    OpenFiles(#[from] OpenFilesError),
+    /// Somebody else serves an address.
+    #[error(transparent)]
+    Claim(#[from] Box<ExportError>),
+    /// A volume cannot be served.
+    #[error("{address}: {error}")]
+    Volume {
+        /// Which.
+        address: Address,
+        /// Why.
+        error: Box<VolumeError>,
+    },
+    /// A port or socket cannot be listened on.
+    #[error("cannot listen on {address}: {error}; look at the address, and whether another process has it")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// Another daemon is there.
+    #[error("{path}: another daemon listens there; stop it, or name another socket in [admin]", path = .0.display())]
+    SocketTaken(PathBuf),
+    /// The socket cannot be made.
+    #[error("{path}: {error}; look at the directory, or name another socket in [admin]", path = path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// A shard has ended.
+    #[error("a thread cannot go on: {0}")]
+    ShardFailed(String),
+    /// The kernel refuses something else.
+    #[error("{what}: {error}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+/// Why a volume cannot be served.
+#[derive(Debug, Error)]
+pub(crate) enum VolumeError {
+    /// Its disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Its metadata.
+    #[error(transparent)]
+    Metadata(#[from] Box<MetadataError>),
+    /// The shard refuses it.
+    #[error(transparent)]
+    Export(#[from] Box<MirroredExportError>),
+    /// The metadata is another pair's.
+    #[error(
+        "the metadata belongs to the pair {found}, not to {expected}; name the metadata that was made for this volume"
+    )]
+    OtherPair {
+        /// Whose it is.
+        found: PairIdentity,
+        /// Whose it should be.
+        expected: PairIdentity,
+    },
+    /// The shard is gone.
+    #[error("its thread has ended; see the log")]
+    Lost,
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let code = match &error {
+            ServeError::Interface(error) => exit_code::of_interface(error),
+            ServeError::Shard(error) => match error.as_ref() {
+                ShardError::Port(error) => exit_code::of_port(error),
+                ShardError::Engine(_) => exit_code::ENGINE_REFUSED,
+                _ => exit_code::SYSTEM,
+            },
+            ServeError::OpenFiles(_) => exit_code::OPEN_FILES,
+            ServeError::Claim(_) => exit_code::ADDRESS_SERVED,
+            ServeError::Volume { error, .. } => match error.as_ref() {
+                VolumeError::Disk(DiskError::Missing(_)) => exit_code::DISK_MISSING,
+                VolumeError::Disk(DiskError::Locked(_)) => exit_code::DISK_LOCKED,
+                _ => exit_code::VOLUME_UNUSABLE,
+            },
+            ServeError::Listen { .. } | ServeError::SocketTaken(_) | ServeError::Socket { .. } => {
+                exit_code::LISTEN
+            }
+            ServeError::ShardFailed(_) | ServeError::System { .. } => exit_code::SYSTEM,
+        };
+        Self::new(code, &error)
+    }
+}

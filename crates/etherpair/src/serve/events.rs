@@ -1,0 +1,168 @@
+//! What happens to volumes and links, in the words of operators: a line for the log, and JSON for `etherpair events`.
+
+use replication::output::Event;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Severity {
+    /// Nothing to do.
+    Info,
+    /// Somebody should look.
+    Warning,
+    /// Somebody must look.
+    Error,
+}
+
+/// Something that an operator wants to know.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Report {
+    /// Seconds since 1970, and thousandths.
+    pub(crate) time: f64,
+    /// How much it matters.
+    pub(crate) severity: Severity,
+    /// What it is about: an address, `peer` or `arbiter`.
+    pub(crate) about: String,
+    /// What happened, in one word that stays the same.
+    pub(crate) event: &'static str,
+    /// The same for people, with what to do.
+    pub(crate) text: String,
+    /// Figures.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub(crate) details: Value,
+}
+
+impl Report {
+    /// Something that happens now.
+    pub(crate) fn new(
+        about: &str,
+        severity: Severity,
+        event: &'static str,
+        text: String,
+        details: Value,
+    ) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "thousandths of a second are shown")]
+        let time = (os::clock::unix_time(os::clock::now()) / 1_000_000) as f64 / 1000.0;
+        Self { time, severity, about: about.to_owned(), event, text, details }
+    }
+
+    /// Something that happened to a volume.
+    pub(crate) fn of_volume(address: &str, event: &Event) -> Self {
+        let (severity, word, text, details) = describe(event);
+        Self::new(address, severity, word, text, details)
+    }
+
+    /// Writes it to the log.
+    pub(crate) fn log(&self) {
+        let Self { about, text, .. } = self;
+        match self.severity {
+            Severity::Info => tracing::info!("{about}: {text}"),
+            Severity::Warning => tracing::warn!("{about}: {text}"),
+            Severity::Error => tracing::error!("{about}: {text}"),
+        }
+    }
+}
+
+fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
+    use Severity::{Error, Info, Warning};
+    match event {
+        Event::Frozen => {
+            let text = "frozen: the peer is lost or this node leaves, and nothing is served until it is clear who goes on";
+            (Warning, "frozen", text.to_owned(), Value::Null)
+        }
+        Event::Paired { membership, lacking, peer_lacks } => {
+            let text = match (lacking, peer_lacks) {
+                (0, 0) => "connected to the peer, both copies are equal".to_owned(),
+                (0, _) => {
+                    format!("connected to the peer, which lacks {peer_lacks} blocks of 4 KiB: SyncSource")
+                }
+                (_, _) => {
+                    format!("connected to the peer; this node lacks {lacking} blocks of 4 KiB: SyncTarget")
+                }
+            };
+            let details = json!({ "epoch": membership.epoch.0, "lacking_blocks": lacking, "peer_lacks_blocks": peer_lacks });
+            (Info, "paired", text, details)
+        }
+        Event::Alone(membership) => {
+            let text =
+                format!("this node serves alone, epoch {}; bring the other one back soon", membership.epoch);
+            (Warning, "alone", text, json!({ "epoch": membership.epoch.0 }))
+        }
+        Event::InSync(membership) => {
+            let text = format!("both copies are equal and both nodes serve, epoch {}", membership.epoch);
+            (Info, "in-sync", text, json!({ "epoch": membership.epoch.0 }))
+        }
+        Event::ShutOut(membership) => {
+            let text = format!(
+                "the other node went on alone (epoch {}); this one waits until it meets it",
+                membership.epoch
+            );
+            (Warning, "shut-out", text, json!({ "epoch": membership.epoch.0 }))
+        }
+        Event::ReadRepaired(range) => {
+            let text = format!(
+                "sectors {range:?} could not be read here; the peer's copy was taken and written back: see to the disk"
+            );
+            (Warning, "read-repaired", text, json!({ "first": range.start().0, "count": range.count().0 }))
+        }
+        Event::Unreadable(range) => {
+            let details = json!({ "first": range.start().0, "count": range.count().0 });
+            (
+                Error,
+                "unreadable",
+                format!(
+                    "{range:?} cannot be read here, and the peer lacks it: see to the disk, and have it written again"
+                ),
+                details,
+            )
+        }
+        Event::DiskFailed(error) => (
+            Error,
+            "disk-failed",
+            format!("the disk has failed ({error}); the peer goes on: replace the disk"),
+            Value::Null,
+        ),
+        Event::FlushFailed(error) => {
+            let text =
+                format!("the disk of the only good copy could not be flushed ({error}): see to it at once");
+            (Error, "flush-failed", text, Value::Null)
+        }
+        Event::MetadataFailed(error) => (
+            Error,
+            "metadata-failed",
+            format!("the metadata cannot be written ({error}): see to its disk"),
+            Value::Null,
+        ),
+        Event::Differs(range) => {
+            let details = json!({ "first": range.start().0, "count": range.count().0 });
+            (Error, "differs", format!("the two copies differ in {range:?}; see both disks"), details)
+        }
+        Event::VerifyDone { different: 0 } => (
+            Info,
+            "verify-done",
+            "verified: the two copies are equal".to_owned(),
+            json!({ "different_sectors": 0 }),
+        ),
+        Event::VerifyDone { different } => {
+            let text = format!("verified: the two copies differ in {different} sectors");
+            (Error, "verify-done", text, json!({ "different_sectors": different }))
+        }
+        Event::Forced(membership) => {
+            let text = format!("forced to serve alone by an operator, epoch {}", membership.epoch);
+            (Warning, "forced", text, json!({ "epoch": membership.epoch.0 }))
+        }
+        Event::Resized { sectors } => {
+            (Info, "resized", format!("the volume has {sectors} sectors now"), json!({ "sectors": sectors }))
+        }
+        Event::ResizeRefused(error) => (Warning, "resize-refused", error.to_string(), Value::Null),
+        Event::PeerIsLarger { here, peer } => {
+            let text = format!(
+                "the peer's volume has {peer} sectors, this one {here}, and there is no room here for more: make the disk and its \
+                 metadata larger"
+            );
+            (Error, "peer-is-larger", text, json!({ "here": here, "peer": peer }))
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Everything behind `etherpair serve`: a node of a pair.
+//!
+//! Read in this order: [`run`] (from the configuration to the end), [`daemon`] (what all tasks know, and what shards say),
+//! [`volumes`] (opening what is configured), [`peer_port`] (the connections between the nodes), [`create`] (new volumes, at both
+//! nodes), [`admin`] (the socket for commands), [`events`] and [`status`] (what operators are told). Nothing here is in the way of
+//! a request: shards serve by themselves, and are asked by queues.
+
+mod admin;
+mod create;
+mod daemon;
+mod error;
+pub(crate) mod events;
+mod peer_port;
+mod run;
+pub(crate) mod status;
+mod volumes;
+
+pub(crate) use admin::{Reply, Request};
+pub(crate) use create::CreateRequest;
+pub(crate) use run::run;

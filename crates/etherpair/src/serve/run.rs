@@ -1,0 +1,287 @@
+//! From the configuration to the end: starts everything in order, then runs until a signal says stop.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aoe::target::TargetLimits;
+use node::PairConfig;
+use os::Interface;
+use os::frame_port::{FrameFilter, PortError, PortKind, PortOptions};
+use os::open_files::allow_open_files;
+use os::shard::{Command, Event, ShardError, ShardHandle, ShardOptions};
+use replication::limits::Limits;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::admin;
+use super::daemon::Daemon;
+use super::error::ServeError;
+use super::peer_port;
+use super::volumes::Volume;
+use crate::arbiter::Arbiter;
+use crate::config::node::{ArbiterConfig, NodeConfig};
+use crate::durable_file::random;
+use crate::exit_code::Failure;
+use crate::export::{Claims, LinkChange, Links};
+
+/// Requests of initiators that a shard holds at a time, each with a buffer.
+const OUTSTANDING_MAX: usize = 1024;
+/// What the peer may have under way here: its own requests, as reads or as writes, and its copies.
+const LIMITS: Limits =
+    Limits { requests: OUTSTANDING_MAX, followed: 3 * OUTSTANDING_MAX, copies: 64, volumes: VOLUMES_MAX };
+/// Volumes of one shard.
+const VOLUMES_MAX: usize = 1024;
+
+/// Serves until SIGTERM or SIGINT, then leaves.
+///
+/// # Errors
+/// If it cannot begin, or a shard cannot go on.
+pub(crate) fn run(path: &Path) -> Result<(), Failure> {
+    let config = NodeConfig::read(path)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| ServeError::System { what: "starting the control plane", error })?;
+    let daemon = runtime.block_on(async {
+        let running = Running::start(path, config)?;
+        running.run().await
+    })?;
+    // Tasks go, and with the last of them the shards, which finish what is under way.
+    drop(runtime);
+    drop(daemon);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+struct Running {
+    path: PathBuf,
+    daemon: Arc<Daemon>,
+    signals: Signals,
+    links: Links,
+    events: UnboundedReceiver<(usize, Event)>,
+    reload: (UnboundedSender<()>, UnboundedReceiver<()>),
+    _claims: Claims,
+}
+
+impl Running {
+    fn start(path: &Path, mut config: NodeConfig) -> Result<Self, ServeError> {
+        let system = |what| move |error| ServeError::System { what, error };
+        allow_open_files(open_files(&config))?;
+        let volumes = std::mem::take(&mut config.volumes);
+        // From here on a signal ends us in order.
+        let signals = Signals::new().map_err(system("listening for signals"))?;
+        let interfaces: Result<Vec<_>, _> =
+            config.interfaces.iter().map(|name| Interface::named(name)).collect();
+        let mut links = Links::new(interfaces?).map_err(system("following the interfaces"))?;
+        let addresses: Vec<_> = volumes.iter().map(|volume| volume.address).collect();
+        let claims = Claims::new(&addresses, &links.interfaces(), false).map_err(Box::new)?;
+        let (sender, events) = unbounded_channel();
+        let shards = start_shards(&config, &sender)?;
+        let arbiter = Arbiter::start(&config.arbiter);
+        tracing::warn!(
+            "peer and arbiter links are neither authenticated nor encrypted: keep them on networks of their own"
+        );
+        if config.arbiter == ArbiterConfig::None {
+            tracing::warn!(
+                "no arbiter: a node that loses its peer serves nothing until it is back or an operator forces it"
+            );
+        }
+        let daemon = Arc::new(Daemon::new(config, shards, arbiter));
+        for change in links.now() {
+            tell(&daemon, &change);
+        }
+        for volume in volumes {
+            let address = volume.address;
+            daemon
+                .add_volume(volume)
+                .map_err(|error| ServeError::Volume { address, error: Box::new(error) })?;
+        }
+        let path = path.to_owned();
+        Ok(Self { path, daemon, signals, links, events, reload: unbounded_channel(), _claims: claims })
+    }
+
+    async fn run(mut self) -> Result<Arc<Daemon>, ServeError> {
+        peer_port::listen(&self.daemon).await?;
+        peer_port::dial(&self.daemon);
+        admin::listen(&self.daemon, self.reload.0.clone())?;
+        let count = self.daemon.volumes().len();
+        let config = &self.daemon.config;
+        tracing::info!(
+            "{} of pair {} is ready; {count} volumes, commands at {}",
+            config.node,
+            config.pair,
+            config.socket.display()
+        );
+        let mut leaving = None;
+        loop {
+            tokio::select! {
+                _ = self.signals.terminate.recv(), if leaving.is_none() => leaving = Some(self.leave()),
+                _ = self.signals.interrupt.recv(), if leaving.is_none() => leaving = Some(self.leave()),
+                _ = self.signals.hangup.recv() => self.reload(),
+                Some(()) = self.reload.1.recv() => self.reload(),
+                Some((shard, event)) = self.events.recv() => {
+                    self.daemon.handle_event(shard, event).map_err(ServeError::ShardFailed)?;
+                }
+                changes = self.links.changed() => changes.iter().for_each(|change| tell(&self.daemon, change)),
+                _ = async { leaving.as_mut().expect("checked").await }, if leaving.is_some() => break,
+            }
+        }
+        for shard in &self.daemon.shards {
+            shard.send(Command::Stop);
+        }
+        let _ = std::fs::remove_file(&self.daemon.config.socket);
+        Ok(self.daemon)
+    }
+
+    /// Leaves every volume to the peer as far as it can go on.
+    fn leave(&self) -> tokio::task::JoinHandle<()> {
+        tracing::info!("leaving");
+        let daemon = Arc::clone(&self.daemon);
+        tokio::spawn(async move {
+            let volumes: Vec<Volume> = daemon.volumes().values().cloned().collect();
+            let staying = daemon.leave(&volumes).await;
+            for address in staying {
+                tracing::warn!(
+                    "{address} was not left to the peer: it is served by nobody until a node is back"
+                );
+            }
+        })
+    }
+
+    /// Reads the configuration again; volumes that are new are served.
+    fn reload(&self) {
+        let config = match NodeConfig::read(&self.path) {
+            Ok(config) => config,
+            Err(failure) => return tracing::error!("the configuration stays as it was: {failure}"),
+        };
+        let ours = &self.daemon.config;
+        if (
+            &config.interfaces,
+            &config.listen,
+            &config.peer_addresses,
+            &config.arbiter,
+            config.lease,
+            config.shards,
+        ) != (&ours.interfaces, &ours.listen, &ours.peer_addresses, &ours.arbiter, ours.lease, ours.shards)
+        {
+            tracing::warn!(
+                "interfaces, addresses, arbiter, lease and threads change when the daemon is started again"
+            );
+        }
+        let known: Vec<_> = self.daemon.volumes().keys().copied().collect();
+        for volume in config.volumes.iter().filter(|volume| !known.contains(&volume.address)) {
+            match self.daemon.add_volume(volume.clone()) {
+                Ok(()) => tracing::info!("{}: served from now on", volume.address),
+                Err(error) => tracing::error!("{}: {error}", volume.address),
+            }
+        }
+        for address in
+            known.iter().filter(|known| !config.volumes.iter().any(|volume| volume.address == **known))
+        {
+            tracing::warn!(
+                "{address} is no longer configured; it is served until the daemon is started again"
+            );
+        }
+        tracing::info!("the configuration was read again");
+    }
+}
+
+fn tell(daemon: &Daemon, change: &LinkChange) {
+    match &change.link {
+        Some(link) => tracing::info!("{}: up, MTU {}", change.interface, link.mtu),
+        None => tracing::warn!("{}: down; nobody is served there", change.interface),
+    }
+    for shard in &daemon.shards {
+        shard.send(Command::PortChanged { port: change.port, link: change.link });
+    }
+}
+
+/// Two for each volume, some while they are opened, and the rest of a process.
+fn open_files(config: &NodeConfig) -> u64 {
+    const OTHERS: usize = 512;
+    let shards = config.shards as usize * (16 + 2 * config.interfaces.len());
+    let volumes = config.volumes.len().max(VOLUMES_MAX) * (4 + config.interfaces.len());
+    (volumes + shards + OTHERS) as u64
+}
+
+/// Starts all shards with the best frame ports that the kernel gives.
+fn start_shards(
+    config: &NodeConfig,
+    events: &UnboundedSender<(usize, Event)>,
+) -> Result<Vec<ShardHandle>, ServeError> {
+    let mut kinds = config.port_kinds;
+    loop {
+        let [kind, rest @ ..] = kinds else { unreachable!("a configuration names at least one kind") };
+        let started: Result<Vec<_>, _> =
+            (0..config.shards).map(|shard| start_shard(config, *kind, shard, events)).collect();
+        let refused = match &started {
+            Err(ServeError::Shard(error)) => match error.as_ref() {
+                ShardError::Port(error @ PortError::KindRefused { .. }) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some(error) = refused.filter(|_| !rest.is_empty()) else { return started };
+        tracing::warn!("{error}; frames come by system calls, which costs more processor time");
+        kinds = rest;
+    }
+}
+
+fn start_shard(
+    config: &NodeConfig,
+    kind: PortKind,
+    shard: u32,
+    events: &UnboundedSender<(usize, Event)>,
+) -> Result<ShardHandle, ServeError> {
+    let draw = || random().map(u64::from_le_bytes);
+    let system = |error| ServeError::System { what: "reading random bytes", error };
+    let filter = FrameFilter::Shard { shards: config.shards, remainder: shard };
+    let ports = config.interfaces.iter().map(|name| PortOptions {
+        kind,
+        virtual_mac: config.virtual_macs,
+        ..PortOptions::new(name, filter.clone())
+    });
+    let number = shard as usize;
+    let options = ShardOptions {
+        name: format!("shard-{shard}"),
+        ports: ports.collect(),
+        limits: TargetLimits {
+            export_max: VOLUMES_MAX,
+            outstanding_max: OUTSTANDING_MAX,
+            ..TargetLimits::new(draw().map_err(system)?)
+        },
+        engine: config.engine,
+        busy_poll: config.busy_poll,
+        cpu: (!config.cores.is_empty()).then(|| config.cores[number % config.cores.len()]),
+        pcap: None,
+        pair: Some(PairConfig {
+            node: config.node,
+            pair: config.pair,
+            incarnation: draw().map_err(system)?,
+            lease: config.lease,
+            limits: LIMITS,
+        }),
+    };
+    let events = events.clone();
+    let notify = move |event| {
+        // Nobody listens only when the process is about to end.
+        let _ = events.send((number, event));
+    };
+    Ok(ShardHandle::start(options, notify).map_err(Box::new)?)
+}

@@ -1,0 +1,121 @@
+//! A volume opened and handed to its shard.
+//!
+//! Decides who the volume is towards initiators: what IDENTIFY says follows from its address and its identity alone, so that
+//! both nodes say the same, whatever their hosts, files and versions.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aoe::Address;
+use aoe::target::{ExportConfig, Identity};
+use block::ExportId;
+use os::disk::{Disk, DiskError, DiskOptions, ReadCache};
+use os::metadata_file::{MetadataError, MetadataFile};
+use os::shard::MirroredExport;
+use replication::durability::Durability;
+use replication::identity::{PairIdentity, VolumeIdentity};
+
+use super::error::VolumeError;
+use crate::config::node::VolumeEntry;
+
+/// What IDENTIFY says of every volume.
+const MODEL: &str = "etherpair";
+/// Firmware of IDENTIFY: of mirrored volumes, not of the program, since two nodes may be of two versions during an upgrade.
+const FIRMWARE: &str = "1";
+/// The locks of a killed process go when the kernel has ended its last request, a moment after the process itself.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A volume that is served, as the control plane knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Volume {
+    /// Its name for ever.
+    pub(crate) identity: VolumeIdentity,
+    /// Which shard has it.
+    pub(crate) shard: usize,
+    /// Its number there.
+    pub(crate) export: ExportId,
+    /// As it is configured.
+    pub(crate) entry: VolumeEntry,
+    /// 512-byte sectors.
+    pub(crate) sectors: u64,
+    /// When the nodes met last, and how many blocks one of them lacked then.
+    pub(crate) met: Option<(Instant, u64)>,
+}
+
+/// A volume opened and locked, not yet served.
+#[derive(Debug)]
+pub(crate) struct OpenedVolume {
+    pub(crate) identity: VolumeIdentity,
+    pub(crate) sectors: u64,
+    pub(crate) export: Box<MirroredExport>,
+}
+
+impl OpenedVolume {
+    /// Opens, locks and reads everything; writes nothing.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub(crate) fn open(pair: PairIdentity, entry: &VolumeEntry) -> Result<Self, VolumeError> {
+        let disk = DiskOptions {
+            path: entry.data.clone(),
+            offset: 0,
+            length: None,
+            read_only: false,
+            read_cache: ReadCache::None,
+            logical_sector_size: entry.logical_sector_size,
+        };
+        let disk = patiently(|| Disk::open(&disk), |error| matches!(error, DiskError::Locked(_)))?;
+        let metadata = patiently(
+            || MetadataFile::open(&entry.metadata).map_err(Box::new),
+            |error| matches!(**error, MetadataError::Locked(_)),
+        )?;
+        let opened = metadata.read().map_err(Box::new)?;
+        for finding in opened.findings.first.iter() {
+            tracing::warn!("{}: {}: {finding}", entry.address, entry.metadata.display());
+        }
+        let superblock = opened.superblock;
+        if superblock.pair != pair {
+            return Err(VolumeError::OtherPair { found: superblock.pair, expected: pair });
+        }
+        let config = ExportConfig {
+            address: entry.address,
+            sectors: superblock.layout.volume_sectors(),
+            logical_sector_size: disk.geometry().logical_sector_size(),
+            identity: Identity::new(&serial(entry.address, superblock.volume), MODEL, FIRMWARE),
+            read_only: false,
+            write_cache: entry.mirror.durability == Durability::Memory,
+            buffer_count: entry.buffer_count,
+            state: aoe::target::SmallState::default(),
+            mirror: None,
+        };
+        Ok(Self {
+            identity: superblock.volume,
+            sectors: superblock.layout.volume_sectors(),
+            export: Box::new(MirroredExport { disk, metadata, opened, config, volume: entry.mirror }),
+        })
+    }
+}
+
+/// The shard of an address; frames are divided by the same rule.
+pub(crate) fn shard_of(address: Address, shards: u32) -> u32 {
+    (u32::from(address.shelf().0) << 8 | u32::from(address.slot().0)) % shards
+}
+
+/// The address for people, and as much of the identity as ATA's twenty characters leave room for.
+fn serial(address: Address, volume: VolumeIdentity) -> String {
+    const SERIAL_CHARACTERS: usize = 20;
+    let mut serial = format!("{address}-{volume}");
+    serial.truncate(SERIAL_CHARACTERS);
+    serial
+}
+
+fn patiently<T, E>(open: impl Fn() -> Result<T, E>, is_locked: impl Fn(&E) -> bool) -> Result<T, E> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match open() {
+            Err(error) if is_locked(&error) && Instant::now() < deadline => thread::sleep(LOCK_INTERVAL),
+            result => return result,
+        }
+    }
+}
