@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::input::ArbiterAnswer;
 use crate::limits::{ARBITER_PATIENCE, ARBITER_RETRY, QUESTION_LIFE};
 use crate::membership::{Epoch, Members, Membership};
-use crate::message::CopyState;
+use crate::message::VolumeMessage;
 use crate::output::{Event, Output};
 use crate::volume::{Phase, Question};
 
@@ -50,12 +50,7 @@ impl Engine {
         let now = self.now;
         let volume = self.volume_mut(export);
         let membership = volume.membership();
-        let is_whole = membership.members == Members::Both
-            && volume.disk.bitmap.out_of_sync() == 0
-            && volume.lacks.out_of_sync() == 0
-            && volume.copy_state() == CopyState::Good
-            && !volume.meeting.owes_in_sync;
-        if !is_whole || volume.question.is_some() {
+        if !volume.is_whole() {
             return;
         }
         self.ask(export, membership, membership);
@@ -107,6 +102,12 @@ impl Engine {
                 volume.meeting.target_is_ready = true;
                 volume.meeting.owes_member = Some(held);
             }
+        } else if held.members == Members::Both && held.epoch > question.expected.epoch && volume.is_whole() {
+            // Whoever healed the register has lost power before it noted that, or is about to note it. That may be the peer,
+            // which could still serve alone in the epoch before: so it is the first to know.
+            volume.ask_at = retry_at;
+            self.wake_at(retry_at);
+            self.say(export, VolumeMessage::Member(held), None);
         } else if held.epoch > question.expected.epoch && volume.phase == Phase::Frozen {
             volume.shut_out = true;
             self.event(export, Event::ShutOut(held));

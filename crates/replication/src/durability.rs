@@ -11,13 +11,14 @@
 //!
 //! A write that is not on stable storage keeps its extents in the activity log on both nodes until a flush: if a node loses
 //! power, what it may have lost is found there and copied again. In `Async` mode one node serves and the other only
-//! follows; it never goes on by itself, since it may lack what was answered.
+//! follows; it never goes on by itself, since it may lack what was answered; and among equals the serving node's copy counts.
+//! It answers ahead only as long as that is so: not while it returns to a peer that served alone.
 
 use block::{Duration, ExportId, LbaRange};
 
 use crate::engine::Engine;
 use crate::membership::{Members, NodeNumber};
-use crate::message::Token;
+use crate::message::{CopyState, Token};
 use crate::output::Outcome;
 use crate::volume::{Phase, Volume};
 use crate::write::{Asker, extents_of};
@@ -107,7 +108,29 @@ impl Volume {
 
     /// Whether this node takes requests in the volume's mode while both nodes are there.
     pub(crate) fn may_serve_paired(&self, node: NodeNumber) -> bool {
-        !matches!(self.durability, Durability::Async { server, .. } if server != node)
+        self.server().is_none_or(|server| server == node)
+    }
+
+    /// Which node alone answers, and ahead of the other.
+    pub(crate) fn server(&self) -> Option<NodeNumber> {
+        match self.durability {
+            Durability::Async { server, .. } => Some(server),
+            Durability::Stable | Durability::Memory => None,
+        }
+    }
+
+    /// Whether, if the nodes were lost to each other now, this one's copy would count when they meet (`Async`): it is a
+    /// member, knows it durably, and lacks nothing.
+    fn counts_among_equals(&self) -> bool {
+        self.phase == Phase::Paired
+            && self.membership().members == Members::Both
+            && self.disk.superblock_durable.membership == self.membership()
+            && self.copy_state() == CopyState::Good
+    }
+
+    /// Whether a node that serves may do so further: not if it served alone, and the one that answers ahead is a member again.
+    pub(crate) fn may_go_on_serving(&self, node: NodeNumber) -> bool {
+        self.serving && (self.may_serve_paired(node) || self.is_sole(node))
     }
 
     /// Whether this node may ask to go on alone when the peer is lost: not if it may lack what was answered.
@@ -149,7 +172,7 @@ impl Engine {
         let may_be_answered = write.on_disk && write.asker.is_request() && !write.has_failed();
         let volume = self.volume_mut(export);
         let Durability::Async { lag_bytes_max, .. } = volume.durability else { return };
-        if !may_be_answered || volume.phase != Phase::Paired {
+        if !may_be_answered || !volume.counts_among_equals() {
             return;
         }
         if volume.lag_bytes + bytes > lag_bytes_max {

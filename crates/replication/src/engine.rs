@@ -159,7 +159,10 @@ impl Engine {
     pub fn handle_input(&mut self, now: Instant, input: Input) {
         debug_assert!(now >= self.now, "time does not go back");
         self.now = now;
-        self.let_time_pass();
+        // What begins or ends a session ends what was before: nothing of that is to be said on the new stream.
+        if !matches!(input, Input::Connected | Input::Disconnected) {
+            self.let_time_pass();
+        }
         match input {
             Input::Request { request, origin } => self.handle_request(request, origin),
             Input::Disk(completion) => self.handle_disk(completion),
@@ -300,7 +303,8 @@ impl Engine {
             VolumeMessage::Verified { verify, equal } => self.handle_verified(verify, equal),
             VolumeMessage::Member(membership) => self.handle_member(export, membership),
             VolumeMessage::MemberKnown(membership) => self.handle_member_known(export, membership),
-            VolumeMessage::Leave | VolumeMessage::DiskFailed => self.handle_peer_left(export),
+            VolumeMessage::Leave => self.handle_leave(export),
+            VolumeMessage::DiskFailed => self.handle_peer_left(export),
             VolumeMessage::Resize { sectors } => self.handle_resize(export, sectors),
             VolumeMessage::ResizeAnswered { sectors, agreed } => {
                 self.handle_resize_answered(export, sectors, agreed);
@@ -417,8 +421,9 @@ impl Engine {
 
     pub(crate) fn attend_to_all(&mut self) {
         self.wake = None;
-        self.attention.clear();
-        self.attention.extend(self.volumes.iter().flatten().map(|volume| volume.export));
+        for export in self.exports() {
+            self.attend(export);
+        }
     }
 
     /// A timeout is due then, at the latest.

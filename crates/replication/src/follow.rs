@@ -252,6 +252,7 @@ impl Engine {
         let remote = self.remotes.remove(token).expect("a write that is not over");
         self.claims.remove(remote.claim.expect("claimed when it came"));
         self.remotes_behind -= usize::from(remote.is_behind);
+        self.outdate_copies(remote.export, remote.range);
         if let Some(data) = remote.data {
             self.push(Output::Release(data.buffer));
         }

@@ -46,7 +46,7 @@ pub(crate) enum Role {
 }
 
 /// Who is what, by what both have offered.
-pub(crate) fn decide(node: NodeNumber, own: Offer, peer: Offer) -> Role {
+pub(crate) fn decide(node: NodeNumber, server: Option<NodeNumber>, own: Offer, peer: Offer) -> Role {
     match (own.copy, peer.copy) {
         (CopyState::Diskless, CopyState::Diskless) => return Role::Neither,
         (CopyState::Diskless, _) => return Role::Pass,
@@ -67,10 +67,12 @@ pub(crate) fn decide(node: NodeNumber, own: Offer, peer: Offer) -> Role {
                 node.other()
             }
         }
-        Members::Both => match (own.copy, peer.copy) {
-            (CopyState::Inconsistent, CopyState::Inconsistent) => return Role::Neither,
-            (CopyState::Inconsistent, _) => node.other(),
-            (_, CopyState::Inconsistent) => node,
+        Members::Both => match (own.copy, peer.copy, server) {
+            (CopyState::Inconsistent, CopyState::Inconsistent, _) => return Role::Neither,
+            (CopyState::Inconsistent, _, _) => node.other(),
+            (_, CopyState::Inconsistent, _) => node,
+            // What was answered ahead only one node has.
+            (_, _, Some(server)) => server,
             // What was only in the memory of both is still in that of one.
             _ if own.forgetful != peer.forgetful => {
                 if own.forgetful {
@@ -125,7 +127,7 @@ impl Engine {
     fn role(&self, export: ExportId) -> Option<Role> {
         let meeting = &self.volume(export).meeting;
         let (peer, _) = meeting.offer.as_ref()?;
-        Some(decide(self.config.node, meeting.offered?, *peer))
+        Some(decide(self.config.node, self.volume(export).server(), meeting.offered?, *peer))
     }
 
     fn is_peer_alone(&self, export: ExportId) -> bool {
@@ -149,23 +151,32 @@ impl Engine {
         let volume = self.volume(export);
         let ready = match volume.phase {
             Phase::Frozen => {
-                volume.at_disk == 0 && volume.unflushed.is_empty() || self.mutated(Mutation::DrainNotAwaited)
+                let is_drained = volume.at_disk == 0 && volume.unflushed.is_empty();
+                // A peer that has left is not waited for; whoever had left itself comes back.
+                let is_wanted = !volume.meeting.peer_left || volume.meeting.has_left;
+                (is_drained || self.mutated(Mutation::DrainNotAwaited)) && is_wanted
             }
-            Phase::Alone => volume.meeting.offer.is_some(),
+            // The only one there is does not leave: it serves nothing, and lets its peer wait.
+            Phase::Alone => volume.meeting.offer.is_some() && !volume.leaving,
             Phase::Paired | Phase::Left | Phase::Passing => false,
         };
-        if !ready || volume.meeting.offered.is_some() {
+        let is_gone = volume.meeting.has_left && (volume.leaving || !volume.meeting.leave_is_known);
+        let is_said = volume.meeting.offered.is_some() || is_gone;
+        if !ready || is_said {
             return;
         }
         // What the arbiter says from now on comes too late: what was offered holds until the session ends.
         if !self.mutated(Mutation::AbandonedGrantHeeded) {
             self.abandon_question(export);
         }
-        let offer = self.own_offer(export);
-        self.volume_mut(export).meeting.offered = Some(offer);
         if self.volume(export).leaving {
+            self.volume_mut(export).meeting.has_left = true;
             return self.say(export, VolumeMessage::Leave, None);
         }
+        let offer = self.own_offer(export);
+        let meeting = &mut self.volume_mut(export).meeting;
+        (meeting.has_left, meeting.leave_is_known) = (false, false);
+        meeting.offered = Some(offer);
         if self.volume(export).phase == Phase::Frozen {
             self.say_runs(export);
             let doubtful = self.volume(export).doubtful.clone();
@@ -314,6 +325,8 @@ impl Engine {
     }
 
     fn pair(&mut self, export: ExportId) {
+        // Whatever was asked before this is about a membership that may not hold any more.
+        self.abandon_question(export);
         let quiet_until = self.now.after(MEMORY_WINDOW);
         let is_ignored = self.mutated(Mutation::ForgetfulServes);
         let volume = self.volume_mut(export);
@@ -387,7 +400,13 @@ impl Engine {
             return;
         }
         let in_sync = membership.members == Members::Both;
-        if in_sync && (volume.phase != Phase::Paired || volume.lacks.out_of_sync() > 0) {
+        // What was asked for to repair it the peer may not have heard of yet. And a node that is leaving was a member first.
+        let lacks = volume.lacks.out_of_sync() > 0 && !volume.meeting.has_asked_for_repair;
+        if in_sync && !matches!(volume.phase, Phase::Paired | Phase::Left) {
+            // Said before the peer heard that this node's disk has failed.
+            return;
+        }
+        if in_sync && lacks {
             return self.refuse(Refusal::Protocol("a member that lacks blocks"));
         }
         volume.disk.superblock.membership = membership;
@@ -400,6 +419,7 @@ impl Engine {
             self.event(export, Event::InSync(membership));
         } else if volume.phase == Phase::Left {
             self.freeze(export);
+            self.volume_mut(export).meeting.begin_anew();
         } else if volume.phase == Phase::Frozen && !volume.has_disk {
             // The peer serves alone now, and for this node, once both have offered again.
             volume.meeting.begin_anew();
@@ -407,8 +427,20 @@ impl Engine {
         self.attend(export);
     }
 
+    /// Or, from a node that was told of a leave: it knows, and what it said before does not count.
     pub(crate) fn handle_member_known(&mut self, export: ExportId, membership: Membership) {
-        let volume = self.volume(export);
+        let volume = self.volume_mut(export);
+        if volume.meeting.has_left {
+            volume.meeting.leave_is_known = true;
+            volume.meeting.offer = None;
+            volume.meeting.runs.clear();
+            return self.attend(export);
+        }
+        let is_newer = membership.members == Members::Both && membership.epoch > volume.membership().epoch;
+        if is_newer && volume.is_whole() {
+            // The arbiter has said it to this node, which has told the peer before it believed it.
+            volume.disk.superblock.membership = membership;
+        }
         if membership == volume.membership() && volume.phase == Phase::Paired {
             self.event(export, Event::InSync(membership));
             self.attend(export);

@@ -259,9 +259,11 @@ pub enum VolumeMessage {
         /// Whether they are equal; `None` if a write came in between.
         equal: Option<bool>,
     },
-    /// The arbiter says so; the sender has made it durable.
+    /// The arbiter says so; the sender has made it durable, or (both are members, in a later epoch than the sender's) will when
+    /// the receiver has.
     Member(Membership),
-    /// The sender has made the membership durable, too.
+    /// The sender has made the membership durable, too. Or, after a `Leave` of a node that was not paired: that is known, and
+    /// whatever was offered before does not count any more.
     MemberKnown(Membership),
     /// The sender serves no more and has finished what it took: go on alone.
     Leave,

@@ -133,6 +133,8 @@ mutations! {
     UnsettledProceeds,
     /// A copy is sent while a write to its sectors is in flight
     CopyBesideWrite,
+    /// A copy is sent of sectors that a write was in flight for while they were read
+    CopyOfBefore,
     /// A copy is written over sectors with a write in flight
     CopyDoesNotYield,
     /// A block is in sync when its copy is sent

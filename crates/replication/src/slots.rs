@@ -83,6 +83,11 @@ impl<T> Slots<T> {
             entry.value.as_ref().map(|value| (token(index, entry.generation), value))
         })
     }
+
+    /// All that are in use, to be changed.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().filter_map(|entry| entry.value.as_mut())
+    }
 }
 
 /// The place of a token, below the capacity.

@@ -194,6 +194,27 @@ impl Engine {
         self.event(export, Event::Alone(membership));
     }
 
+    /// The peer serves no more and has finished what it took.
+    pub(crate) fn handle_leave(&mut self, export: ExportId) {
+        if self.volume(export).phase == Phase::Paired {
+            return self.handle_peer_left(export);
+        }
+        let both_leave = self.volume(export).phase == Phase::Left;
+        if both_leave {
+            self.freeze(export);
+        }
+        let volume = self.volume_mut(export);
+        if volume.phase == Phase::Frozen {
+            let has_left = volume.meeting.has_left || both_leave;
+            volume.meeting.begin_anew();
+            (volume.meeting.peer_left, volume.meeting.has_left) = (true, has_left);
+        }
+        // Only then it offers to meet again, so that nothing from before counts on either side.
+        let membership = volume.membership();
+        self.say(export, VolumeMessage::MemberKnown(membership), None);
+        self.attend(export);
+    }
+
     /// The peer serves no more and has finished what it took, or its disk has failed.
     pub(crate) fn handle_peer_left(&mut self, export: ExportId) {
         let volume = self.volume_mut(export);
@@ -212,11 +233,8 @@ impl Engine {
         let volume = self.volume_mut(export);
         match control {
             Control::Leave => volume.leaving = true,
-            Control::Join => {
-                if std::mem::take(&mut volume.leaving) {
-                    volume.meeting.offered = None;
-                }
-            }
+            // An offer that was made stands; one that was not, because this node had left, is made now.
+            Control::Join => volume.leaving = false,
             Control::Force => volume.forced = volume.phase == Phase::Frozen,
             Control::Verify { fix } => self.start_verify(export, fix),
             Control::Resize { sectors } => self.resize(export, sectors),
@@ -243,11 +261,14 @@ impl Engine {
     /// A volume that is to leave does so when nothing of its own is in flight.
     fn leave_if_idle(&mut self, export: ExportId) {
         let volume = self.volume(export);
-        let idle = volume.leaving && (volume.requests == 0 || self.mutated(Mutation::LeavesBusy));
+        // Also nothing that was answered before the peer had it.
+        let is_done = volume.requests == 0 && volume.locals == 0;
+        let idle = volume.leaving && (is_done || self.mutated(Mutation::LeavesBusy));
         // The peer can go on: it is a member or the only one, has been told so, and lacks nothing.
         let dispensable = !volume.is_sole(self.config.node) && volume.disk.bitmap.out_of_sync() == 0
             || self.mutated(Mutation::LeavesIndispensable);
-        let is_told = volume.meeting.owes_member.is_none();
+        // And the arbiter will let it: nothing that this node has asked can come in between.
+        let is_told = volume.meeting.owes_member.is_none() && volume.stray_until.is_none();
         if idle && volume.phase == Phase::Paired && dispensable && is_told && !volume.meeting.peer_left {
             self.volume_mut(export).change_phase(Phase::Left);
             self.say(export, VolumeMessage::Leave, None);
@@ -288,7 +309,7 @@ impl Engine {
             Phase::Alone => true,
             Phase::Passing => volume.pass_through,
             Phase::Frozen | Phase::Left => false,
-            Phase::Paired => volume.serving || self.is_ready_to_serve(volume),
+            Phase::Paired => volume.may_go_on_serving(self.config.node) || self.is_ready_to_serve(volume),
         };
         // What this node has not heard of is as far away when it has become the sole member meanwhile.
         let quiet_until = volume.quiet_until;

@@ -6,6 +6,7 @@ use crate::activity_log::ActivityLog;
 use crate::bitmap::Bitmap;
 use crate::durability::{Durability, Unflushed};
 use crate::engine::{Engine, index};
+use crate::limits::QUESTION_LIFE;
 use crate::meta::Opened;
 use crate::meta::small_state::SmallState;
 use crate::meta::twin::Turns;
@@ -57,7 +58,7 @@ impl Engine {
         }
         assert!(self.volumes[at].is_none(), "a volume is added once");
         let peer_stops_at = self.lease.granted_until();
-        let mut volume = Volume::begin(export, opened, config, peer_stops_at);
+        let mut volume = Volume::begin(now, export, opened, config, peer_stops_at);
         if self.mutated(Mutation::LogNotReplayed) {
             volume.disk.bitmap.clear_all();
         }
@@ -69,7 +70,13 @@ impl Engine {
 }
 
 impl Volume {
-    fn begin(export: ExportId, opened: Opened, config: VolumeConfig, peer_stops_at: Instant) -> Self {
+    fn begin(
+        now: Instant,
+        export: ExportId,
+        opened: Opened,
+        config: VolumeConfig,
+        peer_stops_at: Instant,
+    ) -> Self {
         let Opened {
             format,
             superblock,
@@ -131,7 +138,8 @@ impl Volume {
             peer_stops_at,
             question: None,
             ask_at: Instant::from_nanos(0),
-            stray_until: None,
+            // What the process before this one has asked may still be carried out, too.
+            stray_until: Some(now.after(QUESTION_LIFE)),
             shut_out: false,
             forced: false,
             meeting: Meeting::default(),

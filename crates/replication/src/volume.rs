@@ -82,6 +82,10 @@ pub(crate) struct Meeting {
     pub(crate) peer_export: Option<ExportId>,
     /// What this node has offered, once in a session.
     pub(crate) offered: Option<Offer>,
+    /// Instead of an offer this node has said that it leaves.
+    pub(crate) has_left: bool,
+    /// The peer knows: whatever it says from now on it says to a node that has left.
+    pub(crate) leave_is_known: bool,
     /// What the peer has offered, and the out-of-sync blocks that came with it.
     pub(crate) offer: Option<(Offer, Vec<BlockRun>)>,
     /// Runs that came for an offer or `Proceed` that has not come yet.
@@ -104,6 +108,8 @@ pub(crate) struct Meeting {
     pub(crate) owes_member: Option<Membership>,
     /// A membership that is to be acknowledged when it is durable here.
     pub(crate) owes_member_known: Option<Membership>,
+    /// This node has asked for blocks that it cannot read, or that a verify has found to differ.
+    pub(crate) has_asked_for_repair: bool,
     /// The peer has left, or has no disk any more.
     pub(crate) peer_left: bool,
     /// The size that the peer was asked to agree to.
@@ -317,6 +323,16 @@ impl Volume {
     /// Whether this node is the sole member.
     pub(crate) fn is_sole(&self, node: NodeNumber) -> bool {
         self.membership().members == Members::Only(node)
+    }
+
+    /// Whether both nodes are here, members, and have nothing to copy, as far as this node knows.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.phase == Phase::Paired
+            && self.membership().members == Members::Both
+            && self.disk.bitmap.out_of_sync() == 0
+            && self.lacks.out_of_sync() == 0
+            && self.copy_state() == CopyState::Good
+            && !self.meeting.owes_in_sync
     }
 
     /// Whether the peer's copy of these sectors is to be read rather than this node's.

@@ -338,6 +338,7 @@ impl Engine {
     pub(crate) fn forget_local(&mut self, token: Token, outcome: Outcome) {
         let write = self.locals.remove(token).expect("a write that is not over");
         self.claims.remove(write.claim.expect("claimed when it came"));
+        self.outdate_copies(write.export, write.range);
         let volume = self.volume_mut(write.export);
         let is_cached = !write.durable && matches!(outcome, Outcome::Done(_));
         match write.stage {

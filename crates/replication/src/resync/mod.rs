@@ -67,6 +67,8 @@ pub(crate) struct CopyOut {
     pub(crate) export: ExportId,
     pub(crate) range: LbaRange,
     pub(crate) stage: CopyStage,
+    /// A write to the sectors has ended since the disk was asked for them: what it gives may be older.
+    pub(crate) is_outdated: bool,
     /// Whether the target is asked by checksum whether it needs the data.
     pub(crate) by_digest: bool,
 }

@@ -63,7 +63,7 @@ impl Engine {
     }
 
     fn begin_copy(&mut self, export: ExportId, range: LbaRange, by_digest: bool) {
-        let copy = CopyOut { export, range, stage: CopyStage::Reading, by_digest };
+        let copy = CopyOut { export, range, stage: CopyStage::Reading, is_outdated: false, by_digest };
         // With all places taken by other volumes' copies, this one is looked at again when one of its own is over, or at
         // the next renewal of the lease.
         let Some(token) = self.copies_out.insert(copy) else {
@@ -74,18 +74,19 @@ impl Engine {
         self.ask_disk(export, DiskWork::CopyOut(token), Operation::Read { range });
     }
 
-    /// The source has the sectors as they are now. If no write to them is in flight, they are newer than whatever the target
-    /// has, and every later write is sent after them.
+    /// The source has the sectors as they were at some moment since it asked for them. If no write to them is in flight and
+    /// none has been meanwhile, they are newer than whatever the target has, and every later write is sent after them.
     pub(crate) fn copy_was_read(&mut self, token: Token, result: Result<BufferSlice, BlockError>) {
         let copy = self.copies_out.find(token).expect("a copy under way");
-        let (export, range, by_digest) = (copy.export, copy.range, copy.by_digest);
+        let (export, range, by_digest, is_outdated) =
+            (copy.export, copy.range, copy.by_digest, copy.is_outdated);
         let is_dropped = copy.stage == CopyStage::Dropped;
         let Ok(data) = result else {
             self.copy_is_unreadable(export, range);
             return self.end_copy(token, false);
         };
         let is_busy = self.is_busy(export, range) && !self.mutated(Mutation::CopyBesideWrite);
-        if is_dropped || is_busy {
+        if is_dropped || is_busy || is_outdated && !self.mutated(Mutation::CopyOfBefore) {
             self.push(Output::Release(data.buffer));
             return self.end_copy(token, false);
         }
@@ -112,6 +113,17 @@ impl Engine {
             resync.singly = u64::from(range.count().0.div_ceil(ONE_BLOCK));
         } else if resync.unreadable.note(range.start(), now) == now {
             self.event(export, Event::Unreadable(range));
+        }
+    }
+
+    /// A write to these sectors has ended: the disk may have looked at them before it, though it tells so only later.
+    pub(crate) fn outdate_copies(&mut self, export: ExportId, range: LbaRange) {
+        if self.volume(export).resync.copies == 0 {
+            return;
+        }
+        let copies = self.copies_out.values_mut();
+        for copy in copies.filter(|copy| copy.export == export && copy.range.overlaps(range)) {
+            copy.is_outdated = true;
         }
     }
 
@@ -147,7 +159,7 @@ impl Engine {
     /// The target has something else: it needs the data.
     pub(crate) fn handle_copy_differs(&mut self, token: Token) {
         if let Some(copy) = self.copies_out.find_mut(token).filter(|copy| copy.stage == CopyStage::Sent) {
-            (copy.stage, copy.by_digest) = (CopyStage::Reading, false);
+            (copy.stage, copy.by_digest, copy.is_outdated) = (CopyStage::Reading, false, false);
             let (export, range) = (copy.export, copy.range);
             self.ask_disk(export, DiskWork::CopyOut(token), Operation::Read { range });
         }

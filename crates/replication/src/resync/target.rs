@@ -152,6 +152,7 @@ impl Engine {
     pub(crate) fn release_held(&mut self, token: Token) {
         let held = self.copies_in.remove(token).expect("something that is held");
         self.claims.remove(held.claim.expect("claimed when it came"));
+        self.outdate_copies(held.export, held.range);
         if let Some(data) = held.data {
             self.push(Output::Release(data.buffer));
         }
@@ -165,7 +166,9 @@ impl Engine {
         if self.mutated(Mutation::ReadNotRepaired) {
             return;
         }
-        self.volume_mut(export).lacks.set(range);
+        let volume = self.volume_mut(export);
+        volume.lacks.set(range);
+        volume.meeting.has_asked_for_repair = true;
         self.say(export, VolumeMessage::Missing { range }, None);
     }
 
