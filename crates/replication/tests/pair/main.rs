@@ -87,6 +87,41 @@ fn over_losses_of_power_of_one_node_with_writes_in_memory() {
 }
 
 #[test]
+fn over_losses_of_power_with_writes_in_memory_and_a_cold_log() {
+    run_many("over_losses_of_power_with", plan::COLD_WRITES_IN_MEMORY);
+}
+
+#[test]
+fn over_leaves_alone_without_anybody_noticing() {
+    run_many("over_leaves", plan::ONLY_LEAVES);
+}
+
+#[test]
+fn over_stalls_of_every_part_as_well() {
+    run_many("over_stalls", plan::STALLS);
+}
+
+#[test]
+fn over_a_resync_that_takes_long() {
+    run_many("over_a_resync", plan::SLOW_RESYNC);
+}
+
+#[test]
+fn over_losses_of_power_at_the_worst_moments() {
+    run_many("over_losses_of_power_at", plan::MINES);
+}
+
+#[test]
+fn over_losses_of_power_at_the_worst_moments_with_a_cold_log() {
+    run_many("over_losses_of_power_at", plan::COLD_MINES);
+}
+
+#[test]
+fn over_answers_ahead_of_the_peer() {
+    run_many("over_answers", plan::AHEAD);
+}
+
+#[test]
 fn over_everything_at_once() {
     run_many("over_everything", plan::EVERYTHING);
 }

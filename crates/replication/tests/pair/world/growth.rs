@@ -15,37 +15,30 @@ const LEFT_OVER: u64 = 1 << 40;
 impl World {
     /// Both disks grow, most of the time, and then an operator wants the volume to do so.
     pub(crate) fn grow(&mut self, index: usize) {
-        let before = self.nodes[index].sectors.len();
-        if before >= 4096 {
+        let before = self.nodes[index].room;
+        if before >= self.sectors + 4096 {
             return;
         }
-        let sectors = before + 1 + usize::try_from(self.chance.below(60)).expect("small");
+        let sectors = before + 1 + self.chance.below(60);
         let only_one = self.chance.one_in(8);
         for at in 0..2 {
             if !(only_one && at != index) {
                 self.grow_disk(at, sectors);
             }
         }
-        let sectors = u64::try_from(sectors).expect("small");
         let control = Control::Resize { sectors };
         self.input(index, Input::Control { volume: VOLUME, control });
     }
 
-    fn grow_disk(&mut self, at: usize, sectors: usize) {
-        let is_dirty = self.is_dirty;
-        let before = self.nodes[at].sectors.len();
-        for sector in before..sectors {
-            let number = u64::try_from(sector).expect("small");
-            let value = if is_dirty { LEFT_OVER + 2 * number + u64::try_from(at).expect("small") } else { 0 };
-            if is_dirty {
-                let left_over = Operation { sector: number, value, is_write: true, begin: 0, end: None };
-                self.history.push(left_over);
+    fn grow_disk(&mut self, at: usize, sectors: u64) {
+        for sector in self.nodes[at].room..sectors {
+            if self.is_dirty {
+                let value = LEFT_OVER + 2 * sector + at as u64;
+                self.history.push(Operation { sector, value, is_write: true, begin: 0, end: None });
+                self.nodes[at].sectors.begin_with(sector, value);
             }
-            let node = &mut self.nodes[at];
-            node.sectors.push(value);
-            node.stable.push(value);
-            node.unreadable.push(false);
         }
+        self.nodes[at].room = self.nodes[at].room.max(sectors);
         let capacity = self.capacity(at);
         let layout = Layout::new(capacity.sectors, HOT_EXTENTS_MIN).expect("a small volume");
         self.nodes[at].metadata.resize(usize::try_from(layout.byte_count()).expect("small"), 0);
@@ -55,21 +48,19 @@ impl World {
     }
 
     pub(super) fn capacity(&self, at: usize) -> Capacity {
-        let sectors = u64::try_from(self.nodes[at].sectors.len()).expect("small");
-        Capacity { sectors, zeros: !self.is_dirty }
+        Capacity { sectors: self.nodes[at].room, zeros: !self.is_dirty }
     }
 
     /// A node without room for what its peer has is given it, as an operator would; it follows when they are connected anew.
     pub(super) fn make_room(&mut self) {
-        let sectors = self.nodes.iter().map(|node| node.sectors.len()).max().expect("two");
+        let sectors = self.nodes.iter().map(|node| node.room).max().expect("two");
         for at in 0..2 {
-            if self.nodes[at].sectors.len() < sectors {
-                self.grow_disk(at, sectors);
-            }
+            // Also one that has it and stood still when it was told.
+            self.grow_disk(at, sectors);
         }
         let sizes = [0, 1].map(|at| self.status(at).map(|status| status.sectors));
         if sizes[0] != sizes[1] {
-            self.disconnect();
+            self.break_link();
         }
     }
 
