@@ -122,10 +122,15 @@ impl NodeConfig {
     /// Everything that is wrong with the first file that is.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let mut config = read_file(path, Self::parse)?;
-        let mut files: Vec<PathBuf> = match std::fs::read_dir(&config.volumes_directory) {
-            Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-            // Nothing was ever made there.
-            Err(_) => Vec::new(),
+        let directory = &config.volumes_directory;
+        let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+        let mut files: Vec<PathBuf> = match entries {
+            Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                let unreadable = UnreadableDirectory { directory: directory.clone(), error };
+                return Err(Failure::new(exit_code::CONFIG_UNREADABLE, &unreadable));
+            }
         };
         files.retain(|file| file.to_string_lossy().ends_with(VOLUME_SUFFIX));
         files.sort();
@@ -143,6 +148,14 @@ impl NodeConfig {
     pub(crate) fn volume_file(&self, address: Address) -> PathBuf {
         self.volumes_directory.join(format!("{address}{VOLUME_SUFFIX}"))
     }
+}
+
+/// Volumes that are not seen would not be served.
+#[derive(Debug, Error)]
+#[error("{directory}: the volumes directory cannot be read ({error}); look at its permissions", directory = directory.display())]
+struct UnreadableDirectory {
+    directory: PathBuf,
+    error: std::io::Error,
 }
 
 /// A volume's own file does not fit the others.

@@ -209,19 +209,27 @@ fn find(daemon: &Daemon, address: &str) -> Result<Volume, String> {
 }
 
 async fn leave(daemon: &Daemon) -> Result<Value, String> {
-    let volumes = all(daemon);
-    let staying = daemon.leave(&volumes).await;
-    if staying.is_empty() {
-        return Ok(Value::String(
-            "the peer goes on alone; this node may be stopped, or come back with `join`".to_owned(),
+    let text = |addresses: Vec<Address>| {
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        addresses.join(", ")
+    };
+    let (volumes, needed) = daemon.dispensable().await;
+    if !needed.is_empty() {
+        return Err(format!(
+            "{} cannot be left to the peer: it is away, or its copy is not up to date; nothing was changed, see `etherpair \
+             status`",
+            text(needed)
         ));
     }
-    let staying: Vec<String> = staying.iter().map(ToString::to_string).collect();
-    Err(format!(
-        "{} cannot be left to the peer yet (it is away, or its copy is not up to date): see `etherpair status`; they are left \
-         as soon as they can be, and nothing new is answered here; `etherpair join` takes this back",
-        staying.join(", ")
-    ))
+    let staying = daemon.leave(&volumes).await;
+    if !staying.is_empty() {
+        return Err(format!(
+            "{} did not leave in time, is not served by this node and is left as soon as it can be; `etherpair join` takes this \
+             back",
+            text(staying)
+        ));
+    }
+    Ok(Value::String("the peer goes on alone; this node may be stopped, or come back with `join`".to_owned()))
 }
 
 async fn promote(daemon: &Daemon, address: &str) -> Result<Value, String> {

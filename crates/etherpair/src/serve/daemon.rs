@@ -12,7 +12,7 @@ use aoe::Address;
 use block::ExportId;
 use os::shard::{Command, Event, ShardHandle, ShardStatistics};
 use replication::input::{ArbiterAnswer, Control};
-use replication::membership::Membership;
+use replication::membership::{Members, Membership};
 use replication::output::Event as VolumeEvent;
 use replication::volume::{Phase, VolumeStatus};
 use replication::witness::RegisterKey;
@@ -160,6 +160,28 @@ impl Daemon {
         tokio::task::spawn_blocking(wait).await.unwrap_or_default()
     }
 
+    /// Which volumes the peer can go on with alone, and the addresses of those it cannot: a sole member is needed, and so is
+    /// whoever has what the peer lacks. A volume that is frozen already needs nothing.
+    pub(crate) async fn dispensable(&self) -> (Vec<Volume>, Vec<Address>) {
+        let volumes: Vec<Volume> = self.volumes().values().cloned().collect();
+        let statuses = self.statuses(&volumes).await;
+        let (mut can, mut cannot) = (Vec::new(), Vec::new());
+        for (volume, status) in volumes.into_iter().zip(statuses) {
+            let is_sole =
+                |status: &VolumeStatus| status.membership.members == Members::Only(self.config.node);
+            match status {
+                Some(status) if status.phase == Phase::Alone => cannot.push(volume.entry.address),
+                Some(status)
+                    if status.phase == Phase::Paired && (is_sole(&status) || status.out_of_sync > 0) =>
+                {
+                    cannot.push(volume.entry.address);
+                }
+                _ => can.push(volume),
+            }
+        }
+        (can, cannot)
+    }
+
     /// Asks volumes to leave, and waits until none depends on this node any more, but not for ever. The addresses of those
     /// that still do.
     pub(crate) async fn leave(&self, volumes: &[Volume]) -> Vec<Address> {
@@ -178,8 +200,41 @@ impl Daemon {
             if staying.is_empty() || Instant::now() > deadline {
                 return staying;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// An operator has forced a membership on a volume: the arbiter is to know, or both nodes could go on from what it holds.
+    fn tell_forced(self: &Arc<Self>, volume: &Volume, forced: Membership) {
+        let (daemon, key, address) = (Arc::clone(self), self.key(volume), volume.entry.address);
+        tokio::spawn(async move {
+            let mut expected = forced;
+            loop {
+                match daemon.arbiter.ask(key, expected, forced).await {
+                    Ok(ArbiterAnswer::Holds(held)) if held.epoch < forced.epoch => expected = held,
+                    Ok(ArbiterAnswer::Holds(held)) => {
+                        let text = format!(
+                            "forced to membership {forced}, but the arbiter has granted {held}: if the other node serves, there are two \
+                             histories; stop one of the nodes at once"
+                        );
+                        let about = address.to_string();
+                        return daemon.report(Report::new(
+                            &about,
+                            Severity::Error,
+                            "two-histories",
+                            text,
+                            Value::Null,
+                        ));
+                    }
+                    Ok(_) => return tracing::info!("{address}: the arbiter knows of membership {forced}"),
+                    Err(ArbiterError::Nobody) => return,
+                    Err(error) => {
+                        daemon.not_asked(address, &error);
+                        tokio::time::sleep(PATIENCE).await;
+                    }
+                }
+            }
+        });
     }
 
     /// How the whole node stands.
@@ -233,8 +288,8 @@ impl Daemon {
         volumes.values().find(|volume| volume.shard == shard && volume.export == export).cloned()
     }
 
-    fn volume_event(&self, shard: usize, export: ExportId, event: &VolumeEvent) {
-        let address = {
+    fn volume_event(self: &Arc<Self>, shard: usize, export: ExportId, event: &VolumeEvent) {
+        let volume = {
             let mut volumes = self.volumes();
             let found = volumes.values_mut().find(|volume| volume.shard == shard && volume.export == export);
             let Some(volume) = found else { return };
@@ -245,9 +300,12 @@ impl Daemon {
                 VolumeEvent::Resized { sectors } => volume.sectors = *sectors,
                 _ => {}
             }
-            volume.entry.address
+            volume.clone()
         };
-        self.report(Report::of_volume(&address.to_string(), event));
+        self.report(Report::of_volume(&volume.entry.address.to_string(), event));
+        if let VolumeEvent::Forced(forced) = event {
+            self.tell_forced(&volume, *forced);
+        }
     }
 
     fn ask(

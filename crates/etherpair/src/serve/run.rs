@@ -18,7 +18,6 @@ use super::admin;
 use super::daemon::Daemon;
 use super::error::ServeError;
 use super::peer_port;
-use super::volumes::Volume;
 use crate::arbiter::Arbiter;
 use crate::config::node::{ArbiterConfig, NodeConfig};
 use crate::durable_file::random;
@@ -154,11 +153,11 @@ impl Running {
         tracing::info!("leaving");
         let daemon = Arc::clone(&self.daemon);
         tokio::spawn(async move {
-            let volumes: Vec<Volume> = daemon.volumes().values().cloned().collect();
-            let staying = daemon.leave(&volumes).await;
-            for address in staying {
+            let (can, cannot) = daemon.dispensable().await;
+            let staying = daemon.leave(&can).await;
+            for address in cannot.into_iter().chain(staying) {
                 tracing::warn!(
-                    "{address} was not left to the peer: it is served by nobody until a node is back"
+                    "{address} was not left to the peer: nobody serves it until this node is back"
                 );
             }
         })

@@ -75,3 +75,77 @@ fn a_node_leaves_and_comes_back_and_the_other_one_serves_meanwhile() {
     nodes[0] = world.start_node(0);
     world.wait_for_in_sync();
 }
+
+#[test]
+fn a_node_that_is_needed_does_not_leave_and_a_frozen_one_can_be_forced() {
+    let world = World::new();
+    let (mut witness, mut nodes) = pair(&world);
+    // Without witness and peer nothing is served until an operator decides.
+    witness.kill().expect("it can be killed");
+    nodes[0].kill().expect("it can be killed");
+    world.wait_for(1, "frozen", |volume| volume["phase"] == "Frozen" && volume["serving"] == false);
+    let refused = world.command(1, "promote 7.1 --yes").output().expect("it ends");
+    assert!(!refused.status.success(), "without --force: {refused:?}");
+    let forced = world.command(1, "promote 7.1 --force --yes").output().expect("it ends");
+    assert!(forced.status.success() && forced.stderr.contains("two histories"), "{forced:?}");
+    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    assert!(world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200").status.success());
+    let refused = world.command(1, "leave").output().expect("it ends");
+    assert_eq!(refused.status.code(), Some(86), "{refused:?}");
+    assert!(refused.stderr.contains("e7.1 cannot be left to the peer"), "{refused:?}");
+    // The witness hears of it when it is back, and the pair becomes whole.
+    let _witness = world.start_witness();
+    nodes[0] = world.start_node(0);
+    world.wait_for_in_sync();
+    assert_equal_copies(&world);
+}
+
+#[test]
+fn an_image_is_taken_as_it_is_and_what_was_made_is_there_after_both_have_died() {
+    let world = World::new();
+    let _witness = world.start_witness();
+    let mut nodes = [world.start_node(0), world.start_node(1)];
+    let image = world.directory(1).join("old.img");
+    let content: Vec<u8> = (0..8_u32 << 20).map(|index| (index >> 9).to_le_bytes()[0] ^ 0x5a).collect();
+    fs::write(&image, &content).expect("an image");
+    let refused = world.command(0, "volume create 7.1").output().expect("it ends");
+    assert!(refused.stderr.contains("--size"), "{refused:?}");
+    world.does(1, &format!("volume create 7.2 --data {}", image.display()));
+    world.wait_for_in_sync();
+    assert_eq!(fs::read(world.directory(0).join("e7.2.img")).expect("the copy"), content);
+    let twice = world.command(0, "volume create 7.2 --size 4M").output().expect("it ends");
+    assert_eq!(twice.status.code(), Some(86), "{twice:?}");
+    nodes.iter_mut().for_each(|node| node.kill().expect("it can be killed"));
+    let _nodes = [world.start_node(0), world.start_node(1)];
+    world.wait_for_in_sync();
+    assert_eq!(world.volume(0)["identity"], world.volume(1)["identity"]);
+    world.does(0, "volume verify 7.2");
+    assert!(fs::read(&image).expect("the image") == content, "nothing was changed");
+}
+
+#[test]
+fn garbage_at_the_ports_changes_nothing_and_is_told_once() {
+    let world = World::new();
+    let (_witness, _nodes) = pair(&world);
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 4";
+    let output = thread::scope(|scope| {
+        let load = scope.spawn(|| world.bench(load));
+        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 300], b"EPp\n\x01\x01\x01", b"EP\r\n", b""] {
+            for _ in 0..20 {
+                world.send_to_peer_port(0, bytes);
+                world.send_to_peer_port(1, bytes);
+            }
+        }
+        for line in ["{}\n", "nonsense", "{\"command\":\"fly\"}\n", "\0\0\0\n"] {
+            world.send_to_socket(0, line.as_bytes());
+        }
+        load.join().expect("no panic")
+    });
+    assert!(output.status.success(), "{output:?}\n{}", world.logs());
+    world.wait_for_in_sync();
+    let log = fs::read_to_string(world.scratch.join("node0.log")).expect("a log");
+    let lines = log.lines().filter(|line| line.contains("connection from")).count();
+    assert!((1..=4).contains(&lines), "{lines} lines: {log}");
+    assert!(!log.contains("panicked"), "{log}");
+    assert_equal_copies(&world);
+}

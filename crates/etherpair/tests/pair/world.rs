@@ -1,7 +1,9 @@
 //! The stage: two nodes, a witness and a client, each in a namespace, on a storage switch and a peer switch.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -138,6 +140,23 @@ impl World {
             .within(PATIENCE)
             .output()
             .expect("it ends")
+    }
+
+    /// Says something at the peer port of a node and goes.
+    pub(crate) fn send_to_peer_port(&self, node: usize, bytes: &[u8]) {
+        let address = (address(node), PEER_PORT);
+        let said = self.witness.enter(|| TcpStream::connect(address)?.write_all(bytes));
+        said.expect("it listens");
+    }
+
+    /// Says something at the socket of a node's daemon, and waits for an answer or the end.
+    pub(crate) fn send_to_socket(&self, node: usize, bytes: &[u8]) {
+        let mut stream = UnixStream::connect(self.directory(node).join("socket")).expect("it listens");
+        stream.write_all(bytes).expect("it listens");
+        stream.shutdown(Shutdown::Write).expect("it listens");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.contains("refused"), "{answer}");
     }
 
     pub(crate) fn logs(&self) -> String {
