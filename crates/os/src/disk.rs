@@ -13,7 +13,7 @@ use block::{BlockError, Geometry, GeometryError, LogicalSectorSize, SECTOR_BYTES
 use thiserror::Error;
 
 use crate::page_cache::PageCache;
-use crate::sys::file::{block_device_bytes, direct_alignment, logical_block_size, try_lock};
+use crate::sys::file::{block_device_bytes, direct_alignment, is_hole_from, logical_block_size, try_lock};
 
 /// Whether reads are served from memory where they can be.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -225,6 +225,12 @@ impl Disk {
         Ok(Some(new))
     }
 
+    /// Whether everything from this sector on is known to read as zeros: a part of the file that was never written.
+    pub(crate) fn is_zero_from(&self, lba: block::Lba) -> bool {
+        let is_file = self.file.metadata().is_ok_and(|metadata| metadata.is_file());
+        is_file && is_hole_from(&self.file, self.byte_offset(lba))
+    }
+
     pub(crate) fn file_number(&self) -> RawFd {
         self.file.as_raw_fd()
     }
@@ -382,6 +388,15 @@ mod tests {
         assert!(matches!(Disk::open(&beyond), Err(DiskError::BeyondEnd { bytes: 16384, .. })));
         let split = DiskOptions { offset: 100, ..options(file.path()) };
         assert!(matches!(Disk::open(&split), Err(DiskError::OffsetUnaligned { .. })));
+    }
+
+    #[test]
+    fn what_was_never_written_is_known_to_be_zero() {
+        let file = image(1 << 20);
+        file.as_file().set_len(2 << 20).expect("longer");
+        let disk = Disk::open(&options(file.path())).expect("a disk");
+        assert!(disk.is_zero_from(block::Lba(2048)));
+        assert!(!disk.is_zero_from(block::Lba(2047)));
     }
 
     #[test]

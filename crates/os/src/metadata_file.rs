@@ -4,12 +4,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use block::BlockError;
-use replication::meta::layout::Place;
+use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout, Place};
 use replication::meta::{self, Fresh, OpenError, Opened};
 use thiserror::Error;
 
@@ -95,7 +96,7 @@ impl MetadataFile {
             if device.read().is_ok() {
                 return Err(MetadataError::Exists(path.to_owned()));
             }
-            let found = block_device_bytes(&device.file).map_err(system)?;
+            let found = byte_count(&device.file).map_err(system)?;
             if found < fresh.byte_count() {
                 let needed = fresh.byte_count();
                 return Err(MetadataError::TooSmall { path: path.to_owned(), found, needed });
@@ -147,6 +148,31 @@ impl MetadataFile {
             .map_err(|error| MetadataError::Open { path: self.path.clone(), error })
     }
 
+    /// Makes metadata that is in use, or not, longer: long enough for a volume of so many sectors. What is there stays. A
+    /// block device has to be large enough already.
+    ///
+    /// # Errors
+    /// As [`MetadataFile::create`].
+    pub fn extend(path: &Path, volume_sectors: u64) -> Result<(), MetadataError> {
+        let system = |error| MetadataError::System { path: path.to_owned(), error };
+        let layout = Layout::new(volume_sectors, HOT_EXTENTS_DEFAULT);
+        let layout = layout.map_err(|error| system(io::Error::other(error)))?;
+        let file = open(path, 0)?;
+        let (found, needed) = (byte_count(&file).map_err(system)?, layout.byte_count());
+        if found >= needed {
+            return Ok(());
+        }
+        if !file.metadata().map_err(system)?.is_file() {
+            return Err(MetadataError::TooSmall { path: path.to_owned(), found, needed });
+        }
+        write_zeros(&file, found..needed).and_then(|()| file.sync_all()).map_err(system)
+    }
+
+    /// Sectors of the largest volume that this has room for.
+    pub(crate) fn capacity(&self) -> u64 {
+        Layout::volume_sectors_within(byte_count(&self.file).unwrap_or(0))
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -178,14 +204,8 @@ fn open(path: &Path, flags: i32) -> Result<File, MetadataError> {
     })
 }
 
-/// Zeros are written, not left out: no later write then needs room that the file system may not have, nor its journal.
 fn fill(file: &File, fresh: &Fresh) -> io::Result<()> {
-    let zeros = vec![0; ZEROS_BYTES];
-    let end = fresh.byte_count();
-    for at in (0..end).step_by(ZEROS_BYTES) {
-        let length = usize::try_from(end - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
-        file.write_all_at(&zeros[..length], at)?;
-    }
+    write_zeros(file, 0..fresh.byte_count())?;
     for (place, record) in fresh.bitmap_records() {
         file.write_all_at(&record, place.0)?;
     }
@@ -194,6 +214,21 @@ fn fill(file: &File, fresh: &Fresh) -> io::Result<()> {
         file.write_all_at(&record, place.0)?;
     }
     file.sync_all()
+}
+
+/// Zeros are written, not left out: no later write then needs room that the file system may not have, nor its journal.
+fn write_zeros(file: &File, bytes: Range<u64>) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_BYTES];
+    for at in bytes.clone().step_by(ZEROS_BYTES) {
+        let length = usize::try_from(bytes.end - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
+        file.write_all_at(&zeros[..length], at)?;
+    }
+    Ok(())
+}
+
+fn byte_count(file: &File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    if metadata.file_type().is_block_device() { block_device_bytes(file) } else { Ok(metadata.len()) }
 }
 
 fn sync_directory_of(path: &Path) -> io::Result<()> {
@@ -206,7 +241,6 @@ mod tests {
     use super::*;
     use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
     use replication::membership::{Members, Membership, NodeNumber};
-    use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
 
     fn fresh() -> Fresh {
         meta::format(meta::Format {
@@ -231,6 +265,20 @@ mod tests {
         let opened = MetadataFile::open(&path).expect("opened").read().expect("metadata");
         assert_eq!(opened.superblock, fresh().superblock());
         assert_eq!(opened.findings.count, 0);
+    }
+
+    #[test]
+    fn longer_metadata_has_room_for_a_larger_volume_and_says_what_it_said() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("volume.meta");
+        MetadataFile::create(&path, &fresh()).expect("made");
+        let file = MetadataFile::open(&path).expect("opened");
+        let before = file.capacity();
+        assert!((1 << 16..1 << 24).contains(&before), "{before}");
+        MetadataFile::extend(&path, 1 << 24).expect("longer");
+        MetadataFile::extend(&path, 1 << 20).expect("long enough");
+        assert!(file.capacity() >= 1 << 24, "{}", file.capacity());
+        assert_eq!(file.read().expect("metadata").superblock, fresh().superblock());
     }
 
     #[test]

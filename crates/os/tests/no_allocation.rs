@@ -4,6 +4,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait for the real world by the real clock")]
 
 mod common;
+#[path = "pair/world.rs"]
+#[allow(dead_code, reason = "made for the tests of the pair")]
+mod world;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -237,6 +240,40 @@ fn allocations(
     made
 }
 
+/// The same for two nodes of a pair, each of which is asked for every other request.
+fn allocations_of_a_pair(kind: PortKind, engine: EngineKind, requests: u64) -> u64 {
+    COUNTED.set(false);
+    let world = world::World::paired(world::Kind { port: kind, engine, lease: Duration::from_secs(5) });
+    let mut client = world.client();
+    let start = Instant::now();
+    while start.elapsed() < WARM_UP {
+        run_pair(&mut client, 1000);
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    run_pair(&mut client, requests);
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+fn run_pair(client: &mut world::Client, requests: u64) {
+    let (mut sent, mut answered) = (0, 0);
+    while answered < requests {
+        while sent < requests && sent - answered < WINDOW / 2 {
+            sent += 1;
+            let place = sent.wrapping_mul(2_654_435_761) % (world::DISK_BYTES / 4096);
+            // Both nodes are read and written, through both.
+            let fill = (sent & 2 == 0).then_some(0x5a);
+            client.send(usize::from(sent & 1 == 0), place, fill);
+        }
+        client.port.flush().expect("sent");
+        assert!(client.port.wait(Some(Duration::from_secs(10))), "no answer");
+        while let Some(received) = client.port.receive() {
+            let tag = Frame::new(client.port.frame(received.slot)).expect("a frame").header().tag;
+            answered += u64::from(tag != Tag(0));
+            client.port.release(received.slot);
+        }
+    }
+}
+
 /// Requests that went to the disk together with others.
 fn merged(shard: &ShardHandle) -> u64 {
     let (reply, statistics) = channel();
@@ -266,5 +303,9 @@ fn a_shard_in_steady_state_allocates_nothing() {
         let made = allocations(kind, engine, read_cache, order, requests);
         let what = format!("{requests} requests with {kind}, {engine:?}, {read_cache:?} and {order:?}");
         assert_eq!(made, 0, "allocations in {what}");
+    }
+    for (kind, engine) in [(PortKind::Ring, EngineKind::Uring), (PortKind::Plain, EngineKind::Threads)] {
+        let made = allocations_of_a_pair(kind, engine, 20_000);
+        assert_eq!(made, 0, "allocations in 20,000 requests to a pair with {kind} and {engine:?}");
     }
 }

@@ -421,9 +421,8 @@ impl Engine {
 
     pub(crate) fn attend_to_all(&mut self) {
         self.wake = None;
-        for export in self.exports() {
-            self.attend(export);
-        }
+        self.attention.clear();
+        self.attention.extend(self.volumes.iter().flatten().map(|volume| volume.export));
     }
 
     /// A timeout is due then, at the latest.

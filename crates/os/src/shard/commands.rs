@@ -4,12 +4,16 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::mpsc::TryRecvError;
 
 use aoe::target::{PortId, PortLink};
-use block::{ExportId, Instant};
+use block::{ExportId, Instant, Lba};
 use node::Input;
+use replication::resize::Capacity;
+use replication::start::VolumeConfig;
 
 use super::Shard;
 use super::handle::{Command, Event, MirroredExport, MirroredExportError};
+use crate::disk::Disk;
 use crate::frame_port::PortError;
+use crate::metadata_file::MetadataFile;
 use crate::peer_link::PeerFailure;
 
 impl Shard {
@@ -88,6 +92,7 @@ impl Shard {
         if found < needed {
             return Err(MirroredExportError::TooSmall { path: disk.path().to_owned(), found, needed });
         }
+        let volume = VolumeConfig { capacity: capacity(&disk, &metadata, needed), ..volume };
         let id = self.node.add_mirrored_export(now, config, opened, volume)?;
         self.disks.add(id, disk);
         let peer = self.peer.as_mut().expect("a node that takes a mirrored export has a peer");
@@ -136,8 +141,33 @@ impl Shard {
             }
         }
         for (export, sectors) in resized {
+            if self.node.volume_status(export).is_some() {
+                // Its size is agreed upon by both nodes; this one only says how much it has room for.
+                continue;
+            }
             self.feed(now, Input::Resized { export, sectors });
             (self.notify)(Event::Resized { export, sectors });
         }
+        self.look_at_capacities(now);
     }
+
+    /// The metadata may have grown as well, so all mirrored exports are looked at.
+    fn look_at_capacities(&mut self, now: Instant) {
+        let exports: Vec<ExportId> = self.node.exports().map(|(export, _)| export).collect();
+        for volume in exports {
+            let Some(metadata) = self.peer.as_ref().and_then(|peer| peer.metadata.file(volume)) else {
+                continue;
+            };
+            let sectors = self.node.export(volume).map_or(0, |export| export.config().sectors);
+            let disk = self.disks.disk_mut(volume).expect("an export has a disk");
+            let capacity = capacity(disk, metadata, sectors);
+            self.feed(now, Input::Capacity { volume, capacity });
+        }
+    }
+}
+
+/// How large a volume of so many sectors could become here.
+fn capacity(disk: &Disk, metadata: &MetadataFile, sectors: u64) -> Capacity {
+    let room = disk.geometry().sectors().min(metadata.capacity());
+    Capacity { sectors: room, zeros: disk.is_zero_from(Lba(sectors)) }
 }

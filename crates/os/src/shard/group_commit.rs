@@ -10,9 +10,11 @@ use block::RequestId;
 /// Durable writes of one disk under way before the next one joins a group. Below, a flush of its own is quicker: one
 /// operation instead of two. Above, flushes are what the disk spends its time on.
 const GROUPED_FROM: usize = 4;
+/// Writes that may wait for a flush before their row grows; how many a busy minute brings is chance.
+const ROOM: usize = 128;
 
 /// The durable writes of one disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct GroupCommit {
     /// Durable writes that have begun and not ended, in whatever way they become durable.
     under_way: usize,
@@ -20,6 +22,12 @@ pub(super) struct GroupCommit {
     written: Vec<RequestId>,
     /// Covered by the flush under way.
     flushing: Vec<RequestId>,
+}
+
+impl Default for GroupCommit {
+    fn default() -> Self {
+        Self { under_way: 0, written: Vec::with_capacity(ROOM), flushing: Vec::with_capacity(ROOM) }
+    }
 }
 
 impl GroupCommit {

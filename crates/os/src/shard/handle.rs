@@ -79,7 +79,7 @@ pub struct MirroredExport {
     pub opened: Opened,
     /// How it is exported; size and what clients had set are those of the metadata.
     pub config: ExportConfig,
-    /// How it is mirrored.
+    /// How it is mirrored; how large it could become is looked up.
     pub volume: VolumeConfig,
 }
 
@@ -174,7 +174,7 @@ pub enum Command {
         /// Its address and MTU, `None` while it is down.
         link: Option<PortLink>,
     },
-    /// Look at the sizes of all disks again.
+    /// Look at the sizes of all disks again, and of the metadata of mirrored ones.
     RefreshDisks,
     /// Say what was done so far.
     Statistics(Sender<ShardStatistics>),

@@ -75,6 +75,11 @@ impl MetadataWrites {
         self.files[index] = Some(file);
     }
 
+    /// The metadata of an export, if it has any.
+    pub(super) fn file(&self, volume: ExportId) -> Option<&MetadataFile> {
+        self.files.get(volume.0 as usize)?.as_ref()
+    }
+
     /// A record is to be written.
     pub(super) fn write(&mut self, id: MetadataId, volume: ExportId, place: Place) {
         self.waiting.push_back(Record { id, volume, place });
@@ -86,9 +91,9 @@ impl MetadataWrites {
             && let Some(number) = self.free.pop()
         {
             let memory = self.memory.slice().part(number as usize * WRITE_BYTES, WRITE_BYTES);
-            let file = self.files[first.volume.0 as usize].as_ref().expect("a mirrored export has metadata");
+            let file = self.file(first.volume).expect("a mirrored export has metadata").file_number();
             let write = &mut self.under_way[number as usize];
-            (write.file, write.offset, write.done) = (file.file_number(), first.place.0, 0);
+            (write.file, write.offset, write.done) = (file, first.place.0, 0);
             write.length = gather(&mut self.waiting, first, node, memory, &mut write.records);
             disks.write_aside(number, write.file, write.offset, memory.part(0, write.length));
         }

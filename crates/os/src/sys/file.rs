@@ -78,6 +78,14 @@ pub(crate) fn direct_alignment(file: &File) -> io::Result<Option<DirectAlignment
     Ok(Some(DirectAlignment { memory: status.stx_dio_mem_align, offset: status.stx_dio_offset_align }))
 }
 
+/// Whether a regular file has no data from there to its end: it reads as zeros. `false` if that is not known.
+pub(crate) fn is_hole_from(file: &File, offset: u64) -> bool {
+    let Ok(offset) = libc::off_t::try_from(offset) else { return false };
+    // SAFETY: takes no addresses. It moves the file's position, which nobody here uses.
+    let data = unsafe { libc::lseek(file.as_raw_fd(), offset, libc::SEEK_DATA) };
+    data < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO)
+}
+
 /// Size of a block device in bytes.
 pub(crate) fn block_device_bytes(device: &File) -> io::Result<u64> {
     const BLKGETSIZE64: libc::Ioctl = 0x8008_1272;

@@ -12,6 +12,7 @@ use os::EngineKind;
 use os::frame_port::PortKind;
 use replication::input::Control;
 use replication::membership::{Members, NodeNumber};
+use replication::output::Event as VolumeEvent;
 use replication::volume::Phase;
 use world::{Kind, ORDINARY, World};
 
@@ -81,6 +82,47 @@ fn a_node_that_leaves_hands_over_at_once_and_comes_back() {
     world.nodes[0].control(Control::Join);
     world.await_paired();
     assert_eq!(client.read(0, 1), 2);
+    world.assert_equal_copies();
+}
+
+#[test]
+fn a_volume_grows_when_both_nodes_have_room() {
+    let world = World::paired(ORDINARY);
+    let mut client = world.client();
+    client.write(0, 1, 1);
+    let bytes = 256 << 20;
+    let sectors = bytes / 512;
+    for node in &world.nodes {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(&node.data)
+            .expect("a file")
+            .set_len(bytes)
+            .expect("longer");
+        os::metadata_file::MetadataFile::extend(&node.meta, sectors).expect("longer");
+        node.shard.send(os::shard::Command::RefreshDisks);
+    }
+    world.nodes[1].control(Control::Resize { sectors });
+    let grown = |event: &VolumeEvent| *event == VolumeEvent::Resized { sectors };
+    for (index, node) in world.nodes.iter().enumerate() {
+        let look = || {
+            // The nodes part and meet again with the new size.
+            if index == 0 && node.failures.try_recv().is_ok() {
+                world.connect();
+            }
+            Ok(node.volume_events.lock().expect("not poisoned").iter().any(grown).then_some(()))
+        };
+        lab::wait_until("a larger volume", Duration::from_secs(20), look)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", node.volume_events));
+    }
+    if !world.nodes[0].statistics().peer.expect("a peer").is_connected {
+        world.connect();
+    }
+    world.await_paired();
+    let last = bytes / 4096 - 1;
+    client.write(0, last, 9);
+    assert_eq!(client.read(1, last), 9);
+    assert_eq!(client.read(1, 1), 1);
     world.assert_equal_copies();
 }
 

@@ -54,6 +54,7 @@ pub(crate) struct Node {
     pub(crate) shard: Arc<ShardHandle>,
     pub(crate) export: ExportId,
     pub(crate) data: PathBuf,
+    pub(crate) meta: PathBuf,
     /// What its connections ended with.
     pub(crate) failures: Receiver<String>,
     pub(crate) volume_events: Arc<Mutex<Vec<VolumeEvent>>>,
@@ -178,7 +179,7 @@ impl Node {
             }
         });
         let export = add(&shard, &data, &meta);
-        Self { shard, export, data, failures, volume_events }
+        Self { shard, export, data, meta, failures, volume_events }
     }
 
     pub(crate) fn connect(&self, stream: PeerStream) {

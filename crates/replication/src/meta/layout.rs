@@ -147,6 +147,14 @@ impl Layout {
         BITMAP + self.bitmap_blocks() as u64 * 2 * RECORD_BYTES as u64
     }
 
+    /// Sectors of the largest volume whose metadata has room in so many bytes.
+    #[must_use]
+    pub const fn volume_sectors_within(bytes: u64) -> u64 {
+        let blocks = bytes.saturating_sub(BITMAP) / (2 * RECORD_BYTES as u64);
+        let sectors = blocks.saturating_mul(BITS_PER_BLOCK * SECTORS_PER_BIT);
+        if sectors < VOLUME_SECTORS_MAX { sectors } else { VOLUME_SECTORS_MAX }
+    }
+
     /// One of the two superblocks: the same in every layout.
     #[must_use]
     pub const fn superblock(side: Side) -> Place {
@@ -226,6 +234,8 @@ mod tests {
             let layout = Layout::new(sectors, 64).expect("within bounds");
             let last = layout.bitmap_block(layout.bitmap_blocks() - 1, Side::One);
             assert_eq!(last.0 + RECORD_BYTES as u64, layout.byte_count());
+            assert!(Layout::volume_sectors_within(layout.byte_count()) >= sectors);
+            assert!(Layout::volume_sectors_within(layout.byte_count() - 1) < sectors);
         }
     }
 }
