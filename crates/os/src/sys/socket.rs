@@ -30,14 +30,9 @@ impl Socket {
         }
     }
 
-    /// Sets an option; the kernel keeps no reference to the value.
+    /// As [`set`].
     pub(crate) fn set<T: Copy>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
-        let length = length_of::<T>();
-        // SAFETY: `value` is readable for `length` bytes, and the kernel keeps no reference to it.
-        let result = unsafe {
-            libc::setsockopt(self.descriptor.as_raw_fd(), level, option, (&raw const *value).cast(), length)
-        };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        set(self.as_fd(), level, option, value)
     }
 
     /// Reads an option; only for integers and structures of integers, for which any bytes are a value.
@@ -69,6 +64,20 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
+}
+
+/// Sets an option; the kernel keeps no reference to the value.
+pub(crate) fn set<T: Copy>(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let length = length_of::<T>();
+    // SAFETY: `value` is readable for `length` bytes, and the kernel keeps no reference to it.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const *value).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn length_of<T>() -> libc::socklen_t {

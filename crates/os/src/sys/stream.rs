@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::memory::IoSlice;
+use super::socket;
 
 /// Most pieces in one call; what is beyond is left for the next one.
 pub(crate) const PIECES_MAX: usize = 1024;
@@ -23,6 +24,24 @@ pub(crate) fn send(socket: BorrowedFd<'_>, from: &[IoSlice]) -> io::Result<usize
     // SAFETY: the pieces are mapped by `IoSlice`'s contract; the kernel reads them during the call only.
     let count = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Has the kernel give a TCP connection up whose other end has not been heard of for so many seconds.
+pub(crate) fn give_up_after(socket: BorrowedFd<'_>, seconds: u8) -> io::Result<()> {
+    let seconds = libc::c_int::from(seconds);
+    let probes = 3;
+    for (level, option, value) in [
+        // What was sent and not acknowledged.
+        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, seconds * 1000),
+        // Nothing was sent: a probe a second.
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, (seconds - probes).max(1)),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 1),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, probes),
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+    ] {
+        socket::set(socket, level, option, &value)?;
+    }
+    Ok(())
 }
 
 /// Says that nothing more will be sent.

@@ -45,7 +45,7 @@ fn a_node_that_loses_its_peer_goes_on_alone_and_what_the_other_missed_is_copied_
     let world = World::paired(ORDINARY);
     let mut client = world.client();
     client.write(0, 1, 1);
-    world.nodes[0].shard.send(os::shard::Command::PeerDisconnect);
+    world.nodes[0].send(os::shard::Command::PeerDisconnect);
     assert!(world.nodes[0].failure().contains("by command"));
     assert!(world.nodes[1].failure().contains("closed"));
     assert_eq!(client.ask(0, 1, None, Duration::from_millis(100)), None, "nobody serves");
@@ -86,6 +86,49 @@ fn a_node_that_leaves_hands_over_at_once_and_comes_back() {
 }
 
 #[test]
+fn a_node_that_died_comes_back_with_what_it_had_and_takes_what_it_missed() {
+    let mut world = World::paired(ORDINARY);
+    let mut client = world.client();
+    for dying in [0, 1] {
+        for block in 0..50u8 {
+            client.write(usize::from(block % 2), u64::from(block) * 300, block + 1);
+        }
+        world.kill(dying);
+        for block in 0..50u8 {
+            // The first of them wait until the other one goes on.
+            client.write(dying, u64::from(block) * 311, block + 101);
+        }
+        world.restart(ORDINARY, dying);
+        world.connect_by_tcp();
+        world.await_paired();
+        world.assert_equal_copies();
+        for block in 1..50u8 {
+            assert_eq!(client.read(dying, u64::from(block) * 311), block + 101);
+            assert_eq!(client.read(dying, u64::from(block) * 300), block + 1);
+        }
+    }
+}
+
+#[test]
+fn both_nodes_that_died_go_on_with_what_was_answered() {
+    let mut world = World::paired(ORDINARY);
+    let mut client = world.client();
+    for block in 0..50u8 {
+        client.write(usize::from(block % 2), u64::from(block) * 300, block + 1);
+    }
+    world.kill(0);
+    world.kill(1);
+    world.restart(ORDINARY, 0);
+    world.restart(ORDINARY, 1);
+    world.connect_by_tcp();
+    world.await_paired();
+    world.assert_equal_copies();
+    for block in 0..50u8 {
+        assert_eq!(client.read(usize::from(block % 2), u64::from(block) * 300), block + 1);
+    }
+}
+
+#[test]
 fn a_volume_grows_when_both_nodes_have_room() {
     let world = World::paired(ORDINARY);
     let mut client = world.client();
@@ -100,7 +143,7 @@ fn a_volume_grows_when_both_nodes_have_room() {
             .set_len(bytes)
             .expect("longer");
         os::metadata_file::MetadataFile::extend(&node.meta, sectors).expect("longer");
-        node.shard.send(os::shard::Command::RefreshDisks);
+        node.send(os::shard::Command::RefreshDisks);
     }
     world.nodes[1].control(Control::Resize { sectors });
     let grown = |event: &VolumeEvent| *event == VolumeEvent::Resized { sectors };

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use aoe::Tag;
 use aoe::wire::Frame;
 
+use os::shard::Command;
+use replication::volume::Phase;
+
 use crate::world::{Client, DISK_BYTES, Kind, ORDINARY, World};
 
 const BLOCKS: u64 = DISK_BYTES / 4096;
@@ -59,6 +62,30 @@ fn plain(files: usize) -> Measured {
         .collect();
     let times = threads.into_iter().flat_map(|thread| thread.join().expect("a thread")).collect();
     Measured::new(times, RUN)
+}
+
+/// Everything is written while a node is away; how long the copying takes once it is back.
+fn resync(world: &World, client: &mut Client) {
+    world.nodes[0].send(Command::PeerDisconnect);
+    let alone = |node: &&usize| world.nodes[**node].status().phase == Phase::Alone;
+    let winner = lab::wait_until("one to go on", Duration::from_secs(10), || Ok([0, 1].iter().find(alone)));
+    let winner = *winner.expect("one goes on");
+    for block in 0..BLOCKS {
+        client.send(winner, block, Some(9));
+        let is_last = block % 32 == 31;
+        while is_last && world.nodes[winner].statistics().disk_operations > 0 {}
+    }
+    let dirty =
+        world.nodes[winner].wait_for("all to be dirty", |status| status.out_of_sync > BLOCKS * 9 / 10);
+    world.connect_by_tcp();
+    world.nodes[winner].wait_for("copying", |status| status.out_of_sync < dirty.out_of_sync);
+    let begun = Instant::now();
+    world.nodes[winner].wait_for("all to be equal", |status| status.out_of_sync == 0);
+    let (blocks, took) = (dirty.out_of_sync, begun.elapsed());
+    println!(
+        "resync of {blocks} blocks: {} MB/s",
+        blocks * 4096 / u64::try_from(took.as_micros()).expect("short")
+    );
 }
 
 fn fill(number: u64) -> u8 {
@@ -113,6 +140,7 @@ fn what_a_replicated_write_costs() {
     load(&mut client, 1, false, |_| 0).print("read, depth 1, one node");
     load(&mut client, 32, false, |_| 0).print("read, depth 32, one node");
     load(&mut client, 32, false, in_turns).print("read, depth 32, both");
+    resync(&world, &mut client);
     let statistics = world.nodes.each_ref().map(|node| node.statistics().peer);
     println!("{statistics:?}");
 }

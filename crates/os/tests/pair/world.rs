@@ -1,5 +1,6 @@
 //! Two shards with a peer link between them on one switch, an arbiter in memory, and a client.
 
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -51,7 +52,8 @@ pub(crate) const ORDINARY: Kind = Kind { port: PortKind::Ring, engine: EngineKin
 
 /// One node.
 pub(crate) struct Node {
-    pub(crate) shard: Arc<ShardHandle>,
+    /// Until it is killed.
+    shard: Option<Arc<ShardHandle>>,
     pub(crate) export: ExportId,
     pub(crate) data: PathBuf,
     pub(crate) meta: PathBuf,
@@ -65,6 +67,7 @@ pub(crate) struct World {
     pub(crate) nodes: [Node; 2],
     pub(crate) arbiter: Arc<Mutex<Arbiter>>,
     pub(crate) namespace: Namespace,
+    restarts: u64,
     _directory: tempfile::TempDir,
 }
 
@@ -79,6 +82,7 @@ impl World {
     /// Two nodes that know each other and are not connected.
     pub(crate) fn new(kind: Kind) -> Self {
         let namespace = Namespace::new().expect("these tests make network namespaces: run them as root");
+        namespace.set_up("lo").expect("a loopback");
         namespace.add_bridge("switch", MTU).expect("a switch");
         for end in ["node0", "node1", "client"] {
             let plug = format!("to-{end}");
@@ -94,13 +98,13 @@ impl World {
         let first = Membership { epoch: Epoch::FIRST, members: Members::Both };
         let arbiter = Arc::new(Mutex::new(Arbiter { holds: first, is_reachable: true }));
         let nodes = NUMBERS.map(|number| Node::start(kind, number, &namespace, &directory, &arbiter));
-        Self { nodes, arbiter, namespace, _directory: directory }
+        Self { nodes, arbiter, namespace, restarts: 0, _directory: directory }
     }
 
     /// The same, connected, and serving at both.
     pub(crate) fn paired(kind: Kind) -> Self {
         let world = Self::new(kind);
-        world.connect();
+        world.connect_by_tcp();
         world.await_paired();
         world
     }
@@ -112,12 +116,41 @@ impl World {
         }
     }
 
+    /// Connects the nodes by TCP, as it is between machines.
+    pub(crate) fn connect_by_tcp(&self) {
+        let streams = self.namespace.enter(|| {
+            let listener = TcpListener::bind(("127.0.0.1", 0))?;
+            let near = TcpStream::connect(listener.local_addr()?)?;
+            Ok([near, listener.accept()?.0])
+        });
+        for (node, stream) in self.nodes.iter().zip(streams.expect("a connection")) {
+            node.connect(stream.try_into().expect("a stream"));
+        }
+    }
+
     pub(crate) fn await_paired(&self) {
         for node in &self.nodes {
             node.wait_for("both nodes to serve", |status| {
                 status.serving && status.membership.members == Members::Both && status.out_of_sync == 0
             });
         }
+    }
+
+    /// Ends a node without a word to anybody, as if its process had died.
+    pub(crate) fn kill(&mut self, index: usize) {
+        self.nodes[index].shard.take();
+    }
+
+    /// Starts it anew on what is on its disks.
+    pub(crate) fn restart(&mut self, kind: Kind, index: usize) {
+        let Node { data, meta, .. } = &self.nodes[index];
+        let (data, meta) = (data.clone(), meta.clone());
+        let is_over = || Ok(Disk::open(&DiskOptions { path: data.clone(), ..DiskOptions::default() }).ok());
+        lab::wait_until("the end of its thread", Duration::from_secs(10), is_over).expect("it ends");
+        self.restarts += 1;
+        let incarnation = 1 + self.restarts;
+        self.nodes[index] =
+            Node::open(kind, NUMBERS[index], incarnation, &self.namespace, data, meta, &self.arbiter);
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -145,23 +178,24 @@ impl Node {
         directory: &tempfile::TempDir,
         arbiter: &Arc<Mutex<Arbiter>>,
     ) -> Self {
-        let name = format!("node{}", number.number());
-        let [data, meta] = ["data", "meta"].map(|kind| directory.path().join(format!("{name}.{kind}")));
-        let mut file = std::fs::File::create(&data).expect("a file");
-        // Written once: the first write to a place of a file takes much longer than all others.
-        std::io::copy(&mut std::io::Read::take(std::io::repeat(0), DISK_BYTES), &mut file).expect("a disk");
-        let fresh = format(Format {
-            format: FormatIdentity(u128::from(number.number()) + 1),
-            volume: VolumeIdentity(7),
-            pair: PAIR,
-            node: number,
-            layout: Layout::new(DISK_BYTES / SECTOR_BYTES as u64, HOT_EXTENTS_DEFAULT).expect("a size"),
-            membership: Membership { epoch: Epoch::FIRST, members: Members::Both },
-            good: true,
-        });
-        MetadataFile::create(&meta, &fresh).expect("metadata");
+        let [data, meta] =
+            ["data", "meta"].map(|kind| directory.path().join(format!("{}.{kind}", name(number))));
+        make_disk(number, &data, &meta);
+        Self::open(kind, number, 1, namespace, data, meta, arbiter)
+    }
+
+    /// On disks that are there.
+    fn open(
+        kind: Kind,
+        number: NodeNumber,
+        incarnation: u64,
+        namespace: &Namespace,
+        data: PathBuf,
+        meta: PathBuf,
+        arbiter: &Arc<Mutex<Arbiter>>,
+    ) -> Self {
         let (sender, events) = channel();
-        let options = options(kind, number, &name);
+        let options = options(kind, number, incarnation);
         let start = || {
             Ok(ShardHandle::start(options, move |event| {
                 let _ = sender.send(event);
@@ -179,21 +213,25 @@ impl Node {
             }
         });
         let export = add(&shard, &data, &meta);
-        Self { shard, export, data, meta, failures, volume_events }
+        Self { shard: Some(shard), export, data, meta, failures, volume_events }
     }
 
     pub(crate) fn connect(&self, stream: PeerStream) {
-        self.shard.send(Command::PeerConnected(stream));
+        self.send(Command::PeerConnected(stream));
+    }
+
+    pub(crate) fn send(&self, command: Command) {
+        self.shard.as_ref().expect("it lives").send(command);
     }
 
     pub(crate) fn status(&self) -> VolumeStatus {
         let (reply, status) = channel();
-        self.shard.send(Command::VolumeStatus { volume: self.export, reply });
+        self.send(Command::VolumeStatus { volume: self.export, reply });
         status.recv().expect("an answer").expect("a volume")
     }
 
     pub(crate) fn control(&self, control: Control) {
-        self.shard.send(Command::Control { volume: self.export, control });
+        self.send(Command::Control { volume: self.export, control });
     }
 
     pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&VolumeStatus) -> bool) -> VolumeStatus {
@@ -204,7 +242,7 @@ impl Node {
 
     pub(crate) fn statistics(&self) -> ShardStatistics {
         let (reply, statistics) = channel();
-        self.shard.send(Command::Statistics(reply));
+        self.send(Command::Statistics(reply));
         statistics.recv().expect("an answer")
     }
 
@@ -242,12 +280,33 @@ fn take_event(
     }
 }
 
-fn options(kind: Kind, number: NodeNumber, interface: &str) -> ShardOptions {
+fn name(number: NodeNumber) -> String {
+    format!("node{}", number.number())
+}
+
+fn make_disk(number: NodeNumber, data: &std::path::Path, meta: &std::path::Path) {
+    let mut file = std::fs::File::create(data).expect("a file");
+    // Written once: the first write to a place of a file takes much longer than all others.
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(0), DISK_BYTES), &mut file).expect("a disk");
+    let fresh = format(Format {
+        format: FormatIdentity(u128::from(number.number()) + 1),
+        volume: VolumeIdentity(7),
+        pair: PAIR,
+        node: number,
+        layout: Layout::new(DISK_BYTES / SECTOR_BYTES as u64, HOT_EXTENTS_DEFAULT).expect("a size"),
+        membership: Membership { epoch: Epoch::FIRST, members: Members::Both },
+        good: true,
+    });
+    MetadataFile::create(meta, &fresh).expect("metadata");
+}
+
+fn options(kind: Kind, number: NodeNumber, incarnation: u64) -> ShardOptions {
+    let interface = name(number);
     let filter = FrameFilter::Requests { addresses: vec![(7, 1)] };
     let limits = Limits { requests: 256, followed: 256, copies: 16, volumes: 4 };
     ShardOptions {
-        name: interface.to_owned(),
-        ports: vec![PortOptions { kind: kind.port, ..PortOptions::new(interface, filter) }],
+        ports: vec![PortOptions { kind: kind.port, ..PortOptions::new(&interface, filter) }],
+        name: interface,
         limits: TargetLimits { outstanding_max: 256, export_max: 4, ..TargetLimits::new(1) },
         engine: kind.engine,
         busy_poll: Duration::ZERO,
@@ -256,7 +315,7 @@ fn options(kind: Kind, number: NodeNumber, interface: &str) -> ShardOptions {
         pair: Some(PairConfig {
             node: number,
             pair: PAIR,
-            incarnation: u64::from(number.number()) + 1,
+            incarnation: incarnation * 2 + u64::from(number.number()),
             lease: kind.lease,
             limits,
         }),
