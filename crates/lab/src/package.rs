@@ -61,6 +61,10 @@ pub const E2FSPROGS: Package =
 pub const KMOD: Package =
     Package { name: "kmod", provides: "depmod", reason: "the modules of the guests' kernel and their order" };
 
+/// Someone else's arbiter.
+pub const ETCD: Package =
+    Package { name: "etcd-server", provides: "etcd", reason: "the arbiter tests run against etcd as well" };
+
 /// Makes sure that all of `packages` are there. Prints a line for each one that it installs.
 pub fn require(packages: &[Package]) -> Result<(), Error> {
     // Tests run in parallel threads: one asks apt, the others find the work done.

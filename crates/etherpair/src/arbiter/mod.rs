@@ -1,9 +1,11 @@
 //! Asking the arbiter, whoever it is: a compare-and-swap register for each volume, outside of both nodes.
 //!
-//! [`Arbiter`] is what the daemon knows of; [`witness`] speaks with `etherpair witness`. Nothing here is ever waited for by a
+//! [`Arbiter`] is what the daemon knows of; [`witness`] speaks with `etherpair witness`, [`etcd`] with etcd. Nothing here is ever waited for by a
 //! thread that serves: questions come from the control plane, and each is answered within [`PATIENCE`], if only with
 //! "unreachable". A question that was given up is not sent any more, and a connection that may still carry one is closed.
 
+mod etcd;
+pub(crate) mod register_text;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -16,6 +18,7 @@ use replication::membership::Membership;
 use replication::witness::{AnswerKind, QuestionKind, RegisterKey};
 use thiserror::Error;
 
+pub(crate) use etcd::Etcd;
 pub(crate) use witness::Witness;
 
 use crate::config::node::ArbiterConfig;
@@ -31,6 +34,8 @@ const _: () =
 pub(crate) enum Arbiter {
     /// `etherpair witness`.
     Witness(Witness),
+    /// etcd.
+    Etcd(Etcd),
     /// Nobody.
     None,
 }
@@ -64,7 +69,7 @@ pub(crate) enum ArbiterError {
 /// How the arbiter can be reached, for operators.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ArbiterState {
-    /// `witness` or `none`.
+    /// `witness`, `etcd` or `none`.
     pub(crate) kind: &'static str,
     /// Where it was reached last.
     pub(crate) address: Option<String>,
@@ -79,6 +84,9 @@ impl Arbiter {
     pub(crate) fn start(config: &ArbiterConfig) -> Self {
         match config {
             ArbiterConfig::Witness(addresses) => Self::Witness(Witness::start(addresses.clone())),
+            ArbiterConfig::Etcd { endpoints, prefix } => {
+                Self::Etcd(Etcd::start(endpoints.clone(), prefix.clone()))
+            }
             ArbiterConfig::None => Self::None,
         }
     }
@@ -120,6 +128,7 @@ impl Arbiter {
     pub(crate) fn state(&self) -> ArbiterState {
         match self {
             Self::Witness(witness) => witness.state(),
+            Self::Etcd(etcd) => etcd.state(),
             Self::None => ArbiterState { kind: "none", ..ArbiterState::default() },
         }
     }
@@ -127,6 +136,7 @@ impl Arbiter {
     async fn put(&self, key: RegisterKey, question: QuestionKind) -> Result<(), ArbiterError> {
         let answer = match self {
             Self::Witness(witness) => witness.put(key, question).await,
+            Self::Etcd(etcd) => etcd.put(key, question).await,
             Self::None => return Err(ArbiterError::Nobody),
         };
         match answer.ok_or(ArbiterError::Unreachable)? {

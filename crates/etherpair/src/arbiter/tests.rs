@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use lab::Namespace;
+use lab::{Namespace, Process, package};
 use replication::identity::{PairIdentity, VolumeIdentity};
 use replication::input::ArbiterAnswer;
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
@@ -23,7 +23,10 @@ const ONE: Membership = Membership { epoch: Epoch(2), members: Members::Only(Nod
 
 /// Runs a test in a network of its own.
 fn in_namespace(test: impl AsyncFnOnce() + Send) {
-    let namespace = Namespace::new().expect("run as root");
+    in_this(&Namespace::new().expect("run as root"), test);
+}
+
+fn in_this(namespace: &Namespace, test: impl AsyncFnOnce() + Send) {
     let done = namespace.enter(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(test());
@@ -80,6 +83,40 @@ fn a_witness_keeps_registers() {
     in_namespace(async || {
         let addresses = start(&witness_config(directory.path())).await.expect("a witness");
         keeps_registers(&ArbiterConfig::Witness(addresses)).await;
+    });
+}
+
+/// etcd on the loopback of the namespace.
+fn etcd(namespace: &Namespace, directory: &Path) -> Process {
+    package::require(&[package::ETCD]).expect("etcd");
+    let program = namespace.program("etcd").arg("--data-dir").arg(directory.join("etcd"));
+    let urls =
+        ["--listen-client-urls", "http://127.0.0.1:2379", "--advertise-client-urls", "http://127.0.0.1:2379"];
+    let peers = ["--listen-peer-urls", "http://127.0.0.1:2380"];
+    program.args(urls).args(peers).start(directory.join("etcd.log")).expect("it starts")
+}
+
+fn etcd_config() -> ArbiterConfig {
+    let endpoints = ["127.0.0.1:9", "127.0.0.1:2379"].map(|endpoint| endpoint.parse().expect("an address"));
+    ArbiterConfig::Etcd { endpoints: endpoints.to_vec(), prefix: "/etherpair".to_owned() }
+}
+
+#[test]
+fn etcd_keeps_registers_and_may_go_away_and_come_back() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let namespace = Namespace::new().expect("run as root");
+    let mut server = etcd(&namespace, directory.path());
+    in_this(&namespace, async || {
+        keeps_registers(&etcd_config()).await;
+        let arbiter = reached(&etcd_config()).await;
+        assert_eq!(arbiter.create(KEY, BOTH).await, Ok(()));
+        server.kill().expect("it can be killed");
+        assert_eq!(arbiter.ask(KEY, BOTH, ZERO).await, Err(ArbiterError::Unreachable));
+        assert!(!arbiter.state().is_reachable, "{:?}", arbiter.state());
+        let _server = etcd(&namespace, directory.path());
+        let arbiter = reached(&etcd_config()).await;
+        assert_eq!(arbiter.ask(KEY, BOTH, ZERO).await, Ok(ArbiterAnswer::Swapped));
+        assert_eq!(arbiter.ask(KEY, BOTH, ONE).await, Ok(ArbiterAnswer::Holds(ZERO)));
     });
 }
 

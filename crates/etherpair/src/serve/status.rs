@@ -55,7 +55,7 @@ pub(crate) struct LinkStatus {
 /// The arbiter.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct ArbiterStatus {
-    /// `witness` or `none`.
+    /// `witness`, `etcd` or `none`.
     pub(crate) kind: String,
     /// Whether it can be reached now.
     pub(crate) reachable: bool,

@@ -8,11 +8,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use replication::identity::{PairIdentity, VolumeIdentity};
-use replication::membership::{Epoch, Members, Membership, NodeNumber};
+use replication::membership::Membership;
 use replication::witness::registers::{Change, REGISTERS_PER_PAIR_MAX};
 use replication::witness::{RegisterKey, Registers};
 use thiserror::Error;
 
+use crate::arbiter::register_text;
 use crate::durable_file::{self, Beside};
 
 const MAGIC: &str = "etherpair-registers";
@@ -117,13 +118,8 @@ impl Files {
 
 fn emit(pair: PairIdentity, registers: &Registers) -> String {
     let mut body = format!("pair {pair}\n");
-    for (volume, Membership { epoch, members }) in registers.of_pair(pair) {
-        let members = match members {
-            Members::Both => "both",
-            Members::Only(NodeNumber::Zero) => "only-0",
-            Members::Only(NodeNumber::One) => "only-1",
-        };
-        body += &format!("{volume} {epoch} {members}\n");
+    for (volume, membership) in registers.of_pair(pair) {
+        body += &format!("{volume} {}\n", register_text::emit(membership));
     }
     with_head(&body)
 }
@@ -157,16 +153,8 @@ fn read_registers(path: &Path, registers: &mut Registers) -> Result<(), FilesErr
 }
 
 fn parse_line(line: &str) -> Option<(VolumeIdentity, Membership)> {
-    let mut words = line.split(' ');
-    let volume = VolumeIdentity(hexadecimal(words.next()?)?);
-    let epoch = Epoch(words.next()?.parse().ok()?);
-    let members = match words.next()? {
-        "both" => Members::Both,
-        "only-0" => Members::Only(NodeNumber::Zero),
-        "only-1" => Members::Only(NodeNumber::One),
-        _ => return None,
-    };
-    words.next().is_none().then_some((volume, Membership { epoch, members }))
+    let (volume, membership) = line.split_once(' ')?;
+    Some((VolumeIdentity(hexadecimal(volume)?), register_text::parse(membership)?))
 }
 
 fn hexadecimal(text: &str) -> Option<u128> {
@@ -220,6 +208,7 @@ fn read(path: &Path) -> Result<String, FilesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use replication::membership::{Epoch, Members, NodeNumber};
 
     const PAIR: PairIdentity = PairIdentity(0xabc);
 
