@@ -15,6 +15,7 @@ use aoe::target::{
 };
 use aoe::{Digest, MacAddress};
 use block::{Completion, Duration, ExportId, Instant, RequestId};
+use replication::durability::Durability;
 use replication::engine::{Engine, EngineConfig};
 use replication::identity::{PairIdentity, VolumeIdentity};
 use replication::input::MetadataId;
@@ -84,7 +85,14 @@ pub(crate) struct Pair {
     config: PairConfig,
     first_disk_slot: u16,
     /// By export.
-    volumes: Vec<Option<VolumeIdentity>>,
+    volumes: Vec<Option<Mirrored>>,
+}
+
+/// A volume that both nodes hold.
+#[derive(Clone, Copy, Debug)]
+struct Mirrored {
+    identity: VolumeIdentity,
+    durability: Durability,
 }
 
 impl Pair {
@@ -94,7 +102,17 @@ impl Pair {
     }
 
     fn volume(&self, export: ExportId) -> Option<VolumeIdentity> {
+        Some(self.mirrored(export)?.identity)
+    }
+
+    fn mirrored(&self, export: ExportId) -> Option<Mirrored> {
         self.volumes.get(export.0 as usize).copied().flatten()
+    }
+
+    /// Whether only this node of the two ever serves a volume.
+    fn is_only_server(&self, export: ExportId) -> bool {
+        let durability = self.mirrored(export).map(|mirrored| mirrored.durability);
+        matches!(durability, Some(Durability::Async { server, .. }) if server == self.config.node)
     }
 }
 
@@ -159,7 +177,8 @@ impl Node {
         let export = target.add_export(now, config)?;
         read_modify_write.add_export(export, logical_sector_size);
         pair.volumes.resize(export.0 as usize + 1, None);
-        pair.volumes[export.0 as usize] = Some(volume);
+        let durability = volume_config.durability;
+        pair.volumes[export.0 as usize] = Some(Mirrored { identity: volume, durability });
         pair.engine.add_volume(now, export, opened, volume_config);
         self.settle(now);
         Ok(export)
@@ -337,7 +356,9 @@ impl Node {
     fn tell_epoch(&mut self, now: Instant, export: ExportId) {
         if let Some(status) = self.volume_status(export) {
             self.tell_mirror(now, MirrorInput::Epoch { export, epoch: status.membership.epoch.0 });
-            let stands_in = status.serving && status.phase == Phase::Alone;
+            // Nobody else answers at the other node's address.
+            let is_sole = status.phase == Phase::Alone || self.pair().is_only_server(export);
+            let stands_in = status.serving && is_sole;
             self.tell_mirror(now, MirrorInput::StandsIn { export, stands_in });
         }
     }

@@ -4,6 +4,7 @@ use aoe::target::{ExportConfig, Identity, PortLink, SmallState, TargetLimits};
 use aoe::{Address, MacAddress, Shelf, Slot};
 use block::Duration;
 use node::PairConfig;
+use replication::durability::Durability;
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
 use replication::limits::{LEASE, Limits};
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
@@ -14,7 +15,7 @@ use replication::start::VolumeConfig;
 use crate::arbiter::Arbiter;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::fault::Injection;
+use crate::fault::{Fault, Injection};
 use crate::history::History;
 use crate::machine::{Disks, Fresh, Machine, MachineConfig};
 use crate::network::Network;
@@ -28,7 +29,7 @@ use crate::workload::linux::LinuxOptions;
 use crate::workload::ours::OursOptions;
 use crate::workload::plan::PlanOptions;
 use crate::workload::{Client, ClientOptions, DriverOptions};
-use crate::world::{HostPlace, NODES, Parts, World};
+use crate::world::{HostPlace, NODES, Parts, Rules, World};
 
 const PAIR: PairIdentity = PairIdentity(0x5157);
 /// What the arbiter and both nodes begin with.
@@ -55,7 +56,11 @@ pub(crate) fn build(options: &Options, injections: Vec<Injection>, lines_max: us
         hosts,
         injections,
         histories: options.volumes.iter().map(|_| History::new(aoe::limits::DUPLICATE_WINDOW)).collect(),
-        mtu: options.mtu,
+        rules: Rules {
+            mtu: options.mtu,
+            durability: options.durability,
+            is_forced: options.faults.contains(&Fault::Force),
+        },
         random: Random::new(seed, "world"),
         trace: Trace::new(lines_max),
     };
@@ -72,11 +77,9 @@ fn machine(options: &Options, node: usize) -> Machine {
         followed_max: 256,
         digest_seed: random.any(),
     };
-    let low = u8::try_from(node).expect("two nodes");
-    let links = (0..options.segments).map(|segment| {
-        let segment = u8::try_from(segment).expect("few segments");
-        PortLink { mac: MacAddress([2, 0, 0, 0, low, segment]), mtu: options.mtu }
-    });
+    let segments = 0..u8::try_from(options.segments).expect("few segments");
+    let mac = |node: usize, segment| node_address(u8::try_from(node).expect("two nodes"), segment);
+    let links = segments.clone().map(|segment| PortLink { mac: mac(node, segment), mtu: options.mtu });
     let number = [NodeNumber::Zero, NodeNumber::One][node];
     let exports = (0..).zip(&options.volumes).map(|(slot, sectors)| ExportConfig {
         address: address(slot),
@@ -84,7 +87,7 @@ fn machine(options: &Options, node: usize) -> Machine {
         logical_sector_size: options.logical_sector_size,
         identity: Identity::new("sim", "simulated", "1"),
         read_only: false,
-        write_cache: false,
+        write_cache: options.durability == Durability::Memory,
         buffer_count: 16,
         state: SmallState::default(),
         mirror: None,
@@ -106,6 +109,7 @@ fn machine(options: &Options, node: usize) -> Machine {
         formats: formats.clone(),
         clock: Clock::new(beginning, options.clock_rates[node]),
         links: links.collect(),
+        peer_addresses: segments.map(|segment| mac(1 - node, segment)).collect(),
         exports: exports.collect(),
         limits,
         pair: PairConfig {
@@ -123,6 +127,7 @@ fn machine(options: &Options, node: usize) -> Machine {
         volume_config: VolumeConfig {
             resync_rate: options.resync_rate.map_or(ResyncRate::Yielding, ResyncRate::BytesPerSecond),
             resync_checksums: options.resync_checksums,
+            durability: options.durability,
             ..VolumeConfig::default()
         },
     };
@@ -136,6 +141,11 @@ fn machine(options: &Options, node: usize) -> Machine {
         disks
     });
     Machine::new(config, disks.collect())
+}
+
+/// The address of a node's port.
+pub(crate) const fn node_address(node: u8, segment: u8) -> MacAddress {
+    MacAddress([2, 0, 0, 0, node, segment])
 }
 
 /// The address of a volume.

@@ -106,12 +106,13 @@ fn covers(opened: &Opened, sector: Lba) -> bool {
     is_hot || opened.bitmap.touches(sectors(sector.0, 1))
 }
 
-/// Whether a node serves a volume and lacks nothing of it.
+/// Whether a node serves a volume and lacks nothing of it. One that stands still does not know.
 #[must_use]
 pub(crate) fn has_good_copy(machine: &Machine, volume: usize) -> bool {
-    machine
-        .status(volume)
-        .is_some_and(|status| status.serving && status.copy == CopyState::Good && status.lacking == 0)
+    !machine.is_paused()
+        && machine
+            .status(volume)
+            .is_some_and(|status| status.serving && status.copy == CopyState::Good && status.lacking == 0)
 }
 
 /// Everything that hosts were told or have read is on this disk.

@@ -109,6 +109,10 @@ faults! {
     Verify = "verify", (0, 0);
     /// Operators set the config string or the reservation, at one node or at both at once.
     SetState = "set-state", (0, 0);
+    /// Somebody asks both nodes to flush.
+    Flush = "flush", (0, 0);
+    /// An operator forces a node that does not serve to do so, whatever that loses.
+    Force = "force", (0, 0);
 }
 
 impl fmt::Display for Fault {

@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
-use aoe::Digest;
 use aoe::target::{ExportConfig, PortId, PortLink, TargetLimits};
+use aoe::{Digest, MacAddress};
 use block::{Completion, Instant};
 use node::{Input, Node, Output, PairConfig};
 use replication::identity::FormatIdentity;
@@ -33,6 +33,8 @@ pub struct MachineConfig {
     pub clock: Clock,
     /// Its ports.
     pub links: Vec<PortLink>,
+    /// The addresses of the other machine's ports.
+    pub peer_addresses: Vec<MacAddress>,
     /// What it exports, by volume.
     pub exports: Vec<ExportConfig>,
     /// How much its node holds.
@@ -125,6 +127,9 @@ impl Machine {
         self.process = Some(Process { node, buffers, exports, stream: None, asked: Vec::new() });
         for (port, link) in (0..).map(PortId).zip(self.config.links.clone()) {
             self.input(now, Input::PortChanged { port, link: Some(link) }, counts, effects);
+        }
+        for (port, mac) in (0..).map(PortId).zip(self.config.peer_addresses.clone()) {
+            self.input(now, Input::PeerAddress { port, mac }, counts, effects);
         }
         Ok(())
     }

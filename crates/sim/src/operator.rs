@@ -3,14 +3,33 @@
 //! They reserve for everybody who is there, so that nobody is shut out; what they are told they do not remember. What counts
 //! is that in the end both nodes hold the same.
 
+use aoe::ata::AtaCommand;
+use aoe::wire::ata::{AtaFlags, LbaRegisters};
 use aoe::wire::reserve::ReserveCommand;
-use aoe::wire::{Head, config, ethernet, header, pad, reserve};
+use aoe::wire::{Head, ata, config, ethernet, header, pad, reserve};
 use aoe::{Address, Command, MacAddress, Tag};
 
 use crate::random::Random;
 
 /// Where operators sit.
 pub(crate) const MAC: MacAddress = MacAddress([2, 0, 0, 2, 0, 0]);
+
+/// A frame that asks for a flush of a volume.
+pub(crate) fn flush(random: &mut Random, address: Address, destination: MacAddress) -> Vec<u8> {
+    let mut bytes = vec![0; 60];
+    let ethernet = ethernet::Repr { destination, source: MAC };
+    let header = header::Repr::request(address.into(), Command::Ata, Tag(random.small(0, 999_999)));
+    Head { ethernet, header }.emit(&mut bytes);
+    let request = ata::Request {
+        flags: AtaFlags::EXTENDED,
+        feature: 0,
+        sector_count: 0,
+        command: AtaCommand::FlushCacheExt,
+        lba: LbaRegisters::default(),
+    };
+    request.emit(&mut bytes);
+    bytes
+}
 
 /// A frame that sets something of a volume.
 pub(crate) fn set(

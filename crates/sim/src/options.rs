@@ -7,6 +7,9 @@ use std::fmt;
 
 use block::{Duration, LogicalSectorSize};
 
+use replication::durability::Durability;
+use replication::membership::NodeNumber;
+
 use crate::fault::Fault;
 use crate::random::Random;
 
@@ -19,6 +22,8 @@ pub struct Options {
     pub volumes: Vec<u64>,
     /// What the disks read and write at once.
     pub logical_sector_size: LogicalSectorSize,
+    /// What an answer to a write means.
+    pub durability: Durability,
     /// Segments of the network.
     pub segments: usize,
     /// Bytes that a frame holds.
@@ -55,6 +60,15 @@ impl Options {
     /// What the seed says.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        let mut options = Self::drawn(seed);
+        if options.durability == Durability::Memory {
+            // One failure at a time: a node that has lost its memory needs the other one whole.
+            options.faults.retain(|fault| !is_of_disk(*fault));
+        }
+        options
+    }
+
+    fn drawn(seed: u64) -> Self {
         let mut random = Random::new(seed, "options");
         let random = &mut random;
         let micros = Duration::from_micros;
@@ -66,6 +80,7 @@ impl Options {
             } else {
                 LogicalSectorSize::B512
             },
+            durability: durability(random),
             segments: if random.below(3) == 0 { 2 } else { 1 },
             mtu: [1500, 4200, 9000][random.index(3)],
             stock_hosts: 1 + random.index(3),
@@ -96,8 +111,8 @@ impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "volumes of {:?} sectors on disks of {:?}, {} segment(s), MTU {}",
-            self.volumes, self.logical_sector_size, self.segments, self.mtu
+            "volumes of {:?} sectors on disks of {:?}, {:?}, {} segment(s), MTU {}",
+            self.volumes, self.logical_sector_size, self.durability, self.segments, self.mtu
         )?;
         writeln!(
             f,
@@ -131,6 +146,18 @@ fn volumes(random: &mut Random) -> Vec<u64> {
         .collect()
 }
 
+/// Mostly the one that is meant for everybody.
+fn durability(random: &mut Random) -> Durability {
+    match random.below(8) {
+        0 => Durability::Memory,
+        1 => Durability::Async {
+            server: if random.coin() { NodeNumber::Zero } else { NodeNumber::One },
+            lag_bytes_max: 1 << random.between(9, 20),
+        },
+        _ => Durability::Stable,
+    }
+}
+
 /// Mostly that of a crystal; sometimes as bad as the lease's margin allows.
 fn clock_rate(random: &mut Random) -> i64 {
     let most = match random.below(8) {
@@ -141,10 +168,18 @@ fn clock_rate(random: &mut Random) -> i64 {
     i64::try_from(random.between(0, 2 * most)).expect("small") - i64::try_from(most).expect("small")
 }
 
+const fn is_of_disk(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::ReadError | Fault::WriteError | Fault::FlushError | Fault::MetadataFull | Fault::DiskReplaced
+    )
+}
+
 /// Each kind with a probability of its own seed: few, half, or nearly all.
 fn faults(random: &mut Random) -> Vec<Fault> {
     let chance = [150_000, 400_000, 700_000, 950_000][random.index(4)];
-    Fault::ALL.into_iter().filter(|_| random.chance(chance)).collect()
+    // Only in stories: where an operator forces a node, what hosts see is no longer judged.
+    Fault::ALL.into_iter().filter(|fault| random.chance(chance) && *fault != Fault::Force).collect()
 }
 
 #[cfg(test)]
@@ -153,10 +188,10 @@ mod tests {
 
     #[test]
     fn seeds_differ_in_what_they_leave_out() {
-        let options: Vec<Options> = (0..64).map(Options::new).collect();
-        for fault in Fault::ALL {
+        let options: Vec<Options> = (0..256).map(Options::new).collect();
+        for fault in Fault::ALL.into_iter().filter(|fault| *fault != Fault::Force) {
             let with = options.iter().filter(|options| options.faults.contains(&fault)).count();
-            assert!((1..64).contains(&with), "{fault} is in {with} of 64 seeds");
+            assert!((1..256).contains(&with), "{fault} is in {with} of 256 seeds");
         }
     }
 }

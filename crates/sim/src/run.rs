@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use block::{Duration, Instant, SECTOR_BYTES};
 
+use replication::volume::VolumeStatus;
+
 use crate::build::build;
 use crate::examine;
 use crate::fault::{self, FaultCounts, Injection};
@@ -89,17 +91,17 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
     world.heal();
     world.finish();
     let healed = world.now();
-    let bound = healed.after(LIVENESS_BOUND);
+    // Only what takes longer is stuck.
+    let bound = healed.after(LIVENESS_BOUND + Duration::from_millis(1));
     go(world, bound, |world| world.open() == 0 && world.is_whole())?;
     for history in world.histories() {
-        liveness::check(history, healed, world.now(), LIVENESS_BOUND).map_err(|stuck| stuck.to_string())?;
+        liveness::check(history, healed, world.now(), LIVENESS_BOUND)
+            .map_err(|stuck| format!("{stuck}: {:?}", statuses(world)))?;
     }
     let bound = LIVENESS_BOUND + copying(options);
     go(world, healed.after(bound), World::is_whole)?;
     if !world.is_whole() {
-        let statuses: Vec<_> = (0..world.histories().len())
-            .flat_map(|volume| world.machines().iter().map(move |machine| machine.status(volume)))
-            .collect();
+        let statuses = statuses(world);
         return Err(format!("the pair is not whole {bound:?} after the last fault: {statuses:?}"));
     }
     // Commits and what was learned of each other are still on their way.
@@ -108,11 +110,20 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
     at_the_end(world)
 }
 
+/// How the nodes stand, volume by volume.
+fn statuses(world: &World) -> Vec<Option<VolumeStatus>> {
+    let volumes = 0..world.histories().len();
+    volumes.flat_map(|volume| world.machines().iter().map(move |machine| machine.status(volume))).collect()
+}
+
 /// Everything was put right, answered and copied.
 fn at_the_end(world: &World) -> Result<(), String> {
     for (volume, history) in world.histories().iter().enumerate() {
+        if !world.is_judged() {
+            break;
+        }
         let disk = &world.machines()[0].disks[volume].data;
-        if let Err(lost) = examine::disk_is_right(history, 0, disk, true) {
+        if let Err(lost) = examine::disk_is_right(history, 0, disk, world.is_stable()) {
             // What hosts saw is judged by the same; it tells more.
             linearizable::check(history).map_err(|violation| violation.to_string())?;
             return Err(lost);

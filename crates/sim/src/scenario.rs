@@ -2,6 +2,8 @@
 
 use block::{Duration, Instant, LogicalSectorSize};
 
+use replication::durability::Durability;
+
 use crate::fault::{Fault, Injection};
 use crate::options::Options;
 use crate::run::{BEGIN, Report, run_with};
@@ -111,6 +113,7 @@ impl Scenario {
             requests: 600,
             volumes: vec![256],
             logical_sector_size: LogicalSectorSize::B512,
+            durability: Durability::Stable,
             clock_rates: [40, -60],
             stock_hosts: 2,
             own_hosts: 1,

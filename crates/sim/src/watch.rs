@@ -22,6 +22,8 @@ pub type Marks = BTreeMap<&'static str, u64>;
 #[derive(Debug, Default)]
 pub struct Watch {
     violation: Option<String>,
+    /// An operator may have forced a node to serve: nothing that is said here counts.
+    is_forced: bool,
     answered: AnsweredOnce,
     /// By volume.
     leases: Vec<Lease>,
@@ -30,6 +32,12 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Somebody who looks on; where nodes are forced only to count what was seen.
+    #[must_use]
+    pub fn new(is_forced: bool) -> Self {
+        Self { is_forced, ..Self::default() }
+    }
+
     /// The first thing that was wrong.
     #[must_use]
     pub fn violation(&self) -> Option<&str> {
@@ -44,7 +52,9 @@ impl Watch {
 
     /// Something is wrong.
     pub fn violated(&mut self, what: impl ToString) {
-        self.violation.get_or_insert_with(|| what.to_string());
+        if !self.is_forced {
+            self.violation.get_or_insert_with(|| what.to_string());
+        }
     }
 
     /// Something was seen.

@@ -3,14 +3,16 @@
 //! It takes the next event, lets whoever it is for deal with it, and schedules what follows. It decides nothing about
 //! right and wrong; it only notes what happened.
 
+mod effects;
 mod injection;
+mod meeting;
 
 use std::mem::take;
 
 use block::{Duration, Instant};
-use replication::input::{ArbiterAnswer, Control};
+use replication::durability::Durability;
+use replication::input::Control;
 use replication::membership::Members;
-use replication::output::Event as Told;
 
 use crate::arbiter::{Arbiter, Question};
 use crate::disk::{Loss, Ticket};
@@ -72,6 +74,17 @@ impl HostPlace {
     }
 }
 
+/// What holds for the whole run.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Bytes that a frame holds as long as nobody has changed it.
+    pub mtu: u32,
+    /// What an answer to a write means.
+    pub durability: Durability,
+    /// An operator may force a node to serve: then what hosts see is not judged.
+    pub is_forced: bool,
+}
+
 /// What a world is made of.
 pub struct Parts {
     /// The two machines, without power.
@@ -90,8 +103,8 @@ pub struct Parts {
     pub injections: Vec<Injection>,
     /// Where the hosts write what they see, by volume.
     pub histories: Vec<History>,
-    /// Bytes that a frame holds as long as nobody has changed it.
-    pub mtu: u32,
+    /// What holds for the whole run.
+    pub rules: Rules,
     /// Chance for whatever belongs to no part.
     pub random: Random,
     /// The way it goes.
@@ -116,7 +129,7 @@ pub struct World {
     hosts: Vec<HostPlace>,
     injections: Vec<Injection>,
     histories: Vec<History>,
-    mtu: u32,
+    rules: Rules,
     random: Random,
     trace: Trace,
     counts: FaultCounts,
@@ -136,7 +149,7 @@ impl World {
     #[must_use]
     pub fn new(begin: Instant, parts: Parts) -> Self {
         let Parts { machines, network, peer, patience, arbiter, hosts, .. } = parts;
-        let Parts { injections, histories, mtu, random, trace, .. } = parts;
+        let Parts { injections, histories, rules, random, trace, .. } = parts;
         let mut world = Self {
             now: begin,
             queue: Queue::default(),
@@ -151,7 +164,7 @@ impl World {
             hosts,
             injections,
             histories,
-            mtu,
+            rules,
             random,
             trace,
             counts: FaultCounts::default(),
@@ -160,7 +173,7 @@ impl World {
             effects: Vec::new(),
             arrivals: Vec::new(),
             deliveries: Vec::new(),
-            watch: Watch::default(),
+            watch: Watch::new(rules.is_forced),
             healed: false,
         };
         world.queue.schedule(begin, Event::Connect);
@@ -198,7 +211,7 @@ impl World {
         self.healed = true;
         self.network.heal();
         for node in 0..NODES {
-            self.set_mtu(node, self.mtu);
+            self.set_mtu(node, self.rules.mtu);
         }
         self.arbiter.heal();
         self.peer.heal(self.now, &mut self.deliveries);
@@ -229,7 +242,22 @@ impl World {
         }
     }
 
+    /// Whether what is answered survives a loss of power of both nodes.
+    #[must_use]
+    pub fn is_stable(&self) -> bool {
+        self.rules.durability != Durability::Memory
+    }
+
+    /// Whether what hosts see counts.
+    #[must_use]
+    pub const fn is_judged(&self) -> bool {
+        !self.rules.is_forced
+    }
+
     fn examine_differences(&mut self, volume: usize) {
+        if !self.is_judged() {
+            return;
+        }
         let result = examine::differences_are_covered(&self.machines, volume, &mut self.random);
         if let Err(error) = result {
             self.watch.violated(format!("volume {volume}: {error}"));
@@ -264,7 +292,22 @@ impl World {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let volumes = 0..self.machines[0].disks.len();
-        volumes.into_iter().all(|volume| self.machines.iter().all(|machine| is_whole(machine, volume)))
+        let whole = |volume| (0..NODES).all(|node| self.is_whole_at(node, volume));
+        volumes.into_iter().all(whole)
+    }
+
+    fn is_whole_at(&self, node: usize, volume: usize) -> bool {
+        // In this mode one node serves, the other follows.
+        let follows = match self.rules.durability {
+            Durability::Async { server, .. } => usize::from(server.number()) != node,
+            Durability::Stable | Durability::Memory => false,
+        };
+        self.machines[node].status(volume).is_some_and(|status| {
+            (status.serving || follows)
+                && status.membership.members == Members::Both
+                && status.out_of_sync == 0
+                && status.lacking == 0
+        })
     }
 
     /// What the hosts saw, by volume.
@@ -284,9 +327,9 @@ impl World {
         for volume in 0..self.histories.len() {
             self.examine_differences(volume);
             let node = self.random.index(NODES);
-            if at_promises && examine::has_good_copy(&self.machines[node], volume) {
+            if at_promises && self.is_judged() && examine::has_good_copy(&self.machines[node], volume) {
                 let (history, disk) = (&self.histories[volume], &self.machines[node].disks[volume].data);
-                if let Err(error) = examine::disk_is_right(history, node, disk, true) {
+                if let Err(error) = examine::disk_is_right(history, node, disk, self.is_stable()) {
                     self.watch.violated(format!("volume {volume}: {error}"));
                 }
             }
@@ -407,126 +450,6 @@ impl World {
         }
     }
 
-    fn tell(&mut self, node: usize, boot: u32, happening: Happening) {
-        self.machines[node].happen(self.now, boot, happening, &mut self.counts, &mut self.effects);
-        self.carry_out(node);
-    }
-
-    /// Does what the node wants, and has it called when it wants.
-    fn carry_out(&mut self, node: usize) {
-        let boot = self.machines[node].boot();
-        let mut effects = take(&mut self.effects);
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Send { port, bytes } => {
-                    if self.trace.is_read_whole() {
-                        self.trace.say(self.now, format_args!("  node {node} -> {}", glimpse::of(&bytes)));
-                    }
-                    if let Some(volume) = volume_of(&bytes).filter(|volume| *volume < self.histories.len()) {
-                        let history = &self.histories[volume];
-                        self.watch.sent(self.now, node, &self.machines[node], volume, &bytes, history);
-                    }
-                    self.carry(Station(u8::try_from(node).expect("two nodes")), port, bytes);
-                }
-                Effect::DiskDone { at, volume, ticket, of } => {
-                    self.queue.schedule(at, Event::DiskDone { node, boot, volume, ticket, of });
-                }
-                Effect::PeerSend { connection, bytes } => {
-                    let (peer, deliveries) = (&mut self.peer, &mut self.deliveries);
-                    peer.send(self.now, node, connection, bytes, &mut self.counts, deliveries);
-                }
-                Effect::PeerClose(connection) => {
-                    self.trace.say(self.now, format_args!("node {node} closes {connection:?}"));
-                    self.peer.close(self.now, node, connection, &mut self.deliveries);
-                }
-                Effect::Ask { volume, number, expected, next } => {
-                    self.ask(Question { node, boot, volume, number, expected, next });
-                }
-                Effect::Event { volume, event } => {
-                    self.trace.say(self.now, format_args!("node {node} volume {volume}: {event:?}"));
-                    self.broken[node] |= matches!(event, Told::DiskFailed(_) | Told::MetadataFailed(_));
-                    self.watch.told(&event);
-                    // It may also be a sector that cannot be read at one node.
-                    if matches!(event, Told::Differs(_)) {
-                        self.examine_differences(volume);
-                    }
-                }
-            }
-        }
-        self.effects = effects;
-        self.deliver();
-        self.watch.look(self.now, &self.machines);
-        if let Some(due) = self.machines[node].poll_timeout() {
-            let due = due.max(self.now);
-            if self.timers[node].is_none_or(|scheduled| due < scheduled) {
-                self.timers[node] = Some(due);
-                self.queue.schedule(due, Event::Timer { node });
-            }
-        }
-    }
-
-    fn deliver(&mut self) {
-        for (at, node, delivery) in self.deliveries.drain(..) {
-            let boot = self.machines[node].boot();
-            self.queue.schedule(at, Event::Delivery { node, boot, delivery });
-        }
-    }
-
-    fn ask(&mut self, question: Question) {
-        let Question { node, boot, volume, number, .. } = question;
-        if let Some(at) = self.arbiter.ask(self.now, node, &mut self.counts) {
-            self.queue.schedule(at, Event::Question(Box::new(question)));
-        }
-        let happening = Box::new(Happening::Arbiter { volume, number, answer: ArbiterAnswer::Unreachable });
-        self.queue.schedule(self.now.after(ARBITER_PATIENCE), Event::Later { node, boot, happening });
-    }
-
-    fn arbiter_decides(&mut self, question: &Question) {
-        let Question { node, boot, volume, number, expected, next } = *question;
-        let Some((at, answer)) = self.arbiter.decide(self.now, question, &mut self.counts) else { return };
-        self.trace.say(
-            self.now,
-            format_args!("arbiter: node {node} wants {next:?} after {expected:?}: {answer:?}"),
-        );
-        let happening = Box::new(Happening::Arbiter { volume, number, answer });
-        self.queue.schedule(at, Event::Later { node, boot, happening });
-    }
-
-    /// The shells of the nodes look after their connection.
-    fn connect(&mut self) {
-        self.queue.schedule(self.now.after(CONNECT_PAUSE), Event::Connect);
-        for node in 0..NODES {
-            let connection = self.machines[node].connection();
-            if !self.peer.is_stuck(node) || connection.is_none() {
-                self.stuck_since[node] = None;
-                continue;
-            }
-            let since = *self.stuck_since[node].get_or_insert(self.now);
-            if self.now.since(since) > self.patience
-                && let Some(connection) = connection
-            {
-                self.stuck_since[node] = None;
-                let boot = self.machines[node].boot();
-                self.tell(node, boot, Happening::Peer(Delivery::Closed(connection)));
-            }
-        }
-        let ready = self.machines.iter().all(|machine| machine.is_up() && !machine.is_paused());
-        let wanted = self.machines.iter().any(|machine| machine.connection().is_none());
-        if ready && wanted && self.now >= self.connecting_until {
-            self.peer.connect(self.now, &mut self.deliveries);
-            let last = self.deliveries.iter().map(|(at, ..)| *at).max();
-            self.connecting_until = last.unwrap_or(self.now);
-            self.deliver();
-        }
-    }
-
-    fn carry(&mut self, from: Station, port: u8, bytes: Vec<u8>) {
-        self.network.send(self.now, from, port, bytes, &mut self.counts, &mut self.arrivals);
-        for arrival in self.arrivals.drain(..) {
-            self.queue.schedule(arrival.at, Event::Frame(arrival));
-        }
-    }
-
     fn start(&mut self, node: usize) {
         if self.machines[node].is_up() {
             return;
@@ -549,13 +472,4 @@ impl World {
 fn volume_of(bytes: &[u8]) -> Option<usize> {
     const SLOT: usize = 18;
     bytes.get(SLOT).copied().map(usize::from)
-}
-
-fn is_whole(machine: &Machine, volume: usize) -> bool {
-    machine.status(volume).is_some_and(|status| {
-        status.serving
-            && status.membership.members == Members::Both
-            && status.out_of_sync == 0
-            && status.lacking == 0
-    })
 }

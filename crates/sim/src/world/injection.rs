@@ -8,7 +8,7 @@ use replication::input::Control;
 use replication::membership::{Members, Membership};
 
 use super::{Event, NODES, World};
-use crate::build::address;
+use crate::build::{address, node_address};
 use crate::damage;
 use crate::disk::Loss;
 use crate::examine;
@@ -40,8 +40,12 @@ impl World {
             Fault::HostCrash => self.crash_host(&injection),
             Fault::MetadataDamage => self.damage(node, &injection),
             Fault::DiskReplaced => self.replace_disks(node, &injection),
-            Fault::MtuChange => self.set_mtu(node, self.mtu / 2),
-            Fault::SetState => self.set_state(&injection),
+            Fault::MtuChange => self.set_mtu(node, self.rules.mtu / 2),
+            Fault::SetState | Fault::Flush => self.operate(&injection),
+            Fault::Force => {
+                self.counts.add(Fault::Force);
+                self.control(node, Control::Force);
+            }
             Fault::Leave => {
                 self.counts.add(Fault::Leave);
                 self.control(node, Control::Leave);
@@ -87,7 +91,7 @@ impl World {
         self.arbiter.end(injection.number);
         match injection.fault {
             Fault::Leave => self.control(injection.node, Control::Join),
-            Fault::MtuChange => self.set_mtu(injection.node, self.mtu),
+            Fault::MtuChange => self.set_mtu(injection.node, self.rules.mtu),
             fault if is_of_disk(fault) => {
                 for disks in &mut self.machines[injection.node].disks {
                     disks.data.condition = Default::default();
@@ -112,11 +116,24 @@ impl World {
 
     pub(super) fn stop(&mut self, node: usize, mut loss: Loss, lasts: Duration) {
         let other = 1 - node;
+        // What only memory holds is lost with both nodes, and that is what was promised.
+        if !self.is_stable() && !self.is_complete(other) {
+            return;
+        }
         // What is torn can be put right only by a peer that is a member and holds the same.
         let shared = self.arbiter.registers().iter().all(|register| register.members == Members::Both);
         if loss == Loss::Tear && !(shared && self.machines[other].is_up() && self.is_complete(other)) {
             loss = Loss::KeepOrDrop;
         }
+        // Without flushes the other node must have everything.
+        let volumes = 0..self.machines[other].disks.len();
+        let is_held =
+            shared && volumes.into_iter().all(|volume| examine::has_good_copy(&self.machines[other], volume));
+        if !self.is_stable() && !is_held {
+            loss = Loss::ProcessOnly;
+        }
+        // It may lack what was answered until it has met the other one.
+        self.replaced[node] |= !self.is_stable();
         for disks in &mut self.machines[other].disks {
             disks.data.forgive_torn();
         }
@@ -184,8 +201,9 @@ impl World {
         self.carry_out(node);
     }
 
-    fn set_state(&mut self, injection: &Injection) {
-        self.counts.add(Fault::SetState);
+    /// Operators ask by frames: all nodes together, or each for itself.
+    fn operate(&mut self, injection: &Injection) {
+        self.counts.add(injection.fault);
         let volume = u8::try_from(injection.place % self.histories.len() as u64).expect("few volumes");
         let hosts: Vec<MacAddress> = self
             .hosts
@@ -193,14 +211,14 @@ impl World {
             .flat_map(|place| (0..SEGMENTS_MAX).map(|port| place.host.mac(u8::try_from(port).unwrap_or(0))))
             .collect();
         let station = Station(u8::try_from(NODES + self.hosts.len()).expect("few hosts"));
-        // Together, or each node something else.
-        let nodes = if injection.place & 1 == 0 { 0..0 } else { 0..2 };
-        let mut destinations: Vec<MacAddress> = nodes.map(|node| MacAddress([2, 0, 0, 0, node, 0])).collect();
-        if destinations.is_empty() {
-            destinations.push(MacAddress::BROADCAST);
-        }
-        for destination in destinations {
-            let bytes = operator::set(&mut self.random, address(volume), destination, &hosts);
+        let each = [node_address(0, 0), node_address(1, 0)];
+        let destinations: &[MacAddress] =
+            if injection.place & 1 == 0 { &[MacAddress::BROADCAST] } else { &each };
+        for &destination in destinations {
+            let bytes = match injection.fault {
+                Fault::Flush => operator::flush(&mut self.random, address(volume), destination),
+                _ => operator::set(&mut self.random, address(volume), destination, &hosts),
+            };
             self.carry(station, 0, bytes);
         }
     }

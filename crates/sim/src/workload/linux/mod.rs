@@ -7,15 +7,15 @@
 //! only after 11 seconds to another one. An answer under a tag that was replaced is not heeded. A request that nobody
 //! answered for long enough takes the device down, and everything open fails.
 
+mod flight;
 mod rtt;
 mod target;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use aoe::ata::{AtaCommand, Identify};
-use aoe::limits::{PAYLOAD_OFFSET, SECTORS_PER_FRAME_DEFAULT, sectors_per_frame_raw};
-use aoe::wire::ata::{AtaFlags, LbaRegisters};
-use aoe::wire::{Head, ata, config, ethernet, header, pad};
+use aoe::ata::Identify;
+use aoe::limits::{SECTORS_PER_FRAME_DEFAULT, sectors_per_frame_raw};
+use aoe::wire::{ata, config};
 use aoe::{Address, AddressPattern, Command, Frame, MacAddress, Tag};
 use block::{Duration, Instant, Lba, LbaRange, SECTOR_BYTES, SectorCount};
 
@@ -23,6 +23,7 @@ use super::driver::{DriverOutput, Interface, RequestName};
 use super::plan::Ask;
 use crate::content::Value;
 use crate::host::HostFrame;
+use flight::{Flight, Kind};
 use rtt::RoundTrip;
 use target::Target;
 
@@ -37,8 +38,6 @@ const FRAMES_MAX: u16 = 64;
 const SCORN_SECONDS: u64 = 10;
 /// A tick of the clock that gives the lower half of a tag.
 const JIFFY: Duration = Duration::from_millis(4);
-/// That half has 16 bits.
-const TAG_CLOCK_WRAPS: Duration = Duration::from_millis(4 << 16);
 
 /// How it is configured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,29 +50,6 @@ pub struct LinuxOptions {
     pub settled: Option<Duration>,
     /// The clock in its tags stands still, so that after a restart it gives out the same tags again. Otherwise it goes on.
     pub tags_repeat: bool,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
-    Identify,
-    /// A read that nobody wants, to see whether a target answers again.
-    Probe,
-    /// A part of a request.
-    Part(RequestName),
-}
-
-/// A frame that was sent and not answered.
-#[derive(Clone, Copy, Debug)]
-struct Flight {
-    kind: Kind,
-    range: LbaRange,
-    value: Option<Value>,
-    target: usize,
-    port: u8,
-    sent: Instant,
-    /// How long it waited before that, on this target and on all.
-    waited: Duration,
-    waited_in_all: Duration,
 }
 
 /// A request of the host.
@@ -194,6 +170,15 @@ impl Linux {
         if idle { self.next_discovery } else { self.next_discovery.min(self.next_tick) }
     }
 
+    /// The lower half of a tag.
+    fn jiffies(&self, now: Instant) -> u16 {
+        if self.options.tags_repeat {
+            return 0;
+        }
+        let ticks = u128::from(now.as_nanos()) / JIFFY.as_nanos();
+        u16::try_from(ticks & 0xffff).expect("sixteen bits")
+    }
+
     fn pass_ticks(&mut self, now: Instant) {
         while self.next_tick <= now {
             self.next_tick = self.next_tick.after(TICK);
@@ -263,8 +248,9 @@ impl Linux {
             self.round_trip.measured(now.since(flight.sent));
             flight
         } else {
-            // The driver measures by the clock in the tag, which wraps; the frame was sent at least a timeout ago.
-            self.round_trip.measured(self.round_trip.timeout().min(TAG_CLOCK_WRAPS));
+            // The driver measures by the clock in the tag.
+            let elapsed = self.jiffies(now).wrapping_sub(tag_clock(tag));
+            self.round_trip.measured(JIFFY * (u32::from(elapsed) + 1));
             return;
         };
         self.reputation(now, flight.target);
@@ -384,146 +370,6 @@ impl Linux {
         self.targets.iter().filter(|target| target.taint == 0).count()
     }
 
-    /// Sends a frame under a new tag.
-    fn send(&mut self, now: Instant, mut flight: Flight) {
-        let target = &mut self.targets[flight.target];
-        let Some(port) = target.rotate() else { return };
-        target.under_way += 1;
-        target.probes += u32::from(flight.kind == Kind::Probe);
-        let destination = target.mac;
-        self.sequence = (self.sequence + 1) & 0x7fff;
-        let jiffies = if self.options.tags_repeat {
-            0
-        } else {
-            (u128::from(now.as_nanos()) / JIFFY.as_nanos()) & 0xffff
-        };
-        let tag = self.sequence << 16 | u32::try_from(jiffies).expect("sixteen bits");
-        let source = self.interfaces.iter().find(|interface| interface.port == port).expect("our own").mac;
-        let address = self.options.address.into();
-        let mut bytes = self.head(source, destination, address, Command::Ata, tag);
-        request(&flight).emit(&mut bytes);
-        match (flight.value, flight.kind) {
-            (Some(value), _) => {
-                bytes.resize(PAYLOAD_OFFSET + flight.range.bytes(), 0);
-                value.fill(flight.range.start(), &mut bytes[PAYLOAD_OFFSET..]);
-            }
-            // Zeros as long as the answer: a path that carries only short frames does not pass.
-            (None, Kind::Probe) => bytes.resize(PAYLOAD_OFFSET + flight.range.bytes(), 0),
-            (None, _) => {}
-        }
-        if self.active.is_empty() && self.deferred.is_empty() {
-            self.pass_ticks(now);
-        }
-        (flight.port, flight.sent) = (port, now);
-        self.active.insert(tag, flight);
-        self.outputs.push_back(DriverOutput::Send(HostFrame { port, bytes }));
-    }
-
-    fn head(
-        &self,
-        source: MacAddress,
-        destination: MacAddress,
-        address: AddressPattern,
-        command: Command,
-        tag: u32,
-    ) -> Vec<u8> {
-        let mut bytes = vec![0; 60];
-        let ethernet = ethernet::Repr { destination, source };
-        let length =
-            Head { ethernet, header: header::Repr::request(address, command, Tag(tag)) }.emit(&mut bytes);
-        pad(&mut bytes, length);
-        bytes
-    }
-
-    /// Looks for frames that were not answered in time.
-    fn tick(&mut self, now: Instant) {
-        let timeout = self.round_trip.timeout();
-        let old = |flight: &Flight| now.since(flight.sent) >= timeout;
-        let mut expired: Vec<(u32, Flight)> = self
-            .active
-            .iter()
-            .filter(|(_, flight)| old(flight))
-            .map(|(tag, flight)| (*tag, *flight))
-            .collect();
-        expired.sort_by_key(|(_, flight)| flight.sent);
-        for (tag, flight) in expired {
-            let since = now.since(flight.sent);
-            if flight.kind != Kind::Probe && flight.waited_in_all + since > self.options.dead {
-                self.down();
-                return;
-            }
-            let patience = SCORN_SECONDS.min(self.options.dead.as_secs() / self.targets.len().max(1) as u64);
-            self.active.remove(&tag);
-            let target = &mut self.targets[flight.target];
-            if (flight.waited + since).as_secs() > patience {
-                target.scorn();
-            }
-            target.expired();
-            target.under_way -= 1;
-            if flight.kind == Kind::Probe {
-                target.probes -= 1;
-            } else {
-                target.lost(flight.port);
-            }
-            self.deferred.push_back((tag, flight));
-        }
-        self.resend(now);
-    }
-
-    /// Sends again what waits for that, where the windows allow.
-    fn resend(&mut self, now: Instant) {
-        for _ in 0..self.deferred.len() {
-            let Some((tag, mut flight)) = self.deferred.pop_front() else { return };
-            let taint = self.targets[flight.target].taint;
-            if flight.kind == Kind::Probe {
-                if taint == 0 || self.untainted() == 0 {
-                    continue; // nothing to try any more
-                }
-                if now.since(flight.sent) < self.round_trip.timeout() * taint {
-                    self.deferred.push_back((tag, flight));
-                    continue;
-                }
-            } else if taint > 0
-                && let Some(other) = self.free_target()
-                && other != flight.target
-            {
-                let scorned = flight.target;
-                (flight.target, flight.waited) = (other, Duration::ZERO);
-                flight.waited_in_all += now.since(flight.sent);
-                if self.targets[scorned].probes == 0 && self.untainted() > 0 {
-                    self.probe(now, scorned);
-                }
-                self.send(now, flight);
-                continue;
-            }
-            if !self.targets[flight.target].has_room() {
-                self.deferred.push_back((tag, flight));
-                continue;
-            }
-            let since = now.since(flight.sent);
-            flight.waited += since;
-            flight.waited_in_all += since;
-            self.send(now, flight);
-        }
-    }
-
-    fn probe(&mut self, now: Instant, target: usize) {
-        let range = LbaRange::new(Lba(0), SectorCount(self.sectors_per_frame())).expect("the first sectors");
-        self.send(
-            now,
-            Flight {
-                kind: Kind::Probe,
-                range,
-                value: None,
-                target,
-                port: 0,
-                sent: now,
-                waited: Duration::ZERO,
-                waited_in_all: Duration::ZERO,
-            },
-        );
-    }
-
     /// The device is dead: everything open fails, and somebody begins to look for it anew.
     fn down(&mut self) {
         self.sectors = None;
@@ -539,25 +385,8 @@ impl Linux {
     }
 }
 
-fn request(flight: &Flight) -> ata::Request {
-    let sector_count = u8::try_from(flight.range.count().0).expect("a frame has few sectors");
-    match flight.kind {
-        Kind::Identify => ata::Request {
-            flags: AtaFlags::NONE,
-            feature: 0,
-            sector_count: 1,
-            command: AtaCommand::IdentifyDevice,
-            lba: LbaRegisters([0, 0, 0, 0xa0, 0, 0]),
-        },
-        Kind::Probe | Kind::Part(_) => {
-            let (command, flags) = match flight.value {
-                Some(_) => (AtaCommand::WriteSectorsExt, AtaFlags::EXTENDED | AtaFlags::WRITE),
-                None => (AtaCommand::ReadSectorsExt, AtaFlags::EXTENDED),
-            };
-            let lba = LbaRegisters::from_lba48(flight.range.start());
-            ata::Request { flags, feature: 0, sector_count, command, lba }
-        }
-    }
+fn tag_clock(Tag(tag): Tag) -> u16 {
+    u16::try_from(tag & 0xffff).expect("sixteen bits")
 }
 
 #[cfg(test)]

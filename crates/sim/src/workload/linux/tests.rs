@@ -4,6 +4,8 @@ use aoe::ata::{AtaString, Identify};
 use aoe::{Shelf, Slot};
 use block::LogicalSectorSize;
 
+use aoe::limits::PAYLOAD_OFFSET;
+
 use super::*;
 
 const HOST: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);

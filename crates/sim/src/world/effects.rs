@@ -1,0 +1,84 @@
+//! What the nodes want is carried out: frames and bytes go on their way, disks are waited for, what is told is looked at.
+
+use std::mem::take;
+
+use replication::output::Event as Told;
+
+use super::{Event, World, glimpse, volume_of};
+use crate::arbiter::Question;
+use crate::network::Station;
+use crate::process::{Effect, Happening};
+
+impl World {
+    pub(super) fn tell(&mut self, node: usize, boot: u32, happening: Happening) {
+        self.machines[node].happen(self.now, boot, happening, &mut self.counts, &mut self.effects);
+        self.carry_out(node);
+    }
+
+    /// Does what the node wants, and has it called when it wants.
+    pub(super) fn carry_out(&mut self, node: usize) {
+        let boot = self.machines[node].boot();
+        let mut effects = take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send { port, bytes } => {
+                    if self.trace.is_read_whole() {
+                        self.trace.say(self.now, format_args!("  node {node} -> {}", glimpse::of(&bytes)));
+                    }
+                    if let Some(volume) = volume_of(&bytes).filter(|volume| *volume < self.histories.len()) {
+                        let history = &self.histories[volume];
+                        self.watch.sent(self.now, node, &self.machines[node], volume, &bytes, history);
+                    }
+                    self.carry(Station(u8::try_from(node).expect("two nodes")), port, bytes);
+                }
+                Effect::DiskDone { at, volume, ticket, of } => {
+                    self.queue.schedule(at, Event::DiskDone { node, boot, volume, ticket, of });
+                }
+                Effect::PeerSend { connection, bytes } => {
+                    let (peer, deliveries) = (&mut self.peer, &mut self.deliveries);
+                    peer.send(self.now, node, connection, bytes, &mut self.counts, deliveries);
+                }
+                Effect::PeerClose(connection) => {
+                    self.trace.say(self.now, format_args!("node {node} closes {connection:?}"));
+                    self.peer.close(self.now, node, connection, &mut self.deliveries);
+                }
+                Effect::Ask { volume, number, expected, next } => {
+                    self.ask(Question { node, boot, volume, number, expected, next });
+                }
+                Effect::Event { volume, event } => {
+                    self.trace.say(self.now, format_args!("node {node} volume {volume}: {event:?}"));
+                    self.broken[node] |= matches!(event, Told::DiskFailed(_) | Told::MetadataFailed(_));
+                    self.watch.told(&event);
+                    // It may also be a sector that cannot be read at one node.
+                    if matches!(event, Told::Differs(_)) {
+                        self.examine_differences(volume);
+                    }
+                }
+            }
+        }
+        self.effects = effects;
+        self.deliver();
+        self.watch.look(self.now, &self.machines);
+        if let Some(due) = self.machines[node].poll_timeout() {
+            let due = due.max(self.now);
+            if self.timers[node].is_none_or(|scheduled| due < scheduled) {
+                self.timers[node] = Some(due);
+                self.queue.schedule(due, Event::Timer { node });
+            }
+        }
+    }
+
+    pub(super) fn deliver(&mut self) {
+        for (at, node, delivery) in self.deliveries.drain(..) {
+            let boot = self.machines[node].boot();
+            self.queue.schedule(at, Event::Delivery { node, boot, delivery });
+        }
+    }
+
+    pub(super) fn carry(&mut self, from: Station, port: u8, bytes: Vec<u8>) {
+        self.network.send(self.now, from, port, bytes, &mut self.counts, &mut self.arrivals);
+        for arrival in self.arrivals.drain(..) {
+            self.queue.schedule(arrival.at, Event::Frame(arrival));
+        }
+    }
+}
