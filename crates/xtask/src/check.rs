@@ -7,7 +7,7 @@ use std::time::Instant;
 use lab::package::{self, Package};
 
 /// What the tests on real parts need from Debian.
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 8] = [
     package::IPROUTE2,
     package::AOETOOLS,
     package::QEMU,
@@ -15,6 +15,7 @@ const PACKAGES: [Package; 7] = [
     package::BUSYBOX,
     package::E2FSPROGS,
     package::KMOD,
+    package::ETCD,
 ];
 /// Crates whose tests take minutes: real parts in emulated guests, and the exhaustive model.
 const SLOW: [&str; 2] = ["tests", "model"];

@@ -110,6 +110,16 @@ enum VolumeCommand {
         #[arg(long)]
         overwrite_peer: bool,
     },
+    /// Make a volume larger at both nodes; initiators are told
+    Resize {
+        /// Which volume
+        #[arg(value_name = "ADDRESS")]
+        address: String,
+
+        /// Its new size (k, M, G, T: powers of 1024)
+        #[arg(long, value_name = "BYTES", value_parser = byte_size::parse)]
+        size: u64,
+    },
     /// Show the volumes
     List,
     /// Compare the two copies of a volume; the outcome is an event
@@ -250,6 +260,7 @@ pub(crate) fn volume(arguments: VolumeArguments) -> Result<(), Failure> {
             }
             Ok(())
         }
+        VolumeCommand::Resize { address, size } => socket.tell(&Request::Resize { address, bytes: size }),
         VolumeCommand::Verify { address, fix } => socket.tell(&Request::Verify { address, fix }),
         VolumeCommand::Register { address, .. } => socket.tell(&Request::Register { address }),
     }

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use super::create::{CreateRequest, create};
 use super::daemon::Daemon;
 use super::error::ServeError;
+use super::resize::resize;
 use super::volumes::Volume;
 use crate::arbiter::ArbiterError;
 
@@ -58,6 +59,13 @@ pub(crate) enum Request {
         address: String,
         /// Copy what differs.
         fix: bool,
+    },
+    /// Make it larger.
+    Resize {
+        /// Which volume.
+        address: String,
+        /// How many bytes it is to have.
+        bytes: u64,
     },
     /// Make the arbiter's register of a volume that both nodes serve in sync; of all if none is named.
     Register {
@@ -189,6 +197,9 @@ async fn carry_out(
         Request::Promote { address } => promote(daemon, &address).await,
         Request::CreateVolume(request) => create(daemon, request).await.map(Value::String),
         Request::Verify { address, fix } => verify(daemon, &address, fix).await,
+        Request::Resize { address, bytes } => {
+            resize(daemon, find(daemon, &address)?, bytes).await.map(Value::String)
+        }
         Request::Register { address } => register(daemon, address.as_deref()).await,
         Request::Reload => {
             // The daemon lives as long as this.

@@ -10,7 +10,6 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use aoe::Address;
 use block::{LogicalSectorSize, SECTOR_BYTES};
@@ -23,20 +22,12 @@ use replication::meta::{Format, format};
 use replication::start::VolumeConfig;
 use replication::witness::RegisterKey;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::daemon::Daemon;
-use super::peer_port::connect_control;
+use super::peer_control::{Peer, PeerRequest};
 use crate::arbiter::ArbiterError;
 use crate::config::node::{BUFFER_COUNT, VolumeEntry};
 use crate::durable_file;
-
-/// A line of the conversation about a new volume.
-const LINE_BYTES_MAX: u64 = 64 << 10;
-/// Metadata of a large volume is written before an answer comes.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A volume to be made.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -57,19 +48,9 @@ pub(crate) struct CreateRequest {
     pub(crate) overwrite_peer: bool,
 }
 
-/// What the peer is asked.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum PeerRequest {
-    /// Make the files.
-    Prepare(Plan),
-    /// Serve it.
-    Activate,
-}
-
 /// A volume to be made at one node.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct Plan {
+pub(super) struct Plan {
     address: String,
     /// Of the volume, 32 hexadecimal digits.
     identity: String,
@@ -84,7 +65,7 @@ struct Plan {
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum DataKind {
+pub(super) enum DataKind {
     /// A new file: zeros, equal to a new one at the other node.
     New,
     /// It exists, and is the volume's content.
@@ -96,10 +77,8 @@ enum DataKind {
     },
 }
 
-type PeerAnswer = Result<(), String>;
-
 /// A volume whose files are there; they vanish with this unless it is served.
-struct Prepared {
+pub(super) struct Prepared {
     entry: VolumeEntry,
     sectors: u64,
     made: Vec<PathBuf>,
@@ -173,68 +152,11 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
     Ok(format!("{address}: made, {} and {} here{copied}", entry.data.display(), entry.metadata.display()))
 }
 
-/// Serves what the peer's control plane asks on one connection.
-pub(crate) async fn serve_peer(daemon: &Arc<Daemon>, stream: TcpStream) {
-    let mut stream = BufReader::new(stream);
-    let mut prepared: Option<Prepared> = None;
-    loop {
-        let mut line = String::new();
-        let mut bounded = (&mut stream).take(LINE_BYTES_MAX);
-        if !matches!(timeout(PATIENCE, bounded.read_line(&mut line)).await, Ok(Ok(count)) if count > 0) {
-            return;
-        }
-        let answer: PeerAnswer = match serde_json::from_str(&line) {
-            Err(error) => {
-                Err(format!("the peer does not understand the request ({error}); upgrade the older node"))
-            }
-            Ok(PeerRequest::Prepare(plan)) => {
-                let made = blocking(daemon, move |daemon| prepare(&daemon, &plan)).await;
-                made.map(|made| prepared = Some(made))
-            }
-            Ok(PeerRequest::Activate) => match prepared.take() {
-                Some(made) => activate(daemon, made).await.map(drop),
-                None => Err("nothing was prepared".to_owned()),
-            },
-        };
-        let answer = answer.map_err(|error| format!("at the peer: {error}"));
-        let mut text = serde_json::to_string(&answer).expect("texts");
-        text.push('\n');
-        if !matches!(timeout(PATIENCE, stream.write_all(text.as_bytes())).await, Ok(Ok(()))) {
-            return;
-        }
-    }
-}
-
-/// The connection to the peer's control plane.
-struct Peer(BufReader<TcpStream>);
-
-impl Peer {
-    async fn connect(daemon: &Daemon) -> Result<Self, String> {
-        let stream = connect_control(daemon).await;
-        let stream = stream.map_err(|error| {
-            format!("the peer's daemon is needed to make a volume and cannot be reached: {error}")
-        })?;
-        Ok(Self(BufReader::new(stream)))
-    }
-
-    async fn ask(&mut self, request: &PeerRequest) -> Result<(), String> {
-        let mut text = serde_json::to_string(request).expect("texts and numbers");
-        text.push('\n');
-        let asked = timeout(PATIENCE, async {
-            self.0.write_all(text.as_bytes()).await?;
-            let mut line = String::new();
-            (&mut self.0).take(LINE_BYTES_MAX).read_line(&mut line).await?;
-            Ok::<String, io::Error>(line)
-        });
-        let line = asked.await.map_err(|_| "the peer does not answer".to_owned())?;
-        let line = line.map_err(|error| format!("the connection to the peer has ended: {error}"))?;
-        let answer: PeerAnswer = serde_json::from_str(&line)
-            .map_err(|_| "the connection to the peer has ended; see its log".to_owned())?;
-        answer
-    }
-}
-
-async fn blocking<T: Send + 'static>(
+/// Work that waits for disks, beside the tasks that must not.
+///
+/// # Errors
+/// What the work says.
+pub(super) async fn blocking<T: Send + 'static>(
     daemon: &Arc<Daemon>,
     work: impl FnOnce(Arc<Daemon>) -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
@@ -271,7 +193,7 @@ fn sectors(request: &CreateRequest, image: bool) -> Result<u64, String> {
 }
 
 /// Makes the files of a volume at this node. Blocks.
-fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> {
+pub(super) fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> {
     let config = &daemon.config;
     let address: Address = plan.address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
     let volume = u128::from_str_radix(&plan.identity, 16).map_err(|error| error.to_string())?;
@@ -340,7 +262,7 @@ fn sector_size(bytes: usize) -> Option<LogicalSectorSize> {
     [LogicalSectorSize::B512, LogicalSectorSize::B4096].into_iter().find(|size| size.bytes() == bytes)
 }
 
-fn is_device(path: &Path) -> bool {
+pub(super) fn is_device(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
 }
 
@@ -372,7 +294,7 @@ fn make_data(path: &Path, plan: &Plan, made: &mut Vec<PathBuf>) -> Result<(), St
 }
 
 /// Has a volume served whose files were made.
-async fn activate(daemon: &Arc<Daemon>, mut prepared: Prepared) -> Result<VolumeEntry, String> {
+pub(super) async fn activate(daemon: &Arc<Daemon>, mut prepared: Prepared) -> Result<VolumeEntry, String> {
     blocking(daemon, move |daemon| {
         let entry = prepared.entry.clone();
         let file = entry.file.clone().expect("a volume that was made has a file of its own");

@@ -185,8 +185,9 @@ impl Daemon {
     /// Asks volumes to leave, and waits until none depends on this node any more, but not for ever. The addresses of those
     /// that still do.
     pub(crate) async fn leave(&self, volumes: &[Volume]) -> Vec<Address> {
-        /// A round trip to the peer, one to the arbiter, and what is under way.
-        const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+        /// A round trip to the peer and one to the arbiter; and a volume that was not served for long waits until nothing that
+        /// was asked of the arbiter before can still be carried out (`replication::limits::QUESTION_LIFE`).
+        const LEAVE_PATIENCE: Duration = Duration::from_secs(15);
         self.control(volumes, Control::Leave);
         let deadline = Instant::now() + LEAVE_PATIENCE;
         loop {

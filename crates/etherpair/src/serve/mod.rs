@@ -1,8 +1,8 @@
 //! Everything behind `etherpair serve`: a node of a pair.
 //!
 //! Read in this order: [`run`] (from the configuration to the end), [`daemon`] (what all tasks know, and what shards say),
-//! [`volumes`] (opening what is configured), [`peer_port`] (the connections between the nodes), [`create`] (new volumes, at both
-//! nodes), [`admin`] (the socket for commands), [`events`] and [`status`] (what operators are told). Nothing here is in the way of
+//! [`volumes`] (opening what is configured), [`peer_port`] (the connections between the nodes), [`peer_control`] (what their control
+//! planes ask of each other), [`create`] and [`resize`] (volumes at both nodes), [`admin`] (the socket for commands), [`events`] and [`status`] (what operators are told). Nothing here is in the way of
 //! a request: shards serve by themselves, and are asked by queues.
 
 mod admin;
@@ -10,7 +10,9 @@ mod create;
 mod daemon;
 mod error;
 pub(crate) mod events;
+mod peer_control;
 mod peer_port;
+mod resize;
 mod run;
 pub(crate) mod status;
 mod volumes;

@@ -22,10 +22,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
-use super::create;
 use super::daemon::Daemon;
 use super::error::ServeError;
 use super::events::{Report, Severity};
+use super::peer_control;
 use super::status::LinkStatus;
 use crate::seldom::Seldom;
 
@@ -290,7 +290,7 @@ async fn welcome(daemon: &Arc<Daemon>, mut stream: TcpStream, from: SocketAddr) 
     timeout(PREAMBLE_PATIENCE, stream.write_all(&answer)).await.map_err(|_| PeerPortError::Silent)??;
     match wanted.map_err(PeerPortError::Unwanted)? {
         Some(shard) => connected(daemon, shard, from, into_peer_stream(stream)?),
-        None => create::serve_peer(daemon, stream).await,
+        None => peer_control::serve_peer(daemon, stream).await,
     }
     Ok(())
 }

@@ -149,3 +149,28 @@ fn garbage_at_the_ports_changes_nothing_and_is_told_once() {
     assert!(!log.contains("panicked"), "{log}");
     assert_equal_copies(&world);
 }
+
+#[test]
+fn a_volume_grows_under_load_and_initiators_see_it() {
+    let world = World::new();
+    let (_witness, _nodes) = pair(&world);
+    let output = thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 4 --answer-timeout 30")
+        });
+        thread::sleep(Duration::from_secs(1));
+        let said = world.does(1, "volume resize 7.1 --size 96M");
+        assert!(said.contains("196608 sectors"), "{said}");
+        load.join().expect("no panic")
+    });
+    assert!(output.status.success(), "{output:?}\n{}", world.logs());
+    world.wait_for_in_sync();
+    for node in 0..2 {
+        assert_eq!(world.volume(node)["bytes"], 96 << 20);
+    }
+    let beyond = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 300 --offset 64M --size 32M";
+    assert!(world.bench(beyond).status.success(), "the new part is there");
+    assert_equal_copies(&world);
+    let refused = world.command(0, "volume resize 7.1 --size 32M").output().expect("it ends");
+    assert!(refused.stderr.contains("only grows"), "{refused:?}");
+}

@@ -97,7 +97,7 @@ impl World {
     /// A command that must succeed; what it says.
     pub(crate) fn does(&self, node: usize, arguments: &str) -> String {
         let output = self.command(node, arguments).output().expect("it ends");
-        assert!(output.status.success(), "{arguments}: {output:?}");
+        assert!(output.status.success(), "{arguments}: {output:?}\n{}", self.logs());
         output.stdout
     }
 

@@ -1,0 +1,104 @@
+//! A volume gets larger: both nodes make room in their files, then the engine of this one is told, and agrees with the peer's.
+//! Files grow; a device has to be large enough already. Nothing gets smaller.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aoe::Address;
+use block::SECTOR_BYTES;
+use os::metadata_file::MetadataFile;
+use os::shard::Command;
+use replication::input::Control;
+use replication::volume::Phase;
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+
+use super::create::{blocking, is_device};
+use super::daemon::Daemon;
+use super::peer_control::{Peer, PeerRequest};
+use super::volumes::Volume;
+
+/// The nodes part and meet again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Makes a volume larger at both nodes, or at this one if it serves alone; the peer follows when it is back.
+///
+/// # Errors
+/// Why it keeps its size.
+pub(super) async fn resize(daemon: &Arc<Daemon>, volume: Volume, bytes: u64) -> Result<String, String> {
+    let address = volume.entry.address;
+    if !bytes.is_multiple_of(4096) {
+        return Err(format!("{bytes} bytes are not a multiple of 4096; choose another --size"));
+    }
+    let sectors = bytes / SECTOR_BYTES as u64;
+    if sectors <= volume.sectors {
+        return Err(format!(
+            "{address} has {} bytes already; a volume only grows",
+            volume.sectors * SECTOR_BYTES as u64
+        ));
+    }
+    let status = daemon.statuses(std::slice::from_ref(&volume)).await.pop().flatten();
+    if status.is_none_or(|status| status.phase != Phase::Alone) {
+        let request = PeerRequest::MakeRoom { identity: volume.identity.to_string(), sectors };
+        Peer::connect(daemon).await?.ask(&request).await?;
+    }
+    let here = volume.clone();
+    blocking(daemon, move |daemon| make_room(&daemon, &here, sectors)).await?;
+    let mut events = daemon.events.subscribe();
+    daemon.control(std::slice::from_ref(&volume), Control::Resize { sectors });
+    let deadline = Instant::now() + PATIENCE;
+    while let Ok(Ok(line)) = timeout_at(deadline, events.recv()).await {
+        if let Some(outcome) = outcome(address, &line) {
+            return outcome;
+        }
+    }
+    Err(format!(
+        "{address}: the nodes have not agreed in time; see `etherpair status` and `etherpair events`"
+    ))
+}
+
+/// What an event says about it.
+fn outcome(address: Address, line: &str) -> Option<Result<String, String>> {
+    let event: Value = serde_json::from_str(line).ok()?;
+    if event["about"] != address.to_string() {
+        return None;
+    }
+    let text = format!("{address}: {}", event["text"].as_str()?);
+    match event["event"].as_str()? {
+        "resized" => Some(Ok(text)),
+        "resize-refused" => Some(Err(text)),
+        _ => None,
+    }
+}
+
+/// The peer asks for it. Blocks.
+///
+/// # Errors
+/// Why there is no room.
+pub(super) fn make_room_for_peer(daemon: &Daemon, identity: &str, sectors: u64) -> Result<(), String> {
+    let volume = daemon.volumes().values().find(|volume| volume.identity.to_string() == identity).cloned();
+    let volume = volume.ok_or("there is no such volume; see `etherpair volume list` on both nodes")?;
+    make_room(daemon, &volume, sectors)
+}
+
+fn make_room(daemon: &Daemon, volume: &Volume, sectors: u64) -> Result<(), String> {
+    let path = &volume.entry.data;
+    if !is_device(path) {
+        let lengthen = || -> io::Result<()> {
+            let file = OpenOptions::new().write(true).open(path)?;
+            let bytes = sectors * SECTOR_BYTES as u64;
+            if file.metadata()?.len() < bytes {
+                file.set_len(bytes)?;
+                file.sync_all()?;
+            }
+            Ok(())
+        };
+        lengthen().map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    MetadataFile::extend(&volume.entry.metadata, sectors).map_err(|error| error.to_string())?;
+    // The shard says to its engine how much room there is, before it hears of what comes next.
+    daemon.shards[volume.shard].send(Command::RefreshDisks);
+    Ok(())
+}
