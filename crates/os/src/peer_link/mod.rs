@@ -75,6 +75,9 @@ impl PeerLink {
     /// # Errors
     /// The connection is of no more use.
     pub(crate) fn receive(&mut self, pool: &mut BufferPool) -> Result<Received, PeerFailure> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         let received = self.receiver.next(&self.stream, pool)?;
         self.is_stalled = matches!(received, Received::NoBuffer);
         self.messages_received += u64::from(matches!(received, Received::Message(..)));
@@ -91,7 +94,7 @@ impl PeerLink {
         }
     }
 
-    /// Hands to the kernel what is queued. What goes wrong is told by [`PeerLink::take_failure`].
+    /// Hands to the kernel what is queued. What goes wrong is told by the next [`PeerLink::receive`].
     pub(crate) fn flush(&mut self) {
         if self.failure.is_none() {
             self.failure = self.sender.flush(&self.stream).err();
@@ -101,9 +104,9 @@ impl PeerLink {
         }
     }
 
-    /// Whether the last flush found that the connection is of no more use.
-    pub(crate) const fn take_failure(&mut self) -> Option<PeerFailure> {
-        self.failure.take()
+    /// Whether a message with data is queued.
+    pub(crate) const fn has_data_queued(&self) -> bool {
+        self.sender.has_data_queued()
     }
 
     /// Whether a buffer that somebody frees is queued here. It comes back by [`PeerLink::take_done`] then.
@@ -116,9 +119,10 @@ impl PeerLink {
         self.sender.take_done()
     }
 
-    /// Whether there is something that the kernel had no room for.
+    /// Whether it is to be looked at soon, though nothing has come: there is something that the kernel had no room for, or a
+    /// flush has failed.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.sender.unsent() > 0
+        self.sender.unsent() > 0 || self.failure.is_some()
     }
 
     /// Whether what comes next has to wait for a buffer.

@@ -20,8 +20,11 @@ const HEADS_BYTES: usize = 64 << 10;
 const QUEUED_MAX: usize = PIECES_MAX / 2;
 /// Room for a message without a list.
 const SHORT_BYTES: usize = 256;
-/// Bytes that wait for room in the kernel. A node that takes none of so many is as good as dead; its lease runs out soon.
-const UNSENT_MAX: usize = 256 << 20;
+/// Bytes that wait for room in the kernel: more than all that two nodes may have under way with each other. Whoever takes none
+/// of so many is as good as dead; the lease runs out soon.
+const UNSENT_MAX: usize = 64 << 20;
+/// Memory kept for them when there are none.
+const UNSENT_KEPT: usize = 4 << 20;
 
 const _: () = assert!(HEADS_BYTES >= 2 * MESSAGE_BYTES_MAX, "more than the longest message");
 
@@ -89,6 +92,11 @@ impl Sender {
         self.messages += 1;
     }
 
+    /// Whether a message with data is queued.
+    pub(super) const fn has_data_queued(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Whether a buffer that somebody frees is still needed here. It is given out by [`Self::take_done`] then.
     pub(super) fn holds(&mut self, name: BufferName) -> bool {
         let holds = self.held.contains(&name);
@@ -129,6 +137,9 @@ impl Sender {
             let Some(count) = send(stream, &pieces)? else { return Ok(()) };
             self.bytes += count as u64;
             self.unsent.drain(..count);
+        }
+        if self.unsent.capacity() > UNSENT_KEPT {
+            self.unsent = VecDeque::new();
         }
         Ok(())
     }

@@ -118,12 +118,14 @@ impl Disks {
 
     /// The next completion.
     pub(super) fn completed(&mut self, now: Instant, pool: &mut BufferPool) -> Option<Completion> {
-        if !self.starved.is_empty()
-            && pool.free() > 0
-            && let Some((request, data)) = self.starved.pop_front()
-            && let Some(completion) = self.start(now, request, data, pool)
-        {
-            return Some(completion);
+        for _ in 0..self.starved.len() {
+            if pool.free() == 0 {
+                break;
+            }
+            let (request, data) = self.starved.pop_front().expect("so many wait");
+            if let Some(completion) = self.start(now, request, data, pool) {
+                return Some(completion);
+            }
         }
         let (running, outcome) = self.operations.ended()?;
         Some(self.complete(&running, outcome, pool))

@@ -291,10 +291,23 @@ impl Shard {
         self.account(flushed);
     }
 
-    /// Sends what is queued and frees the buffers of what was sent.
+    /// Sends what is queued and frees the buffers of what was sent. Data for the peer goes first: its disk waits for that.
+    /// What only tells the peer of something done goes last.
     fn transmit(&mut self) {
-        if self.peer.is_some() {
+        let Some(peer) = &self.peer else { return self.transmit_frames() };
+        let is_urgent = peer.has_data_queued();
+        if is_urgent {
             self.transmit_to_peer();
+        }
+        self.transmit_frames();
+        if !is_urgent {
+            self.transmit_to_peer();
+        }
+    }
+
+    fn transmit_frames(&mut self) {
+        if self.peer.is_some() {
+            self.drop_answers_too_late();
         }
         for index in 0..self.ports.len() {
             if self.ports[index].queued() > 0 {

@@ -53,7 +53,12 @@ impl Peer {
         self.link.as_mut().is_some_and(|link| link.holds(name))
     }
 
-    /// Whether something waits for room in the kernel.
+    /// Whether a message with data is queued.
+    pub(super) fn has_data_queued(&self) -> bool {
+        self.link.as_ref().is_some_and(PeerLink::has_data_queued)
+    }
+
+    /// Whether the connection is to be looked at soon, though nothing has come.
     pub(super) fn is_blocked(&self) -> bool {
         self.link.as_ref().is_some_and(PeerLink::is_blocked)
     }
@@ -179,18 +184,14 @@ impl Shard {
         }
     }
 
-    /// Sends messages and starts metadata writes; what may not be answered any more is dropped.
+    /// Sends messages and starts metadata writes.
     pub(super) fn transmit_to_peer(&mut self) {
         let Some(peer) = &mut self.peer else { return };
         peer.metadata.start(&self.node, &mut self.disks);
         if let Some(link) = &mut peer.link {
             link.flush();
-            if let Some(failure) = link.take_failure() {
-                self.lose_peer(clock::now(), failure);
-            }
         }
         self.release_sent();
-        self.drop_answers_too_late();
     }
 
     /// Frees the buffers of what was sent and is needed by nobody else.
@@ -210,7 +211,7 @@ impl Shard {
     }
 
     /// Drops all answers that are queued if the lease has ended by which one of them was made.
-    fn drop_answers_too_late(&mut self) {
+    pub(super) fn drop_answers_too_late(&mut self) {
         let Some(end) = self.peer.as_ref().and_then(|peer| peer.lease_end) else { return };
         if clock::now() < end {
             return;

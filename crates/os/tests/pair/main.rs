@@ -158,9 +158,6 @@ fn a_volume_grows_when_both_nodes_have_room() {
         lab::wait_until("a larger volume", Duration::from_secs(20), look)
             .unwrap_or_else(|error| panic!("{error}: {:?}", node.volume_events));
     }
-    if !world.nodes[0].statistics().peer.expect("a peer").is_connected {
-        world.connect();
-    }
     world.await_paired();
     let last = bytes / 4096 - 1;
     client.write(0, last, 9);

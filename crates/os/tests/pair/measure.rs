@@ -14,24 +14,33 @@ use replication::volume::Phase;
 use crate::world::{Client, DISK_BYTES, Kind, ORDINARY, World};
 
 const BLOCKS: u64 = DISK_BYTES / 4096;
-const RUN: Duration = Duration::from_secs(3);
+const RUN: Duration = Duration::from_secs(2);
 
-/// How long each request took, sorted, and how many there were in a second.
+/// How long each request took, sorted, how many there were in a second, and the shards' processor time for all of them.
 struct Measured {
     times: Vec<Duration>,
     a_second: u64,
+    processor: Duration,
 }
 
 impl Measured {
-    fn new(mut times: Vec<Duration>, elapsed: Duration) -> Self {
+    fn new(mut times: Vec<Duration>, elapsed: Duration, processor: Duration) -> Self {
         times.sort_unstable();
         let a_second = times.len() as u128 * 1_000_000 / elapsed.as_micros().max(1);
-        Self { times, a_second: u64::try_from(a_second).expect("not so many") }
+        Self { times, a_second: u64::try_from(a_second).expect("not so many"), processor }
     }
 
     fn print(&self, what: &str) {
         let at = |part: usize| self.times[(self.times.len() - 1) * part / 100].as_micros();
-        println!("{what:44} {:>8}/s  p50 {:>6} us  p99 {:>6} us", self.a_second, at(50), at(99));
+        let each = self.processor.as_nanos() / self.times.len() as u128;
+        println!(
+            "{what:40} {:>7}/s  p50 {:>5} us  p99 {:>5} us  processor {}.{:02} us",
+            self.a_second,
+            at(50),
+            at(99),
+            each / 1000,
+            each % 1000 / 10
+        );
     }
 }
 
@@ -61,7 +70,7 @@ fn plain(files: usize) -> Measured {
         })
         .collect();
     let times = threads.into_iter().flat_map(|thread| thread.join().expect("a thread")).collect();
-    Measured::new(times, RUN)
+    Measured::new(times, RUN, Duration::ZERO)
 }
 
 /// Everything is written while a node is away; how long the copying takes once it is back.
@@ -88,6 +97,19 @@ fn resync(world: &World, client: &mut Client) {
     );
 }
 
+/// What the threads of the shards have used so far.
+fn processor_time() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("this process has threads");
+    let of_thread = |task: std::io::Result<std::fs::DirEntry>| {
+        let path = task.ok()?.path();
+        let name = std::fs::read_to_string(path.join("comm")).ok()?;
+        let is_shard = name.starts_with("node") || name.starts_with("single");
+        let used = is_shard.then(|| std::fs::read_to_string(path.join("schedstat")).ok()).flatten()?;
+        used.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    };
+    tasks.filter_map(of_thread).sum()
+}
+
 fn fill(number: u64) -> u8 {
     u8::try_from(1 + number % 250).expect("a byte")
 }
@@ -102,7 +124,7 @@ const fn place(number: u64) -> u64 {
 
 fn load(client: &mut Client, depth: usize, is_write: bool, node_of: fn(u64) -> usize) -> Measured {
     let (mut times, mut under_way, mut number) = (Vec::new(), BTreeMap::new(), 0);
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), processor_time());
     loop {
         let is_over = start.elapsed() >= RUN;
         while !is_over && under_way.len() < depth {
@@ -112,7 +134,7 @@ fn load(client: &mut Client, depth: usize, is_write: bool, node_of: fn(u64) -> u
         }
         client.port.flush().expect("sent");
         if under_way.is_empty() {
-            return Measured::new(times, start.elapsed());
+            return Measured::new(times, start.elapsed(), processor_time() - before);
         }
         assert!(client.port.wait(Some(Duration::from_secs(5))), "no answer");
         while let Some(received) = client.port.receive() {
@@ -132,6 +154,13 @@ fn what_a_replicated_write_costs() {
     plain(2).print("two files at once, both together");
     let world = World::paired(Kind { lease: Duration::from_secs(2), ..ORDINARY });
     let mut client = world.client();
+    let (single, mut plain_client) = world.single(ORDINARY);
+    load(&mut plain_client, 32, true, |_| 0);
+    load(&mut plain_client, 1, true, |_| 0).print("write without a peer, depth 1");
+    load(&mut plain_client, 32, true, |_| 0).print("write without a peer, depth 32");
+    load(&mut plain_client, 1, false, |_| 0).print("read without a peer, depth 1");
+    load(&mut plain_client, 32, false, |_| 0).print("read without a peer, depth 32");
+    single.stop();
     // The extents become hot.
     load(&mut client, 32, true, |_| 0);
     load(&mut client, 1, true, |_| 0).print("replicated write, depth 1, one node");

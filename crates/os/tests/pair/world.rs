@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,7 +31,7 @@ use replication::start::VolumeConfig;
 use replication::volume::VolumeStatus;
 
 pub(crate) const DISK_BYTES: u64 = 64 << 20;
-pub(crate) const LEASE: Duration = Duration::from_millis(500);
+pub(crate) const LEASE: Duration = Duration::from_secs(1);
 const NUMBERS: [NodeNumber; 2] = [NodeNumber::Zero, NodeNumber::One];
 const MTU: u32 = 9000;
 const PAIR: PairIdentity = PairIdentity(0x1234_5678_9abc);
@@ -68,7 +68,7 @@ pub(crate) struct World {
     pub(crate) arbiter: Arc<Mutex<Arbiter>>,
     pub(crate) namespace: Namespace,
     restarts: u64,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// A register that both nodes see.
@@ -84,12 +84,12 @@ impl World {
         let namespace = Namespace::new().expect("these tests make network namespaces: run them as root");
         namespace.set_up("lo").expect("a loopback");
         namespace.add_bridge("switch", MTU).expect("a switch");
-        for end in ["node0", "node1", "client"] {
+        for end in ["node0", "node1", "client", "single"] {
             let plug = format!("to-{end}");
             network::wire((&namespace, end), (&namespace, &plug), MTU).expect("a wire");
             namespace.plug(&plug, "switch").expect("plugged in");
         }
-        for end in ["node0", "node1", "client"] {
+        for end in ["node0", "node1", "client", "single"] {
             let look =
                 || namespace.enter(|| Ok(Interface::named(end).ok().filter(|found| found.has_carrier)));
             lab::wait_until("the wire", Duration::from_secs(10), look).expect("a wire");
@@ -98,7 +98,7 @@ impl World {
         let first = Membership { epoch: Epoch::FIRST, members: Members::Both };
         let arbiter = Arc::new(Mutex::new(Arbiter { holds: first, is_reachable: true }));
         let nodes = NUMBERS.map(|number| Node::start(kind, number, &namespace, &directory, &arbiter));
-        Self { nodes, arbiter, namespace, restarts: 0, _directory: directory }
+        Self { nodes, arbiter, namespace, restarts: 0, directory }
     }
 
     /// The same, connected, and serving at both.
@@ -128,12 +128,23 @@ impl World {
         }
     }
 
+    /// Waits until both nodes serve and are in sync. On a machine that is busy with something else a lease runs out now and then:
+    /// whoever connects nodes does so again.
     pub(crate) fn await_paired(&self) {
-        for node in &self.nodes {
-            node.wait_for("both nodes to serve", |status| {
+        let look = || {
+            let is_paired = self.nodes.iter().all(|node| {
+                let status = node.status();
                 status.serving && status.membership.members == Members::Both && status.out_of_sync == 0
             });
-        }
+            let is_connected = |node: &Node| node.statistics().peer.is_some_and(|peer| peer.is_connected);
+            if !is_paired && !self.nodes.iter().any(is_connected) {
+                self.connect_by_tcp();
+            }
+            Ok(is_paired.then_some(()))
+        };
+        lab::wait_until("both nodes to serve", Duration::from_secs(40), look).unwrap_or_else(|error| {
+            panic!("{error}: {:?}", self.nodes.each_ref().map(|node| (node.status(), &node.volume_events)))
+        });
     }
 
     /// Ends a node without a word to anybody, as if its process had died.
@@ -160,6 +171,24 @@ impl World {
             self.namespace.enter(|| Ok(FramePort::open(&options))).expect("namespace").expect("a port");
         let targets = NUMBERS.map(|number| node::virtual_mac(PAIR, number, PortId(0)));
         Client { port, targets, tag: 0 }
+    }
+
+    /// A node without a peer on the same switch, with a disk of its own at the same address, and a client that asks it.
+    pub(crate) fn single(&self, kind: Kind) -> (ShardHandle, Client) {
+        let data = self.directory.path().join("single.data");
+        let mut file = std::fs::File::create(&data).expect("a file");
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(0), DISK_BYTES), &mut file).expect("a disk");
+        let options = ShardOptions { pair: None, ..options(kind, "single", None) };
+        let start = || Ok(ShardHandle::start(options, |event| panic!("{event:?}")));
+        let shard = self.namespace.enter(start).expect("namespace").expect("a shard");
+        let disk = Disk::open(&DiskOptions { path: data, ..DiskOptions::default() }).expect("a disk");
+        let (reply, outcome) = channel();
+        let config = Box::new(config(&disk));
+        shard.send(Command::AddExport { disk: Box::new(disk), config, reply });
+        outcome.recv().expect("an answer").expect("an export");
+        let interface = self.namespace.enter(|| Ok(Interface::named("single"))).expect("namespace");
+        let mac = MacAddress(interface.expect("an interface").mac);
+        (shard, Client { targets: [mac; 2], ..self.client() })
     }
 
     /// Both files, byte for byte.
@@ -195,7 +224,7 @@ impl Node {
         arbiter: &Arc<Mutex<Arbiter>>,
     ) -> Self {
         let (sender, events) = channel();
-        let options = options(kind, number, incarnation);
+        let options = options(kind, &name(number), Some((number, incarnation)));
         let start = || {
             Ok(ShardHandle::start(options, move |event| {
                 let _ = sender.send(event);
@@ -284,7 +313,7 @@ fn name(number: NodeNumber) -> String {
     format!("node{}", number.number())
 }
 
-fn make_disk(number: NodeNumber, data: &std::path::Path, meta: &std::path::Path) {
+fn make_disk(number: NodeNumber, data: &Path, meta: &Path) {
     let mut file = std::fs::File::create(data).expect("a file");
     // Written once: the first write to a place of a file takes much longer than all others.
     std::io::copy(&mut std::io::Read::take(std::io::repeat(0), DISK_BYTES), &mut file).expect("a disk");
@@ -300,33 +329,27 @@ fn make_disk(number: NodeNumber, data: &std::path::Path, meta: &std::path::Path)
     MetadataFile::create(meta, &fresh).expect("metadata");
 }
 
-fn options(kind: Kind, number: NodeNumber, incarnation: u64) -> ShardOptions {
-    let interface = name(number);
+fn options(kind: Kind, interface: &str, pair: Option<(NodeNumber, u64)>) -> ShardOptions {
     let filter = FrameFilter::Requests { addresses: vec![(7, 1)] };
     let limits = Limits { requests: 256, followed: 256, copies: 16, volumes: 4 };
+    let lease = kind.lease;
     ShardOptions {
-        ports: vec![PortOptions { kind: kind.port, ..PortOptions::new(&interface, filter) }],
-        name: interface,
+        ports: vec![PortOptions { kind: kind.port, ..PortOptions::new(interface, filter) }],
+        name: interface.to_owned(),
         limits: TargetLimits { outstanding_max: 256, export_max: 4, ..TargetLimits::new(1) },
         engine: kind.engine,
         busy_poll: Duration::ZERO,
         cpu: None,
         pcap: None,
-        pair: Some(PairConfig {
-            node: number,
-            pair: PAIR,
-            incarnation: incarnation * 2 + u64::from(number.number()),
-            lease: kind.lease,
-            limits,
+        pair: pair.map(|(node, life)| {
+            let incarnation = life * 2 + u64::from(node.number());
+            PairConfig { node, pair: PAIR, incarnation, lease, limits }
         }),
     }
 }
 
-fn add(shard: &ShardHandle, data: &std::path::Path, meta: &std::path::Path) -> ExportId {
-    let disk = Disk::open(&DiskOptions { path: data.to_owned(), ..DiskOptions::default() }).expect("a disk");
-    let metadata = MetadataFile::open(meta).expect("metadata");
-    let opened = metadata.read().expect("metadata");
-    let config = ExportConfig {
+fn config(disk: &Disk) -> ExportConfig {
+    ExportConfig {
         address: address(),
         sectors: disk.geometry().sectors(),
         logical_sector_size: disk.geometry().logical_sector_size(),
@@ -336,7 +359,14 @@ fn add(shard: &ShardHandle, data: &std::path::Path, meta: &std::path::Path) -> E
         buffer_count: 128,
         state: SmallState::default(),
         mirror: None,
-    };
+    }
+}
+
+fn add(shard: &ShardHandle, data: &Path, meta: &Path) -> ExportId {
+    let disk = Disk::open(&DiskOptions { path: data.to_owned(), ..DiskOptions::default() }).expect("a disk");
+    let metadata = MetadataFile::open(meta).expect("metadata");
+    let opened = metadata.read().expect("metadata");
+    let config = config(&disk);
     let export = MirroredExport { disk, metadata, opened, config, volume: VolumeConfig::default() };
     let (reply, outcome) = channel();
     shard.send(Command::AddMirroredExport { export: Box::new(export), reply });
