@@ -243,7 +243,12 @@ fn allocations(
 /// The same for two nodes of a pair, each of which is asked for every other request.
 fn allocations_of_a_pair(kind: PortKind, engine: EngineKind, requests: u64) -> u64 {
     COUNTED.set(false);
-    let world = world::World::paired(world::Kind { port: kind, engine, lease: Duration::from_secs(5) });
+    let world = world::World::paired(world::Kind {
+        port: kind,
+        engine,
+        lease: Duration::from_secs(5),
+        ..world::ORDINARY
+    });
     let mut client = world.client();
     let start = Instant::now();
     while start.elapsed() < WARM_UP {

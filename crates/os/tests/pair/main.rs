@@ -129,6 +129,27 @@ fn both_nodes_that_died_go_on_with_what_was_answered() {
 }
 
 #[test]
+fn a_node_that_stood_still_beyond_its_lease_does_not_send_the_answers_it_had_made() {
+    let world = World::paired(Kind { stands_still: true, ..ORDINARY });
+    let mut client = world.client();
+    let before = world.nodes[0].statistics().frames_unsent;
+    let is_held_up =
+        |client: &mut world::Client| client.ask(0, 1, None, Duration::from_millis(400)).is_none();
+    let asked = (0..2000).position(|_| is_held_up(&mut client));
+    assert!(asked.is_some_and(|asked| asked > 100), "it stands still after {asked:?} requests");
+    // The other one has it that the lease has run out, and goes on.
+    world.nodes[1].wait_for("the other to go on", |status| status.phase == Phase::Alone && status.serving);
+    client.write(1, 1, 77);
+    world.go_on();
+    let after = world.nodes[0].statistics().frames_unsent;
+    assert!(after > before, "what it had made is dropped");
+    assert!(world.nodes[0].failure().contains("lease"), "and then it notices");
+    world.await_paired();
+    assert_eq!(client.read(0, 1), 77);
+    world.assert_equal_copies();
+}
+
+#[test]
 fn a_volume_grows_when_both_nodes_have_room() {
     let world = World::paired(ORDINARY);
     let mut client = world.client();

@@ -3,6 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use node::PairConfig;
 use os::disk::{Disk, DiskOptions};
 use os::frame_port::{FrameFilter, FramePort, Payload, PortKind, PortOptions, TransmitFrame};
 use os::metadata_file::MetadataFile;
+use os::pcap::{PcapLimits, PcapWriter};
 use os::peer_link::PeerStream;
 use os::shard::{Command, Event, MirroredExport, ShardHandle, ShardOptions, ShardStatistics};
 use os::{EngineKind, Interface};
@@ -46,9 +48,12 @@ pub(crate) struct Kind {
     pub(crate) port: PortKind,
     pub(crate) engine: EngineKind,
     pub(crate) lease: Duration,
+    /// Node 0 stands still as soon as it has recorded a MiB of frames, until [`World::go_on`].
+    pub(crate) stands_still: bool,
 }
 
-pub(crate) const ORDINARY: Kind = Kind { port: PortKind::Ring, engine: EngineKind::Uring, lease: LEASE };
+pub(crate) const ORDINARY: Kind =
+    Kind { port: PortKind::Ring, engine: EngineKind::Uring, lease: LEASE, stands_still: false };
 
 /// One node.
 pub(crate) struct Node {
@@ -68,6 +73,7 @@ pub(crate) struct World {
     pub(crate) arbiter: Arc<Mutex<Arbiter>>,
     pub(crate) namespace: Namespace,
     restarts: u64,
+    goes_on: Arc<AtomicBool>,
     directory: tempfile::TempDir,
 }
 
@@ -95,10 +101,14 @@ impl World {
             lab::wait_until("the wire", Duration::from_secs(10), look).expect("a wire");
         }
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        let goes_on = Arc::default();
+        if kind.stands_still {
+            make_capture(&capture(directory.path()), &goes_on);
+        }
         let first = Membership { epoch: Epoch::FIRST, members: Members::Both };
         let arbiter = Arc::new(Mutex::new(Arbiter { holds: first, is_reachable: true }));
         let nodes = NUMBERS.map(|number| Node::start(kind, number, &namespace, &directory, &arbiter));
-        Self { nodes, arbiter, namespace, restarts: 0, directory }
+        Self { nodes, arbiter, namespace, restarts: 0, goes_on, directory }
     }
 
     /// The same, connected, and serving at both.
@@ -164,6 +174,11 @@ impl World {
             Node::open(kind, NUMBERS[index], incarnation, &self.namespace, data, meta, &self.arbiter);
     }
 
+    /// Lets node 0 go on.
+    pub(crate) fn go_on(&self) {
+        self.goes_on.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn client(&self) -> Client {
         let options =
             PortOptions { kind: PortKind::Plain, ..PortOptions::new("client", FrameFilter::Responses) };
@@ -224,7 +239,11 @@ impl Node {
         arbiter: &Arc<Mutex<Arbiter>>,
     ) -> Self {
         let (sender, events) = channel();
-        let options = options(kind, &name(number), Some((number, incarnation)));
+        let mut options = options(kind, &name(number), Some((number, incarnation)));
+        if kind.stands_still && number == NodeNumber::Zero {
+            let path = capture(data.parent().expect("a directory"));
+            options.pcap = Some(PcapWriter::create(&path, PcapLimits::default()).expect("a capture"));
+        }
         let start = || {
             Ok(ShardHandle::start(options, move |event| {
                 let _ = sender.send(event);
@@ -307,6 +326,25 @@ fn take_event(
         }
         other => panic!("{other:?}"),
     }
+}
+
+fn capture(directory: &Path) -> PathBuf {
+    directory.join("node0.pcap")
+}
+
+/// A pipe that is not read until it is said: who writes there stands still wherever it happens to be.
+fn make_capture(path: &Path, goes_on: &Arc<AtomicBool>) {
+    let made = std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo");
+    assert!(made.success(), "a pipe");
+    let (path, goes_on) = (path.to_owned(), Arc::clone(goes_on));
+    std::thread::spawn(move || {
+        let mut pipe = std::fs::File::open(path).expect("a pipe");
+        while !goes_on.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // It ends with whoever writes.
+        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+    });
 }
 
 fn name(number: NodeNumber) -> String {
