@@ -3,7 +3,7 @@
 //! ```text
 //!   frames ──▶ target ──MirrorBlock──▶ engine ──Disk──▶ read-modify-write ──▶ disks
 //!              ◀─Completed, Dropped,──        ──PeerSend, MetadataWrite, Ask──▶ shell
-//!                Serving, Followed
+//!              Serving, Followed, Resolved
 //! ```
 //!
 //! A node with a peer settles after each input: everything that the two cores have to say to each other is said before
@@ -24,7 +24,7 @@ use replication::membership::NodeNumber;
 use replication::message::Origin;
 use replication::meta::Opened;
 use replication::meta::small_state::SmallState;
-use replication::output::{FollowedEnd, Outcome};
+use replication::output::{FollowedEnd, Outcome, Resolution};
 use replication::start::VolumeConfig;
 use replication::volume::{Phase, VolumeStatus};
 use replication::{input, output};
@@ -309,13 +309,20 @@ impl Node {
                 let end = match end {
                     FollowedEnd::Finished | FollowedEnd::Started => MirrorEnd::Executed,
                     FollowedEnd::Dropped => MirrorEnd::Abandoned,
+                    FollowedEnd::Doubtful => MirrorEnd::Doubtful,
                 };
                 return self
                     .tell_mirror(now, MirrorInput::FollowedEnded { write: FollowedWrite(write.0), end });
             }
-            Of::Doubtful { volume, write } => {
-                let (range, origin) = (write.range, to_target_origin(write.origin));
-                return self.tell_mirror(now, MirrorInput::Doubtful { export: volume, range, origin });
+            Of::Resolved { volume, range, origin, resolution } => {
+                let origin = to_target_origin(origin);
+                let end = match resolution {
+                    Resolution::Executed => MirrorEnd::Executed,
+                    Resolution::Overtaken => MirrorEnd::Overtaken,
+                    Resolution::Abandoned => MirrorEnd::Abandoned,
+                    Resolution::Unknown => MirrorEnd::Doubtful,
+                };
+                return self.tell_mirror(now, MirrorInput::Resolved { export: volume, range, origin, end });
             }
             Of::SmallState { volume, state } => {
                 let state = to_target_state(&state);
@@ -343,11 +350,13 @@ impl Node {
     }
 
     fn completed_by_engine(&mut self, now: Instant, id: RequestId, outcome: Outcome) {
+        let dropped = |end| target::Input::Mirror(MirrorInput::Dropped { id, end });
         let input = match outcome {
             Outcome::Done(payload) => target::Input::Completed(Completion { id, result: Ok(payload) }),
             Outcome::Failed(error) => target::Input::Completed(Completion { id, result: Err(error) }),
-            Outcome::Started => target::Input::Mirror(MirrorInput::Dropped { id, end: MirrorEnd::Executed }),
-            Outcome::Dropped => target::Input::Mirror(MirrorInput::Dropped { id, end: MirrorEnd::Doubtful }),
+            Outcome::Started => dropped(MirrorEnd::Executed),
+            Outcome::Dropped => dropped(MirrorEnd::Abandoned),
+            Outcome::Doubtful => dropped(MirrorEnd::Doubtful),
         };
         self.tell_target(now, input).expect("only frames are refused");
     }

@@ -34,6 +34,8 @@ pub(crate) struct Met {
     pub(crate) superseded_by: u32,
     /// Sectors that it does not apply (R2 at node 1).
     pub(crate) superseded: Vec<LbaRange>,
+    /// Local writes in flight that it comes after.
+    pub(crate) overtaken: Vec<Token>,
 }
 
 impl Engine {
@@ -68,6 +70,7 @@ impl Engine {
                         }
                         met.superseded_by += u32::from(!local.on_disk);
                     } else {
+                        met.overtaken.push(token);
                         met.held_by += u32::from(!local.on_disk);
                     }
                 }

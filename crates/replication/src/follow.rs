@@ -14,7 +14,7 @@ use crate::activity_log::Begun;
 use crate::conflict::{Claim, Met, without};
 use crate::engine::{DiskWork, Engine, Written};
 use crate::membership::NodeNumber;
-use crate::message::{Origin, Token, VolumeMessage};
+use crate::message::{Effect, Origin, Token, VolumeMessage};
 use crate::meta::record::Sequence;
 use crate::mutation::Mutation;
 use crate::output::{FollowedEnd, Output};
@@ -60,11 +60,15 @@ pub(crate) struct RemoteWrite {
     pub(crate) superseded_by: u32,
     /// It was held or superseded by something when it came.
     is_behind: bool,
+    /// Something else that was under way supersedes it, in whole or in part.
+    superseded: bool,
     /// What of it is applied, if not all.
     pieces: Option<Vec<LbaRange>>,
     pieces_at_disk: u32,
     /// The node froze meanwhile.
     dropped: bool,
+    /// A piece of it failed at the disk since.
+    failed: bool,
 }
 
 impl RemoteWrite {
@@ -91,7 +95,9 @@ impl Engine {
             // Sent before the peer heard that this volume is not followed any more.
             return self.push(Output::Release(data.buffer));
         }
-        let Met { held_by, superseded_by, mut superseded } = self.meet(export, range);
+        self.yield_to_copy(export, range, origin);
+        let Met { held_by, superseded_by, mut superseded, overtaken } = self.meet(export, range);
+        self.overtake(&overtaken);
         let pieces = (!superseded.is_empty()).then(|| without(range, &mut superseded));
         let counters = &mut self.volume_mut(export).counters;
         counters.followed += 1;
@@ -103,8 +109,8 @@ impl Engine {
         let is_behind = held_by > 0 || superseded_by > 0;
         #[rustfmt::skip]
         let remote = RemoteWrite {
-            export, write, range, data, durable, origin, claim, stage, logged, order, held_by, superseded_by, pieces,
-            is_behind, pieces_at_disk: 0, dropped: false,
+            export, write, range, data, durable, origin, claim, stage, logged, order, held_by, superseded_by,
+            superseded: pieces.is_some(), pieces, is_behind, pieces_at_disk: 0, dropped: false, failed: false,
         };
         let Some(token) = self.remotes.insert(remote) else {
             self.push(Output::Release(data.expect("just put there").buffer));
@@ -201,7 +207,9 @@ impl Engine {
     pub(crate) fn remote_at_disk(&mut self, token: Token, result: Written) {
         let remote = self.remote_mut(token);
         remote.pieces_at_disk -= 1;
+        remote.failed |= result.is_err();
         let (export, is_last, dropped) = (remote.export, remote.pieces_at_disk == 0, remote.dropped);
+        let (range, order) = (remote.range, remote.order);
         if let Err(error) = result
             && !dropped
         {
@@ -212,7 +220,9 @@ impl Engine {
             return;
         }
         if self.remote(token).dropped {
-            self.forget_remote(token, FollowedEnd::Started)
+            // A peer that has left may be back already, and its writes wait for those of before.
+            self.release_remotes(export, range, order);
+            self.end_dropped_remote(token)
         } else {
             self.remote_is_on_disk(token)
         }
@@ -286,16 +296,28 @@ impl Engine {
             .collect();
         for token in tokens {
             let remote = self.remote_mut(token);
-            let (range, origin, stage) = (remote.range, remote.origin, remote.stage);
-            match stage {
-                RemoteStage::Applying => remote.dropped = true,
-                RemoteStage::Held => self.forget_remote(token, FollowedEnd::Dropped),
-                RemoteStage::OnDisk | RemoteStage::Acked => self.forget_remote(token, FollowedEnd::Started),
-            }
+            remote.dropped = true;
+            let (range, stage) = (remote.range, remote.stage);
             if !self.mutated(Mutation::RemoteDoubtsDropped) {
-                self.doubt(export, range, origin);
+                self.doubt(export, range);
+            }
+            if stage != RemoteStage::Applying {
+                self.end_dropped_remote(token);
             }
         }
+    }
+
+    /// A write that is followed no more will not touch the disk any more.
+    fn end_dropped_remote(&mut self, token: Token) {
+        let RemoteWrite { export, range, origin, stage, superseded, failed, .. } = *self.remote(token);
+        let (effect, end) = match stage {
+            RemoteStage::Held => (Effect::Nothing, FollowedEnd::Dropped),
+            _ if failed => (Effect::Unknown, FollowedEnd::Doubtful),
+            _ if superseded => (Effect::Overtaken, FollowedEnd::Started),
+            _ => (Effect::Whole, FollowedEnd::Started),
+        };
+        self.note_effect(export, range, origin, effect, false);
+        self.forget_remote(token, end);
     }
 
     fn remote(&self, token: Token) -> &RemoteWrite {

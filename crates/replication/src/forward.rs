@@ -61,7 +61,7 @@ impl Engine {
             .collect();
         for token in tokens {
             let Forward { id, .. } = self.forwards.remove(token).expect("just listed");
-            self.complete(export, id, Outcome::Dropped);
+            self.complete(export, id, Outcome::Doubtful);
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   source                                             target
-//!     │ ◀── OutOfSync, Doubtful, Offer ──────────────▶ │  each when its disk has had everything
+//!     │ ◀── OutOfSync, Offer ────────────────────────▶ │  each when its disk has had everything
 //!     │  joins the runs, waits until they are durable  │
-//!     │ ─── OutOfSync, Proceed ──────────────────────▶ │  both are paired from here on in the stream
+//!     │ ─── OutOfSync, Doubtful, Proceed ────────────▶ │  both are paired from here on in the stream
 //!     │                                                │  what it lacks is durably noted
 //!     │ ◀──────────────────────────────────── Ready ── │
 //!     │ ─── copies ... Member ───────────────────────▶ │  when nothing is lacking and the arbiter agrees
@@ -15,12 +15,12 @@
 use block::{ExportId, Lba, LbaRange, SectorCount};
 
 use crate::engine::Engine;
-use crate::limits::{COPY_SECTORS, DOUBTFUL_PER_MESSAGE, MEMORY_WINDOW, RUNS_PER_MESSAGE};
+use crate::limits::{COPY_SECTORS, MEMORY_WINDOW, RUNS_PER_MESSAGE};
 use crate::membership::{Cause, Epoch, Members, Membership, NodeNumber};
-use crate::message::{BlockRun, CopyState, DoubtfulWrite, Offer, Refusal, VolumeMessage};
+use crate::message::{BlockRun, CopyState, Offer, Refusal, VolumeMessage};
 use crate::meta::layout::SECTORS_PER_BIT;
 use crate::mutation::Mutation;
-use crate::output::{Event, Output};
+use crate::output::Event;
 use crate::volume::{Phase, Volume};
 
 /// What two offers make of the node that holds one of them.
@@ -179,10 +179,6 @@ impl Engine {
         meeting.offered = Some(offer);
         if self.volume(export).phase == Phase::Frozen {
             self.say_runs(export);
-            let doubtful = self.volume(export).doubtful.clone();
-            for part in doubtful.chunks(DOUBTFUL_PER_MESSAGE) {
-                self.say(export, VolumeMessage::Doubtful(part.to_vec()), None);
-            }
         }
         self.say(export, VolumeMessage::Offer(offer), None);
     }
@@ -233,12 +229,6 @@ impl Engine {
         }
     }
 
-    pub(crate) fn handle_doubtful(&mut self, export: ExportId, writes: &[DoubtfulWrite]) {
-        for write in writes {
-            self.push(Output::Doubtful { volume: export, write: *write });
-        }
-    }
-
     /// As the source: joins what differs, waits until that is durable and nothing begun alone is in flight, and goes on
     /// together with the peer.
     fn proceed(&mut self, export: ExportId, everything: bool) {
@@ -274,8 +264,10 @@ impl Engine {
         let membership = volume.membership();
         let was_alone = volume.phase == Phase::Alone;
         let out_of_sync = volume.disk.bitmap.out_of_sync();
+        self.say_doubtful(export);
         self.say(export, VolumeMessage::Proceed(membership), None);
         self.pair(export);
+        self.resolve_as_source(export);
         let volume = self.volume_mut(export);
         volume.meeting.is_source = true;
         let peer_is_whole = volume.meeting.offer.as_ref().is_some_and(|(peer, _)| {
@@ -296,6 +288,8 @@ impl Engine {
         }
         let are_equals = membership.members == Members::Both;
         self.pair(export);
+        self.resolve_as_target(export, are_equals);
+        self.volume_mut(export).forgetful = false;
         let quiet_until = self.now.after(MEMORY_WINDOW);
         // Whatever the source answered as the sole member this node has not heard of, also if the source has frozen since:
         // an earlier `Proceed` may have been lost on the way.
@@ -335,12 +329,8 @@ impl Engine {
         volume.shut_out = false;
         volume.forced = false;
         volume.lost_memory = false;
-        if std::mem::take(&mut volume.forgetful) && !is_ignored {
+        if volume.forgetful && !is_ignored {
             volume.quiet_until = quiet_until;
-        }
-        let doubtful = std::mem::take(&mut volume.doubtful);
-        for write in doubtful {
-            self.push(Output::Doubtful { volume: export, write });
         }
         let revision = self.volume(export).meeting.offer.as_ref().map(|(peer, _)| peer.small_state_revision);
         self.share_small_state(export, revision.unwrap_or_default());
@@ -349,7 +339,11 @@ impl Engine {
 
     /// The target has noted durably what it lacks.
     pub(crate) fn handle_ready(&mut self, export: ExportId) {
-        self.volume_mut(export).meeting.target_is_ready = true;
+        let volume = self.volume_mut(export);
+        volume.meeting.target_is_ready = true;
+        // It has heard what there was to tell, and cannot be the source before it has every block.
+        volume.doubtful.clear();
+        volume.forgetful = false;
         self.attend(export);
     }
 

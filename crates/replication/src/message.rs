@@ -106,7 +106,7 @@ pub enum CopyState {
     Diskless,
 }
 
-/// What a node brings to a meeting; its out-of-sync blocks and doubtful writes came before.
+/// What a node brings to a meeting; its out-of-sync blocks came before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Offer {
     /// Who serves, as far as the sender knows.
@@ -130,13 +130,28 @@ pub struct BlockRun {
     pub count: u64,
 }
 
-/// A write of which nobody knows whether it took effect: its frames are dropped for a while.
+/// A write that was in flight when a session ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DoubtfulWrite {
     /// Where.
     pub range: LbaRange,
     /// Which.
     pub origin: Origin,
+    /// What the disk has of it.
+    pub effect: Effect,
+}
+
+/// What a disk has of a write.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// All of it.
+    Whole,
+    /// It has taken effect, and a write that was under way together with it is over it, in whole or in part.
+    Overtaken,
+    /// Nothing.
+    Nothing,
+    /// Nobody knows.
+    Unknown,
 }
 
 /// What is said about one volume.
@@ -144,11 +159,11 @@ pub struct DoubtfulWrite {
 pub enum VolumeMessage {
     /// Blocks that the sender knows to differ, or that may.
     OutOfSync(Vec<BlockRun>),
-    /// Writes of which the sender does not know whether they took effect.
+    /// From the source: what its disk, which counts, has of the writes that were in flight when a session ended.
     Doubtful(Vec<DoubtfulWrite>),
     /// Ready to meet.
     Offer(Offer),
-    /// From the source: what differs is durably noted; its `OutOfSync` came before. The two are paired from here on.
+    /// From the source: what differs is durably noted; its `OutOfSync` and `Doubtful` came before. The two are paired from here on.
     Proceed(Membership),
     /// From the target: that it lacks blocks is durably noted.
     Ready,

@@ -131,6 +131,10 @@ mutations! {
     SettlingSkipped,
     /// The source proceeds with writes in flight that the target will not hear of
     UnsettledProceeds,
+    /// A write that waits at one node is executed there though the other one has executed it
+    CopiesExecuted,
+    /// A target does not heed what the source has of writes in doubt
+    TargetKeepsItsEffects,
     /// A copy is sent while a write to its sectors is in flight
     CopyBesideWrite,
     /// A copy is sent of sectors that a write was in flight for while they were read

@@ -4,7 +4,7 @@ use block::{BlockError, BlockRequest, BufferName, BufferSlice, ExportId, LbaRang
 
 use crate::input::MetadataId;
 use crate::membership::Membership;
-use crate::message::{DoubtfulWrite, Message, Origin, Refusal, Token};
+use crate::message::{Message, Origin, Refusal, Token};
 use crate::meta::layout::Place;
 use crate::meta::small_state::SmallState;
 use crate::resize::ResizeError;
@@ -25,11 +25,13 @@ pub enum Outcome {
     Done(Option<BufferSlice>),
     /// Neither copy could do it.
     Failed(BlockError),
-    /// This node may not serve: nobody is to be answered.
+    /// This node may not serve: nobody is to be answered. No disk has anything of it.
     Dropped,
     /// Likewise, and the write is on this disk: it counts as done at a node that goes on with this disk (as with
-    /// [`FollowedEnd::Started`]). When the nodes meet instead, `Output::Doubtful` names it.
+    /// [`FollowedEnd::Started`]). When the nodes meet instead, `Output::Resolved` says what has become of it.
     Started,
+    /// Nobody is to be answered, and nobody knows what this disk or the peer's has of it.
+    Doubtful,
 }
 
 /// What became of a peer's write that this node has followed.
@@ -41,6 +43,21 @@ pub enum FollowedEnd {
     Started,
     /// It never came so far.
     Dropped,
+    /// The session has ended, and nobody knows what this disk has of it.
+    Doubtful,
+}
+
+/// What has become of a write that was in flight when a session ended, now that the nodes have met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Resolution {
+    /// The disk that counts has it: it was executed, and nothing in doubt overlaps it.
+    Executed,
+    /// Likewise, but something else that was in flight may have been written over it.
+    Overtaken,
+    /// The disk that counts has nothing of it: it never was.
+    Abandoned,
+    /// Nobody knows: its frames are to be dropped for a while.
+    Unknown,
 }
 
 /// What to do.
@@ -121,12 +138,17 @@ pub enum Output {
         /// How.
         end: FollowedEnd,
     },
-    /// Drop the frames of this write for a while.
-    Doubtful {
+    /// The nodes have met: this is what a write that was in flight when they parted has come to. Counts more than what
+    /// was said of it before.
+    Resolved {
         /// Which volume.
         volume: ExportId,
-        /// Which write.
-        write: DoubtfulWrite,
+        /// Which sectors.
+        range: LbaRange,
+        /// Whose write.
+        origin: Origin,
+        /// What it has come to.
+        resolution: Resolution,
     },
     /// The peer has set this, or both agreed on it.
     SmallState {

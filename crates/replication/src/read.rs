@@ -215,7 +215,7 @@ impl Engine {
                 let (result, data) = match outcome {
                     Outcome::Done(data) => (Ok(()), data),
                     Outcome::Failed(error) => (Err(error), None),
-                    Outcome::Dropped | Outcome::Started => return,
+                    Outcome::Dropped | Outcome::Started | Outcome::Doubtful => return,
                 };
                 self.say(export, VolumeMessage::Fetched { read, result }, data);
                 if let Some(data) = data {

@@ -242,7 +242,10 @@ impl Engine {
                 Phase::Paired | Phase::Left | Phase::Passing => self.freeze(export),
                 Phase::Frozen | Phase::Alone => self.drop_for_peer(export),
             }
+            let stops_at = self.lease.granted_until();
             let volume = self.volume_mut(export);
+            // A frozen node has granted a lease, too, and the peer may have gone on to serve with it.
+            volume.peer_stops_at = volume.peer_stops_at.max(stops_at);
             volume.meeting = Meeting::default();
             volume.forget_announced();
             self.attend(export);

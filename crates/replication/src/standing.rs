@@ -71,7 +71,7 @@ impl Engine {
         if peer_can_go_on && !self.mutated(Mutation::WriteErrorTold) {
             // Freezes, and so drops every write but this one, which the disk has given back.
             self.disk_failed(export, error);
-            return self.forget_local(token, crate::output::Outcome::Dropped);
+            return self.forget_local(token, crate::output::Outcome::Doubtful);
         }
         // The only good copy is here, but not of these sectors any more: the peer's is of no use either until the initiator
         // writes them again, and is to become what this one is.

@@ -21,6 +21,7 @@ use block::{ExportId, Instant, LbaRange};
 use crate::activity_log::ActivityLog;
 use crate::bitmap::Bitmap;
 use crate::conflict::Claim;
+use crate::doubt::Doubt;
 use crate::durability::{Durability, Unflushed};
 use crate::heal::Places;
 use crate::identity::FormatIdentity;
@@ -90,6 +91,8 @@ pub(crate) struct Meeting {
     pub(crate) offer: Option<(Offer, Vec<BlockRun>)>,
     /// Runs that came for an offer or `Proceed` that has not come yet.
     pub(crate) runs: Vec<BlockRun>,
+    /// What the source has of writes in doubt, for a `Proceed` that has not come yet.
+    pub(crate) doubtful: Vec<DoubtfulWrite>,
     /// As the source: the runs of the peer's offer are in the bitmap.
     pub(crate) joined: bool,
     /// This node is the source of this pairing.
@@ -197,8 +200,8 @@ pub(crate) struct Volume {
     pub(crate) requests: u32,
     /// Requests that the data disk has.
     pub(crate) at_disk: u32,
-    /// Writes that nobody knows the end of, since the last meeting.
-    pub(crate) doubtful: Vec<DoubtfulWrite>,
+    /// Writes that were in flight when a session ended, until both nodes know what has become of them.
+    pub(crate) doubtful: Vec<Doubt>,
     pub(crate) durability: Durability,
     pub(crate) pass_through: bool,
     pub(crate) unflushed: Unflushed,

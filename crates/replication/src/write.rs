@@ -15,7 +15,7 @@ use crate::bitmap::Tickets;
 use crate::conflict::Claim;
 use crate::durability::Durability;
 use crate::engine::{DiskWork, Engine, Written, index};
-use crate::message::{DoubtfulWrite, Origin, Token, VolumeMessage};
+use crate::message::{Effect, Origin, Token, VolumeMessage};
 use crate::meta::layout::EXTENT_SECTORS;
 use crate::meta::record::Sequence;
 use crate::mutation::Mutation;
@@ -70,6 +70,8 @@ pub(crate) struct LocalWrite {
     pub(crate) acked_at: Option<u64>,
     follower: Option<Token>,
     pub(crate) on_disk: bool,
+    /// A write of the peer's that came while this one was in flight is ordered after it.
+    overtaken: bool,
     tickets: Tickets,
     /// Nobody is to be answered: the node froze meanwhile.
     dropped: bool,
@@ -132,6 +134,7 @@ impl Engine {
             acked_at: None,
             follower: None,
             on_disk: false,
+            overtaken: false,
             tickets: Tickets::default(),
             dropped: false,
             failed: None,
@@ -252,12 +255,7 @@ impl Engine {
         let write = self.local(token);
         let export = write.export;
         if write.dropped {
-            let outcome = match result {
-                _ if self.mutated(Mutation::DroppedWritesAnswered) => Outcome::Done(None),
-                Ok(()) => Outcome::Started,
-                Err(_) => Outcome::Dropped,
-            };
-            return self.forget_local(token, outcome);
+            return self.end_dropped(token, result.is_ok());
         }
         if let Err(error) = result {
             return self.local_failed(token, error);
@@ -265,6 +263,43 @@ impl Engine {
         let range = write.range;
         self.volume_mut(export).here_now(range);
         self.local_is_over_here(token);
+    }
+
+    /// The peer has sent a write that waits here as well, sent to both nodes by its initiator: it is executed once. (Two that
+    /// have set out already are superseded one by the other, with nothing in between.)
+    pub(crate) fn yield_to_copy(&mut self, export: ExportId, range: LbaRange, origin: Option<Origin>) {
+        if origin.is_none() || self.mutated(Mutation::CopiesExecuted) {
+            return;
+        }
+        let waiting = self.claims.overlapping(export, range).find_map(|(_, other, claim)| {
+            let Claim::Local(token) = claim else { return None };
+            let local = self.locals.find(token)?;
+            let is_copy = other == range && local.origin == origin && local.stage != LocalStage::InFlight;
+            is_copy.then_some(token)
+        });
+        if let Some(token) = waiting {
+            self.forget_local(token, Outcome::Dropped);
+        }
+    }
+
+    /// A write of the peer's comes after these.
+    pub(crate) fn overtake(&mut self, tokens: &[Token]) {
+        for token in tokens {
+            self.local_mut(*token).overtaken = true;
+        }
+    }
+
+    /// A write that nobody is to be answered will not touch the disk any more.
+    fn end_dropped(&mut self, token: Token, is_on_disk: bool) {
+        let LocalWrite { export, range, origin, overtaken, .. } = *self.local(token);
+        let (effect, outcome) = match is_on_disk {
+            true if overtaken => (Effect::Overtaken, Outcome::Started),
+            true => (Effect::Whole, Outcome::Started),
+            false => (Effect::Unknown, Outcome::Doubtful),
+        };
+        let is_answered = self.mutated(Mutation::DroppedWritesAnswered);
+        self.note_effect(export, range, origin, effect, true);
+        self.forget_local(token, if is_answered { Outcome::Done(None) } else { outcome });
     }
 
     /// The disk could not write it. When the peer has let go of it, too, the initiator is told.
@@ -369,7 +404,7 @@ impl Engine {
                 let result = match outcome {
                     Outcome::Done(_) => Ok(()),
                     Outcome::Failed(error) => Err(error),
-                    Outcome::Dropped | Outcome::Started => return,
+                    Outcome::Dropped | Outcome::Started | Outcome::Doubtful => return,
                 };
                 self.say(write.export, VolumeMessage::Forwarded { write: write_token, result }, None);
             }
@@ -380,7 +415,7 @@ impl Engine {
     pub(crate) fn complete(&mut self, export: ExportId, id: RequestId, outcome: Outcome) {
         let volume = self.volume_mut(export);
         volume.requests -= 1;
-        volume.counters.dropped += u64::from(matches!(outcome, Outcome::Dropped | Outcome::Started));
+        volume.counters.dropped += u64::from(!matches!(outcome, Outcome::Done(_) | Outcome::Failed(_)));
         if volume.requests == 0 && volume.leaving {
             self.attend(export);
         }
@@ -394,20 +429,17 @@ impl Engine {
             self.locals.iter().filter(|(_, write)| write.export == export).map(|(token, _)| token).collect();
         for token in tokens {
             let write = self.local_mut(token);
-            if write.stage != LocalStage::InFlight || write.on_disk {
-                let doubtful = write.stage == LocalStage::InFlight;
-                let (range, origin) = (write.range, write.origin);
-                if doubtful && !self.mutated(Mutation::LocalDoubtsDropped) {
-                    self.doubt(export, range, origin);
-                }
-                let outcome = if doubtful { Outcome::Started } else { Outcome::Dropped };
-                self.forget_local(token, outcome);
-            } else {
-                write.dropped = true;
-                let (range, origin) = (write.range, write.origin);
-                if !self.mutated(Mutation::LocalDoubtsDropped) {
-                    self.doubt(export, range, origin);
-                }
+            if write.stage != LocalStage::InFlight {
+                self.forget_local(token, Outcome::Dropped);
+                continue;
+            }
+            write.dropped = true;
+            let (range, on_disk, has_failed) = (write.range, write.on_disk, write.has_failed());
+            if !self.mutated(Mutation::LocalDoubtsDropped) {
+                self.doubt(export, range);
+            }
+            if on_disk {
+                self.end_dropped(token, !has_failed);
             }
         }
     }
@@ -431,15 +463,6 @@ impl Engine {
             self.volume_mut(export).promised.push(token);
         }
         self.attend(export);
-    }
-
-    /// Nobody knows whether a write took effect.
-    pub(crate) fn doubt(&mut self, export: ExportId, range: LbaRange, origin: Option<Origin>) {
-        let volume = self.volume_mut(export);
-        volume.disk.bitmap.set(range);
-        if let Some(origin) = origin {
-            volume.doubtful.push(DoubtfulWrite { range, origin });
-        }
     }
 
     pub(crate) fn local(&self, token: Token) -> &LocalWrite {

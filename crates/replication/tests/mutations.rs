@@ -19,7 +19,10 @@ use world::Plan;
 /// So many runs, over all worlds in turn, before a mistake counts as one that nobody notices.
 const RUNS_MAX: u64 = 320;
 /// Mistakes that no run has shown so far: the rule is redundant, or these worlds are too tame. Not looked for, unless by name.
-const UNNOTICED: [Mutation; 24] = [
+const UNNOTICED: [Mutation; 26] = [
+    // Clients send nothing twice here; they do in the simulator.
+    Mutation::CopiesExecuted,
+    Mutation::TargetKeepsItsEffects,
     Mutation::RemoteLogNotAwaited,
     Mutation::WholeLogTaken,
     Mutation::BitsNotAwaited,

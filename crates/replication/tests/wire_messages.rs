@@ -11,7 +11,7 @@ use replication::identity::{PairIdentity, VolumeIdentity};
 use replication::limits::{DOUBTFUL_PER_MESSAGE, RUNS_PER_MESSAGE};
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::message::{
-    Announce, BlockRun, CopyState, DoubtfulWrite, Hello, Message, Offer, Origin, Refusal, Token,
+    Announce, BlockRun, CopyState, DoubtfulWrite, Effect, Hello, Message, Offer, Origin, Refusal, Token,
     VolumeMessage,
 };
 use replication::meta::small_state::SmallState;
@@ -61,7 +61,7 @@ fn samples() -> Vec<Message> {
     let token = Token(0x0102_0304_0506_0708);
     let of_volumes = [
         V::OutOfSync(vec![BlockRun { start: 5, count: 1 }, BlockRun { start: 4096, count: 512 }]),
-        V::Doubtful(vec![DoubtfulWrite { range: range(80, 8), origin: SEQUENCED }]),
+        V::Doubtful(vec![DoubtfulWrite { range: range(80, 8), origin: SEQUENCED, effect: Effect::Nothing }]),
         V::Offer(offer),
         V::Proceed(membership),
         V::Ready,
@@ -210,7 +210,8 @@ fn the_messages_of_a_write_have_the_sizes_that_are_documented() {
 #[test]
 fn the_largest_messages_fit() {
     let runs = vec![BlockRun { start: u64::MAX - 1, count: 1 }; RUNS_PER_MESSAGE];
-    let writes = vec![DoubtfulWrite { range: range(1, 1), origin: STOCK }; DOUBTFUL_PER_MESSAGE];
+    let write = DoubtfulWrite { range: range(1, 1), origin: STOCK, effect: Effect::Unknown };
+    let writes = vec![write; DOUBTFUL_PER_MESSAGE];
     let state = SmallState {
         config_string: vec![1; 1024],
         mac_mask: vec![[2; 6]; 255],
@@ -363,6 +364,7 @@ fn values_that_mean_nothing_are_named() {
     assert_eq!(with(0, 32, 2), (Kind::Hello, "node number"));
     assert_eq!(with(1, 0, 8), (Kind::Goodbye, "reason"));
     assert_eq!(with(6, 11, 0), (Kind::Doubtful, "origin"), "it must be somebody's");
+    assert_eq!(with(6, 10, 4), (Kind::Doubtful, "effect of a write"));
     assert_eq!(with(7, 8, 3), (Kind::Offer, "membership"));
     assert_eq!(with(7, 16, 3), (Kind::Offer, "state of the copy"));
     assert_eq!(with(10, 16, 0), (Kind::Replicate, "range of sectors"), "of none");
@@ -459,7 +461,17 @@ fn any_of_session() -> impl Strategy<Value = Message> {
 fn any_of_meeting() -> impl Strategy<Value = VolumeMessage> {
     use VolumeMessage as V;
     let run = (0..u64::MAX / 2, 0..u64::MAX / 2).prop_map(|(start, count)| BlockRun { start, count });
-    let doubtful = (any_range(), any_origin()).prop_map(|(range, origin)| DoubtfulWrite { range, origin });
+    let effect = prop_oneof![
+        Just(Effect::Whole),
+        Just(Effect::Overtaken),
+        Just(Effect::Nothing),
+        Just(Effect::Unknown),
+    ];
+    let doubtful = (any_range(), any_origin(), effect).prop_map(|(range, origin, effect)| DoubtfulWrite {
+        range,
+        origin,
+        effect,
+    });
     let copy = prop_oneof![Just(CopyState::Good), Just(CopyState::Inconsistent), Just(CopyState::Diskless)];
     let offer = (any_membership(), copy, any::<(bool, bool, u64)>()).prop_map(
         |(membership, copy, (alone, forgetful, small_state_revision))| {

@@ -334,7 +334,7 @@ impl Pair {
             Output::Digest { .. } => unreachable!("digests are for resync and verify"),
             Output::Followed { .. }
             | Output::FollowedEnded { .. }
-            | Output::Doubtful { .. }
+            | Output::Resolved { .. }
             | Output::SmallState { .. }
             | Output::Event { .. } => {}
         }

@@ -185,6 +185,19 @@ impl WriteHistory {
         }
     }
 
+    /// Whether a frame of this write, received then, would not be taken for a new write.
+    pub(crate) fn remembers(&self, identity: &WriteIdentity, received: Instant) -> bool {
+        let mut next = self.chains[self.chain(identity)];
+        while next != 0 {
+            let entry = &self.entries[next - 1];
+            if entry.identity == *identity {
+                return self.judge_against(entry, received) != Verdict::New;
+            }
+            next = entry.next;
+        }
+        false
+    }
+
     /// Enters a write into the order, or refuses it because the memory is full.
     pub(crate) fn admit(&mut self, now: Instant, export: ExportId, range: LbaRange) -> Option<Sequence> {
         let mut forgotten = 0;
@@ -242,6 +255,18 @@ impl WriteHistory {
         self.link_youngest(index);
     }
 
+    /// Forgets the latest execution of a write: it took place at a disk that does not count.
+    pub(crate) fn forget(&mut self, identity: &WriteIdentity) {
+        let mut next = self.chains[self.chain(identity)];
+        while next != 0 {
+            let index = next - 1;
+            if self.entries[index].identity == *identity {
+                return self.remove(index);
+            }
+            next = self.entries[index].next;
+        }
+    }
+
     /// An admitted write was dropped before the disk saw it.
     pub(crate) fn abandon(&mut self, export: ExportId, range: LbaRange) {
         assert!(self.admitted > 0, "a write is abandoned once");
@@ -269,15 +294,19 @@ impl WriteHistory {
             return false;
         }
         let index = self.oldest;
-        let Entry { identity, answered, .. } = self.entries[index];
-        if now.since(answered) <= DUPLICATE_WINDOW + FRAME_AGE_MAX {
+        if now.since(self.entries[index].answered) <= DUPLICATE_WINDOW + FRAME_AGE_MAX {
             return false;
         }
+        self.remove(index);
+        true
+    }
+
+    fn remove(&mut self, index: u32) {
+        let identity = self.entries[index].identity;
         self.unlink(index);
         self.unchain(index, &identity);
         self.entries.remove(index);
         self.sequences.release(identity.export, identity.range);
-        true
     }
 
     fn link_youngest(&mut self, index: u32) {

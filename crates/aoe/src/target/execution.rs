@@ -20,6 +20,8 @@ use crate::wire::sequenced;
 enum Obstacle {
     /// The write is too old (rule D3), or its export is gone: silence.
     Silence,
+    /// The other node has executed it meanwhile, or is about to: it will be answered when it is sent again.
+    DoneByPeer,
     /// The export was made smaller meanwhile.
     BeyondEnd,
 }
@@ -138,9 +140,9 @@ impl Target {
     ) -> bool {
         let Some(number) = identity.number() else { return false };
         let known = match ending {
-            Some(Ending::Executed | Ending::Overtaken) => Known::Executed,
-            Some(Ending::Failed) => Known::Failed,
-            Some(Ending::Doubtful) | None => Known::No,
+            Some(Ending::Executed | Ending::Overtaken) => Some(Known::Executed),
+            Some(Ending::Failed) => Some(Known::Failed),
+            Some(Ending::Doubtful) | None => None,
         };
         self.numbers.end(now, number, known);
         true
@@ -205,6 +207,9 @@ impl Target {
         if stale {
             return Some(Obstacle::Silence);
         }
+        if request.work.identity().is_some_and(|identity| self.is_done_by_peer(&identity, request.received)) {
+            return Some(Obstacle::DoneByPeer);
+        }
         (range.end().0 > export.config.sectors).then_some(Obstacle::BeyondEnd)
     }
 
@@ -221,6 +226,7 @@ impl Target {
                 self.answer_all(finished, Some(BlockError::BeyondEnd));
                 self.export_mut(export).statistics.aborted += 1;
             }
+            Obstacle::DoneByPeer => self.drop_all(finished),
             Obstacle::Silence => {
                 while self.outstanding.next_duplicate(&mut finished).is_some() {}
                 if let Some(export) = self.exports.find_mut(export) {

@@ -9,6 +9,7 @@ use super::Target;
 use super::advertise::Advertisement;
 use super::duplicate::{Ending, WriteIdentity};
 use super::followed::Followed;
+use super::numbers::Known;
 use super::output::{FollowedWrite, MirrorEnd, MirrorInput, Origin, Output};
 use super::outstanding::{Finished, Work};
 use super::refusal::Refusal;
@@ -29,7 +30,9 @@ impl Target {
                 self.follow(now, export, write, range, origin);
             }
             MirrorInput::FollowedEnded { write, end } => self.followed_ended(now, write, end),
-            MirrorInput::Doubtful { export, range, origin } => self.doubt(now, export, range, origin),
+            MirrorInput::Resolved { export, range, origin, end } => {
+                self.resolved(now, WriteIdentity::of(export, range, origin), ending(end));
+            }
         }
     }
 
@@ -44,6 +47,17 @@ impl Target {
             return Err(Refusal::InFlightAtPeer);
         }
         if self.history.is_blind(now) { Err(Refusal::HistoryFull) } else { Ok(()) }
+    }
+
+    /// Whether a write that has waited here was sent to the other node as well, and executed there or about to be.
+    pub(super) fn is_done_by_peer(&self, identity: &WriteIdentity, received: Instant) -> bool {
+        if self.followed.contains(identity) {
+            return true;
+        }
+        match identity.number() {
+            Some(number) => matches!(self.numbers.find(number), Known::Executed | Known::Failed),
+            None => self.history.remembers(identity, received),
+        }
     }
 
     fn begin_to_serve(&mut self, now: Instant, id: ExportId) {
@@ -90,7 +104,7 @@ impl Target {
     }
 
     /// Nobody who waits for this request is answered.
-    fn drop_all(&mut self, mut finished: Finished) {
+    pub(super) fn drop_all(&mut self, mut finished: Finished) {
         let mut dropped = 1;
         while self.outstanding.next_duplicate(&mut finished).is_some() {
             dropped += 1;
@@ -103,9 +117,10 @@ impl Target {
     /// The write counts as admitted here after everything that was; which of two that are under way at the same time
     /// is the later one this node's target cannot know, so that neither is taken for it.
     fn follow(&mut self, now: Instant, id: ExportId, name: FollowedWrite, range: LbaRange, origin: Origin) {
-        let concurrent = self.outstanding.has_unfinished_write(id, range);
+        let identity = WriteIdentity::of(id, range, origin);
+        let concurrent = self.outstanding.has_other_unfinished_write(&identity);
         let sequence = self.history.follow(now, id, range);
-        if let Some(number) = WriteIdentity::of(id, range, origin).number()
+        if let Some(number) = identity.number()
             && !self.numbers.begin(now, number)
         {
             self.history.overlook(now);
@@ -135,15 +150,30 @@ impl Target {
         }
     }
 
-    fn doubt(&mut self, now: Instant, export: ExportId, range: LbaRange, origin: Origin) {
-        let identity = WriteIdentity::of(export, range, origin);
+    /// What was remembered of the write was what this node had of it. One that took effect counts as admitted now: nothing
+    /// that is not resolved as well came after it.
+    fn resolved(&mut self, now: Instant, identity: WriteIdentity, ending: Option<Ending>) {
+        let Some(ending) = ending else { return self.never_was(&identity) };
         if let Some(number) = identity.number() {
-            self.numbers.doubt(number);
+            self.numbers.forget(number);
+            if !self.numbers.begin(now, number) {
+                self.history.overlook(now);
+            }
         }
-        match self.history.admit(now, export, range) {
-            Some(sequence) => self.history.complete(now, identity, sequence, Ending::Doubtful),
-            None => self.history.overlook(now),
+        match self.history.admit(now, identity.export, identity.range) {
+            Some(sequence) => self.remember(now, identity, sequence, Some(ending)),
+            None => {
+                self.remember_number(now, &identity, Some(ending));
+                self.history.overlook(now);
+            }
         }
+    }
+
+    fn never_was(&mut self, identity: &WriteIdentity) {
+        if let Some(number) = identity.number() {
+            self.numbers.forget(number);
+        }
+        self.history.forget(identity);
     }
 }
 
@@ -151,6 +181,7 @@ impl Target {
 const fn ending(end: MirrorEnd) -> Option<Ending> {
     match end {
         MirrorEnd::Executed => Some(Ending::Executed),
+        MirrorEnd::Overtaken => Some(Ending::Overtaken),
         MirrorEnd::Doubtful => Some(Ending::Doubtful),
         MirrorEnd::Abandoned => None,
     }

@@ -90,17 +90,20 @@ impl Numbers {
         true
     }
 
-    /// It is not in flight any more: what is known of it now. Nothing, if nobody can know.
-    pub(crate) fn end(&mut self, now: Instant, number: Number, known: Known) {
+    /// It is not in flight any more: what is known of it now. Nothing new, if it was not executed or nobody can know: what
+    /// the other node's copy of it has left stands.
+    pub(crate) fn end(&mut self, now: Instant, number: Number, known: Option<Known>) {
         let Some(place) = self.place(number.export, number.initiator) else { return };
         let window = &mut self.windows[place];
         window.in_flight = window.in_flight.saturating_sub(1);
         window.last_used = now;
-        window.mark(number.sequence, known);
+        if let Some(known) = known {
+            window.mark(number.sequence, known);
+        }
     }
 
-    /// Whatever was known of it: nobody can know.
-    pub(crate) fn doubt(&mut self, number: Number) {
+    /// Whatever was known of it: it was not executed.
+    pub(crate) fn forget(&mut self, number: Number) {
         if let Some(place) = self.place(number.export, number.initiator) {
             self.windows[place].mark(number.sequence, Known::No);
         }
@@ -195,7 +198,7 @@ mod tests {
         let mut numbers = Numbers::new(2);
         assert!(numbers.begin(at(0), number(1, 1)));
         assert_eq!(numbers.find(number(1, 1)), Known::No);
-        numbers.end(at(0), number(1, 1), Known::Executed);
+        numbers.end(at(0), number(1, 1), Some(Known::Executed));
         assert!(numbers.begin(at(0), number(1, SEQUENCE_WINDOW)));
         assert_eq!(numbers.find(number(1, 1)), Known::Executed);
         assert_eq!(numbers.find(number(1, 2)), Known::No);
@@ -210,10 +213,10 @@ mod tests {
         let mut numbers = Numbers::new(2);
         for (sequence, known) in [(1, Known::Failed), (2, Known::Executed), (3, Known::No)] {
             numbers.begin(at(0), number(1, sequence));
-            numbers.end(at(0), number(1, sequence), known);
+            numbers.end(at(0), number(1, sequence), Some(known));
             assert_eq!(numbers.find(number(1, sequence)), known);
         }
-        numbers.doubt(number(1, 2));
+        numbers.forget(number(1, 2));
         assert_eq!(numbers.find(number(1, 2)), Known::No);
         numbers.begin(at(0), number(1, u64::MAX));
         assert_eq!(numbers.find(number(1, 1)), Known::TooOld);
@@ -224,7 +227,7 @@ mod tests {
         let mut numbers = Numbers::new(2);
         numbers.begin(at(0), number(1, 1));
         numbers.begin(at(0), number(2, 1));
-        numbers.end(at(1), number(2, 1), Known::Executed);
+        numbers.end(at(1), number(2, 1), Some(Known::Executed));
         let later = at(2 + NUMBERS_IDLE_MIN.as_secs());
         assert!(!numbers.begin(at(3), number(3, 1)));
         assert!(!numbers.has_room(at(3), ExportId(1), 3) && numbers.has_room(at(3), ExportId(1), 2));

@@ -119,15 +119,17 @@ pub enum MirrorInput {
         /// How.
         end: MirrorEnd,
     },
-    /// Nobody knows whether this write took effect: its frames are dropped as long as there may be any. Counts more
-    /// than whatever was said of the same write before.
-    Doubtful {
+    /// The nodes agree on what became of a write that was under way when they parted. Counts more than whatever was
+    /// said of the same write before.
+    Resolved {
         /// Which export.
         export: ExportId,
         /// Which sectors.
         range: LbaRange,
         /// Whose.
         origin: Origin,
+        /// What.
+        end: MirrorEnd,
     },
 }
 
@@ -140,6 +142,8 @@ pub struct FollowedWrite(pub u64);
 pub enum MirrorEnd {
     /// It took effect, or counts so at the node that goes on with this disk: a frame of it is answered.
     Executed,
+    /// It took effect, and something that overlaps it may have done so later: a frame of it is dropped, unless it has a number.
+    Overtaken,
     /// Nobody knows: frames of it are dropped as long as there may be any.
     Doubtful,
     /// It took no effect: a frame of it is a new write.

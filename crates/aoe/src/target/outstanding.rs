@@ -62,6 +62,14 @@ pub(crate) enum Work {
 }
 
 impl Work {
+    /// Which write it is.
+    pub(crate) const fn identity(&self) -> Option<WriteIdentity> {
+        match self {
+            Self::Write { identity, .. } => Some(*identity),
+            Self::Read { .. } | Self::Flush => None,
+        }
+    }
+
     /// Whose write it is.
     pub(crate) fn origin(&self) -> Option<Origin> {
         match self {
@@ -260,9 +268,11 @@ impl Outstanding {
         None
     }
 
-    /// Whether a write to `range` was admitted and has not ended.
-    pub(crate) fn has_unfinished_write(&self, export: ExportId, range: LbaRange) -> bool {
-        self.unfinished_writes(export, range) > 0
+    /// Whether another write than this, which overlaps it, was admitted and has not ended.
+    pub(crate) fn has_other_unfinished_write(&self, identity: &WriteIdentity) -> bool {
+        self.intervals.overlapping(identity.export, identity.range).any(|(_, _, slot)| {
+            self.slots[slot].request.work.identity().is_some_and(|other| other != *identity)
+        })
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use super::view::{Body, Bytes, BytesMut, View};
 use super::write::{ORIGIN_BYTES, parse_origin, put_origin};
 use crate::limits::{DOUBTFUL_PER_MESSAGE, RUNS_PER_MESSAGE};
 use crate::membership::{Epoch, Members, Membership, NodeNumber};
-use crate::message::{BlockRun, CopyState, DoubtfulWrite, Offer};
+use crate::message::{BlockRun, CopyState, DoubtfulWrite, Effect, Offer};
 
 mod run {
     use std::ops::Range;
@@ -37,6 +37,7 @@ impl Body for Vec<BlockRun> {
 
 mod doubtful {
     pub(super) const RANGE: usize = 0;
+    pub(super) const EFFECT: usize = 10;
     pub(super) const ORIGIN: usize = 11;
     pub(super) const END: usize = 40;
 }
@@ -44,9 +45,16 @@ mod doubtful {
 impl Body for Vec<DoubtfulWrite> {
     fn emit(&self, body: &mut [u8]) -> usize {
         assert!(self.len() <= DOUBTFUL_PER_MESSAGE, "writes are divided into messages when they are sent");
-        for (entry, DoubtfulWrite { range, origin }) in body.chunks_exact_mut(doubtful::END).zip(self) {
+        for (entry, DoubtfulWrite { range, origin, effect }) in body.chunks_exact_mut(doubtful::END).zip(self)
+        {
             entry.fill(0);
             entry.put_range(doubtful::RANGE, *range);
+            entry[doubtful::EFFECT] = match effect {
+                Effect::Whole => 0,
+                Effect::Nothing => 1,
+                Effect::Unknown => 2,
+                Effect::Overtaken => 3,
+            };
             put_origin(entry, doubtful::ORIGIN, Some(*origin));
         }
         self.len() * doubtful::END
@@ -56,7 +64,14 @@ impl Body for Vec<DoubtfulWrite> {
         let writes = view.entries(doubtful::END, DOUBTFUL_PER_MESSAGE)?.map(|entry| {
             let range = view.range(entry, doubtful::RANGE)?;
             let origin = parse_origin(view, entry, doubtful::ORIGIN)?;
-            Ok(DoubtfulWrite { range, origin: origin.ok_or(view.value_error("origin"))? })
+            let effect = match entry[doubtful::EFFECT] {
+                0 => Effect::Whole,
+                1 => Effect::Nothing,
+                2 => Effect::Unknown,
+                3 => Effect::Overtaken,
+                _ => return Err(view.value_error("effect of a write")),
+            };
+            Ok(DoubtfulWrite { range, origin: origin.ok_or(view.value_error("origin"))?, effect })
         });
         writes.collect()
     }

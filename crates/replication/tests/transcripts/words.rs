@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use block::{BlockRequest, LbaRange, Operation, RequestId};
 use replication::input::{ArbiterAnswer, Input, MetadataId};
 use replication::membership::Membership;
-use replication::message::{BlockRun, CopyState, DoubtfulWrite, Message, Token, VolumeMessage};
+use replication::message::{BlockRun, CopyState, Effect, Message, Token, VolumeMessage};
 use replication::meta::activity_log::Transaction;
 use replication::meta::bitmap;
 use replication::meta::layout::{Layout, Place};
 use replication::meta::superblock::Superblock;
 use replication::meta::twin::Side;
-use replication::output::{Event, FollowedEnd, Outcome, Output};
+use replication::output::{Event, FollowedEnd, Outcome, Output, Resolution};
 use replication::volume::VolumeStatus;
 
 use crate::world::{FORMAT, layout};
@@ -119,11 +119,18 @@ impl Words {
                     FollowedEnd::Finished => "both have it",
                     FollowedEnd::Started => "this disk has it or will",
                     FollowedEnd::Dropped => "never executed here",
+                    FollowedEnd::Doubtful => "nobody knows what this disk has of it",
                 };
                 format!("target: {}, {end}", self.name('f', node, *write))
             }
-            Output::Doubtful { write: DoubtfulWrite { range, .. }, .. } => {
-                format!("target drops frames of the write in doubt at {range}")
+            Output::Resolved { range, resolution, .. } => {
+                let became = match resolution {
+                    Resolution::Executed => "was executed",
+                    Resolution::Overtaken => "was executed, maybe before another one in doubt",
+                    Resolution::Abandoned => "never was",
+                    Resolution::Unknown => "is unknown, its frames are dropped for a while",
+                };
+                format!("target: the write in doubt at {range} {became}")
             }
             Output::Event { event, .. } => format!("tells the operator: {}", event_text(event)),
             other => format!("{other:?}"),
@@ -173,6 +180,7 @@ impl Words {
             (Outcome::Failed(error), _) => format!("answered: {error}"),
             (Outcome::Dropped, _) => "dropped in silence".to_owned(),
             (Outcome::Started, _) => "dropped in silence, but this disk has it".to_owned(),
+            (Outcome::Doubtful, _) => "dropped in silence, and nobody knows".to_owned(),
         }
     }
 
@@ -218,8 +226,19 @@ impl Words {
         match message {
             Of::OutOfSync(runs) => format!("OutOfSync {}", runs_text(runs)),
             Of::Doubtful(writes) => {
-                let ranges: Vec<String> = writes.iter().map(|write| write.range.to_string()).collect();
-                format!("Doubtful {}", ranges.join(", "))
+                let texts: Vec<String> = writes
+                    .iter()
+                    .map(|write| {
+                        let effect = match write.effect {
+                            Effect::Whole => "here",
+                            Effect::Overtaken => "here, below another one",
+                            Effect::Nothing => "not here",
+                            Effect::Unknown => "unknown",
+                        };
+                        format!("{} {effect}", write.range)
+                    })
+                    .collect();
+                format!("Doubtful {}", texts.join(", "))
             }
             Of::Offer(offer) => {
                 let copy = match offer.copy {

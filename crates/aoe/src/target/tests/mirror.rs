@@ -35,6 +35,12 @@ impl Bench {
         );
     }
 
+    /// What the nodes agree upon about a write of eight sectors that was in flight when they parted.
+    fn resolved(&mut self, lba: u64, data: u8, end: MirrorEnd) {
+        let (export, range, origin) = (self.export, range(lba, 8), origin(8, data));
+        assert!(self.mirror(MirrorInput::Resolved { export, range, origin, end }).is_empty());
+    }
+
     fn statistics(&self) -> Statistics {
         *self.target.export(self.export).expect("there").statistics()
     }
@@ -138,6 +144,24 @@ fn a_write_of_the_other_node_is_not_executed_here_and_answered_when_it_has_ended
 }
 
 #[test]
+fn a_write_that_waits_here_while_the_other_node_executes_it_is_not_executed_again() {
+    let mut bench = mirrored();
+    let (first, _) = mirror_request(&bench.write(8, 8, 2).expect("admitted"));
+    bench.write(8, 8, 1).expect("waits");
+    bench.followed(5, 8, 8, 1);
+    bench.followed_ended(5, MirrorEnd::Executed);
+    let outputs = bench.complete(first.id, Ok(None));
+    assert_eq!((answers(&outputs).len(), bench.target.outstanding()), (1, 0), "only the first is executed");
+    bench.drain();
+    bench.write(16, 8, 2).expect("admitted");
+    bench.write(16, 8, 1).expect("waits");
+    bench.followed(6, 16, 8, 1);
+    bench.drain();
+    bench.serve(false);
+    assert_eq!(bench.statistics().dropped, 2);
+}
+
+#[test]
 fn a_write_of_the_other_node_that_came_to_nothing_is_new_here() {
     let mut bench = mirrored();
     bench.followed(5, 8, 8, 1);
@@ -175,11 +199,39 @@ fn a_doubtful_write_counts_more_than_what_was_remembered_of_it() {
     let mut bench = mirrored();
     bench.followed(5, 8, 8, 1);
     bench.followed_ended(5, MirrorEnd::Executed);
-    let (export, range, origin) = (bench.export, range(8, 8), origin(8, 1));
-    bench.mirror(MirrorInput::Doubtful { export, range, origin });
+    bench.resolved(8, 1, MirrorEnd::Doubtful);
     assert_eq!(bench.write(8, 8, 1), Err(Refusal::Doubtful));
     bench.now = at(11_001);
     mirror_request(&bench.write(8, 8, 1).expect("a new write after so long"));
+}
+
+#[test]
+fn a_write_that_the_nodes_agree_was_executed_is_answered_by_one_that_never_heard_of_it() {
+    let mut bench = mirrored();
+    let (request, _) = mirror_request(&bench.write(8, 8, 1).expect("admitted"));
+    bench.complete(request.id, Ok(None));
+    bench.resolved(8, 2, MirrorEnd::Executed);
+    bench.resolved(16, 3, MirrorEnd::Overtaken);
+    assert_eq!(answers(&bench.write(8, 8, 2).expect("answered")).len(), 1);
+    assert_eq!(bench.write(8, 8, 1), Err(Refusal::Superseded));
+    bench.drain();
+    assert_eq!(bench.write(16, 8, 3), Err(Refusal::Superseded));
+}
+
+#[test]
+fn a_write_that_the_nodes_agree_never_was_is_new_whatever_this_disk_had_of_it() {
+    let mut bench = mirrored();
+    bench.followed(5, 8, 8, 1);
+    bench.followed_ended(5, MirrorEnd::Executed);
+    let (request, _) = mirror_request(&bench.write(16, 8, 1).expect("admitted"));
+    bench.mirror(MirrorInput::Dropped { id: request.id, end: MirrorEnd::Executed });
+    bench.resolved(8, 1, MirrorEnd::Abandoned);
+    bench.resolved(16, 1, MirrorEnd::Abandoned);
+    bench.resolved(24, 1, MirrorEnd::Abandoned);
+    assert_eq!(bench.target.writes_remembered(), 0);
+    for lba in [8, 16, 24] {
+        mirror_request(&bench.write(lba, 8, 1).expect("admitted"));
+    }
 }
 
 #[test]

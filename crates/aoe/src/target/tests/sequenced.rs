@@ -137,11 +137,21 @@ fn what_the_other_node_has_executed_is_answered_here_with_the_epoch() {
     mirror(&mut bench, MirrorInput::FollowedEnded { write, end: MirrorEnd::Executed });
     bench.now = at(500_000);
     assert_eq!(statuses(&bench.sequenced(1, 8, 5).expect("answered")), [(0x40, 7)]);
-    mirror(&mut bench, MirrorInput::Doubtful { export, range, origin: origin(1) });
+    let resolved = |sequence, end| MirrorInput::Resolved { export, range, origin: origin(sequence), end };
+    mirror(&mut bench, resolved(1, MirrorEnd::Doubtful));
     assert_eq!(bench.sequenced(1, 8, 5), Err(Refusal::Doubtful));
-    bench.drain();
+    mirror(&mut bench, resolved(1, MirrorEnd::Executed));
+    mirror(&mut bench, resolved(3, MirrorEnd::Overtaken));
+    bench.now = at(900_000);
+    for sequence in [1, 3] {
+        let outputs = bench.sequenced(sequence, 8, 5).expect("answered however late");
+        assert_eq!(statuses(&outputs), [(0x40, 7)]);
+    }
     let outputs = bench.sequenced(2, 8, 6).expect("admitted");
     assert!(
         matches!(outputs.as_slice(), [Output::MirrorBlock { origin: found, .. }] if *found == Some(origin(2)))
     );
+    mirror(&mut bench, resolved(3, MirrorEnd::Abandoned));
+    let outputs = bench.sequenced(3, 16, 5).expect("admitted");
+    assert!(matches!(outputs.as_slice(), [Output::MirrorBlock { .. }]));
 }

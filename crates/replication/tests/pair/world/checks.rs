@@ -1,9 +1,10 @@
 //! What must hold all the time, and what when everything is repaired.
 
+use block::LbaRange;
 use replication::durability::Durability;
 use replication::input::Input;
 use replication::message::{CopyState, Message, VolumeMessage};
-use replication::output::{Event, Outcome};
+use replication::output::{Event, Outcome, Resolution};
 use replication::volume::{Phase, VolumeStatus};
 
 use super::{Faults, World, node_number, open_metadata};
@@ -32,6 +33,36 @@ impl World {
 
     pub(crate) fn is_diskless(&self, index: usize) -> bool {
         self.status(index).is_some_and(|status| status.copy == CopyState::Diskless)
+    }
+
+    /// What a node is told of a write in doubt is what the disk that counts shows: that of the node that lacks nothing.
+    pub(crate) fn check_resolution(
+        &mut self,
+        index: usize,
+        range: LbaRange,
+        digest: u128,
+        resolution: Resolution,
+    ) {
+        let is_target = self.status(index).is_some_and(|status| status.lacking > 0);
+        let source = if is_target { 1 - index } else { index };
+        let first = u64::try_from((digest - 1) * 100).expect("small");
+        let shown = self.nodes[source].sectors.read(range);
+        let count = shown.iter().zip(first..).filter(|(sector, value)| **sector == *value).count();
+        let is_right = match resolution {
+            Resolution::Executed => count == shown.len(),
+            Resolution::Abandoned => count == 0,
+            Resolution::Overtaken | Resolution::Unknown => true,
+        };
+        let of = shown.len();
+        assert!(
+            is_right,
+            "resolution: node {index} is told {resolution:?} of {digest:x} at {range}, node {source} has {count} of {of}"
+        );
+        let known = &mut self.nodes[index].known;
+        match resolution {
+            Resolution::Abandoned => known.remove(&digest),
+            _ => known.insert(digest),
+        };
     }
 
     pub(crate) fn check_event(&self, index: usize, event: Event) {

@@ -103,7 +103,7 @@ impl World {
         assert!(pending == id && client.node == index, "a request ends once");
         let end = match outcome {
             Outcome::Done(_) => Some(self.tick),
-            Outcome::Failed(_) | Outcome::Dropped | Outcome::Started => None,
+            Outcome::Failed(_) | Outcome::Dropped | Outcome::Started | Outcome::Doubtful => None,
         };
         let values = match outcome {
             Outcome::Done(Some(data)) => {
@@ -111,7 +111,8 @@ impl World {
                 self.nodes[index].buffers.remove(&data.buffer.0);
                 values
             }
-            Outcome::Done(None) | Outcome::Failed(_) | Outcome::Dropped | Outcome::Started => values,
+            Outcome::Done(None) | Outcome::Failed(_) => values,
+            Outcome::Dropped | Outcome::Started | Outcome::Doubtful => values,
         };
         self.finished += u64::from(end.is_some());
         self.check_outcome(index, outcome);

@@ -383,8 +383,8 @@ impl World {
                     self.nodes[index].known.remove(&digest);
                 }
             }
-            Output::Doubtful { write, .. } => {
-                self.nodes[index].known.insert(clients::digest_of(write.origin));
+            Output::Resolved { range, origin, resolution, .. } => {
+                self.check_resolution(index, range, clients::digest_of(origin), resolution);
             }
             Output::Resized { volume, sectors } => self.note_growth(index, volume, sectors),
             Output::Event { event, .. } => self.check_event(index, event),

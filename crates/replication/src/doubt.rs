@@ -1,0 +1,183 @@
+//! What has become of the writes that were in flight when a session ended.
+//!
+//! When the nodes part, each of them knows of every such write whether its own disk has it: what was handed to the disk is
+//! awaited. Who goes on alone goes on with that. When they meet instead, one copy counts wherever they may differ: the
+//! source's. So what its disk has was executed, and everything else never was. The source says so before `Proceed`, and both
+//! nodes' memories of writes (rules D1, D2, D6) follow it.
+//!
+//! | the source says | the target | so it |
+//! |---|---|---|
+//! | what its disk has of it | whatever | is that |
+//! | nothing | has sent it, and no acknowledgement came | never arrived, or not before the source froze: it never was |
+//! | nothing | has followed it, and no commit came | was finished by the source: it was executed |
+//!
+//! The last two rows need a source that has seen everything since: where it may have forgotten, or has served alone, nobody
+//! knows. The source keeps its list until `Ready`: until then it may have to be told again, and nothing new was served.
+
+use std::collections::BTreeSet;
+
+use block::{ExportId, LbaRange};
+
+use crate::engine::Engine;
+use crate::limits::DOUBTFUL_PER_MESSAGE;
+use crate::message::{DoubtfulWrite, Effect, Origin, VolumeMessage};
+use crate::mutation::Mutation;
+use crate::output::{Output, Resolution};
+use crate::volume::Phase;
+
+/// A write that was in flight when a session ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubt {
+    /// What this disk has of it.
+    write: DoubtfulWrite,
+    /// Whether this node was its coordinator.
+    is_own: bool,
+}
+
+impl Engine {
+    /// Nobody knows whether a write is on both disks or on none.
+    pub(crate) fn doubt(&mut self, export: ExportId, range: LbaRange) {
+        self.volume_mut(export).disk.bitmap.set(range);
+    }
+
+    /// That write will not touch this disk any more: this is what the disk has of it.
+    pub(crate) fn note_effect(
+        &mut self,
+        export: ExportId,
+        range: LbaRange,
+        origin: Option<Origin>,
+        effect: Effect,
+        is_own: bool,
+    ) {
+        let volume = self.volume_mut(export);
+        let Some(origin) = origin.filter(|_| volume.phase == Phase::Frozen) else { return };
+        volume.doubtful.push(Doubt { write: DoubtfulWrite { range, origin, effect }, is_own });
+    }
+
+    /// As the source: tells the target what this disk has.
+    pub(crate) fn say_doubtful(&mut self, export: ExportId) {
+        let writes: Vec<DoubtfulWrite> =
+            self.volume(export).doubtful.iter().map(|doubt| doubt.write).collect();
+        for part in writes.chunks(DOUBTFUL_PER_MESSAGE) {
+            self.say(export, VolumeMessage::Doubtful(part.to_vec()), None);
+        }
+    }
+
+    pub(crate) fn handle_doubtful(&mut self, export: ExportId, writes: &[DoubtfulWrite]) {
+        let volume = self.volume_mut(export);
+        if volume.phase == Phase::Frozen {
+            volume.meeting.doubtful.extend_from_slice(writes);
+        }
+    }
+
+    /// As the source: what this disk has counts.
+    pub(crate) fn resolve_as_source(&mut self, export: ExportId) {
+        let writes = self.volume(export).doubtful.iter().map(|doubt| doubt.write).collect();
+        self.resolve(export, writes);
+    }
+
+    /// As the target: what the source's disk has counts.
+    pub(crate) fn resolve_as_target(&mut self, export: ExportId, are_equals: bool) {
+        let keeps_own = self.mutated(Mutation::TargetKeepsItsEffects);
+        let volume = self.volume_mut(export);
+        let mut writes = std::mem::take(&mut volume.meeting.doubtful);
+        let own = std::mem::take(&mut volume.doubtful);
+        let has_forgotten = volume.meeting.offer.as_ref().is_none_or(|(source, _)| source.forgetful);
+        let told: BTreeSet<_> = writes.iter().map(key).collect();
+        writes.extend(own.into_iter().filter(|doubt| !told.contains(&key(&doubt.write))).map(|doubt| {
+            let effect = match doubt.is_own {
+                _ if has_forgotten || !are_equals => Effect::Unknown,
+                true => Effect::Nothing,
+                false if doubt.write.effect == Effect::Overtaken => Effect::Overtaken,
+                false => Effect::Whole,
+            };
+            DoubtfulWrite { effect, ..doubt.write }
+        }));
+        if !keeps_own {
+            self.resolve(export, writes);
+        }
+    }
+
+    /// Says what has become of these writes by their effects on the disk that counts.
+    fn resolve(&mut self, volume: ExportId, mut writes: Vec<DoubtfulWrite>) {
+        writes.sort_unstable_by_key(key);
+        let overlapped = overlapped(&writes);
+        for (DoubtfulWrite { range, origin, effect }, overlapped) in writes.into_iter().zip(overlapped) {
+            let resolution = match effect {
+                Effect::Overtaken => Resolution::Overtaken,
+                Effect::Whole if overlapped => Resolution::Overtaken,
+                Effect::Whole => Resolution::Executed,
+                Effect::Nothing => Resolution::Abandoned,
+                Effect::Unknown => Resolution::Unknown,
+            };
+            self.push(Output::Resolved { volume, range, origin, resolution });
+        }
+    }
+}
+
+fn key(write: &DoubtfulWrite) -> (u64, u64, Origin) {
+    (write.range.start().0, write.range.end().0, write.origin)
+}
+
+/// Which of the writes, which are in the order of their beginnings, overlap another one that may have taken effect. The
+/// one that reaches farthest is enough to compare with: whoever overlaps any earlier one overlaps it, too, and whoever is
+/// overlapped by a later one was found to overlap it or reaches farthest itself.
+fn overlapped(writes: &[DoubtfulWrite]) -> Vec<bool> {
+    let mut overlapped = vec![false; writes.len()];
+    let mut farthest: Option<usize> = None;
+    for (index, write) in writes.iter().enumerate().filter(|(_, write)| write.effect != Effect::Nothing) {
+        let end = |index: usize| writes[index].range.end();
+        if let Some(other) = farthest.filter(|other| write.range.start() < end(*other)) {
+            (overlapped[index], overlapped[other]) = (true, true);
+        }
+        if farthest.is_none_or(|other| end(other) < write.range.end()) {
+            farthest = Some(index);
+        }
+    }
+    overlapped
+}
+
+#[cfg(test)]
+mod tests {
+    use block::{Lba, SectorCount};
+
+    use super::*;
+
+    fn write(start: u64, count: u16, effect: Effect) -> DoubtfulWrite {
+        let range = LbaRange::new(Lba(start), SectorCount(count)).expect("small");
+        DoubtfulWrite { range, origin: Origin::Sequenced { initiator: start, sequence: 1 }, effect }
+    }
+
+    #[test]
+    fn writes_overlap_as_if_each_were_compared_with_every_other() {
+        let mut state = 1_u64;
+        let mut below = |bound: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % bound
+        };
+        for _ in 0..2000 {
+            let mut writes: Vec<_> = (0..below(7))
+                .map(|_| {
+                    let effect = match below(3) {
+                        0 => Effect::Whole,
+                        1 => Effect::Nothing,
+                        _ => Effect::Unknown,
+                    };
+                    write(below(20), u16::try_from(1 + below(8)).expect("small"), effect)
+                })
+                .collect();
+            writes.sort_unstable_by_key(key);
+            let expected: Vec<bool> = (0..writes.len())
+                .map(|one| {
+                    (0..writes.len()).any(|other| {
+                        let both = [&writes[one], &writes[other]];
+                        one != other
+                            && both.iter().all(|write| write.effect != Effect::Nothing)
+                            && both[0].range.overlaps(both[1].range)
+                    })
+                })
+                .collect();
+            assert_eq!(overlapped(&writes), expected, "{writes:?}");
+        }
+    }
+}
