@@ -8,7 +8,7 @@ mod target;
 mod wire;
 mod witness;
 
-pub use peer::{peer_body, peer_stream};
+pub use peer::{peer_body, peer_preamble, peer_stream};
 pub use target::{OURS, target_frames};
 pub use wire::{identify_page, text, wire_frame};
 pub use witness::witness_stream;

@@ -5,6 +5,7 @@ use block::SECTOR_BYTES;
 use replication::identity::PairIdentity;
 use replication::membership::NodeNumber;
 use replication::message::{Hello, Message, VolumeMessage};
+use replication::wire::preamble::{PREAMBLE_BYTES, Preamble};
 use replication::wire::{
     BODY_BYTES_MAX, DATA_BYTES_MAX, Data, Decoder, HEADER_BYTES, MESSAGE_BYTES_MAX, Need, Version, WireError,
     emit,
@@ -118,5 +119,18 @@ fn range_bytes(message: &Message) -> usize {
     match message {
         Message::Volume(_, message) => message.data_range().map_or(0, |range| range.bytes()),
         _ => 0,
+    }
+}
+
+/// What comes first on the peer port: no bytes panic, what is accepted means the same after its own bytes, and every fault
+/// is told in one line.
+pub fn peer_preamble(data: &[u8]) {
+    let Some(bytes) = data.first_chunk::<PREAMBLE_BYTES>() else { return };
+    match Preamble::parse(bytes) {
+        Ok(preamble) => assert_eq!(Preamble::parse(&preamble.emit()), Ok(preamble)),
+        Err(error) => {
+            let line = error.to_string();
+            assert!(!line.contains('\n'), "one line: {line:?}");
+        }
     }
 }

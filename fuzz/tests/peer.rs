@@ -1,6 +1,6 @@
 //! The peer protocol's fuzz bodies on any bytes, on bodies of every kind, and on a real stream with a few bytes changed.
 
-use fuzz::{peer_body, peer_stream};
+use fuzz::{peer_body, peer_preamble, peer_stream};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use replication::wire::Kind;
@@ -33,6 +33,16 @@ proptest! {
         body in body(),
     ) {
         peer_body(&[&[kind.number(), with_data][..], &body].concat());
+    }
+
+    #[test]
+    fn a_preamble_with_a_good_checksum_keeps_the_promises(mut bytes in any::<[u8; 60]>(), kind in 0..6_u8, node in 0..3_u8) {
+        let reason = bytes[7] % 9;
+        bytes[..8].copy_from_slice(&[b'E', b'P', b'p', b'\n', 1, kind, node, reason]);
+        let crc = crc32fast::hash(&bytes).to_le_bytes();
+        peer_preamble(&[&bytes[..], &crc].concat());
+        peer_preamble(&bytes);
+        peer_preamble(&[&bytes[..], &[0; 4]].concat());
     }
 
     #[test]

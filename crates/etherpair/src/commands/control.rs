@@ -22,7 +22,7 @@ const WATCH: Duration = Duration::from_secs(1);
 /// Where the daemon is.
 #[derive(Args, Debug)]
 pub(crate) struct Socket {
-    /// The daemon's socket, as [admin] of its configuration says
+    /// The daemon's socket, as `socket` in the section admin of its configuration says
     #[arg(long, value_name = "PATH", default_value = SOCKET, global = true)]
     socket: PathBuf,
 }

@@ -1,6 +1,6 @@
 //! Everything behind `etherpair serve`: a node of a pair.
 //!
-//! Read in this order: [`run`] (from the configuration to the end), [`daemon`] (what all tasks know, and what shards say),
+//! Read in this order: [`run`](mod@run) (from the configuration to the end), [`daemon`] (what all tasks know, and what shards say),
 //! [`volumes`] (opening what is configured), [`peer_port`] (the connections between the nodes), [`peer_control`] (what their control
 //! planes ask of each other), [`create`] and [`resize`] (volumes at both nodes), [`admin`] (the socket for commands), [`events`] and [`status`] (what operators are told). Nothing here is in the way of
 //! a request: shards serve by themselves, and are asked by queues.

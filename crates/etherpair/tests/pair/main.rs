@@ -8,7 +8,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use lab::Process;
+use lab::{Process, Signal};
 use serde_json::json;
 use world::{PATIENCE, World};
 
@@ -173,4 +173,64 @@ fn a_volume_grows_under_load_and_initiators_see_it() {
     assert_equal_copies(&world);
     let refused = world.command(0, "volume resize 7.1 --size 32M").output().expect("it ends");
     assert!(refused.stderr.contains("only grows"), "{refused:?}");
+}
+
+/// Loads the volume through both nodes while `disturb` runs; every request must end well with the right data.
+fn under_load(world: &World, seconds: u32, disturb: impl FnOnce()) {
+    let load = format!(
+        "7.1 -i eth1 --rw randrw --depth 16 --verify --allow-writes --seconds {seconds} --answer-timeout 30"
+    );
+    let output = thread::scope(|scope| {
+        let load = scope.spawn(|| world.bench(&load));
+        thread::sleep(Duration::from_secs(1));
+        disturb();
+        load.join().expect("no panic")
+    });
+    assert!(output.status.success(), "{output:?}\n{}", world.logs());
+}
+
+#[test]
+fn whatever_link_is_cut_exactly_one_node_goes_on() {
+    let world = World::new();
+    let (_witness, _nodes) = pair(&world);
+    for victim in [0, 1] {
+        under_load(&world, 6, || {
+            world.isolate(victim, true);
+            world.wait_for(1 - victim, "alone", |volume| {
+                volume["phase"] == "Alone" && volume["serving"] == true
+            });
+            assert_eq!(world.volume(victim)["serving"], false, "{}", world.logs());
+            world.isolate(victim, false);
+        });
+        world.wait_for_in_sync();
+        assert_equal_copies(&world);
+    }
+    under_load(&world, 8, || {
+        world.part(true);
+        let mut alone = 0;
+        world.wait_for_any("alone", |node, volume| {
+            alone = node;
+            volume["phase"] == "Alone" && volume["serving"] == true
+        });
+        thread::sleep(Duration::from_secs(1));
+        assert_eq!(world.volume(1 - alone)["serving"], false, "{}", world.logs());
+        world.part(false);
+    });
+    world.wait_for_in_sync();
+    assert_equal_copies(&world);
+}
+
+#[test]
+fn a_node_that_was_stopped_for_a_while_answers_nothing_old() {
+    let world = World::new();
+    let (_witness, nodes) = pair(&world);
+    for victim in &nodes {
+        under_load(&world, 8, || {
+            victim.signal(Signal::Stop).expect("it can be stopped");
+            thread::sleep(Duration::from_secs(4));
+            victim.signal(Signal::Continue).expect("it can go on");
+        });
+        world.wait_for_in_sync();
+        assert_equal_copies(&world);
+    }
 }

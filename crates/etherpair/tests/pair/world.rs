@@ -20,7 +20,7 @@ const WITNESS_PORT: u16 = 8803;
 pub(crate) struct World {
     pub(crate) scratch: Scratch,
     /// Everything that is plugged into it.
-    _switches: Namespace,
+    switches: Namespace,
     nodes: [Namespace; 2],
     witness: Namespace,
     pub(crate) client: Namespace,
@@ -31,8 +31,8 @@ impl World {
         let scratch = Scratch::new("pair").expect("a scratch directory");
         let make = || Namespace::new().expect("run as root");
         let world =
-            Self { scratch, _switches: make(), nodes: [make(), make()], witness: make(), client: make() };
-        let switches = &world._switches;
+            Self { scratch, switches: make(), nodes: [make(), make()], witness: make(), client: make() };
+        let switches = &world.switches;
         for bridge in ["storage", "peer"] {
             switches.add_bridge(bridge, MTU_JUMBO).expect("a switch");
         }
@@ -120,6 +120,14 @@ impl World {
         found.unwrap_or_else(|error| panic!("{error}: {last}\n{}", self.logs()));
     }
 
+    /// Waits until the only volume of either node is as wanted.
+    pub(crate) fn wait_for_any(&self, what: &str, mut is_so: impl FnMut(usize, &Value) -> bool) {
+        let found = wait_until(what, PATIENCE, || {
+            Ok((0..2).any(|node| is_so(node, &self.volume(node))).then_some(()))
+        });
+        found.unwrap_or_else(|error| panic!("{error}\n{}", self.logs()));
+    }
+
     /// Waits until both nodes serve equal copies.
     pub(crate) fn wait_for_in_sync(&self) {
         for node in 0..2 {
@@ -140,6 +148,22 @@ impl World {
             .within(PATIENCE)
             .output()
             .expect("it ends")
+    }
+
+    /// Takes a node off the network of nodes and witness, or puts it there again.
+    pub(crate) fn isolate(&self, node: usize, isolated: bool) {
+        let port = format!("p{node}");
+        let done = if isolated { self.switches.set_down(&port) } else { self.switches.set_up(&port) };
+        done.expect("a port of the switch");
+    }
+
+    /// Lets nothing pass between the nodes, who both reach the witness, or everything again.
+    pub(crate) fn part(&self, parted: bool) {
+        let verb = if parted { "add" } else { "del" };
+        for node in 0..2 {
+            let other = format!("{}/32", address(1 - node));
+            self.nodes[node].program("ip").args(["route", verb, "blackhole", &other]).run().expect("a route");
+        }
     }
 
     /// Says something at the peer port of a node and goes.
