@@ -56,7 +56,6 @@ codes! {
     CONFIG_WRONG = 81, "The configuration is wrong; everything that is was told.";
     LISTEN = 82, "A port or socket cannot be listened on.";
     REGISTERS_DAMAGED = 83, "`witness`: the registers of a pair are torn or damaged.";
-    VOLUME_UNUSABLE = 84, "`serve`: a volume's disk or metadata cannot be used.";
     DAEMON_UNREACHABLE = 85, "No daemon answers at the socket.";
     DAEMON_REFUSED = 86, "The daemon has not done what was asked; the message says why.";
 }

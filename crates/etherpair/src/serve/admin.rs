@@ -294,3 +294,28 @@ async fn register(daemon: &Daemon, address: Option<&str>) -> Result<Value, Strin
     }
     Ok(Value::String(format!("the arbiter has the registers of {}", made.join(", "))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_requests_of_the_documents_are_requests() {
+        let text = include_str!("../../../../docs/operating/admin-socket.md");
+        let rows = text.lines().filter(|line| line.starts_with("| `{"));
+        let requests: Vec<&str> =
+            rows.flat_map(|row| row.split('`')).filter(|part| part.starts_with('{')).collect();
+        assert!(requests.len() > 8, "{requests:?}");
+        for request in requests {
+            let request = request.replace('…', "4096");
+            serde_json::from_str::<Request>(&request).unwrap_or_else(|error| panic!("{request}: {error}"));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_none() {
+        for line in ["", "{}", "status", "{\"command\":\"fly\"}", "{\"command\":\"promote\"}", "[[[[[[[["] {
+            assert!(serde_json::from_str::<Request>(line).is_err(), "{line}");
+        }
+    }
+}

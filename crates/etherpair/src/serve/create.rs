@@ -211,7 +211,9 @@ pub(super) fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> 
         mirror: VolumeConfig::default(),
         file: Some(config.volume_file(address)),
     };
-    if let Some(text) = daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry)) {
+    let clash = daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry));
+    let clash = clash.or_else(|| daemon.broken().values().find_map(|(broken, _)| entry.clash(broken)));
+    if let Some(text) = clash {
         return Err(text);
     }
     if config.volume_file(address).exists() {

@@ -22,7 +22,7 @@ use tokio::sync::broadcast;
 use super::error::VolumeError;
 use super::events::{Report, Severity};
 use super::peer_port::Links;
-use super::status::{ArbiterStatus, Status, VolumeReport};
+use super::status::{ArbiterStatus, NotServed, Status, VolumeReport};
 use super::volumes::{OpenedVolume, Volume, shard_of};
 use crate::arbiter::{Arbiter, ArbiterError};
 use crate::config::node::{NodeConfig, VolumeEntry};
@@ -46,6 +46,8 @@ pub(crate) struct Daemon {
     /// What happens, as JSON lines.
     pub(crate) events: broadcast::Sender<Arc<str>>,
     volumes: Mutex<BTreeMap<Address, Volume>>,
+    /// Volumes that are configured and cannot be served, and why.
+    broken: Mutex<BTreeMap<Address, (VolumeEntry, String)>>,
     leaving: Mutex<bool>,
     unasked: Mutex<Seldom>,
 }
@@ -62,6 +64,7 @@ impl Daemon {
             links,
             events,
             volumes: Mutex::default(),
+            broken: Mutex::default(),
             leaving: Mutex::default(),
             unasked: Mutex::default(),
         }
@@ -79,6 +82,32 @@ impl Daemon {
     pub(crate) fn add_volume(&self, entry: VolumeEntry) -> Result<(), VolumeError> {
         let opened = OpenedVolume::open(self.config.pair, &entry)?;
         self.serve_volume(entry, opened)
+    }
+
+    /// Has a configured volume served; one that cannot be is told of, and no reason not to serve the others.
+    pub(crate) fn add_configured(&self, entry: VolumeEntry) {
+        let address = entry.address;
+        match self.add_volume(entry.clone()) {
+            Ok(()) => {
+                self.broken().remove(&address);
+            }
+            Err(error) => {
+                let text = format!("this node does not serve it: {error}");
+                self.broken().insert(address, (entry, error.to_string()));
+                self.report(Report::new(
+                    &address.to_string(),
+                    Severity::Error,
+                    "not-served",
+                    text,
+                    Value::Null,
+                ));
+            }
+        }
+    }
+
+    /// Volumes that are configured and cannot be served, and why.
+    pub(crate) fn broken(&self) -> MutexGuard<'_, BTreeMap<Address, (VolumeEntry, String)>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has an opened volume served.
@@ -267,6 +296,11 @@ impl Daemon {
                 error: arbiter.error,
             },
             volumes: reports.collect(),
+            not_served: self
+                .broken()
+                .iter()
+                .map(|(address, (_, error))| NotServed { address: address.to_string(), error: error.clone() })
+                .collect(),
         }
     }
 

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use aoe::Address;
 use os::InterfaceError;
 use os::disk::DiskError;
 use os::metadata_file::MetadataError;
@@ -31,14 +30,6 @@ pub(crate) enum ServeError {
     /// Somebody else serves an address.
     #[error(transparent)]
     Claim(#[from] Box<ExportError>),
-    /// A volume cannot be served.
-    #[error("{address}: {error}")]
-    Volume {
-        /// Which.
-        address: Address,
-        /// Why.
-        error: Box<VolumeError>,
-    },
     /// A port or socket cannot be listened on.
     #[error("cannot listen on {address}: {error}; look at the address, and whether another process has it")]
     Listen {
@@ -109,11 +100,6 @@ impl From<ServeError> for Failure {
             },
             ServeError::OpenFiles(_) => exit_code::OPEN_FILES,
             ServeError::Claim(_) => exit_code::ADDRESS_SERVED,
-            ServeError::Volume { error, .. } => match error.as_ref() {
-                VolumeError::Disk(DiskError::Missing(_)) => exit_code::DISK_MISSING,
-                VolumeError::Disk(DiskError::Locked(_)) => exit_code::DISK_LOCKED,
-                _ => exit_code::VOLUME_UNUSABLE,
-            },
             ServeError::Listen { .. } | ServeError::SocketTaken(_) | ServeError::Socket { .. } => {
                 exit_code::LISTEN
             }

@@ -106,10 +106,7 @@ impl Running {
             tell(&daemon, &change);
         }
         for volume in volumes {
-            let address = volume.address;
-            daemon
-                .add_volume(volume)
-                .map_err(|error| ServeError::Volume { address, error: Box::new(error) })?;
+            daemon.add_configured(volume);
         }
         let path = path.to_owned();
         Ok(Self { path, daemon, signals, links, events, reload: unbounded_channel(), _claims: claims })
@@ -185,10 +182,7 @@ impl Running {
         }
         let known: Vec<_> = self.daemon.volumes().keys().copied().collect();
         for volume in config.volumes.iter().filter(|volume| !known.contains(&volume.address)) {
-            match self.daemon.add_volume(volume.clone()) {
-                Ok(()) => tracing::info!("{}: served from now on", volume.address),
-                Err(error) => tracing::error!("{}: {error}", volume.address),
-            }
+            self.daemon.add_configured(volume.clone());
         }
         for address in
             known.iter().filter(|known| !config.volumes.iter().any(|volume| volume.address == **known))

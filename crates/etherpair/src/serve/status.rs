@@ -37,6 +37,17 @@ pub(crate) struct Status {
     pub(crate) arbiter: ArbiterStatus,
     /// By address.
     pub(crate) volumes: Vec<VolumeReport>,
+    /// Volumes that are configured and that this node cannot serve.
+    pub(crate) not_served: Vec<NotServed>,
+}
+
+/// A volume whose disk or metadata cannot be used.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct NotServed {
+    /// Its AoE address.
+    pub(crate) address: String,
+    /// What is wrong and what to do.
+    pub(crate) error: String,
 }
 
 /// A stream to the peer.
@@ -250,7 +261,10 @@ impl Status {
         for volume in &self.volumes {
             volume.display(&mut line);
         }
-        if self.volumes.is_empty() {
+        for NotServed { address, error } in &self.not_served {
+            line(format!("{address} NOT served by this node: {error}"));
+        }
+        if self.volumes.is_empty() && self.not_served.is_empty() {
             line("no volumes; make one with `etherpair volume create`".to_owned());
         }
         text

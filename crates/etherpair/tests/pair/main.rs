@@ -234,3 +234,21 @@ fn a_node_that_was_stopped_for_a_while_answers_nothing_old() {
         assert_equal_copies(&world);
     }
 }
+
+#[test]
+fn a_volume_that_cannot_be_opened_does_not_keep_the_others_from_being_served() {
+    let world = World::new();
+    let (_witness, mut nodes) = pair(&world);
+    world.does(0, "volume create 7.2 --size 4M");
+    assert!(nodes[1].terminate(PATIENCE).expect("it ends").success());
+    let metadata = world.directory(1).join("e7.2.meta");
+    fs::rename(&metadata, world.directory(1).join("elsewhere")).expect("moved");
+    nodes[1] = world.start_node(1);
+    world.wait_for_in_sync();
+    let status = world.status(1);
+    assert_eq!(status["not_served"][0]["address"], "e7.2", "{status}");
+    fs::rename(world.directory(1).join("elsewhere"), &metadata).expect("moved back");
+    world.does(1, "reload");
+    world.wait_for(1, "served", |_| world.status(1)["volumes"][1]["serving"] == true);
+    assert_eq!(world.status(1)["not_served"], json!([]));
+}
