@@ -12,7 +12,7 @@
 //! | nothing | has followed it, and no commit came | was finished by the source: it was executed |
 //!
 //! The last two rows need a source that has seen everything since: where it may have forgotten, or has served alone, nobody
-//! knows. The source keeps its list until `Ready`: until then it may have to be told again, and nothing new was served.
+//! knows; one that has served alone still names the numbers that it had executed. The source keeps its list until `Ready`: until then it may have to be told again, and nothing new was served.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,11 @@ use crate::limits::DOUBTFUL_PER_MESSAGE;
 use crate::message::{DoubtfulWrite, Effect, Origin, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Output, Resolution};
-use crate::volume::Phase;
+use crate::volume::{Phase, Volume};
+
+/// So many of them a node keeps that goes on alone: as many as may be in flight, and it may lose its peer again before that
+/// was told.
+const KEPT_ALONE_MAX: usize = 16_384;
 
 /// A write that was in flight when a session ended.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +36,19 @@ pub(crate) struct Doubt {
     write: DoubtfulWrite,
     /// Whether this node was its coordinator.
     is_own: bool,
+}
+
+impl Volume {
+    /// This node goes on alone with what its disk has. A returning peer is to hear that a write with a number was executed;
+    /// one that was not may be yet. Frames of stock writes are too old when the peer serves.
+    pub(crate) fn keep_executed(&mut self) {
+        self.doubtful.retain(|Doubt { write, .. }| {
+            let is_executed = matches!(write.effect, Effect::Whole | Effect::Overtaken);
+            is_executed && matches!(write.origin, Origin::Sequenced { .. })
+        });
+        let too_many = self.doubtful.len().saturating_sub(KEPT_ALONE_MAX);
+        self.doubtful.drain(..too_many);
+    }
 }
 
 impl Engine {

@@ -267,7 +267,9 @@ impl Engine {
         self.say_doubtful(export);
         self.say(export, VolumeMessage::Proceed(membership), None);
         self.pair(export);
-        self.resolve_as_source(export);
+        if !was_alone {
+            self.resolve_as_source(export);
+        }
         let volume = self.volume_mut(export);
         volume.meeting.is_source = true;
         let peer_is_whole = volume.meeting.offer.as_ref().is_some_and(|(peer, _)| {

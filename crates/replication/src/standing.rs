@@ -149,7 +149,7 @@ impl Engine {
         volume.change_phase(Phase::Alone);
         volume.forgetful = false;
         volume.forced = false;
-        volume.doubtful.clear();
+        volume.keep_executed();
         volume.lacks.clear_all();
         volume.meeting.begin_anew();
         let membership = volume.membership();
