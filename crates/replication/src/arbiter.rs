@@ -53,6 +53,11 @@ impl Engine {
         if !volume.is_whole() {
             return;
         }
+        // Its own time, so that a peer that is lost now is not asked about any later for it.
+        if now < volume.look_at {
+            let at = volume.look_at;
+            return self.wake_at(at);
+        }
         self.ask(export, membership, membership);
         let next = now.after(ARBITER_PATIENCE);
         self.wake_at(next);
@@ -105,14 +110,15 @@ impl Engine {
         } else if held.members == Members::Both && held.epoch > question.expected.epoch && volume.is_whole() {
             // Whoever healed the register has lost power before it noted that, or is about to note it. That may be the peer,
             // which could still serve alone in the epoch before: so it is the first to know.
-            volume.ask_at = retry_at;
+            volume.look_at = retry_at;
             self.wake_at(retry_at);
             self.say(export, VolumeMessage::Member(held), None);
         } else if held.epoch > question.expected.epoch && volume.phase == Phase::Frozen {
             volume.shut_out = true;
             self.event(export, Event::ShutOut(held));
         } else {
-            volume.ask_at = retry_at;
+            let is_look = question.next == question.expected && volume.phase == Phase::Paired;
+            *(if is_look { &mut volume.look_at } else { &mut volume.ask_at }) = retry_at;
             self.wake_at(retry_at);
         }
     }
@@ -129,6 +135,10 @@ impl Engine {
         }
         volume.disk.superblock.membership = question.next;
         volume.disk.superblock.clean = false;
+        if question.next != question.expected {
+            // Nothing that was asked before fits what the register holds now.
+            volume.stray_until = None;
+        }
         match question.next.members {
             Members::Only(member) => volume.confirmed = member == node,
             Members::Both => volume.meeting.owes_member = Some(question.next),
@@ -142,7 +152,7 @@ impl Engine {
         if volume.stray_until.is_some_and(|until| now >= until) {
             volume.stray_until = None;
         } else {
-            volume.ask_at = again_at;
+            volume.look_at = again_at;
             self.wake_at(again_at);
         }
     }

@@ -138,6 +138,7 @@ impl Volume {
             peer_stops_at,
             question: None,
             ask_at: Instant::from_nanos(0),
+            look_at: Instant::from_nanos(0),
             // What the process before this one has asked may still be carried out, too.
             stray_until: Some(now.after(QUESTION_LIFE)),
             shut_out: false,

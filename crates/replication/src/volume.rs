@@ -174,6 +174,8 @@ pub(crate) struct Volume {
     pub(crate) question: Option<Question>,
     /// When to ask again after no answer.
     pub(crate) ask_at: Instant,
+    /// When to look for a stray grant again.
+    pub(crate) look_at: Instant,
     /// A question to make this node the sole member was given up, and may be carried out until then at the latest.
     pub(crate) stray_until: Option<Instant>,
     /// The arbiter holds something that shuts this node out.
