@@ -3,6 +3,7 @@
 
 mod oracle;
 mod plan;
+mod stories;
 mod world;
 
 use plan::run;
@@ -124,6 +125,17 @@ fn over_answers_ahead_of_the_peer() {
 #[test]
 fn over_everything_at_once() {
     run_many("over_everything", plan::EVERYTHING);
+}
+
+#[test]
+fn in_every_story_that_is_told_by_plan() {
+    let seeds = std::env::var("SEEDS").map_or(10, |seeds| seeds.parse().expect("a number"));
+    for story in stories::ALL {
+        for seed in 0..seeds {
+            let told = stories::tell(seed, story, None);
+            assert_eq!(told, Ok(()), "seed {seed}: {}", story.0);
+        }
+    }
 }
 
 #[test]

@@ -147,6 +147,8 @@ impl World {
         world.start(1);
         world.connect();
         world.run_until(|world| [0, 1].iter().all(|index| world.status(*index).serving));
+        // Until nobody looks any more for what was asked before the start.
+        world.run_for(13_000_000);
         world.run();
         world.is_quiet = false;
         world.begun = world.now;

@@ -27,7 +27,11 @@ impl World {
         self.is_poking = false;
     }
 
-    fn is_alone(&self, index: usize) -> bool {
+    pub(crate) const fn now(&self) -> u64 {
+        self.now
+    }
+
+    pub(crate) fn is_alone(&self, index: usize) -> bool {
         self.status(index).is_some_and(|status| status.phase == Phase::Alone)
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Client {
     node: usize,
     request: Option<Pending>,
     generation: u32,
+    /// How its last request ended.
+    last: Option<Outcome>,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl World {
         let client = &mut self.clients[chosen];
         assert!(client.request.is_none(), "one request at a time");
         client.generation = client.generation.wrapping_add(1) & 0xffff;
-        client.node = index;
+        (client.node, client.last) = (index, None);
         let id = RequestId(client.generation << 16 | u32::try_from(chosen).expect("small"));
         let mut values = Vec::new();
         if is_write {
@@ -91,12 +93,32 @@ impl World {
         self.input(index, Input::Request { request, origin });
     }
 
+    /// How the last request of a client ended, if it has.
+    pub(crate) fn outcome(&self, client: usize) -> Option<Outcome> {
+        self.clients[client].last
+    }
+
+    /// How many requests are under way.
+    pub(crate) fn requests(&self) -> usize {
+        self.clients.iter().filter(|client| client.request.is_some()).count()
+    }
+
+    /// A client that has nothing under way asks a node for some sectors.
+    pub(crate) fn ask(&mut self, index: usize, is_write: bool, start: u64, count: u64) -> usize {
+        let idle = self.clients.iter().position(|client| client.request.is_none()).expect("many clients");
+        if self.is_running(index) {
+            self.request(idle, index, is_write, start, count);
+        }
+        idle
+    }
+
     pub(crate) fn are_all_answered(&self) -> bool {
         self.clients.iter().all(|client| client.request.is_none())
     }
 
     pub(crate) fn completed(&mut self, index: usize, id: RequestId, outcome: Outcome) {
         let client = &mut self.clients[id.slot()];
+        client.last = Some(outcome);
         let Some(Pending { id: pending, is_write, range, values, begin }) = client.request.take() else {
             return;
         };

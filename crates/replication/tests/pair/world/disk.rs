@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use block::{BlockRequest, LbaRange};
+use block::{BlockRequest, LbaRange, Operation};
 use replication::input::MetadataId;
 use replication::meta::layout::Place;
 
-use super::Chance;
+use super::{Chance, Stage};
 
 /// The sectors of a volume; those that are not listed hold zero.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,15 @@ pub(crate) struct AtDisk {
     pub(crate) found: Option<Vec<u64>>,
     /// Whether a write shows already.
     pub(crate) landed: bool,
+}
+
+impl AtDisk {
+    pub(crate) const fn stage(&self) -> Stage {
+        match self.request.operation {
+            Operation::Write { .. } => Stage::Write,
+            Operation::Read { .. } | Operation::Flush => Stage::Disk,
+        }
+    }
 }
 
 /// A record that is not durable yet.

@@ -25,7 +25,7 @@ pub(crate) struct Mine {
 const FUSES: [fn(&Output) -> bool; 22] = [
     |output| is_record(output, Stage::Superblock),
     |output| is_record(output, Stage::Log),
-    |output| is_record(output, Stage::Bitmap),
+    |output| is_record(output, Stage::Bitmap) || is_record(output, Stage::FirstBitmap),
     |output| matches!(output, Output::Serving { serving: true, .. }),
     |output| matches!(output, Output::Serving { serving: false, .. }),
     |output| matches!(output, Output::Ask { .. }),
@@ -144,6 +144,18 @@ impl World {
             if is_hit {
                 self.crash(victim);
             }
+        }
+    }
+
+    /// Clocks go at these rates from now on, in thousandths.
+    pub(crate) fn set_clock_rates(&mut self, rates: [i64; 2]) {
+        for (index, rate) in rates.into_iter().enumerate() {
+            let before = self.clock(index).as_nanos();
+            let node = &mut self.nodes[index];
+            node.clock = (0, rate);
+            // Nothing jumps.
+            let after = self.clock(index).as_nanos();
+            self.nodes[index].clock.0 = before.saturating_sub(after) + 1;
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use block::BufferSlice;
 use replication::input::Input;
-use replication::message::{Message, Refusal};
+use replication::message::{Message, Refusal, VolumeMessage};
 
 use super::{Stage, World};
 
@@ -28,6 +28,18 @@ pub(crate) struct Link {
 }
 
 impl World {
+    pub(crate) const fn link_is_up(&mut self, is_up: bool) {
+        self.link.is_up = is_up;
+    }
+
+    /// Whether anything of a kind was said and not yet heard.
+    pub(crate) fn is_under_way(&self, to: usize, kind: impl Fn(&VolumeMessage) -> bool) -> bool {
+        let inbox = self.link.ends[to].inbox.iter();
+        inbox
+            .map(|(message, _)| message)
+            .any(|message| matches!(message, Message::Volume(_, message) if kind(message)))
+    }
+
     /// Puts a message on its way.
     pub(crate) fn send(&mut self, from: usize, message: Message, data: Option<BufferSlice>) {
         let data = data.map(|data| self.content(from, data));

@@ -6,7 +6,7 @@
 
 mod checks;
 mod clients;
-mod disk;
+pub(crate) mod disk;
 mod faults;
 mod growth;
 mod link;
@@ -85,9 +85,13 @@ pub(crate) struct Plan {
 pub(crate) enum Stage {
     /// What the node is to hear.
     Link,
+    /// Reads and flushes.
     Disk,
+    Write,
     Superblock,
     Log,
+    /// The first block of the bitmap: the first 31 extents.
+    FirstBitmap,
     Bitmap,
     /// The node's questions on their way to the arbiter.
     Question,
@@ -95,8 +99,17 @@ pub(crate) enum Stage {
     Answer,
 }
 
-pub(crate) const STAGES: [Stage; 7] =
-    [Stage::Link, Stage::Disk, Stage::Superblock, Stage::Log, Stage::Bitmap, Stage::Question, Stage::Answer];
+pub(crate) const STAGES: [Stage; 9] = [
+    Stage::Link,
+    Stage::Disk,
+    Stage::Write,
+    Stage::Superblock,
+    Stage::Log,
+    Stage::FirstBitmap,
+    Stage::Bitmap,
+    Stage::Question,
+    Stage::Answer,
+];
 
 /// Numbers as good as random ones, the same for the same seed.
 #[derive(Clone, Debug)]
@@ -137,7 +150,7 @@ pub(crate) struct Node {
     incarnation: u64,
     leaving: bool,
     /// What its clock shows when the world's shows nothing, and by how many thousandths it is fast.
-    pub(crate) clock: (u64, i64),
+    clock: (u64, i64),
     /// The writes that this process has heard of, by the digest of their content.
     known: BTreeSet<u128>,
     followed: BTreeMap<u64, u128>,
@@ -283,7 +296,7 @@ impl World {
     }
 
     /// Clocks differ in what they show and, a little, in how fast they go.
-    fn clock(&self, index: usize) -> Instant {
+    pub(crate) fn clock(&self, index: usize) -> Instant {
         let (offset, rate) = self.nodes[index].clock;
         let thousandths = 1000u64.saturating_add_signed(rate);
         Instant::from_nanos(offset + self.now / 1000 * thousandths)
@@ -459,7 +472,7 @@ impl World {
             let node = &self.nodes[index];
             let moves = |stage| !self.is_stalled(stage, index);
             let hears = moves(Stage::Link) && !self.link.ends[index].inbox.is_empty();
-            let works = moves(Stage::Disk) && !node.at_disk.is_empty();
+            let works = node.at_disk.iter().any(|at_disk| moves(at_disk.stage()));
             let notes = node.at_metadata.iter().any(|record| moves(stage_of(record.place)));
             !self.is_running(index) || !hears && !works && !notes
         })
@@ -471,11 +484,16 @@ impl World {
 
     /// The disk looks at a request, or completes one; in any order.
     pub(crate) fn disk(&mut self, index: usize) {
-        let is_still = !self.is_running(index) || self.is_stalled(Stage::Disk, index);
-        if is_still || self.nodes[index].at_disk.is_empty() {
+        if !self.is_running(index) {
             return;
         }
-        let chosen = self.chance.pick(self.nodes[index].at_disk.len());
+        let moving: Vec<usize> = (0..self.nodes[index].at_disk.len())
+            .filter(|at| !self.is_stalled(self.nodes[index].at_disk[*at].stage(), index))
+            .collect();
+        if moving.is_empty() {
+            return;
+        }
+        let chosen = moving[self.chance.pick(moving.len())];
         self.reach(index, chosen);
         if self.chance.one_in(4) {
             return;
@@ -501,7 +519,7 @@ impl World {
     }
 
     /// A read takes its value, a write shows: at some moment before either is complete.
-    fn reach(&mut self, index: usize, chosen: usize) {
+    pub(crate) fn reach(&mut self, index: usize, chosen: usize) {
         let AtDisk { request, found, landed } = &self.nodes[index].at_disk[chosen];
         match request.operation {
             Operation::Read { range } if found.is_none() => {
@@ -587,7 +605,8 @@ impl World {
 fn stage_of(place: Place) -> Stage {
     const KIB: u64 = 1024;
     match place.0 {
-        at if at >= 2048 * KIB => Stage::Bitmap,
+        at if at >= 2056 * KIB => Stage::Bitmap,
+        at if at >= 2048 * KIB => Stage::FirstBitmap,
         at if (64 * KIB..576 * KIB).contains(&at) => Stage::Log,
         _ => Stage::Superblock,
     }

@@ -1,0 +1,473 @@
+//! Stories: what has to happen, in which order, for a rule of the engine to matter. Each breaks one thing after the other by
+//! plan where the worlds do so by chance; in the end everything is repaired and looked at as after any other run.
+//!
+//! A story says what is done to the nodes, not what they answer to it: where a rule holds, half of what follows never
+//! happens, and that is no failure.
+
+use block::Operation;
+use replication::durability::Durability;
+use replication::input::{Control, Input};
+use replication::membership::{Epoch, Members, NodeNumber};
+use replication::message::VolumeMessage;
+use replication::mutation::Mutation;
+use replication::output::Outcome;
+use replication::volume::Phase;
+
+use crate::oracle;
+use crate::plan::{CALM, WITHOUT_FAULTS, caught};
+use crate::world::disk::Landing::{Everything, Nothing};
+use crate::world::{EXTENT, Faults, Plan, Stage, VOLUME, World};
+
+/// For as long as the story lasts.
+const FOR_GOOD: u64 = u64::MAX;
+/// A millisecond of the world.
+const MILLISECOND: u64 = 1_000_000;
+/// More extents than the log holds.
+const MANY: u64 = 140 * EXTENT;
+
+type Told = Result<(), String>;
+type Story = fn(&mut World) -> Told;
+
+const SMALL: Plan = Plan { clients: 300, faults: Faults { one_sided: true, ..CALM }, ..WITHOUT_FAULTS };
+const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
+const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
+
+/// All there are, with the world in which each happens.
+pub(crate) const ALL: [(&str, Plan, Story); 23] = [
+    ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
+    ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
+    ("full logs", LARGE, both_nodes_have_more_to_write_than_the_log_holds),
+    ("bits late", LARGE, an_extent_is_forgotten_before_the_bits_of_its_writes_are_durable),
+    ("doubts late", LARGE, an_extent_is_forgotten_before_its_doubts_are_durable),
+    ("epoch late", SMALL, power_is_lost_before_the_epoch_is_durable),
+    ("target not ready", SMALL, the_source_is_read_before_the_target_is_ready),
+    ("target not durable", SMALL, the_target_is_read_before_it_knows_durably_what_it_lacks),
+    ("join late", LARGE, what_was_joined_is_lost_with_the_power),
+    ("grant late", SMALL, a_grant_is_late_and_was_held_for_another_one),
+    ("clocks apart", SMALL, the_clocks_differ_by_the_margin),
+    ("no grants", SMALL, the_peer_grants_nothing),
+    ("write in the way of a meeting", SMALL, a_dropped_write_is_at_the_disk_when_the_nodes_meet),
+    ("write in the way of serving alone", SMALL, a_dropped_write_is_at_the_disk_of_who_goes_on),
+    ("grant between offers", SMALL, a_grant_comes_between_the_offers),
+    ("old backup", SMALL, a_node_comes_back_with_what_it_had_two_epochs_ago),
+    ("busy host", SMALL, a_node_comes_back_to_one_that_is_never_idle),
+    ("copy and write", LARGE, a_copy_is_read_before_a_write_and_sent_after_it),
+    ("copy on its way to the disk", LARGE, a_copy_is_on_its_way_to_the_disk_when_it_is_read),
+    ("bad sector", SMALL, a_bad_sector_is_read),
+    ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
+    ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
+    ("clean end", LARGE, a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt),
+];
+
+/// What was wrong, if anything, when the engines made a mistake.
+pub(crate) fn tell(seed: u64, (_, plan, story): (&str, Plan, Story), mutation: Option<Mutation>) -> Told {
+    caught(|| {
+        let mut world = World::new(seed, Plan { mutation, ..plan });
+        world.trace = std::env::var("TRACE").is_ok();
+        (world.calm, world.closed) = (true, true);
+        story(&mut world)?;
+        world.heal()?;
+        oracle::check(&world.history).map_err(|error| format!("history: {error}"))
+    })
+}
+
+fn a_write_to_a_cold_extent_is_on_one_disk_only(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    (0..2).for_each(|index| world.stall(Stage::Log, index, FOR_GOOD));
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.run(300);
+    world.crash_with(0, [Everything, Nothing]);
+    world.crash_with(1, [Nothing, Nothing]);
+    Ok(())
+}
+
+fn a_write_to_a_cold_extent_is_lost_from_memory(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.stall(Stage::Log, 1, FOR_GOOD);
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.run(200);
+    world.crash_with(1, [Nothing, Nothing]);
+    Ok(())
+}
+
+fn both_nodes_have_more_to_write_than_the_log_holds(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    (0..2).for_each(|index| world.stall(Stage::Link, index, FOR_GOOD));
+    world.is_busy = true;
+    for extent in 0..64 {
+        world.ask(0, true, extent * EXTENT, 1);
+        world.ask(1, true, (70 + extent) * EXTENT, 1);
+    }
+    world.run(1000);
+    (0..2).for_each(|index| world.go_on(Stage::Link, index));
+    world.is_busy = false;
+    world.until("every write is over", |world| world.are_all_answered())
+}
+
+fn an_extent_is_forgotten_before_the_bits_of_its_writes_are_durable(world: &mut World) -> Told {
+    world.left_alone(0)?;
+    world.stall(Stage::FirstBitmap, 0, FOR_GOOD);
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.run(60);
+    world.forget_extents(0);
+    world.crash_with(0, [Everything, Nothing]);
+    Ok(())
+}
+
+fn an_extent_is_forgotten_before_its_doubts_are_durable(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.stall(Stage::FirstBitmap, 0, FOR_GOOD);
+    world.stall(Stage::Link, 1, FOR_GOOD);
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.run(60);
+    world.crash_with(1, [Nothing, Nothing]);
+    world.run(2000);
+    world.forget_extents(0);
+    world.crash_with(0, [Everything, Nothing]);
+    Ok(())
+}
+
+fn power_is_lost_before_the_epoch_is_durable(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.stall(Stage::Superblock, 0, FOR_GOOD);
+    world.stall(Stage::Question, 1, FOR_GOOD);
+    world.cut();
+    world.run(2000);
+    world.ask(0, true, 3, 1);
+    world.run(200);
+    world.crash_with(0, [Everything, Nothing]);
+    world.start(0);
+    world.uncut();
+    world.until("they meet", |world| world.is_paired(0) && world.is_paired(1))
+}
+
+/// A write is on node 0's disk only, and the nodes meet without having been apart for long. One is asked for it.
+fn read_what_is_in_doubt(world: &mut World, reader: usize) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.is_busy = true;
+    world.stall(Stage::Link, 1, FOR_GOOD);
+    world.ask(0, true, 3, 1);
+    world.run(100);
+    world.cut();
+    world.go_on(Stage::Link, 1);
+    world.stall(Stage::Superblock, 1, FOR_GOOD);
+    world.run(60);
+    world.uncut();
+    world.run(500);
+    world.ask(reader, false, 3, 1);
+    world.run(200);
+    world.crash_with(0, [Everything, Everything]);
+    world.crash_with(1, [Everything, Nothing]);
+    world.is_busy = false;
+    world.go_on(Stage::Superblock, 1);
+    world.start(1);
+    world.until("node 1 serves alone", |world| world.is_alone(1))?;
+    world.ask(1, false, 3, 1);
+    world.run(200);
+    Ok(())
+}
+
+fn the_source_is_read_before_the_target_is_ready(world: &mut World) -> Told {
+    read_what_is_in_doubt(world, 0)
+}
+
+fn the_target_is_read_before_it_knows_durably_what_it_lacks(world: &mut World) -> Told {
+    read_what_is_in_doubt(world, 1)
+}
+
+fn what_was_joined_is_lost_with_the_power(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.is_busy = true;
+    world.stall(Stage::Link, 0, FOR_GOOD);
+    world.ask(1, true, 5 * EXTENT, 1);
+    world.run(200);
+    world.stall(Stage::FirstBitmap, 0, FOR_GOOD);
+    world.stall(Stage::Disk, 0, FOR_GOOD);
+    world.cut();
+    world.go_on(Stage::Link, 0);
+    world.run(60);
+    world.uncut();
+    world.run(1000);
+    world.forget_extents(0);
+    world.crash_with(0, [Everything, Nothing]);
+    world.crash_with(1, [Everything, Everything]);
+    Ok(())
+}
+
+fn a_grant_is_late_and_was_held_for_another_one(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.set_clock_rates([0, 0]);
+    world.stall(Stage::Link, 0, FOR_GOOD);
+    world.run_for(260 * MILLISECOND);
+    world.stall(Stage::Link, 1, FOR_GOOD);
+    world.run_for(350 * MILLISECOND);
+    world.go_on(Stage::Link, 0);
+    world.run_for(10 * MILLISECOND);
+    world.cut_at(1);
+    world.run_for(1200 * MILLISECOND);
+    Ok(())
+}
+
+fn the_clocks_differ_by_the_margin(world: &mut World) -> Told {
+    world.set_clock_rates([-24, 24]);
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(600 * MILLISECOND);
+    world.cut_at(1);
+    world.run_for(1200 * MILLISECOND);
+    Ok(())
+}
+
+fn the_peer_grants_nothing(world: &mut World) -> Told {
+    world.grants_are_lost = true;
+    for _ in 0..3000 {
+        world.step();
+        let serves = (world.serves(0) || world.serves(1)) && world.is_paired(0);
+        if serves {
+            return Err("exclusion: a node serves without a lease".into());
+        }
+    }
+    Ok(())
+}
+
+fn a_dropped_write_is_at_the_disk_when_the_nodes_meet(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.is_busy = true;
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.ask(1, true, 0, 8);
+    world.run(60);
+    world.cut();
+    world.run(60);
+    world.uncut();
+    world.run(500);
+    world.ask(0, true, 0, 8);
+    world.run(200);
+    Ok(())
+}
+
+fn a_dropped_write_is_at_the_disk_of_who_goes_on(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.stall(Stage::Write, 0, FOR_GOOD);
+    world.ask(0, true, 3, 1);
+    world.run(60);
+    world.crash(1);
+    world.run(2000);
+    world.ask(0, false, 3, 1);
+    world.run(200);
+    Ok(())
+}
+
+fn a_grant_comes_between_the_offers(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    // Until nobody asks the arbiter any more for what was before.
+    world.run_for(14_000 * MILLISECOND);
+    world.stall(Stage::Answer, 1, FOR_GOOD);
+    world.stall(Stage::Question, 0, FOR_GOOD);
+    world.cut();
+    world.until("node 1 is granted to serve alone", |world| {
+        world.arbiter.members == Members::Only(NodeNumber::One)
+    })?;
+    world.uncut();
+    world.is_busy = true;
+    world.until("node 1 makes an offer", |world| {
+        world.is_under_way(0, |message| matches!(message, VolumeMessage::Offer(_)))
+    })?;
+    world.stall(Stage::Link, 0, FOR_GOOD);
+    world.go_on(Stage::Answer, 1);
+    world.run(60);
+    Ok(())
+}
+
+fn a_node_comes_back_with_what_it_had_two_epochs_ago(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    let Epoch(first) = world.arbiter.epoch;
+    world.crash(1);
+    let backup = (world.nodes[1].sectors.clone(), world.nodes[1].metadata.clone());
+    world.until("node 0 goes on", |world| world.is_alone(0))?;
+    world.ask(0, true, 5, 1);
+    world.until("the write is over", |world| world.are_all_answered())?;
+    world.start(1);
+    world.until("both are members again", |world| {
+        world.arbiter.epoch == Epoch(first + 2) && world.are_whole()
+    })?;
+    world.crash(1);
+    (world.nodes[1].sectors, world.nodes[1].metadata) = backup;
+    world.until("node 0 goes on again", |world| world.arbiter.epoch == Epoch(first + 3))
+}
+
+fn a_node_comes_back_to_one_that_is_never_idle(world: &mut World) -> Told {
+    world.left_alone(0)?;
+    world.start(1);
+    for _ in 0..10_000 {
+        while world.serves(0) && world.requests() < 12 {
+            let sector = world.chance.below(64);
+            world.ask(0, true, sector, 1);
+        }
+        world.step();
+        if world.is_paired(0) {
+            return Ok(());
+        }
+    }
+    Err("liveness: a node that is never idle does not take its peer back".into())
+}
+
+/// Node 1 has come back and serves, and lacks a block, since node 0's disk does not get to reading it.
+fn serves_and_lacks(world: &mut World) -> Told {
+    world.left_alone(0)?;
+    world.ask(0, true, EXTENT, 8);
+    world.until("the write is over", |world| world.are_all_answered())?;
+    world.stall(Stage::Disk, 0, FOR_GOOD);
+    world.start(1);
+    world.until("node 1 serves", |world| world.serves(1))
+}
+
+fn a_copy_is_read_before_a_write_and_sent_after_it(world: &mut World) -> Told {
+    serves_and_lacks(world)?;
+    world.is_busy = true;
+    world.reach(0, 0);
+    world.ask(1, true, EXTENT, 8);
+    world.until("the write is at both disks", |world| world.writes_at(0) > 0)?;
+    world.stall(Stage::Link, 0, FOR_GOOD);
+    world.until("the write is over", |world| world.are_all_answered())?;
+    world.go_on(Stage::Disk, 0);
+    world.run(200);
+    Ok(())
+}
+
+fn a_copy_is_on_its_way_to_the_disk_when_it_is_read(world: &mut World) -> Told {
+    serves_and_lacks(world)?;
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.go_on(Stage::Disk, 0);
+    world.until("the block has come", |world| world.writes_at(1) > 0)?;
+    world.ask(1, false, EXTENT, 8);
+    world.until("the read is over", |world| world.are_all_answered())
+}
+
+fn a_bad_sector_is_read(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.nodes[1].sectors.unreadable.extend(8..16);
+    world.ask(1, false, 10, 2);
+    world.run(3000);
+    let is_mended = world.nodes[1].sectors.unreadable.is_empty();
+    if is_mended { Ok(()) } else { Err("silence: a sector that could not be read is not mended".into()) }
+}
+
+fn a_node_is_told_to_leave_with_a_write_in_flight(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    world.stall(Stage::Write, 0, FOR_GOOD);
+    let client = world.ask(0, true, 3, 1);
+    world.run(60);
+    world.control(0, Control::Leave);
+    world.run(3000);
+    world.go_on(Stage::Write, 0);
+    world.until("the write is over", |world| world.are_all_answered())?;
+    let outcome = world.outcome(client);
+    let is_done = matches!(outcome, Some(Outcome::Done(_)));
+    if is_done { Ok(()) } else { Err(format!("stall: a leaver ends a write with {outcome:?}")) }
+}
+
+fn a_node_is_told_to_leave_that_has_what_its_peer_lacks(world: &mut World) -> Told {
+    serves_and_lacks(world)?;
+    world.control(0, Control::Leave);
+    world.run(1000);
+    Ok(())
+}
+
+fn a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.stall(Stage::Link, 1, FOR_GOOD);
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.run(100);
+    world.crash_with(1, [Nothing, Nothing]);
+    world.crash_with(0, [Everything, Everything]);
+    world.stall(Stage::FirstBitmap, 0, FOR_GOOD);
+    world.start(0);
+    world.control(0, Control::Leave);
+    world.run(1000);
+    world.crash_with(0, [Everything, Nothing]);
+    Ok(())
+}
+
+/// What stories are told with.
+impl World {
+    fn serves(&self, index: usize) -> bool {
+        self.is_running(index) && self.nodes[index].serving
+    }
+
+    fn is_paired(&self, index: usize) -> bool {
+        self.status(index).is_some_and(|status| status.phase == Phase::Paired)
+    }
+
+    fn writes_at(&self, index: usize) -> usize {
+        let writes = self.nodes[index].at_disk.iter();
+        writes.filter(|at_disk| matches!(at_disk.request.operation, Operation::Write { .. })).count()
+    }
+
+    fn go_on(&mut self, stage: Stage, index: usize) {
+        self.stall(stage, index, 0);
+    }
+
+    fn control(&mut self, index: usize, control: Control) {
+        self.input(index, Input::Control { volume: VOLUME, control });
+    }
+
+    fn run(&mut self, steps: u32) {
+        (0..steps).for_each(|_| self.step());
+    }
+
+    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Told {
+        for _ in 0..20_000 {
+            if is_so(self) {
+                return Ok(());
+            }
+            self.step();
+        }
+        Err(format!("liveness: never comes to pass that {what}"))
+    }
+
+    /// So much time passes, evenly.
+    fn run_for(&mut self, nanoseconds: u64) {
+        let (end, was_busy) = (self.now() + nanoseconds, self.is_busy);
+        self.is_busy = true;
+        while self.now() < end {
+            self.step();
+        }
+        self.is_busy = was_busy;
+    }
+
+    /// Both nodes know at once.
+    fn cut(&mut self) {
+        self.link_is_up(false);
+        self.break_link();
+        (0..2).for_each(|index| self.close(index));
+    }
+
+    /// One node knows at once, and the other not before its lease runs out.
+    fn cut_at(&mut self, index: usize) {
+        self.stall(Stage::Link, 1 - index, FOR_GOOD);
+        self.link_is_up(false);
+        self.break_at(1 - index);
+        self.break_at(index);
+        self.close(index);
+    }
+
+    fn uncut(&mut self) {
+        self.link_is_up(true);
+    }
+
+    /// The pair has lost a node, and the other one goes on.
+    fn left_alone(&mut self, index: usize) -> Told {
+        self.until("both serve", |world| world.serves(0) && world.serves(1))?;
+        self.crash(1 - index);
+        self.until("the other goes on", |world| world.is_alone(index))
+    }
+
+    /// Writes to so many extents of other blocks of the bitmap that the log holds none of the first any more.
+    fn forget_extents(&mut self, index: usize) {
+        for extent in 40..115 {
+            self.ask(index, true, extent * EXTENT, 1);
+            self.run(60);
+        }
+    }
+}
