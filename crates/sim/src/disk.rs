@@ -12,6 +12,9 @@ use crate::fault::{Fault, FaultCounts};
 use crate::random::Random;
 use crate::store::Store;
 
+/// How long a slow disk takes at most.
+const SLOWEST: Duration = Duration::from_secs(5);
+
 /// What is asked of a disk.
 #[derive(Debug)]
 pub enum Ask {
@@ -178,6 +181,11 @@ impl Disk {
         }
     }
 
+    /// Everything that was answered survives from now on.
+    pub fn flush_now(&mut self) {
+        self.unsynced.clear();
+    }
+
     /// Sectors torn by losses of power are taken to have been dropped after all: nobody is left who has a good copy.
     pub fn forgive_torn(&mut self) {
         for (sector, before) in std::mem::take(&mut self.torn) {
@@ -289,7 +297,8 @@ impl Disk {
         }
         if self.condition.slowness > 1 {
             counts.add(Fault::DiskSlow);
-            takes *= self.condition.slowness;
+            // Not for longer than a disk that hangs.
+            takes = (takes * self.condition.slowness).min(SLOWEST);
         }
         if now < self.condition.hangs_until {
             counts.add(Fault::DiskHang);

@@ -118,6 +118,9 @@ impl Machine {
         let mut node = Node::with_peer(shown, self.config.limits, pair);
         let mut exports = Vec::new();
         for (config, disks) in self.config.exports.iter().zip(&mut self.disks) {
+            // What the process before had under way may stand only in a cache: a shell flushes before it opens.
+            disks.data.flush_now();
+            disks.metadata.flush_now();
             let opened = meta::open(|place, bytes| disks.metadata.read_now(place.0, bytes));
             let opened = opened.map_err(|error| format!("{} does not start: {error}", pair.node))?;
             let added = node.add_mirrored_export(shown, config.clone(), opened, self.config.volume_config);

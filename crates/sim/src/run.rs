@@ -133,10 +133,10 @@ fn at_the_end(world: &World) -> Result<(), String> {
     examine::small_states_are_equal(world.machines())
 }
 
-/// How long it takes to copy the largest volume at the rate that was chosen, and a quarter more.
+/// How long it takes to copy all volumes at the rate that was chosen, and a quarter more.
 fn copying(options: &Options) -> Duration {
     let Some(rate) = options.resync_rate else { return Duration::ZERO };
-    let bytes = options.volumes.iter().max().unwrap_or(&0) * SECTOR_BYTES as u64;
+    let bytes = options.volumes.iter().sum::<u64>() * SECTOR_BYTES as u64;
     Duration::from_millis(bytes * 1250 / rate)
 }
 

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use lab::package::{self, Package};
 
+use crate::sim;
+
 /// What the tests on real parts need from Debian.
 const PACKAGES: [Package; 8] = [
     package::IPROUTE2,
@@ -61,6 +63,10 @@ pub(crate) fn run(quick: bool) -> Result<(), String> {
         &[("RUSTDOCFLAGS", "-D warnings")],
     );
     tests(&mut tally, "fast tests", &fast_arguments());
+    for arguments in sim::test_steps() {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        step(&mut tally, "simulated pairs", &arguments, &[]);
+    }
     tests(&mut tally, "mistakes on purpose", &MISTAKES);
     if !quick {
         // One at a time: each guest wants a core of its own.

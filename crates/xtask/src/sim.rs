@@ -2,12 +2,38 @@
 
 use std::process::{Command, Stdio};
 
+/// Seeds in the test command, and the first of them.
+const SEEDS: u64 = 3000;
+const SEED_BASE: u64 = 2000;
+
+/// How cargo runs the simulator.
+const CARGO: [&str; 7] = ["run", "--quiet", "--profile", "sim", "--package", "sim", "--"];
+
+/// What the test command has cargo do: every story, the same seeds each time, and one more that nobody has chosen.
+pub(crate) fn test_steps() -> Vec<Vec<String>> {
+    let seeds = |count: u64, base: u64| {
+        format!("--seeds {count} --seed-base {base}").split(' ').map(Into::into).collect()
+    };
+    let mut steps: Vec<Vec<String>> = vec![vec!["--scenario".into(), "all".into()], seeds(SEEDS, SEED_BASE)];
+    steps.extend(commit_seed().map(|seed| seeds(1, seed)));
+    let whole = |arguments| CARGO.iter().map(ToString::to_string).chain(arguments).collect();
+    steps.into_iter().map(whole).collect()
+}
+
+/// The beginning of the commit's name as a number, if this is a repository.
+fn commit_seed() -> Option<u64> {
+    let mut git = Command::new("git");
+    git.current_dir(lab::workspace_directory()).args(["rev-parse", "--short=12", "HEAD"]);
+    let output = git.output().ok()?;
+    u64::from_str_radix(String::from_utf8(output.stdout).ok()?.trim(), 16).ok()
+}
+
 /// Runs the simulator with these arguments.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(lab::workspace_directory())
-        .args(["run", "--quiet", "--profile", "sim", "--package", "sim", "--"])
+        .args(CARGO)
         .args(arguments)
         // A run frees all its memory, and the next one wants as much: the kernel need not have it meanwhile.
         .env("MALLOC_TRIM_THRESHOLD_", "268435456")

@@ -122,7 +122,9 @@ impl World {
         }
         // What is torn can be put right only by a peer that is a member and holds the same.
         let shared = self.arbiter.registers().iter().all(|register| register.members == Members::Both);
-        if loss == Loss::Tear && !(shared && self.machines[other].is_up() && self.is_complete(other)) {
+        let is_flawless = self.machines[other].disks.iter().all(|disks| disks.data.is_flawless());
+        let is_good = shared && is_flawless && self.machines[other].is_up() && self.is_complete(other);
+        if loss == Loss::Tear && !is_good {
             loss = Loss::KeepOrDrop;
         }
         // Without flushes the other node must have everything.
