@@ -51,6 +51,10 @@ impl Target {
 
     /// Whether a write that has waited here was sent to the other node as well, and executed there or about to be.
     pub(super) fn is_done_by_peer(&self, identity: &WriteIdentity, received: Instant) -> bool {
+        let export = self.exports.find(identity.export).expect("a request was for this export");
+        if export.config.mirror.is_none() {
+            return false;
+        }
         if self.followed.contains(identity) {
             return true;
         }
