@@ -104,10 +104,17 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
         let statuses = statuses(world);
         return Err(format!("the pair is not whole {bound:?} after the last fault: {statuses:?}"));
     }
+    // What hung when everything was put right is still at the disks.
+    go(world, world.now().after(LIVENESS_BOUND), are_disks_idle)?;
     // Commits and what was learned of each other are still on their way.
     let rest = world.now().after(Duration::from_secs(1));
     go(world, rest, |_| false)?;
     at_the_end(world)
+}
+
+fn are_disks_idle(world: &World) -> bool {
+    let mut disks = world.machines().iter().flat_map(|machine| &machine.disks);
+    disks.all(|disks| disks.data.is_idle() && disks.metadata.is_idle())
 }
 
 /// How the nodes stand, volume by volume.
