@@ -207,7 +207,11 @@ impl Target {
         if stale {
             return Some(Obstacle::Silence);
         }
-        if request.work.identity().is_some_and(|identity| self.is_done_by_peer(&identity, request.received)) {
+        if request
+            .work
+            .identity()
+            .is_some_and(|identity| self.is_done_by_peer(now, &identity, request.received))
+        {
             return Some(Obstacle::DoneByPeer);
         }
         (range.end().0 > export.config.sectors).then_some(Obstacle::BeyondEnd)

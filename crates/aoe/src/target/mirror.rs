@@ -49,11 +49,15 @@ impl Target {
         if self.history.is_blind(now) { Err(Refusal::HistoryFull) } else { Ok(()) }
     }
 
-    /// Whether a write that has waited here was sent to the other node as well, and executed there or about to be.
-    pub(super) fn is_done_by_peer(&self, identity: &WriteIdentity, received: Instant) -> bool {
+    /// Whether a write that has waited here was sent to the other node as well, and executed there or about to be, or may
+    /// have been while the memory was full.
+    pub(super) fn is_done_by_peer(&self, now: Instant, identity: &WriteIdentity, received: Instant) -> bool {
         let export = self.exports.find(identity.export).expect("a request was for this export");
         if export.config.mirror.is_none() {
             return false;
+        }
+        if self.history.is_blind(now) {
+            return true;
         }
         if self.followed.contains(identity) {
             return true;

@@ -1,9 +1,10 @@
-//! Retransmissions are normal traffic and never bring old data back (rules D1 to D4).
+//! Retransmissions are normal traffic and never bring old data back (rules D1 to D4, and D6).
 //!
 //! Steps made up at random drive two hosts, a wire that copies, delays and reorders, and slow disks; an oracle then
 //! looks at what the hosts saw. `PROPTEST_CASES=10000` looks longer.
 
 mod disk;
+mod mirrored;
 mod oracle;
 mod same_bytes_again;
 mod world;

@@ -150,6 +150,8 @@ impl World {
         // Until nobody looks any more for what was asked before the start.
         world.run_for(13_000_000);
         world.run();
+        // Until nothing can be left of what was asked of the arbiter before they started.
+        world.run_for(12_000_000);
         world.is_quiet = false;
         world.begun = world.now;
         world
