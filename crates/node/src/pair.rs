@@ -26,7 +26,7 @@ use replication::meta::Opened;
 use replication::meta::small_state::SmallState;
 use replication::output::{FollowedEnd, Outcome, Resolution};
 use replication::start::VolumeConfig;
-use replication::volume::{Phase, VolumeStatus};
+use replication::volume::VolumeStatus;
 use replication::{input, output};
 use thiserror::Error;
 
@@ -297,9 +297,12 @@ impl Node {
         let output = match output {
             Of::Disk(request) => return self.ask_disk(request),
             Of::Completed { id, outcome } => return self.completed_by_engine(now, id, outcome),
-            Of::Serving { volume, serving } => {
-                self.tell_epoch(now, volume);
-                return self.tell_mirror(now, MirrorInput::Serving { export: volume, serving });
+            Of::Serving { volume: export, serving, stands_in } => {
+                self.tell_epoch(now, export);
+                self.tell_mirror(now, MirrorInput::Serving { export, serving });
+                // Where the other node never serves, nobody else answers at its address.
+                let stands_in = stands_in || serving && self.pair().is_only_server(export);
+                return self.tell_mirror(now, MirrorInput::StandsIn { export, stands_in });
             }
             Of::Followed { volume, write, range, origin } => {
                 let (write, origin) = (FollowedWrite(write.0), to_target_origin(origin));
@@ -365,10 +368,6 @@ impl Node {
     fn tell_epoch(&mut self, now: Instant, export: ExportId) {
         if let Some(status) = self.volume_status(export) {
             self.tell_mirror(now, MirrorInput::Epoch { export, epoch: status.membership.epoch.0 });
-            // Nobody else answers at the other node's address.
-            let is_sole = status.phase == Phase::Alone || self.pair().is_only_server(export);
-            let stands_in = status.serving && is_sole;
-            self.tell_mirror(now, MirrorInput::StandsIn { export, stands_in });
         }
     }
 

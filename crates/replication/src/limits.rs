@@ -14,6 +14,9 @@ pub const ARBITER_RETRY: Duration = Duration::from_millis(500);
 /// A frame that an initiator sent before it got its answer may be taken this long after: a second on the wire, a second in
 /// a queue, and what an answer takes. A node that may have forgotten, or never heard, serves nothing for so long.
 pub const MEMORY_WINDOW: Duration = Duration::from_millis(3000);
+/// For so long a node answers for a peer that has come back and is quiet: not for the whole window above, even if this clock is
+/// slow, so that never both answer at one address.
+pub const PEER_QUIET: Duration = MEMORY_WINDOW.saturating_sub(Duration::from_millis(150));
 /// A question that nobody answers, not even to say that there is no answer, is asked again after this time.
 pub const ARBITER_PATIENCE: Duration = Duration::from_millis(2000);
 /// A question that was given up may still be carried out for so long: whoever carries it closes the connection before.
@@ -46,6 +49,11 @@ impl Limits {
 }
 
 const _: () = {
+    assert!(
+        MEMORY_WINDOW.as_millis() - PEER_QUIET.as_millis()
+            >= MEMORY_WINDOW.as_millis() / LEASE_MARGIN as u128,
+        "clocks may differ by the margin"
+    );
     assert!(
         LEASE.as_millis() * (1 + LEASE_MARGIN as u128) / (LEASE_MARGIN as u128) + 1000 < 3000,
         "a stall is short"

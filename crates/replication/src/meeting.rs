@@ -12,10 +12,10 @@
 //!
 //! Who is the source follows from the two offers alone, so both find the same. Nothing here touches a write or a read.
 
-use block::{ExportId, Lba, LbaRange, SectorCount};
+use block::{ExportId, Instant, Lba, LbaRange, SectorCount};
 
 use crate::engine::Engine;
-use crate::limits::{COPY_SECTORS, MEMORY_WINDOW, RUNS_PER_MESSAGE};
+use crate::limits::{COPY_SECTORS, MEMORY_WINDOW, PEER_QUIET, RUNS_PER_MESSAGE};
 use crate::membership::{Cause, Epoch, Members, Membership, NodeNumber};
 use crate::message::{BlockRun, CopyState, Offer, Refusal, VolumeMessage};
 use crate::meta::layout::SECTORS_PER_BIT;
@@ -270,7 +270,11 @@ impl Engine {
         if !was_alone {
             self.resolve_as_source(export);
         }
+        let peer_quiet_until = self.now.after(PEER_QUIET);
         let volume = self.volume_mut(export);
+        if membership.members != Members::Both {
+            volume.peer_quiet_until = peer_quiet_until;
+        }
         volume.meeting.is_source = true;
         let peer_is_whole = volume.meeting.offer.as_ref().is_some_and(|(peer, _)| {
             peer.copy == CopyState::Good && peer.membership == membership && out_of_sync == 0
@@ -331,6 +335,7 @@ impl Engine {
         volume.shut_out = false;
         volume.forced = false;
         volume.lost_memory = false;
+        volume.peer_quiet_until = Instant::from_nanos(0);
         if volume.forgetful && !is_ignored {
             volume.quiet_until = quiet_until;
         }

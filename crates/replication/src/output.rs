@@ -119,6 +119,8 @@ pub enum Output {
         volume: ExportId,
         /// Whether.
         serving: bool,
+        /// Whether those that initiators send to the peer's address may be taken, too, because the peer takes none.
+        stands_in: bool,
     },
     /// The peer's write has come here: remember it (rules D1, D2, D6).
     Followed {

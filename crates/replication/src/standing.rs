@@ -295,11 +295,22 @@ impl Engine {
             volume.sectors_told = sectors;
             self.push(Output::Resized { volume: export, sectors });
         }
+        let stands_in = serving && self.should_stand_in(export);
         let volume = self.volume_mut(export);
-        if volume.serving != serving {
-            volume.serving = serving;
-            self.push(Output::Serving { volume: export, serving });
+        if (volume.serving, volume.stands_in) != (serving, stands_in) {
+            (volume.serving, volume.stands_in) = (serving, stands_in);
+            self.push(Output::Serving { volume: export, serving, stands_in });
         }
+    }
+
+    /// Whether the peer surely takes no requests: it is away, or it has come back and is quiet.
+    fn should_stand_in(&mut self, export: ExportId) -> bool {
+        let Volume { phase, peer_quiet_until, .. } = *self.volume(export);
+        let is_quiet = phase == Phase::Paired && self.now < peer_quiet_until;
+        if is_quiet {
+            self.wake_at(peer_quiet_until);
+        }
+        is_quiet || phase == Phase::Alone
     }
 
     fn should_serve(&mut self, export: ExportId) -> bool {

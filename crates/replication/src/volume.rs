@@ -159,10 +159,14 @@ pub(crate) struct Volume {
     pub(crate) has_disk: bool,
     /// What was said last by `Output::Serving`.
     pub(crate) serving: bool,
+    /// Likewise.
+    pub(crate) stands_in: bool,
     /// An operator has asked this node to leave.
     pub(crate) leaving: bool,
     /// Requests are refused until then: what this node never heard of is too old by then.
     pub(crate) quiet_until: Instant,
+    /// While paired with a peer that was away: it refuses requests until then.
+    pub(crate) peer_quiet_until: Instant,
     /// The process has started and met nobody yet: it does not know what it finished a short while ago.
     pub(crate) forgetful: bool,
     /// What was answered from memory may be lost here: the process began without a clean end before.

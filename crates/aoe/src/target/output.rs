@@ -87,7 +87,7 @@ pub enum MirrorInput {
         /// The number.
         epoch: u64,
     },
-    /// Whether this node is the only one that serves the export, and so answers for the other one, too.
+    /// Whether this node answers for the other one, too, because that one takes no requests.
     StandsIn {
         /// Which export.
         export: ExportId,

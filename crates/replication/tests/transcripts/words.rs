@@ -109,6 +109,7 @@ impl Words {
             Output::Ask { expected, next, .. } => {
                 format!("asks the arbiter: {} instead of {}", members(*next), members(*expected))
             }
+            Output::Serving { stands_in: true, .. } => "serves, also at the peer's address".to_owned(),
             Output::Serving { serving: true, .. } => "serves".to_owned(),
             Output::Serving { .. } => "serves no more".to_owned(),
             Output::Followed { write, range, .. } => {
