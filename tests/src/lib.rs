@@ -5,9 +5,11 @@
 //! installed, and what cannot be is a failed test.
 #![allow(clippy::disallowed_methods, reason = "these are tests of the real world")]
 
+mod pair;
 mod target;
 mod world;
 
+pub use pair::Pair;
 pub use target::{Target, TargetOptions, binary};
 pub use world::World;
 

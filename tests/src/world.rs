@@ -88,7 +88,7 @@ impl World {
     }
 }
 
-fn initiator(name: &str) -> Result<GuestOptions, Error> {
+pub(crate) fn initiator(name: &str) -> Result<GuestOptions, Error> {
     package::require(&[package::FIO, package::E2FSPROGS, package::AOETOOLS])?;
     Ok(GuestOptions::new(name).module("ext4").module("crc32c_generic").module("aoe"))
 }

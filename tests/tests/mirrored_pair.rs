@@ -1,0 +1,310 @@
+//! The Linux kernel's own initiator on a mirrored pair, while nodes, wires and the witness fail one after the other: no I/O error,
+//! no lost and no old byte, a clean file system, equal copies, and no request that waits longer than it must.
+#![allow(clippy::disallowed_methods, reason = "these are tests of the real world")]
+
+use lab::{
+    Process, Program, Signal,
+    guest::{Guest, Job},
+    network::{Direction, Loss},
+    wait_until,
+};
+use serde_json::Value;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+use tests::{DISCOVER, Pair};
+
+const LIMIT: Duration = Duration::from_secs(120);
+/// What the loss of one part may cost a request.
+const STALL_MAX: Duration = Duration::from_secs(3);
+/// Answers that a node may have been about to send when it was stopped: a turn's. The initiator has sent those requests again since
+/// and takes no answer to the old tags.
+const ANSWERS_UNDER_WAY_MAX: u64 = 64;
+
+/// Until told to stop: files into the file system in the first half of the disk, and beside it rounds of fio, each of which
+/// writes the same blocks with another seed and reads all of them back. `randrw` with writes only, because fio compares no seeds with
+/// `randwrite`, and old blocks would pass. Then the file system is judged.
+const LOAD: &str = r"set -e
+disk=/dev/etherd/e7.1
+mount -t ext4 $disk /mnt
+rm -f /tmp/failed /tmp/sum.*
+(
+    set -e
+    file=0
+    until [ -e /shared/stop ]; do
+        file=$(((file + 1) % 8))
+        dd if=/dev/urandom of=/tmp/data bs=64k count=3 2> /dev/null
+        dd if=/tmp/data of=/mnt/file.$file bs=64k conv=fsync 2> /dev/null
+        sha256sum < /tmp/data > /tmp/sum.$file
+        sleep 0.1
+    done
+) || touch /tmp/failed &
+files=$!
+round=0
+until [ -e /shared/stop ]; do
+    round=$((round + 1))
+    for phase in write read; do
+        option=--do_verify=0
+        [ $phase = write ] || option=--verify_only
+        /usr/bin/fio --name=work --filename=$disk --allow_mounted_write=1 --offset=64m --size=4m --ioengine=libaio --direct=1 --thread --rw=randrw \
+            --rwmixwrite=100 --bs=4k --iodepth=16 --rate_iops=1000 --randseed=$((NUMBER * 1000 + round)) --verify=crc32c \
+            --verify_fatal=1 $option --output-format=json --output=/shared/NUMBER.$phase.$round
+    done
+done
+wait $files
+[ ! -e /tmp/failed ]
+umount /mnt
+mount -t ext4 $disk /mnt
+for sum in /tmp/sum.*; do
+    sha256sum < /mnt/file.${sum##*.} | cmp - $sum
+done
+umount /mnt
+e2fsck -f -n $disk
+rm /shared/stop
+";
+
+/// A pair in service, and a guest that has its disk.
+struct Service {
+    pair: Pair,
+    witness: Process,
+    nodes: [Process; 2],
+    guest: Guest,
+    rounds: u32,
+}
+
+/// A load under way.
+struct Load {
+    number: u32,
+    job: Job,
+    begun: Instant,
+}
+
+/// How it was for the initiator.
+#[derive(Debug)]
+struct Experience {
+    writes: u64,
+    reads: u64,
+    longest_write: Duration,
+    longest_read: Duration,
+}
+
+impl Service {
+    fn start(label: &str, virtual_macs: bool) -> Self {
+        let pair = Pair::new(label, virtual_macs).expect("hosts and wires");
+        let witness = pair.start_witness().expect("witness");
+        let nodes = [0, 1].map(|node| pair.start_node(node).expect("node"));
+        pair.command(0, "volume create 7.1 --size 96M").expect("a volume");
+        pair.wait_until_in_sync();
+        let mut guest = pair.guest("guest").expect("guest");
+        let make = "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 /dev/etherd/e7.1 48M";
+        guest.run(&format!("{DISCOVER}{make}"), LIMIT).expect("a disk and its file system");
+        Self { pair, witness, nodes, guest, rounds: 0 }
+    }
+
+    fn begin_load(&mut self) -> Load {
+        self.rounds += 1;
+        let script = LOAD.replace("NUMBER", &self.rounds.to_string());
+        let job = self.guest.start_job(&script).expect("load");
+        let load = Load { number: self.rounds, job, begun: Instant::now() };
+        self.let_it_work(&load);
+        load
+    }
+
+    /// Waits until the initiator has sent so many more frames that requests were answered.
+    fn let_it_work(&self, load: &Load) {
+        self.let_it_send(load, 500);
+    }
+
+    fn let_it_send(&self, load: &Load, frames: u64) {
+        let before = self.pair.frames_from("guest").expect("count");
+        let worked = wait_until("the load to go on", LIMIT, || {
+            let sent = self.pair.frames_from("guest")? - before;
+            Ok((sent > frames || !self.guest.is_running(&load.job)).then_some(()))
+        });
+        if worked.is_err() || !self.guest.is_running(&load.job) {
+            panic!("{}\n{}\n{}", self.guest.job_output(&load.job), self.guest.console(), self.pair.logs());
+        }
+    }
+
+    /// Lets the load work on in the healed pair, ends it, and judges.
+    fn end_load(&mut self, name: &str, load: Load) -> Experience {
+        self.pair.wait_until_in_sync();
+        self.let_it_work(&load);
+        fs::write(self.guest.shared().join("stop"), "").expect("a word to the guest");
+        let ended = self.guest.wait_for_job(&load.job, LIMIT);
+        let said = ended.unwrap_or_else(|error| panic!("{name}: {error}\n{}", self.pair.logs()));
+        assert!(said.contains("e2fsck") && !said.contains("FIXED"), "{said}");
+        let console = self.guest.console();
+        assert!(!console.contains("I/O error"), "{name}: an I/O error reached the initiator:\n{console}");
+        self.pair.wait_until_in_sync();
+        assert!(self.pair.copies_are_equal(), "{name}: the copies differ\n{}", self.pair.logs());
+        let experience = self.experience(load.number);
+        println!("{name}: {experience:?}, {} s", load.begun.elapsed().as_secs());
+        experience
+    }
+
+    fn experience(&self, number: u32) -> Experience {
+        let mut sum =
+            Experience { writes: 0, reads: 0, longest_write: Duration::ZERO, longest_read: Duration::ZERO };
+        for round in 1.. {
+            let reports = ["write", "read"].map(|phase| {
+                fs::read_to_string(self.guest.shared().join(format!("{number}.{phase}.{round}"))).ok()
+            });
+            let [Some(writes), Some(reads)] = reports else { break };
+            let (count, longest) = figures(&writes, "write");
+            (sum.writes, sum.longest_write) = (sum.writes + count, sum.longest_write.max(longest));
+            let (count, longest) = figures(&reads, "read");
+            (sum.reads, sum.longest_read) = (sum.reads + count, sum.longest_read.max(longest));
+        }
+        assert!(sum.writes > 0 && sum.reads > 0, "{sum:?}");
+        sum
+    }
+
+    fn kill(&mut self, node: usize) {
+        self.nodes[node].kill().expect("it can be killed");
+    }
+
+    fn restart(&mut self, node: usize) {
+        self.nodes[node] = self.pair.start_node(node).expect("node");
+    }
+}
+
+/// How many requests a report of fio is about, and the longest of them.
+fn figures(report: &str, direction: &str) -> (u64, Duration) {
+    // What fio has to remark stands before.
+    let begin = report.find('{').unwrap_or_default();
+    let report: Value = serde_json::from_str(&report[begin..]).expect("a report");
+    let part = &report["jobs"][0][direction];
+    let number = |value: &Value| value.as_u64().expect("a number");
+    (number(&part["total_ios"]), Duration::from_nanos(number(&part["lat_ns"]["max"])))
+}
+
+impl Experience {
+    fn longest(&self) -> Duration {
+        self.longest_write.max(self.longest_read)
+    }
+
+    fn assert_short(&self) {
+        assert!(self.longest() <= STALL_MAX, "{self:?}");
+    }
+}
+
+#[test]
+fn the_kernel_s_initiator_does_not_notice_what_fails() {
+    let mut service = Service::start("mirror", true);
+    either_node_killed(&mut service);
+    peer_link_cut(&mut service);
+    node_cut_off_from_peer_and_witness(&mut service);
+    node_stopped(&mut service);
+    witness_away(&mut service);
+    both_nodes_killed(&mut service);
+    storage_interface_down(&mut service);
+    for node in 0..2 {
+        Program::new("e2fsck").args(["-f", "-n"]).arg(service.pair.image(node)).run().expect("clean");
+    }
+}
+
+fn either_node_killed(service: &mut Service) {
+    let load = service.begin_load();
+    for victim in [0, 1] {
+        service.kill(victim);
+        service.pair.wait_until_alone(1 - victim);
+        service.let_it_work(&load);
+        service.restart(victim);
+        service.pair.wait_until_in_sync();
+        service.let_it_work(&load);
+    }
+    service.end_load("node 0 killed and back, then node 1", load).assert_short();
+}
+
+fn peer_link_cut(service: &mut Service) {
+    let load = service.begin_load();
+    service.pair.set_peer_link_silent(true).expect("silence");
+    service.pair.wait_for_winner();
+    service.let_it_work(&load);
+    service.pair.set_peer_link_silent(false).expect("there again");
+    service.pair.wait_until_in_sync();
+    service.let_it_work(&load);
+    service.pair.set_peer_link_up(false).expect("cut");
+    service.pair.wait_for_winner();
+    service.let_it_work(&load);
+    service.pair.set_peer_link_up(true).expect("there again");
+    service.end_load("peer link silent, then pulled", load).assert_short();
+}
+
+fn node_cut_off_from_peer_and_witness(service: &mut Service) {
+    let load = service.begin_load();
+    service.pair.switch.set_loss("control0", Direction::Received, Loss::All).expect("silence");
+    service.pair.set_peer_link_silent(true).expect("silence");
+    service.pair.wait_until_alone(1);
+    service.let_it_work(&load);
+    service.pair.wait_for(0, "frozen", |volume| volume["serving"] == false);
+    service.pair.switch.set_loss("control0", Direction::Received, Loss::None).expect("there again");
+    service.pair.set_peer_link_silent(false).expect("there again");
+    service.end_load("node 0 cut off from peer and witness", load).assert_short();
+}
+
+/// The stopped node must not answer with old data when it goes on: it is kept from its peer then, and has to be silent.
+fn node_stopped(service: &mut Service) {
+    let load = service.begin_load();
+    service.nodes[0].signal(Signal::Stop).expect("stop");
+    let stopped = Instant::now();
+    service.pair.wait_until_alone(1);
+    let sent = service.pair.frames_sent(0).expect("count");
+    service.let_it_work(&load);
+    service.pair.set_peer_link_silent(true).expect("silence");
+    std::thread::sleep(Duration::from_secs(10).saturating_sub(stopped.elapsed()));
+    service.nodes[0].signal(Signal::Continue).expect("continue");
+    service.pair.wait_for(0, "frozen", |volume| volume["serving"] == false);
+    service.let_it_work(&load);
+    let answered = service.pair.frames_sent(0).expect("count") - sent;
+    assert!(answered <= ANSWERS_UNDER_WAY_MAX, "{answered} answers with what it had");
+    service.pair.set_peer_link_silent(false).expect("there again");
+    service.end_load("node 0 stopped for 10 s", load).assert_short();
+}
+
+fn witness_away(service: &mut Service) {
+    let load = service.begin_load();
+    service.witness.kill().expect("it can be killed");
+    service.let_it_work(&load);
+    service.witness = service.pair.start_witness().expect("witness");
+    service.end_load("witness away", load).assert_short();
+}
+
+/// Nobody is there to answer for a while; it must be as if the requests had only taken long.
+fn both_nodes_killed(service: &mut Service) {
+    let load = service.begin_load();
+    service.kill(0);
+    service.kill(1);
+    service.restart(0);
+    service.restart(1);
+    service.pair.wait_until_in_sync();
+    service.end_load("both nodes killed at once", load);
+}
+
+/// Both nodes serve, so that nobody answers for the address that has gone: the initiator has to turn to the others by itself.
+fn storage_interface_down(service: &mut Service) {
+    let load = service.begin_load();
+    for network in 0..2 {
+        let port = Pair::storage_port(1, network);
+        service.pair.switch.set_down(&port).expect("down");
+        service.let_it_send(&load, 3000);
+        service.pair.switch.set_up(&port).expect("up");
+        service.let_it_work(&load);
+    }
+    service.end_load("one storage interface of node 1 down, then the other", load);
+}
+
+/// The same without the pair's own addresses: the initiator finds the other node by itself, after 11 s.
+#[test]
+fn without_virtual_addresses_the_kernel_s_initiator_takes_its_own_11_seconds() {
+    let mut service = Service::start("mirror-stock", false);
+    let load = service.begin_load();
+    service.kill(0);
+    service.pair.wait_until_alone(1);
+    service.let_it_work(&load);
+    service.restart(0);
+    let experience = service.end_load("node 0 killed, without virtual addresses", load);
+    assert!(experience.longest() >= Duration::from_secs(10), "{experience:?}");
+}
