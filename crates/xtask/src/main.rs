@@ -23,7 +23,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Export a disk between two namespaces, load it, and show what happens: under two minutes after the build.
+    /// A mirrored pair in namespaces: load through both nodes, one dies, comes back, leaves: under two minutes after the build.
     Demo,
     /// Formatting, lints, documentation and every test, those on real parts included. Run as root.
     Test {

@@ -1,0 +1,184 @@
+//! `cargo xtask demo`: a mirrored pair from nothing to a node that dies under load, comes back, and leaves in order.
+//!
+//! Namespaces stand for machines, bridges for switches. Nothing outside of them is touched.
+
+mod stage;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::{Error, Process, Program, package, workspace_directory};
+use serde_json::Value;
+use stage::{Stage, is_whole};
+
+/// A release build from nothing, on two slow cores.
+const BUILD_LIMIT: Duration = Duration::from_secs(1200);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// What runs while something happens to a node: every read is compared with what was written last.
+const VERIFIED_LOAD: &str = "bench 7.1 -i eth0 --rw randrw --depth 16 --seconds 8 --verify --allow-writes --size 64m \
+                             --answer-timeout 30 --json";
+
+pub(crate) fn run() -> Result<(), String> {
+    show().map_err(|error| error.to_string())
+}
+
+fn show() -> Result<(), Error> {
+    package::require(&[package::IPROUTE2])?;
+    let command = build()?;
+    let begun = Instant::now();
+    say(
+        "five namespaces: storage0, storage1, witness and hypervisor, with switches for storage and for the peers",
+    );
+    let stage = Stage::new(command)?;
+
+    say("witness:    etherpair witness        storage0, storage1:  etherpair serve");
+    let mut witness = stage.start_witness()?;
+    let mut nodes = [stage.start_node(0)?, stage.start_node(1)?];
+    say("storage0:   etherpair volume create 7.1 --size 256M        (makes it on both nodes)");
+    print_indented(&stage.command(0, "volume create 7.1 --size 256M")?);
+    stage.wait_until_in_sync()?;
+    print_indented(&stage.command(0, "status")?);
+    say("hypervisor: etherpair discover -i eth0        (one disk, two targets)");
+    print_indented(&stage.hypervisor_runs("discover -i eth0")?);
+
+    loads(&stage)?;
+    let stall = death_under_load(&stage, &mut nodes)?;
+    let pause = leave_under_load(&stage)?;
+
+    say("storage1:   etherpair volume verify 7.1        (online; and then byte for byte)");
+    print_indented(&stage.command(1, "volume verify 7.1")?);
+    if !stage.are_copies_equal() {
+        return Err(Error::Unexpected { program: "demo".into(), detail: "the copies differ".into() });
+    }
+    println!("            the two images are equal");
+    for node in &mut nodes {
+        node.terminate(STOP_LIMIT)?;
+    }
+    witness.terminate(STOP_LIMIT)?;
+    say(&format!(
+        "summary: a node was killed under load: the slowest request took {stall:.0} ms, none failed, nothing was lost.\n\
+         A node left in order: the slowest request took {pause:.0} ms. {} s; namespaces, processes and images are gone.",
+        begun.elapsed().as_secs()
+    ));
+    Ok(())
+}
+
+/// Plain load through both nodes.
+fn loads(stage: &Stage) -> Result<(), Error> {
+    for (story, arguments) in [
+        ("random reads, 4 KiB, 32 at a time, through both nodes", "--rw randread --depth 32 --seconds 3"),
+        (
+            "random writes, each on stable storage at both nodes before it is acknowledged",
+            "--rw randwrite --depth 32 --seconds 3 --allow-writes",
+        ),
+        ("the same one at a time: what a write takes", "--rw randwrite --depth 1 --seconds 3 --allow-writes"),
+    ] {
+        say(&format!("hypervisor: {story}\n            etherpair bench 7.1 -i eth0 {arguments}"));
+        print_indented(&stage.hypervisor_runs(&format!("bench 7.1 -i eth0 {arguments}"))?);
+    }
+    Ok(())
+}
+
+/// A verified load goes on while node 0 is killed and comes back. The slowest request, in milliseconds.
+fn death_under_load(stage: &Stage, nodes: &mut [Process; 2]) -> Result<f64, Error> {
+    say("storage0:   kill -9 in the middle of verified reads and writes, and then a new start");
+    let report = under_load(stage, || {
+        nodes[0].kill()?;
+        let is_alone = |volume: &Value| volume["phase"] == "Alone" && volume["serving"] == true;
+        stage.watch(1, "storage1 to go on alone", |_| (), is_alone)?;
+        print_indented(&stage.command(1, "status")?);
+        nodes[0] = stage.start_node(0)?;
+        Ok(())
+    })?;
+    println!("            storage0 is back, and gets what it has missed:");
+    let mut last = String::new();
+    let show = |volume: &Value| {
+        let line = format!(
+            "            storage1: {}, peer's disk {}, {} KiB out of sync",
+            volume["replication"].as_str().unwrap_or_default(),
+            volume["peer_disk"].as_str().unwrap_or_default(),
+            volume["out_of_sync_bytes"].as_u64().unwrap_or_default() / 1024
+        );
+        if line != last {
+            println!("{line}");
+            last = line;
+        }
+    };
+    stage.watch(1, "the resync to end", show, is_whole)?;
+    stage.wait_until_in_sync()?;
+    Ok(tell(&report))
+}
+
+/// The same with a node that leaves in order. The slowest request, in milliseconds.
+fn leave_under_load(stage: &Stage) -> Result<f64, Error> {
+    say("storage1:   etherpair leave, and a little later etherpair join, under the same load");
+    let report = under_load(stage, || {
+        print_indented(&stage.command(1, "leave")?);
+        thread::sleep(Duration::from_secs(1));
+        print_indented(&stage.command(1, "join")?);
+        Ok(())
+    })?;
+    stage.wait_until_in_sync()?;
+    Ok(tell(&report))
+}
+
+/// Has something happen in the middle of a verified load. What the load reports.
+fn under_load(stage: &Stage, happening: impl FnOnce() -> Result<(), Error>) -> Result<Value, Error> {
+    let report = thread::scope(|scope| {
+        let load = scope.spawn(|| stage.hypervisor_runs(VERIFIED_LOAD));
+        thread::sleep(Duration::from_secs(2));
+        let happened = happening();
+        let report = load.join().map_err(|_| unexpected("its thread panicked"))?;
+        happened.and(report)
+    })?;
+    serde_json::from_str(&report).map_err(|error| unexpected(&format!("{error}: {report}")))
+}
+
+/// Says how it was for the hypervisor. The slowest request, in milliseconds.
+fn tell(report: &Value) -> f64 {
+    let rate = |kind: &str| report[kind]["requests_per_second"].as_f64().unwrap_or_default();
+    let slowest =
+        |kind: &str| report[kind]["latency_microseconds"]["max"].as_f64().unwrap_or_default() / 1000.0;
+    let (rate, slowest) = (rate("read") + rate("write"), slowest("read").max(slowest("write")));
+    println!(
+        "            {rate:.0} requests a second, {} failed, every read returned what was written last; the slowest took {slowest:.0} ms",
+        report["failed"]
+    );
+    slowest
+}
+
+fn unexpected(detail: &str) -> Error {
+    Error::Unexpected { program: "etherpair bench".into(), detail: detail.into() }
+}
+
+/// The command, built as it is released.
+pub(crate) fn build() -> Result<PathBuf, Error> {
+    say("building etherpair (release)");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let directory = workspace_directory();
+    Program::new(cargo)
+        .args(["build", "--release", "--package", "etherpair"])
+        .directory(&directory)
+        .within(BUILD_LIMIT)
+        .run()?;
+    Ok(release_command(&directory))
+}
+
+fn release_command(workspace: &Path) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    target.join("release").join("etherpair")
+}
+
+fn say(text: &str) {
+    println!("\n{text}");
+    // A closed standard output is no reason to stop.
+    let _ = std::io::stdout().flush();
+}
+
+fn print_indented(text: &str) {
+    for line in text.lines() {
+        println!("            {line}");
+    }
+}
