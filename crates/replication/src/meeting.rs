@@ -53,11 +53,12 @@ pub(crate) fn decide(node: NodeNumber, server: Option<NodeNumber>, own: Offer, p
         (_, CopyState::Diskless) => return Role::Serve,
         _ => {}
     }
+    let is_older = rank(own) < rank(peer);
     if own.alone && peer.alone {
-        return if own.membership.epoch < peer.membership.epoch { Role::Yield } else { Role::Wait };
+        return if is_older { Role::Yield } else { Role::Wait };
     }
     // Inconsistent against good: only while both are members does the membership not say the same.
-    let (newer, older) = if own.membership.epoch < peer.membership.epoch { (peer, own) } else { (own, peer) };
+    let (newer, older) = if is_older { (peer, own) } else { (own, peer) };
     let source = match newer.membership.members {
         Members::Only(member) => member,
         Members::Both if own.membership.epoch != peer.membership.epoch => {
@@ -89,6 +90,12 @@ pub(crate) fn decide(node: NodeNumber, server: Option<NodeNumber>, own: Offer, p
         return Role::Neither;
     }
     if source == node { Role::Source { everything: !is_covered(source, newer, older) } } else { Role::Target }
+}
+
+/// Which of two offers is the newer one. Two sole members of one epoch there are only if an operator has forced one of them while
+/// the arbiter let the other one serve: node 0's history stands then, on both nodes.
+fn rank(offer: Offer) -> (Epoch, bool) {
+    (offer.membership.epoch, offer.membership.members == Members::Only(NodeNumber::Zero))
 }
 
 /// Whether the bitmaps cover what the older one missed: it was a member when the newer one began to serve alone, has come
@@ -490,5 +497,40 @@ impl Volume {
             }
         }
         self.lacks.clear_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alone(member: NodeNumber, alone: bool) -> Offer {
+        Offer {
+            membership: Membership { epoch: Epoch(7), members: Members::Only(member) },
+            copy: CopyState::Good,
+            alone,
+            forgetful: false,
+            small_state_revision: 0,
+        }
+    }
+
+    #[test]
+    fn of_two_sole_members_of_one_epoch_exactly_one_gives_way() {
+        let (zero, one) = (NodeNumber::Zero, NodeNumber::One);
+        for both_alone in [true, false] {
+            let offers = [alone(zero, both_alone), alone(one, both_alone)];
+            let roles = [decide(zero, None, offers[0], offers[1]), decide(one, None, offers[1], offers[0])];
+            let expected = if both_alone {
+                [Role::Wait, Role::Yield]
+            } else {
+                [Role::Source { everything: true }, Role::Target]
+            };
+            assert_eq!(roles, expected);
+        }
+        let after_yielding = [alone(zero, true), alone(one, false)];
+        assert_eq!(
+            decide(zero, None, after_yielding[0], after_yielding[1]),
+            Role::Source { everything: true }
+        );
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Read {
     pub(crate) waits_for: u32,
     /// This node's disk could not read it.
     is_unreadable: bool,
+    /// The peer could not read it either, and this node's disk was asked once more.
+    is_asked_again: bool,
     dropped: bool,
 }
 
@@ -88,6 +90,7 @@ impl Engine {
             order: 0,
             waits_for: 0,
             is_unreadable: false,
+            is_asked_again: false,
             dropped: false,
         };
         let Some(token) = self.reads.insert(read) else {
@@ -175,6 +178,9 @@ impl Engine {
         }
         let read = self.read(token);
         let (export, range, is_unreadable) = (read.export, read.range, read.is_unreadable);
+        if result.is_err() && !read.is_asked_again && !self.volume(export).lacks(range) {
+            return self.ask_again(token);
+        }
         let outcome = match (result, data) {
             (Ok(()), Some(data)) => {
                 if is_unreadable {
@@ -186,6 +192,14 @@ impl Engine {
             (Ok(()), None) => unreachable!("checked when the message came"),
         };
         self.forget_read(token, outcome);
+    }
+
+    /// The peer could not read it, and what this node's disk has lost or lacked may have been written anew meanwhile.
+    fn ask_again(&mut self, token: Token) {
+        let read = self.read_mut(token);
+        (read.stage, read.is_asked_again) = (ReadStage::AtDisk, true);
+        let (export, range) = (read.export, read.range);
+        self.ask_disk(export, DiskWork::Read(token), Operation::Read { range });
     }
 
     /// How much data the answer to a fetch must have; nothing if nobody waits for it.
