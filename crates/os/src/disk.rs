@@ -159,6 +159,11 @@ impl Disk {
                 path.display()
             );
         }
+        if !options.read_only {
+            // A process that was killed may have left writes in a cache. Whoever reads them is to find them again after a
+            // loss of power, too.
+            file.sync_data().map_err(system)?;
+        }
         let unit = sector_size(options, &file, alignment.map_or(512, |a| a.offset))?;
         let geometry = geometry(path, &file, options, unit)?;
         let mut disk = Self {
