@@ -437,6 +437,7 @@ impl Engine {
 
     /// Or, from a node that was told of a leave: it knows, and what it said before does not count.
     pub(crate) fn handle_member_known(&mut self, export: ExportId, membership: Membership) {
+        let node = self.config.node;
         let volume = self.volume_mut(export);
         if volume.meeting.has_left {
             volume.meeting.leave_is_known = true;
@@ -445,6 +446,13 @@ impl Engine {
             return self.attend(export);
         }
         let is_newer = membership.members == Members::Both && membership.epoch > volume.membership().epoch;
+        if is_newer
+            && volume.membership().members == Members::Only(node.other())
+            && volume.lacks.out_of_sync() == 0
+        {
+            // The peer healed the register, and heard from this node what the arbiter holds before it could say so itself.
+            return self.handle_member(export, membership);
+        }
         if is_newer && volume.is_whole() {
             // The arbiter has said it to this node, which has told the peer before it believed it.
             volume.disk.superblock.membership = membership;
