@@ -43,15 +43,39 @@ const ARBITER_PATIENCE: Duration = Duration::from_millis(400);
 enum Event {
     Frame(Arrival),
     Host(usize),
-    DiskDone { node: usize, boot: u32, volume: usize, ticket: Ticket, of: Asked },
-    Delivery { node: usize, boot: u32, delivery: Delivery },
+    DiskDone {
+        node: usize,
+        boot: u32,
+        volume: usize,
+        ticket: Ticket,
+        of: Asked,
+    },
+    Delivery {
+        node: usize,
+        boot: u32,
+        delivery: Delivery,
+    },
     Question(Box<Question>),
     Connect,
     Flap,
-    Later { node: usize, boot: u32, happening: Box<Happening> },
-    Timer { node: usize },
-    Start { node: usize },
-    Resume { node: usize },
+    Later {
+        node: usize,
+        boot: u32,
+        happening: Box<Happening>,
+    },
+    Timer {
+        node: usize,
+    },
+    Start {
+        node: usize,
+    },
+    /// An operator sees to a disk that failed, and starts the node anew.
+    Repair {
+        node: usize,
+    },
+    Resume {
+        node: usize,
+    },
     Begin(usize),
     End(usize),
 }
@@ -221,9 +245,7 @@ impl World {
                 disks.data.heal();
                 disks.metadata.heal();
             }
-            if take(&mut self.broken[node]) && self.machines[node].is_up() {
-                self.stop(node, Loss::ProcessOnly, Duration::ZERO);
-            }
+            self.repair(node);
             self.control(node, Control::Join);
             if self.machines[node].is_paused() {
                 self.machines[node].pause(self.now);
@@ -232,6 +254,12 @@ impl World {
             if !self.machines[node].is_up() {
                 self.queue.schedule(self.now, Event::Start { node });
             }
+        }
+    }
+
+    fn repair(&mut self, node: usize) {
+        if take(&mut self.broken[node]) && self.machines[node].is_up() {
+            self.stop(node, Loss::ProcessOnly, Duration::ZERO);
         }
     }
 
@@ -389,6 +417,7 @@ impl World {
                 }
             }
             Event::Start { node } => self.start(node),
+            Event::Repair { node } => self.repair(node),
             Event::Resume { node } => {
                 self.trace.say(self.now, format_args!("node {node} goes on"));
                 self.machines[node].resume(self.now, &mut self.counts, &mut self.effects);

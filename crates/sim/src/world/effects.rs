@@ -47,7 +47,13 @@ impl World {
                 }
                 Effect::Event { volume, event } => {
                     self.trace.say(self.now, format_args!("node {node} volume {volume}: {event:?}"));
-                    self.broken[node] |= matches!(event, Told::DiskFailed(_) | Told::MetadataFailed(_));
+                    if matches!(event, Told::DiskFailed(_) | Told::MetadataFailed(_)) {
+                        self.broken[node] = true;
+                        // A slow disk may have failed at something from before everything was put right.
+                        if self.healed {
+                            self.queue.schedule(self.now, Event::Repair { node });
+                        }
+                    }
                     self.watch.told(&event);
                     // It may also be a sector that cannot be read at one node.
                     if matches!(event, Told::Differs(_)) {
