@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::membership::NodeNumber;
 use crate::message::Token;
 use crate::mutation::Mutation;
-use crate::write::LocalStage;
+use crate::write::{LocalStage, LocalWrite};
 
 /// What is under way on some sectors.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -108,6 +108,14 @@ impl Engine {
         u32::try_from(count).expect("bounded by the table")
     }
 
+    /// Whether a write to these sectors was answered that the peer may lack still.
+    pub(crate) fn is_answered_ahead(&self, export: ExportId, range: LbaRange) -> bool {
+        self.claims.overlapping(export, range).any(|(_, _, claim)| match claim {
+            Claim::Local(token) => self.locals.find(token).is_some_and(LocalWrite::is_answered_ahead),
+            Claim::Remote(_) | Claim::Held | Claim::Read(_) => false,
+        })
+    }
+
     /// Whether any write to these sectors, or another copy of them, is under way here; a copy yields to it.
     pub(crate) fn is_busy(&self, export: ExportId, range: LbaRange) -> bool {
         self.claims
@@ -170,7 +178,7 @@ impl Engine {
             if read.order > since {
                 read.waits_for -= 1;
                 if read.waits_for == 0 {
-                    self.answer_read(token);
+                    self.go_on_with_read(token);
                 }
             }
         }

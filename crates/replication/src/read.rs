@@ -8,6 +8,8 @@
 //!     └────────────────────▶ Fetching ◀──┘ ───── the peer's value ──────────────────────┘
 //! ```
 //!
+//! Before `Fetching` it is `Behind` while the peer does not have a write to these sectors that was answered ahead of it.
+//!
 //! R5 is applied when the disk has given the value, to exactly the writes in flight at that moment: the value may be of one
 //! of them, and later ones need no waiting.
 
@@ -24,6 +26,8 @@ use crate::write::Asker;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum ReadStage {
     AtDisk,
+    /// The peer is asked when it has the writes that were answered ahead of it.
+    Behind,
     Fetching,
     Waiting(BufferSlice),
 }
@@ -104,10 +108,15 @@ impl Engine {
         }
     }
 
+    /// Asks the peer for the value. It may not have yet what was answered ahead of it.
     fn fetch(&mut self, token: Token) {
-        let read = self.read_mut(token);
-        read.stage = ReadStage::Fetching;
+        let read = self.read(token);
         let (export, range) = (read.export, read.range);
+        let waits_for = self.writes_in_flight(export, range);
+        if waits_for > 0 && self.is_answered_ahead(export, range) {
+            return self.wait_for_writes(token, waits_for, ReadStage::Behind);
+        }
+        self.read_mut(token).stage = ReadStage::Fetching;
         self.volume_mut(export).counters.fetched += 1;
         self.say(export, VolumeMessage::Fetch { read: token, range }, None);
     }
@@ -133,21 +142,36 @@ impl Engine {
         if waits_for == 0 {
             return self.forget_read(token, Outcome::Done(Some(data)));
         }
+        self.wait_for_writes(token, waits_for, ReadStage::Waiting(data));
+    }
+
+    fn wait_for_writes(&mut self, token: Token, waits_for: u32, stage: ReadStage) {
         let order = self.next_order();
+        let Read { export, range, .. } = *self.read(token);
         let claim = self.claims.insert(export, range, Claim::Read(token)).expect("a claim for each read");
         let read = self.read_mut(token);
-        (read.order, read.waits_for, read.claim) = (order, waits_for, Some(claim));
-        read.stage = ReadStage::Waiting(data);
+        (read.order, read.waits_for, read.claim, read.stage) = (order, waits_for, Some(claim), stage);
         self.reads_waiting += 1;
         self.volume_mut(export).counters.reads_waited += 1;
     }
 
-    /// The last write that the value may be of is over.
-    pub(crate) fn answer_read(&mut self, token: Token) {
-        let ReadStage::Waiting(data) = self.read(token).stage else {
-            unreachable!("only a read that has its value waits for writes");
-        };
-        self.forget_read(token, Outcome::Done(Some(data)));
+    /// The last write that it waited for is over.
+    pub(crate) fn go_on_with_read(&mut self, token: Token) {
+        match self.read(token).stage {
+            ReadStage::Waiting(data) => self.forget_read(token, Outcome::Done(Some(data))),
+            ReadStage::Behind => {
+                let claim = self.read_mut(token).claim.take().expect("claimed while it waits");
+                self.claims.remove(claim);
+                self.reads_waiting -= 1;
+                let Read { export, range, .. } = *self.read(token);
+                if self.volume(export).phase == Phase::Paired {
+                    return self.fetch(token);
+                }
+                self.read_mut(token).stage = ReadStage::AtDisk;
+                self.ask_disk(export, DiskWork::Read(token), Operation::Read { range });
+            }
+            ReadStage::AtDisk | ReadStage::Fetching => unreachable!("these wait for no write"),
+        }
     }
 
     /// Sectors that this disk cannot read are read from the peer.
@@ -262,7 +286,7 @@ impl Engine {
         for token in tokens {
             match self.read(token).stage {
                 ReadStage::AtDisk => self.read_mut(token).dropped = true,
-                ReadStage::Fetching => self.forget_read(token, Outcome::Dropped),
+                ReadStage::Behind | ReadStage::Fetching => self.forget_read(token, Outcome::Dropped),
                 ReadStage::Waiting(data) => {
                     self.push(Output::Release(data.buffer));
                     self.forget_read(token, Outcome::Dropped);

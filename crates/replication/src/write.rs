@@ -83,6 +83,10 @@ impl LocalWrite {
     pub(crate) const fn has_failed(&self) -> bool {
         self.failed.is_some()
     }
+
+    pub(crate) const fn is_answered_ahead(&self) -> bool {
+        self.answered_ahead
+    }
 }
 
 impl Engine {

@@ -29,11 +29,13 @@ type Told = Result<(), String>;
 type Story = fn(&mut World) -> Told;
 
 const SMALL: Plan = Plan { clients: 300, faults: Faults { one_sided: true, ..CALM }, ..WITHOUT_FAULTS };
+const AHEAD: Plan =
+    Plan { durability: Durability::Async { server: NodeNumber::One, lag_bytes_max: 20_000 }, ..SMALL };
 const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 23] = [
+pub(crate) const ALL: [(&str, Plan, Story); 24] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("full logs", LARGE, both_nodes_have_more_to_write_than_the_log_holds),
@@ -54,6 +56,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 23] = [
     ("copy and write", LARGE, a_copy_is_read_before_a_write_and_sent_after_it),
     ("copy on its way to the disk", LARGE, a_copy_is_on_its_way_to_the_disk_when_it_is_read),
     ("bad sector", SMALL, a_bad_sector_is_read),
+    ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
     ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
     ("clean end", LARGE, a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt),
@@ -350,6 +353,18 @@ fn a_bad_sector_is_read(world: &mut World) -> Told {
     world.run(3000);
     let is_mended = world.nodes[1].sectors.unreadable.is_empty();
     if is_mended { Ok(()) } else { Err("silence: a sector that could not be read is not mended".into()) }
+}
+
+fn a_sector_is_lost_that_the_peer_does_not_have_yet(world: &mut World) -> Told {
+    world.until("node 1 serves", |world| world.serves(1))?;
+    world.stall(Stage::Write, 0, FOR_GOOD);
+    world.ask(1, true, 10, 2);
+    world.until("the write is answered", |world| world.are_all_answered())?;
+    world.nodes[1].sectors.unreadable.extend(8..16);
+    world.ask(1, false, 10, 2);
+    world.run(200);
+    world.go_on(Stage::Write, 0);
+    world.until("the read is over", |world| world.are_all_answered())
 }
 
 fn a_node_is_told_to_leave_with_a_write_in_flight(world: &mut World) -> Told {
