@@ -3,6 +3,7 @@
 use block::{Duration, Instant, LogicalSectorSize};
 
 use replication::durability::Durability;
+use replication::membership::NodeNumber;
 
 use crate::fault::{Fault, Injection};
 use crate::options::Options;
@@ -15,30 +16,46 @@ pub struct Scenario {
     pub name: &'static str,
     /// What happens: kind, node, when and for how long in milliseconds.
     pub steps: &'static [Step],
+    /// What an answer to a write means.
+    pub durability: Durability,
+    /// Whether a resync compares before it copies.
+    pub resync_checksums: bool,
 }
 
 /// One thing that happens in a story.
 #[derive(Clone, Copy, Debug)]
 pub struct Step(pub Fault, pub usize, pub u64, pub u64);
 
+/// One in which nothing happens.
+const STORY: Scenario = Scenario {
+    name: "nothing-goes-wrong",
+    steps: &[],
+    durability: Durability::Stable,
+    resync_checksums: false,
+};
+/// The mode in which only node 1 answers, and before node 0 has what it answered.
+const AHEAD: Durability = Durability::Async { server: NodeNumber::One, lag_bytes_max: 1 << 19 };
+
 /// Every story.
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "nothing-goes-wrong", steps: &[] },
-    Scenario { name: "peer-link-cut", steps: &[Step(Fault::PeerCut, 0, 2000, 4000)] },
-    Scenario { name: "peer-link-cut-for-a-moment", steps: &[Step(Fault::PeerCut, 0, 2000, 300)] },
-    Scenario { name: "peer-link-reset", steps: &[Step(Fault::PeerReset, 0, 2000, 0)] },
-    Scenario { name: "node-0-killed", steps: &[Step(Fault::Kill, 0, 2000, 5000)] },
-    Scenario { name: "node-1-killed", steps: &[Step(Fault::Kill, 1, 2000, 5000)] },
-    Scenario { name: "node-1-killed-and-soon-back", steps: &[Step(Fault::Kill, 1, 2000, 100)] },
-    Scenario { name: "node-0-loses-power", steps: &[Step(Fault::PowerLoss, 0, 2000, 5000)] },
+    STORY,
+    Scenario { name: "peer-link-cut", steps: &[Step(Fault::PeerCut, 0, 2000, 4000)], ..STORY },
+    Scenario { name: "peer-link-cut-for-a-moment", steps: &[Step(Fault::PeerCut, 0, 2000, 300)], ..STORY },
+    Scenario { name: "peer-link-reset", steps: &[Step(Fault::PeerReset, 0, 2000, 0)], ..STORY },
+    Scenario { name: "node-0-killed", steps: &[Step(Fault::Kill, 0, 2000, 5000)], ..STORY },
+    Scenario { name: "node-1-killed", steps: &[Step(Fault::Kill, 1, 2000, 5000)], ..STORY },
+    Scenario { name: "node-1-killed-and-soon-back", steps: &[Step(Fault::Kill, 1, 2000, 100)], ..STORY },
+    Scenario { name: "node-0-loses-power", steps: &[Step(Fault::PowerLoss, 0, 2000, 5000)], ..STORY },
     Scenario {
         name: "node-1-loses-power-and-soon-has-it-back",
         steps: &[Step(Fault::PowerLoss, 1, 2000, 200)],
+        ..STORY
     },
-    Scenario { name: "both-lose-power", steps: &[Step(Fault::PowerLossBoth, 0, 3000, 1000)] },
+    Scenario { name: "both-lose-power", steps: &[Step(Fault::PowerLossBoth, 0, 3000, 1000)], ..STORY },
     Scenario {
         name: "the-survivor-loses-power-too",
         steps: &[Step(Fault::Kill, 0, 2000, 6000), Step(Fault::PowerLoss, 1, 6000, 1000)],
+        ..STORY
     },
     Scenario {
         name: "one-after-the-other",
@@ -47,52 +64,81 @@ pub const ALL: &[Scenario] = &[
             Step(Fault::Kill, 1, 7000, 1500),
             Step(Fault::Kill, 0, 12_000, 1500),
         ],
+        ..STORY
     },
-    Scenario { name: "planned-leave", steps: &[Step(Fault::Leave, 1, 2000, 5000)] },
+    Scenario { name: "planned-leave", steps: &[Step(Fault::Leave, 1, 2000, 5000)], ..STORY },
     Scenario {
         name: "leave-while-the-other-is-killed",
         steps: &[Step(Fault::Leave, 1, 2000, 3000), Step(Fault::Kill, 0, 2001, 3000)],
+        ..STORY
     },
-    Scenario { name: "pause-within-the-lease", steps: &[Step(Fault::Pause, 0, 2000, 300)] },
-    Scenario { name: "pause-beyond-the-lease", steps: &[Step(Fault::Pause, 0, 2000, 5000)] },
+    Scenario { name: "pause-within-the-lease", steps: &[Step(Fault::Pause, 0, 2000, 300)], ..STORY },
+    Scenario { name: "pause-beyond-the-lease", steps: &[Step(Fault::Pause, 0, 2000, 5000)], ..STORY },
     Scenario {
         name: "both-pause-one-after-the-other",
         steps: &[Step(Fault::Pause, 0, 2000, 3000), Step(Fault::Pause, 1, 4000, 3000)],
+        ..STORY
     },
     Scenario {
         name: "arbiter-race",
         steps: &[Step(Fault::PeerCut, 0, 2000, 8000), Step(Fault::ArbiterSlow, 0, 1000, 6000)],
+        ..STORY
     },
     Scenario {
         name: "arbiter-grants-and-its-answer-is-lost",
         steps: &[Step(Fault::ArbiterDeaf, 0, 1000, 4500), Step(Fault::PeerCut, 0, 2000, 8000)],
+        ..STORY
     },
     Scenario {
         name: "arbiter-down-at-the-failover",
         steps: &[Step(Fault::ArbiterDown, 0, 1000, 6000), Step(Fault::Kill, 1, 2000, 8000)],
+        ..STORY
     },
-    Scenario { name: "node-isolated", steps: &[Step(Fault::NodeIsolated, 1, 2000, 5000)] },
+    Scenario { name: "node-isolated", steps: &[Step(Fault::NodeIsolated, 1, 2000, 5000)], ..STORY },
     Scenario {
         name: "crash-of-the-target-of-a-resync",
         steps: &[Step(Fault::Kill, 1, 2000, 3000), Step(Fault::PowerLoss, 1, 5150, 1000)],
+        ..STORY
     },
     Scenario {
         name: "crash-of-the-source-of-a-resync",
         steps: &[Step(Fault::Kill, 1, 2000, 3000), Step(Fault::PowerLoss, 0, 5150, 1000)],
+        ..STORY
     },
     Scenario {
         name: "read-error-healed",
         steps: &[Step(Fault::ReadError, 0, 2000, 0), Step(Fault::ReadError, 1, 4000, 0)],
+        ..STORY
     },
-    Scenario { name: "disk-fails", steps: &[Step(Fault::WriteError, 1, 2000, 500)] },
-    Scenario { name: "disk-of-node-0-fails", steps: &[Step(Fault::WriteError, 0, 2000, 500)] },
-    Scenario { name: "disk-hangs", steps: &[Step(Fault::DiskHang, 0, 2000, 4000)] },
+    Scenario { name: "disk-fails", steps: &[Step(Fault::WriteError, 1, 2000, 500)], ..STORY },
+    Scenario { name: "disk-of-node-0-fails", steps: &[Step(Fault::WriteError, 0, 2000, 500)], ..STORY },
+    Scenario { name: "disk-hangs", steps: &[Step(Fault::DiskHang, 0, 2000, 4000)], ..STORY },
     Scenario {
         name: "frames-held-for-long",
         steps: &[Step(Fault::FrameHeld, 0, 1000, 6000), Step(Fault::Kill, 1, 3000, 3000)],
+        ..STORY
     },
-    Scenario { name: "peer-link-flaps", steps: &[Step(Fault::PeerFlap, 0, 2000, 4000)] },
-    Scenario { name: "verify-under-load", steps: &[Step(Fault::Verify, 0, 2000, 0)] },
+    Scenario { name: "peer-link-flaps", steps: &[Step(Fault::PeerFlap, 0, 2000, 4000)], ..STORY },
+    Scenario { name: "verify-under-load", steps: &[Step(Fault::Verify, 0, 2000, 0)], ..STORY },
+    // What was under way at a killed node stands in a cache, where a resync finds it equal.
+    Scenario {
+        name: "killed-with-writes-in-a-cache",
+        steps: &[
+            Step(Fault::DiskSlow, 0, 4000, 9000),
+            Step(Fault::Kill, 0, 5000, 100),
+            Step(Fault::Kill, 0, 8000, 100),
+            Step(Fault::Kill, 0, 11_000, 100),
+        ],
+        resync_checksums: true,
+        ..STORY
+    },
+    // The server's copy counts when it is back, also of what was being written when the power failed.
+    Scenario {
+        name: "server-loses-power",
+        steps: &[Step(Fault::DiskHang, 1, 4900, 200), Step(Fault::PowerLoss, 1, 5000, 1000)],
+        durability: AHEAD,
+        ..STORY
+    },
 ];
 
 /// Stories that end badly still: of each the nodes' code has to learn something.
@@ -101,6 +147,7 @@ pub const OPEN: &[Scenario] = &[
     Scenario {
         name: "metadata-is-full",
         steps: &[Step(Fault::MetadataFull, 1, 2000, 1500), Step(Fault::Kill, 0, 2500, 500)],
+        ..STORY
     },
 ];
 
@@ -113,7 +160,8 @@ impl Scenario {
             requests: 600,
             volumes: vec![256],
             logical_sector_size: LogicalSectorSize::B512,
-            durability: Durability::Stable,
+            durability: self.durability,
+            resync_checksums: self.resync_checksums,
             clock_rates: [40, -60],
             stock_hosts: 2,
             own_hosts: 1,

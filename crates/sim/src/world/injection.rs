@@ -4,8 +4,9 @@
 
 use aoe::MacAddress;
 use block::{Duration, SECTOR_BYTES};
+use replication::durability::Durability;
 use replication::input::Control;
-use replication::membership::{Members, Membership};
+use replication::membership::{Members, Membership, NodeNumber};
 
 use super::{Event, NODES, World};
 use crate::build::{address, node_address};
@@ -120,18 +121,12 @@ impl World {
         if !self.is_stable() && !self.is_complete(other) {
             return;
         }
-        // What is torn can be put right only by a peer that is a member and holds the same.
-        let shared = self.arbiter.registers().iter().all(|register| register.members == Members::Both);
-        let is_flawless = self.machines[other].disks.iter().all(|disks| disks.data.is_flawless());
-        let is_good = shared && is_flawless && self.machines[other].is_up() && self.is_complete(other);
-        if loss == Loss::Tear && !is_good {
+        let has_all = self.has_all(other);
+        if loss == Loss::Tear && !(has_all && self.mends(other)) {
             loss = Loss::KeepOrDrop;
         }
         // Without flushes the other node must have everything.
-        let volumes = 0..self.machines[other].disks.len();
-        let is_held =
-            shared && volumes.into_iter().all(|volume| examine::has_good_copy(&self.machines[other], volume));
-        if !self.is_stable() && !is_held {
+        if !self.is_stable() && !has_all {
             loss = Loss::ProcessOnly;
         }
         // It may lack what was answered until it has met the other one.
@@ -153,6 +148,28 @@ impl World {
             _ => self.peer.forget(node),
         }
         self.queue.schedule(self.now.after(lasts), Event::Start { node });
+    }
+
+    /// Whether a node is a member with all of every volume, by the arbiter and as far as it knows itself.
+    fn has_all(&self, node: usize) -> bool {
+        let machine = &self.machines[node];
+        let mut registers = self.arbiter.registers().iter().enumerate();
+        registers.all(|(volume, register)| {
+            let knows = machine.status(volume).is_some_and(|status| status.membership == *register);
+            register.members == Members::Both && knows && examine::has_good_copy(machine, volume)
+        })
+    }
+
+    /// Whether what is torn at the other node would be put right by this one: its own copy counts, and nothing of it is torn.
+    fn mends(&mut self, node: usize) -> bool {
+        let is_server = |number: NodeNumber| usize::from(number.number()) == node;
+        let counts = match self.rules.durability {
+            // Among equals the server's copy counts, whichever lost power.
+            Durability::Async { server, .. } => is_server(server),
+            Durability::Stable | Durability::Memory => true,
+        };
+        let is_flawless = self.machines[node].disks.iter().all(|disks| disks.data.is_flawless());
+        counts && is_flawless && self.is_complete(node)
     }
 
     /// Whether all of the volumes was on the disks of a node since they were replaced, if they were.
