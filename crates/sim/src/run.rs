@@ -21,6 +21,9 @@ pub const BEGIN: Instant = Instant::from_nanos(10_000_000_000);
 /// After everything was put right all that was asked is answered within this time.
 pub const LIVENESS_BOUND: Duration = Duration::from_secs(60);
 
+/// So often at most the nodes are waited for once more, if they parted after they were whole.
+const SESSIONS_ENDED: usize = 3;
+
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -107,8 +110,16 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
     // What hung when everything was put right is still at the disks.
     go(world, world.now().after(LIVENESS_BOUND), are_disks_idle)?;
     // Commits and what was learned of each other are still on their way.
-    let rest = world.now().after(Duration::from_secs(1));
-    go(world, rest, |_| false)?;
+    // A session that was slow when everything was put right may end only now.
+    for _ in 0..SESSIONS_ENDED {
+        let rest = world.now().after(Duration::from_secs(1));
+        go(world, rest, |_| false)?;
+        if world.is_whole() {
+            break;
+        }
+        let bound = world.now().after(bound);
+        go(world, bound, World::is_whole)?;
+    }
     at_the_end(world)
 }
 
