@@ -294,9 +294,10 @@ fn storage_interface_down(service: &mut Service) {
     service.end_load("a storage interface of node 1 down", load);
 }
 
-/// The same without the pair's own addresses: the initiator finds the other node by itself, after 11 s.
+/// The same without the pair's own addresses: the initiator finds the other node by itself, after 11 s, or waits until the lost one is
+/// back and no longer quiet.
 #[test]
-fn without_virtual_addresses_the_kernel_s_initiator_takes_its_own_11_seconds() {
+fn without_virtual_addresses_the_kernel_s_initiator_waits_longer() {
     let mut service = Service::start("mirror-stock", false);
     let load = service.begin_load();
     service.kill(0);
@@ -304,5 +305,5 @@ fn without_virtual_addresses_the_kernel_s_initiator_takes_its_own_11_seconds() {
     service.let_it_work(&load);
     service.restart(0);
     let experience = service.end_load("node 0 killed, without virtual addresses", load);
-    assert!(experience.longest() >= Duration::from_secs(10), "{experience:?}");
+    assert!(experience.longest() > STALL_MAX, "{experience:?}");
 }
