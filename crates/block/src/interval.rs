@@ -1,8 +1,9 @@
-//! Which ranges are in use: a table of fixed capacity that finds everything overlapping a range.
+//! Which ranges are in use: a table that finds everything overlapping a range.
 //!
 //! Volumes are cut into granules of 256 sectors and each granule hashed to a chain, so that an entry, which is no
 //! longer than a granule, lies in at most two chains. Inserting and removing take constant time, a look-up walks
-//! the entries near the range. Nothing is allocated after construction, and nothing depends on a random hash.
+//! the entries near the range. Nothing is allocated after construction unless the table is told to grow, and nothing
+//! depends on a random hash.
 
 use crate::range::LbaRange;
 use crate::request::ExportId;
@@ -59,14 +60,37 @@ impl<T: Copy> IntervalTable<T> {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         assert!(capacity > 0 && capacity <= 1 << 30, "capacity out of bounds");
-        let mut entries: Box<[Entry<T>]> =
-            vec![Entry { used: None, links: [Link::FREE; 2] }; capacity].into_boxed_slice();
-        for (index, entry) in entries.iter_mut().enumerate() {
-            let next = index + 1;
-            entry.links[0].next = if next < capacity { index_u32(next) } else { NIL };
+        let mut table = Self { chains: Box::default(), entries: Box::default(), free: NIL, len: 0 };
+        table.set_capacity(capacity);
+        table
+    }
+
+    /// Makes room for as many entries again. Names of entries stay what they are.
+    ///
+    /// # Panics
+    /// If the capacity comes to more than 2^30.
+    pub fn double(&mut self) {
+        let capacity = self.entries.len() * 2;
+        assert!(capacity <= 1 << 30, "capacity out of bounds");
+        self.set_capacity(capacity);
+    }
+
+    /// More entries than before: the new ones are free, the others are put into new chains.
+    fn set_capacity(&mut self, capacity: usize) {
+        let before = self.entries.len();
+        let mut entries = std::mem::take(&mut self.entries).into_vec();
+        entries.resize(capacity, Entry { used: None, links: [Link::FREE; 2] });
+        for (index, entry) in entries.iter_mut().enumerate().skip(before).rev() {
+            entry.links[0].next = self.free;
+            self.free = index_u32(index);
         }
-        let chains = vec![NIL; (capacity * 2).next_power_of_two()].into_boxed_slice();
-        Self { chains, entries, free: 0, len: 0 }
+        self.entries = entries.into_boxed_slice();
+        self.chains = vec![NIL; (capacity * 2).next_power_of_two()].into_boxed_slice();
+        for index in 0..index_u32(before) {
+            if let Some(Used { export, range, .. }) = self.entries[index as usize].used {
+                self.enchain(export, range, index);
+            }
+        }
     }
 
     /// Entries in use.
@@ -79,6 +103,12 @@ impl<T: Copy> IntervalTable<T> {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Whether every entry is in use.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.free == NIL
     }
 
     /// Adds a range, unless the table is full.
@@ -97,11 +127,7 @@ impl<T: Copy> IntervalTable<T> {
         self.free = self.entries[index as usize].links[0].next;
         self.entries[index as usize] =
             Entry { used: Some(Used { export, range, value }), links: [Link::FREE; 2] };
-        let (first, last) = granules(range);
-        self.push(export, first, index * 2);
-        if last != first {
-            self.push(export, last, index * 2 + 1);
-        }
+        self.enchain(export, range, index);
         self.len += 1;
         Some(EntryId(index))
     }
@@ -140,6 +166,15 @@ impl<T: Copy> IntervalTable<T> {
         let key = granule ^ (u64::from(export.0) << 40);
         let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         usize::try_from(hash).expect("32 bits fit") & (self.chains.len() - 1)
+    }
+
+    /// Puts an entry into the chains of its granules.
+    fn enchain(&mut self, export: ExportId, range: LbaRange, index: u32) {
+        let (first, last) = granules(range);
+        self.push(export, first, index * 2);
+        if last != first {
+            self.push(export, last, index * 2 + 1);
+        }
     }
 
     /// Puts link `name` (entry * 2 + which of its links) at the head of its chain.
@@ -246,6 +281,23 @@ mod tests {
         assert_eq!(table.remove(id), 7);
         assert!(table.is_empty());
         assert_eq!(found(&table, 1, range(250, 16)), [0u32; 0]);
+    }
+
+    #[test]
+    fn a_table_that_grows_keeps_its_entries_and_their_names() {
+        let mut table = IntervalTable::new(2);
+        let across = table.insert(ExportId(0), range(250, 16), 1).expect("room");
+        let gone = table.insert(ExportId(0), range(0, 1), 2).expect("room");
+        table.remove(gone);
+        table.insert(ExportId(1), range(300, 1), 3).expect("room");
+        table.double();
+        table.insert(ExportId(0), range(260, 8), 4).expect("the new room");
+        table.insert(ExportId(0), range(260, 8), 5).expect("the new room");
+        assert_eq!(table.insert(ExportId(0), range(0, 1), 6), None);
+        assert_eq!(found(&table, 0, range(256, 20)), [1, 4, 5]);
+        assert_eq!(found(&table, 1, range(256, 256)), [3]);
+        assert_eq!((table.remove(across), table.len()), (1, 3));
+        assert_eq!(found(&table, 0, range(250, 20)), [4, 5]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Node {
     #[must_use]
     pub fn new(limits: TargetLimits) -> Self {
         Self {
-            read_modify_write: ReadModifyWrite::new(limits.outstanding_max),
+            read_modify_write: ReadModifyWrite::new(),
             target: Target::new(limits),
             outputs: VecDeque::with_capacity(8),
             pair: None,

@@ -138,8 +138,7 @@ impl Node {
         );
         let limits = TargetLimits { followed_max: engine_limits.followed, ..limits };
         Self {
-            // Any name may come from the engine.
-            read_modify_write: ReadModifyWrite::new(1 << 16),
+            read_modify_write: ReadModifyWrite::new(),
             target: Target::new(limits),
             outputs: std::collections::VecDeque::with_capacity(1024),
             pair: Some(Box::new(Pair { engine, config, first_disk_slot, volumes: Vec::new() })),

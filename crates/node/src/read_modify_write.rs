@@ -12,6 +12,9 @@ use block::{
 };
 use block::{LogicalSectorSize, Operation, RequestId, SECTOR_BYTES, SectorCount};
 
+/// Requests that can be widened at once before anything grows.
+const AT_ONCE_AT_FIRST: usize = 64;
+
 /// What follows a completion of the disk.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -28,10 +31,8 @@ pub(crate) enum Step {
 pub(crate) struct ReadModifyWrite {
     /// By export.
     sector_sizes: Vec<LogicalSectorSize>,
-    /// Slots of requests.
-    outstanding_max: usize,
-    /// By the request's slot; made when the first disk needs it.
-    widened: Box<[Option<Widened>]>,
+    /// By the request's slot, as far as one was ever widened.
+    widened: Vec<Option<Widened>>,
     /// Sectors of the disk that a write changes in part, with its slot; made when the first disk needs it.
     parts: Option<IntervalTable<u32>>,
     /// Writes that wait for no other any more.
@@ -64,16 +65,10 @@ enum Stage {
 }
 
 impl ReadModifyWrite {
-    /// Nothing is reserved before a disk with large sectors is there.
-    pub(crate) fn new(outstanding_max: usize) -> Self {
-        Self {
-            sector_sizes: Vec::new(),
-            outstanding_max,
-            widened: Box::default(),
-            parts: None,
-            ready: VecDeque::new(),
-            writes: 0,
-        }
+    /// Nothing is reserved before a disk with large sectors is there, and little then: it grows with the number of
+    /// requests that are widened at once, and keeps what it has.
+    pub(crate) const fn new() -> Self {
+        Self { sector_sizes: Vec::new(), widened: Vec::new(), parts: None, ready: VecDeque::new(), writes: 0 }
     }
 
     pub(crate) fn add_export(&mut self, export: ExportId, sector_size: LogicalSectorSize) {
@@ -83,9 +78,9 @@ impl ReadModifyWrite {
         }
         self.sector_sizes[index] = sector_size;
         if sector_size != LogicalSectorSize::B512 && self.parts.is_none() {
-            self.widened = vec![None; self.outstanding_max].into_boxed_slice();
-            self.parts = Some(IntervalTable::new(self.outstanding_max * 2));
-            self.ready.reserve(self.outstanding_max);
+            self.widened = vec![None; AT_ONCE_AT_FIRST];
+            self.parts = Some(IntervalTable::new(AT_ONCE_AT_FIRST * 2));
+            self.ready.reserve(AT_ONCE_AT_FIRST);
         }
     }
 
@@ -102,16 +97,17 @@ impl ReadModifyWrite {
         if whole == wanted {
             return Some(request);
         }
-        assert!(
-            self.widened[request.id.slot()].is_none(),
-            "a request's name is used again only after its completion"
-        );
+        let slot = request.id.slot();
+        if self.widened.len() <= slot {
+            self.widened.resize((slot + 1).next_power_of_two(), None);
+        }
+        assert!(self.widened[slot].is_none(), "a request's name is used again only after its completion");
         let export = request.export;
         let mut widened = Widened { export, wanted, whole, stage, parts: [None; 2], order: 0, waits_for: 0 };
         if let Stage::ReadBeforeWrite { .. } = stage {
             self.enter(&mut widened, request.id, unit);
         }
-        self.widened[request.id.slot()] = Some(widened);
+        self.widened[slot] = Some(widened);
         (widened.waits_for == 0).then_some(widened.first_read(request.id))
     }
 
@@ -130,9 +126,11 @@ impl ReadModifyWrite {
         for (place, sector) in widened.parts_of(unit).into_iter().enumerate() {
             let Some(sector) = sector else { continue };
             widened.waits_for += count(table.overlapping(widened.export, sector));
-            let slot = id.0;
-            widened.parts[place] =
-                Some(table.insert(widened.export, sector, slot).expect("two for each request"));
+            if table.is_full() {
+                table.double();
+            }
+            let entry = table.insert(widened.export, sector, id.0).expect("there is room");
+            widened.parts[place] = Some(entry);
         }
     }
 
@@ -237,7 +235,7 @@ mod tests {
     const ID: RequestId = RequestId(3);
 
     fn machine() -> ReadModifyWrite {
-        let mut machine = ReadModifyWrite::new(8);
+        let mut machine = ReadModifyWrite::new();
         machine.add_export(EXPORT, LogicalSectorSize::B4096);
         machine
     }

@@ -34,7 +34,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut machine = ReadModifyWrite::new(SLOTS);
+        let mut machine = ReadModifyWrite::new();
         machine.add_export(EXPORT, LogicalSectorSize::B4096);
         Self {
             machine,
