@@ -59,7 +59,7 @@ impl Engine {
             match claim {
                 Claim::Local(token) => {
                     let local = self.locals.find(token).expect("a claim is of something under way");
-                    if local.stage == LocalStage::Waiting {
+                    if !self.is_local_in_flight(local) {
                         continue;
                     }
                     let concurrent =
@@ -126,11 +126,17 @@ impl Engine {
     fn is_write_in_flight(&self, claim: Claim) -> bool {
         match claim {
             Claim::Local(token) => {
-                self.locals.find(token).is_some_and(|local| local.stage != LocalStage::Waiting)
+                self.locals.find(token).is_some_and(|local| self.is_local_in_flight(local))
             }
             Claim::Remote(_) => true,
             Claim::Held | Claim::Read(_) => false,
         }
+    }
+
+    /// One that waits for its record in the log is not: a freeze drops it, and then nothing was superseded by it.
+    pub(crate) fn is_local_in_flight(&self, local: &LocalWrite) -> bool {
+        let is_logging = matches!(local.stage, LocalStage::Logging(_));
+        local.stage == LocalStage::InFlight || is_logging && self.mutated(Mutation::LoggingInFlight)
     }
 
     /// A local write is on disk: the remote writes that came while it was not go on.

@@ -445,6 +445,7 @@ impl Engine {
         self.write_records(export);
         self.flush_in_background(export);
         self.settle_promises(export);
+        self.start_logged(export);
         self.admit_waiting(export);
         self.update_serving(export);
     }

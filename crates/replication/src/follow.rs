@@ -243,7 +243,8 @@ impl Engine {
         remote.stage = RemoteStage::Acked;
         let (export, write) = (remote.export, remote.write);
         self.say(export, VolumeMessage::Ack { write, follower: token }, None);
-        if !self.volume(export).waiting.is_empty() {
+        let volume = self.volume(export);
+        if !volume.waiting.is_empty() || !volume.waiting_for_log.is_empty() {
             self.attend(export);
         }
     }

@@ -49,6 +49,8 @@ mutations! {
     AcknowledgedSupersedes,
     /// R4: a superseded write is acknowledged before its superseder is on disk
     SupersededAckedEarly,
+    /// R2: a write that waits for its record in the log counts as one in flight
+    LoggingInFlight,
     /// R5: reads do not wait for local writes
     ReadsPassLocals,
     /// R5: reads do not wait for remote writes

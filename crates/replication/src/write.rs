@@ -1,9 +1,11 @@
 //! The life of a write of this node's own, as its coordinator.
 //!
 //! ```text
-//!   asked ─ R1 ─▶ Waiting ─ its turn ─▶ Logging ─ extents durable in the log ─▶ InFlight ─ acked, on disk, bits durable ─▶ over
-//!                    └───────── extents hot already ────────────────────────────▲
+//!   asked ─ R1 ─▶ Waiting ─ its turn ─▶ Logging ─ extents durable in the log, R1 ─▶ InFlight ─ acked, on disk, bits durable ─▶ over
+//!                    └───────── extents hot already ────────────────────────────────▲
 //! ```
+//!
+//! Until it is in flight no rule knows it but R1: it is on no disk and told to nobody, and a freeze drops it.
 //!
 //! Sends `Replicate` and writes to the disk at the same moment. It is over, and answered, when the peer has acknowledged it,
 //! this disk has it, and, for what is written alone, the bitmap says durably that the peer lacks it.
@@ -44,7 +46,7 @@ impl Asker {
 pub(crate) enum LocalStage {
     /// Not in flight: something is in its way.
     Waiting,
-    /// In flight, but neither sent nor at the disk: its extents must be durable in the log first.
+    /// Not in flight, but it has room in the log: its extents must be durable there first.
     Logging(Sequence),
     /// Sent and at the disk.
     InFlight,
@@ -221,11 +223,15 @@ impl Engine {
     fn start_logged_local(&mut self, token: Token) -> bool {
         let Some(write) = self.locals.find(token) else { return true };
         let LocalStage::Logging(sequence) = write.stage else { return true };
-        let durable = self.volume(write.export).disk.log.is_durable(sequence);
-        if durable {
+        let (export, range, arrived) = (write.export, write.range, write.arrived);
+        // R1 again: a write of the peer's, or a copy, may have come since, and this one was not in flight.
+        let is_in_the_way =
+            self.must_wait(export, range, arrived) && !self.mutated(Mutation::LoggingInFlight);
+        let starts = self.volume(export).disk.log.is_durable(sequence) && !is_in_the_way;
+        if starts {
             self.start_local(token);
         }
-        durable
+        starts
     }
 
     /// To the peer, if it is there, and to the disk, at the same moment.
@@ -235,7 +241,12 @@ impl Engine {
         let volume = self.volume(export);
         // What only one node has in memory is not safe there.
         let durable = durable || volume.phase == Phase::Alone && volume.durability == Durability::Memory;
-        self.local_mut(token).durable = durable;
+        let was_in_flight = self.is_local_in_flight(self.local(token));
+        let write = self.local_mut(token);
+        write.durable = durable;
+        if !was_in_flight {
+            write.admitted = now;
+        }
         if self.volume(export).phase == Phase::Alone {
             let tickets = if self.mutated(Mutation::BitsNotSet) {
                 Tickets::default()

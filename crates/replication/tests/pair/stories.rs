@@ -35,7 +35,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 24] = [
+pub(crate) const ALL: [(&str, Plan, Story); 26] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("full logs", LARGE, both_nodes_have_more_to_write_than_the_log_holds),
@@ -59,6 +59,8 @@ pub(crate) const ALL: [(&str, Plan, Story); 24] = [
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
     ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
+    ("superseded by nothing", LARGE, a_write_meets_one_that_waits_for_the_log_and_is_dropped),
+    ("copy of a write that waits", LARGE, a_copy_of_a_write_that_waits_for_the_log_comes_from_the_peer),
     ("clean end", LARGE, a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt),
 ];
 
@@ -402,6 +404,38 @@ fn a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt(world: &mut Worl
     world.run(1000);
     world.crash_with(0, [Everything, Nothing]);
     Ok(())
+}
+
+/// Node 1 has a write that waits for its record in the log.
+fn waits_for_the_log(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.is_busy = true;
+    world.stall(Stage::Log, 1, FOR_GOOD);
+    world.ask(1, true, 5 * EXTENT, 1);
+    world.run(60);
+    Ok(())
+}
+
+fn a_write_meets_one_that_waits_for_the_log_and_is_dropped(world: &mut World) -> Told {
+    waits_for_the_log(world)?;
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.run(200);
+    world.stall(Stage::Question, 1, FOR_GOOD);
+    world.crash_with(0, [Nothing, Nothing]);
+    world.go_on(Stage::Log, 1);
+    world.start(0);
+    world.until("they meet", |world| world.is_paired(0) && world.is_paired(1))
+}
+
+fn a_copy_of_a_write_that_waits_for_the_log_comes_from_the_peer(world: &mut World) -> Told {
+    waits_for_the_log(world)?;
+    world.ask(1, false, 5 * EXTENT, 1);
+    world.run(60);
+    world.ask_the_same(0, 5 * EXTENT, 1);
+    world.run(200);
+    world.go_on(Stage::Log, 1);
+    world.is_busy = false;
+    world.until("the read is over", |world| world.are_all_answered())
 }
 
 /// What stories are told with.

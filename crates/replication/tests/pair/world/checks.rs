@@ -55,7 +55,9 @@ impl World {
         let is_right = match resolution {
             Resolution::Executed => count == shown.len(),
             Resolution::Abandoned => count == 0,
-            Resolution::Overtaken | Resolution::Unknown => true,
+            // By whatever overtook it, if not by itself.
+            Resolution::Overtaken => shown.iter().all(|sector| *sector != 0),
+            Resolution::Unknown => true,
         };
         let of = shown.len();
         assert!(

@@ -112,6 +112,12 @@ impl World {
         idle
     }
 
+    /// A client sends the same write to the other node as well.
+    pub(crate) fn ask_the_same(&mut self, index: usize, start: u64, count: u64) -> usize {
+        self.next_value -= 1;
+        self.ask(index, true, start, count)
+    }
+
     pub(crate) fn are_all_answered(&self) -> bool {
         self.clients.iter().all(|client| client.request.is_none())
     }
