@@ -2,7 +2,8 @@
 //!
 //! Tests, `cargo xtask demo` and `cargo xtask bench` build their little worlds from the pieces here: Debian packages
 //! ([`package`]), network namespaces and the wires between them ([`Namespace`], [`network`]), processes in them
-//! ([`Program`], [`Process`]), disks that work and disks that fail ([`disk`]), and whole machines ([`guest`]).
+//! ([`Program`], [`Process`]), disks that work and disks that fail ([`disk`]), whole machines ([`guest`]), and a mirrored pair
+//! of our own with everything around it ([`pair`]).
 //!
 //! One rule holds for all of it: nothing outlives its owner, however the owner ends. Namespaces, taps, loop devices and
 //! memory file systems are held by open descriptors and vanish with the last one; processes die with the thread that
@@ -21,6 +22,7 @@ pub mod guest;
 mod namespace;
 pub mod network;
 pub mod package;
+pub mod pair;
 mod process;
 mod scratch;
 mod sys;

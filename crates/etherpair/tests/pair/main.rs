@@ -207,11 +207,7 @@ fn whatever_link_is_cut_exactly_one_node_goes_on() {
     }
     under_load(&world, 8, || {
         world.part(true);
-        let mut alone = 0;
-        world.wait_for_any("alone", |node, volume| {
-            alone = node;
-            volume["phase"] == "Alone" && volume["serving"] == true
-        });
+        let alone = world.wait_for_winner().expect("one of them");
         thread::sleep(Duration::from_secs(1));
         assert_eq!(world.volume(1 - alone)["serving"], false, "{}", world.logs());
         world.part(false);

@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::{Error, Process, Program, package, workspace_directory};
+use lab::pair::is_whole;
+use lab::{Error, Process, Program, workspace_directory};
 use serde_json::Value;
-use stage::{Stage, is_whole};
+use stage::Stage;
 
 /// A release build from nothing, on two slow cores.
 const BUILD_LIMIT: Duration = Duration::from_secs(1200);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// What runs while something happens to a node: every read is compared with what was written last.
-const VERIFIED_LOAD: &str = "bench 7.1 -i eth0 --rw randrw --depth 16 --seconds 8 --verify --allow-writes --size 64m \
+const VERIFIED_LOAD: &str = "bench 7.1 -i eth1 --rw randrw --depth 16 --seconds 8 --verify --allow-writes --size 64m \
                              --answer-timeout 30 --json";
 
 pub(crate) fn run() -> Result<(), String> {
@@ -25,31 +26,30 @@ pub(crate) fn run() -> Result<(), String> {
 }
 
 fn show() -> Result<(), Error> {
-    package::require(&[package::IPROUTE2])?;
     let command = build()?;
     let begun = Instant::now();
     say(
-        "five namespaces: storage0, storage1, witness and hypervisor, with switches for storage and for the peers",
+        "five namespaces: storage0, storage1, witness, hypervisor, and the switches that they are plugged into",
     );
     let stage = Stage::new(command)?;
 
     say("witness:    etherpair witness        storage0, storage1:  etherpair serve");
-    let mut witness = stage.start_witness()?;
-    let mut nodes = [stage.start_node(0)?, stage.start_node(1)?];
+    let mut witness = stage.pair.start_witness()?;
+    let mut nodes = [stage.pair.start_node(0)?, stage.pair.start_node(1)?];
     say("storage0:   etherpair volume create 7.1 --size 256M        (makes it on both nodes)");
-    print_indented(&stage.command(0, "volume create 7.1 --size 256M")?);
-    stage.wait_until_in_sync()?;
-    print_indented(&stage.command(0, "status")?);
-    say("hypervisor: etherpair discover -i eth0        (one disk, two targets)");
-    print_indented(&stage.hypervisor_runs("discover -i eth0")?);
+    print_indented(&stage.pair.command(0, "volume create 7.1 --size 256M")?);
+    stage.pair.wait_until_in_sync()?;
+    print_indented(&stage.pair.command(0, "status")?);
+    say("hypervisor: etherpair discover -i eth1        (one disk, two targets)");
+    print_indented(&stage.hypervisor_runs("discover -i eth1")?);
 
     loads(&stage)?;
     let stall = death_under_load(&stage, &mut nodes)?;
     let pause = leave_under_load(&stage)?;
 
     say("storage1:   etherpair volume verify 7.1        (online; and then byte for byte)");
-    print_indented(&stage.command(1, "volume verify 7.1")?);
-    if !stage.are_copies_equal() {
+    print_indented(&stage.pair.command(1, "volume verify 7.1")?);
+    if !stage.pair.copies_are_equal()? {
         return Err(Error::Unexpected { program: "demo".into(), detail: "the copies differ".into() });
     }
     println!("            the two images are equal");
@@ -75,8 +75,8 @@ fn loads(stage: &Stage) -> Result<(), Error> {
         ),
         ("the same one at a time: what a write takes", "--rw randwrite --depth 1 --seconds 3 --allow-writes"),
     ] {
-        say(&format!("hypervisor: {story}\n            etherpair bench 7.1 -i eth0 {arguments}"));
-        print_indented(&stage.hypervisor_runs(&format!("bench 7.1 -i eth0 {arguments}"))?);
+        say(&format!("hypervisor: {story}\n            etherpair bench 7.1 -i eth1 {arguments}"));
+        print_indented(&stage.hypervisor_runs(&format!("bench 7.1 -i eth1 {arguments}"))?);
     }
     Ok(())
 }
@@ -86,10 +86,9 @@ fn death_under_load(stage: &Stage, nodes: &mut [Process; 2]) -> Result<f64, Erro
     say("storage0:   kill -9 in the middle of verified reads and writes, and then a new start");
     let report = under_load(stage, || {
         nodes[0].kill()?;
-        let is_alone = |volume: &Value| volume["phase"] == "Alone" && volume["serving"] == true;
-        stage.watch(1, "storage1 to go on alone", |_| (), is_alone)?;
-        print_indented(&stage.command(1, "status")?);
-        nodes[0] = stage.start_node(0)?;
+        stage.pair.wait_until_alone(1)?;
+        print_indented(&stage.pair.command(1, "status")?);
+        nodes[0] = stage.pair.start_node(0)?;
         Ok(())
     })?;
     println!("            storage0 is back, and gets what it has missed:");
@@ -107,7 +106,7 @@ fn death_under_load(stage: &Stage, nodes: &mut [Process; 2]) -> Result<f64, Erro
         }
     };
     stage.watch(1, "the resync to end", show, is_whole)?;
-    stage.wait_until_in_sync()?;
+    stage.pair.wait_until_in_sync()?;
     Ok(tell(&report))
 }
 
@@ -115,12 +114,12 @@ fn death_under_load(stage: &Stage, nodes: &mut [Process; 2]) -> Result<f64, Erro
 fn leave_under_load(stage: &Stage) -> Result<f64, Error> {
     say("storage1:   etherpair leave, and a little later etherpair join, under the same load");
     let report = under_load(stage, || {
-        print_indented(&stage.command(1, "leave")?);
+        print_indented(&stage.pair.command(1, "leave")?);
         thread::sleep(Duration::from_secs(1));
-        print_indented(&stage.command(1, "join")?);
+        print_indented(&stage.pair.command(1, "join")?);
         Ok(())
     })?;
-    stage.wait_until_in_sync()?;
+    stage.pair.wait_until_in_sync()?;
     Ok(tell(&report))
 }
 
