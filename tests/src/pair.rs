@@ -4,10 +4,14 @@ use crate::binary;
 use lab::{
     Error,
     guest::Guest,
+    network::{Direction, Loss, MTU_JUMBO},
     pair::{Pair as Parts, STORAGE},
 };
 use serde_json::Value;
 use std::ops::Deref;
+
+/// What guests have to say to each other passes here.
+const GUESTS: &str = "guests";
 
 /// See [`lab::pair::Pair`].
 #[derive(Debug)]
@@ -57,6 +61,27 @@ impl Pair {
         let options = crate::world::initiator(name)?.plug(&self.switch, first)?.plug(&self.switch, second)?;
         options.start(&self.scratch)
     }
+
+    /// Lays the network that guests have among themselves.
+    pub fn add_guest_network(&self) -> Result<(), Error> {
+        self.switch.add_bridge(GUESTS, MTU_JUMBO)
+    }
+
+    /// Switches on a guest that sees the disk through one node only: it hears nothing that comes from the other node's own address
+    /// (but what that answers at the address of its node). Its second card is on the network of the guests.
+    pub fn guest_through(&self, name: &str, node: usize) -> Result<Guest, Error> {
+        let options = crate::world::initiator(name)?.module("ocfs2").module("ocfs2_stack_o2cb");
+        let options = options.plug(&self.switch, STORAGE[0])?.plug(&self.switch, GUESTS)?;
+        let other = Loss::From(virtual_mac(1 - node, 0));
+        self.switch.set_loss(&format!("{name}0"), Direction::Sent, other)?;
+        options.start(&self.scratch)
+    }
+}
+
+/// The address that a node answers at on one of the storage networks: what is left of the pair's identity, folded, is nothing.
+fn virtual_mac(node: usize, network: usize) -> [u8; 6] {
+    let byte = |number| u8::try_from(number).unwrap_or(u8::MAX);
+    [0x02, 0, 0, 0, byte(network), byte(node)]
 }
 
 impl Deref for Pair {

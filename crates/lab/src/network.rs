@@ -20,6 +20,8 @@ pub enum Loss {
     PerThousand(u16),
     /// None pass, while the link stays up: the fault that a link check does not see.
     All,
+    /// All pass but those sent from this address.
+    From([u8; 6]),
 }
 
 /// A direction, seen from the interface.
@@ -117,6 +119,11 @@ fn loss_filter(loss: Loss) -> Option<String> {
             let threshold = u64::from(number.min(1000)) * u64::from(u32::MAX) / 1000;
             Some(format!("4,32 0 0 {RANDOM},53 1 0 {threshold},6 0 0 {DROP},6 0 0 {GO_ON}"))
         }
+        Loss::From([a, b, c, d, e, f]) => {
+            let (first, last) = (u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes([e, f]));
+            let compare = format!("32 0 0 6,21 0 3 {first},40 0 0 10,21 0 1 {last}");
+            Some(format!("6,{compare},6 0 0 {DROP},6 0 0 {GO_ON}"))
+        }
     }
 }
 
@@ -165,6 +172,24 @@ mod tests {
         assert!((100..300).contains(&passed), "{passed} of 400 passed a wire that loses half");
         left.set_loss("eth0", Direction::Sent, Loss::None).expect("no loss");
         let before = received(&right);
+        send(&left, 10);
+        assert!(received(&right) >= before + 10);
+    }
+
+    #[test]
+    fn a_filter_against_one_sender_lets_others_pass() {
+        let (left, right) = pair();
+        let mac = left.mac("eth0").expect("mac");
+        let mut sender = [0; 6];
+        for (byte, text) in sender.iter_mut().zip(mac.split(':')) {
+            *byte = u8::from_str_radix(text, 16).expect("a byte");
+        }
+        left.set_loss("eth0", Direction::Sent, Loss::From(sender)).expect("loss");
+        let before = received(&right);
+        send(&left, 10);
+        assert_eq!(received(&right), before);
+        sender[5] ^= 1;
+        left.set_loss("eth0", Direction::Sent, Loss::From(sender)).expect("loss");
         send(&left, 10);
         assert!(received(&right) >= before + 10);
     }

@@ -57,6 +57,12 @@ pub const BUSYBOX: Package =
 /// File systems on exported disks.
 pub const E2FSPROGS: Package =
     Package { name: "e2fsprogs", provides: "mkfs.ext4", reason: "a file system on an exported disk" };
+/// The cluster file system.
+pub const OCFS2_TOOLS: Package = Package {
+    name: "ocfs2-tools",
+    provides: "mkfs.ocfs2",
+    reason: "two guests that mount one mirrored disk at the same time",
+};
 /// Module dependencies of the guests' kernel.
 pub const KMOD: Package =
     Package { name: "kmod", provides: "depmod", reason: "the modules of the guests' kernel and their order" };

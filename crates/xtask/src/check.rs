@@ -9,7 +9,7 @@ use lab::package::{self, Package};
 use crate::sim;
 
 /// What the tests on real parts need from Debian.
-const PACKAGES: [Package; 8] = [
+const PACKAGES: [Package; 9] = [
     package::IPROUTE2,
     package::AOETOOLS,
     package::QEMU,
@@ -18,6 +18,7 @@ const PACKAGES: [Package; 8] = [
     package::E2FSPROGS,
     package::KMOD,
     package::ETCD,
+    package::OCFS2_TOOLS,
 ];
 /// Crates whose tests take minutes: real parts in emulated guests, and the exhaustive model.
 const SLOW: [&str; 2] = ["tests", "model"];
