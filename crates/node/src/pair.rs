@@ -19,9 +19,9 @@ use replication::durability::Durability;
 use replication::engine::{Engine, EngineConfig};
 use replication::identity::{PairIdentity, VolumeIdentity};
 use replication::input::MetadataId;
-use replication::limits::Limits;
+use replication::limits::{Limits, NUMBERS_PER_MESSAGE};
 use replication::membership::NodeNumber;
-use replication::message::Origin;
+use replication::message::{Message, NumberWindow, Origin, VolumeMessage};
 use replication::meta::Opened;
 use replication::meta::small_state::SmallState;
 use replication::output::{FollowedEnd, Outcome, Resolution};
@@ -326,6 +326,15 @@ impl Node {
                 };
                 return self.tell_mirror(now, MirrorInput::Resolved { export: volume, range, origin, end });
             }
+            Of::TellNumbers { volume, peer } => return self.tell_numbers(volume, peer),
+            Of::Numbers { volume, windows } => {
+                for window in &windows {
+                    let input =
+                        target::Input::NumbersTold { export: volume, window: &to_target_window(window) };
+                    self.tell_target(now, input).expect("only frames are refused");
+                }
+                return;
+            }
             Of::SmallState { volume, state } => {
                 let state = to_target_state(&state);
                 let input = target::Input::StateAgreed { export: volume, state: &state };
@@ -361,6 +370,15 @@ impl Node {
             Outcome::Doubtful => dropped(MirrorEnd::Doubtful),
         };
         self.tell_target(now, input).expect("only frames are refused");
+    }
+
+    /// Which numbered writes this node remembers.
+    fn tell_numbers(&mut self, export: ExportId, peer: ExportId) {
+        let windows: Vec<_> = self.target.numbers(export).map(to_engine_window).collect();
+        for part in windows.chunks(NUMBERS_PER_MESSAGE) {
+            let message = Message::Volume(peer, VolumeMessage::Numbers(part.to_vec()));
+            self.outputs.push_back(Output::PeerSend { message, data: None });
+        }
     }
 
     /// The membership may have changed.
@@ -399,6 +417,16 @@ const fn to_target_origin(origin: Origin) -> target::Origin {
         }
         Origin::Sequenced { initiator, sequence } => target::Origin::Sequenced { initiator, sequence },
     }
+}
+
+fn to_engine_window(window: target::NumberWindow) -> NumberWindow {
+    let target::NumberWindow { initiator, latest, executed, failed } = window;
+    NumberWindow { initiator, latest, executed, failed }
+}
+
+const fn to_target_window(window: &NumberWindow) -> target::NumberWindow {
+    let NumberWindow { initiator, latest, executed, failed } = *window;
+    target::NumberWindow { initiator, latest, executed, failed }
 }
 
 fn to_target_state(state: &SmallState) -> target::SmallState {

@@ -12,15 +12,17 @@
 //! | nothing | has followed it, and no commit came | was finished by the source: it was executed |
 //!
 //! The last two rows need a source that has seen everything since: where it may have forgotten, or has served alone, nobody
-//! knows; one that has served alone still names the numbers that it had executed. The source keeps its list until `Ready`: until then it may have to be told again, and nothing new was served.
+//! knows; one that has served alone still names the numbers that it had executed. The source keeps its list until `Ready`: until
+//! then it may have to be told again, and nothing new was served. Of writes with numbers each node tells the other all that
+//! it remembers besides, so that a node which has restarted or was away knows as much as the other one (decision 0013).
 
 use std::collections::BTreeSet;
 
 use block::{ExportId, LbaRange};
 
 use crate::engine::Engine;
-use crate::limits::DOUBTFUL_PER_MESSAGE;
-use crate::message::{DoubtfulWrite, Effect, Origin, VolumeMessage};
+use crate::limits::{DOUBTFUL_PER_MESSAGE, NUMBERS_MAX};
+use crate::message::{DoubtfulWrite, Effect, NumberWindow, Origin, Refusal, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Output, Resolution};
 use crate::volume::{Phase, Volume};
@@ -87,6 +89,39 @@ impl Engine {
         }
     }
 
+    /// Has the target above tell the peer which numbered writes it remembers.
+    pub(crate) fn tell_numbers(&mut self, volume: ExportId) {
+        if let Some(peer) = self.volume(volume).meeting.peer_export
+            && !self.mutated(Mutation::NumbersNotTold)
+        {
+            self.push(Output::TellNumbers { volume, peer });
+        }
+    }
+
+    /// From the source they count from `Proceed` on: until then this node may become the source itself, of a disk that has
+    /// nothing of what the other one has executed. The target has heard what counts before it tells.
+    pub(crate) fn handle_numbers(&mut self, export: ExportId, windows: Vec<NumberWindow>) {
+        let volume = self.volume_mut(export);
+        match volume.phase {
+            Phase::Frozen if volume.meeting.numbers.len() + windows.len() <= NUMBERS_MAX => {
+                volume.meeting.numbers.extend(windows);
+            }
+            Phase::Frozen => self.refuse(Refusal::Protocol("more initiators than a node remembers")),
+            Phase::Paired if volume.meeting.is_source && !volume.meeting.target_is_ready => {
+                self.push(Output::Numbers { volume: export, windows });
+            }
+            _ => {}
+        }
+    }
+
+    /// As the target: what the source remembers counts, also of what was in doubt and is not known otherwise.
+    fn take_numbers(&mut self, volume: ExportId) {
+        let windows = std::mem::take(&mut self.volume_mut(volume).meeting.numbers);
+        if !windows.is_empty() {
+            self.push(Output::Numbers { volume, windows });
+        }
+    }
+
     /// As the source: what this disk has counts.
     pub(crate) fn resolve_as_source(&mut self, export: ExportId) {
         let writes = self.volume(export).doubtful.iter().map(|doubt| doubt.write).collect();
@@ -112,6 +147,12 @@ impl Engine {
         }));
         if !keeps_own {
             self.resolve(export, writes);
+        }
+        self.take_numbers(export);
+        if are_equals {
+            // Whatever was finished before the nodes parted both disks have, and the rest is as at the source by now. What a node
+            // served that did not count in the end the source does not have.
+            self.tell_numbers(export);
         }
     }
 

@@ -287,6 +287,7 @@ impl Engine {
         match message {
             VolumeMessage::OutOfSync(runs) => self.handle_out_of_sync(export, &runs),
             VolumeMessage::Doubtful(writes) => self.handle_doubtful(export, &writes),
+            VolumeMessage::Numbers(windows) => self.handle_numbers(export, windows),
             VolumeMessage::Offer(offer) => self.handle_offer(export, offer),
             VolumeMessage::Proceed(membership) => self.handle_proceed(export, membership),
             VolumeMessage::Ready => self.handle_ready(export),

@@ -29,6 +29,12 @@ pub const COPY_SECTORS: u16 = 256;
 pub const RUNS_PER_MESSAGE: usize = 500;
 /// Doubtful writes in one message: keeps it below 8 KiB.
 pub const DOUBTFUL_PER_MESSAGE: usize = 150;
+/// Words of 64 numbers in the memory of an initiator of sequenced writes.
+pub const NUMBER_WORDS: usize = 16;
+/// Memories of initiators in one message: keeps it below 8 KiB.
+pub const NUMBERS_PER_MESSAGE: usize = 29;
+/// Initiators of a volume that a node tells its peer of: as many as a target remembers.
+pub const NUMBERS_MAX: usize = 1024;
 
 /// How much one engine holds at a time; all of it is reserved at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

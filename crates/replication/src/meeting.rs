@@ -4,9 +4,9 @@
 //!   source                                             target
 //!     │ ◀── OutOfSync, Offer ────────────────────────▶ │  each when its disk has had everything
 //!     │  joins the runs, waits until they are durable  │
-//!     │ ─── OutOfSync, Doubtful, Proceed ────────────▶ │  both are paired from here on in the stream
+//!     │ ─── OutOfSync, Doubtful, Numbers, Proceed ───▶ │  both are paired from here on in the stream
 //!     │                                                │  what it lacks is durably noted
-//!     │ ◀──────────────────────────────────── Ready ── │
+//!     │ ◀─────────────────────────── Numbers, Ready ── │
 //!     │ ─── copies ... Member ───────────────────────▶ │  when nothing is lacking and the arbiter agrees
 //! ```
 //!
@@ -272,6 +272,7 @@ impl Engine {
         let was_alone = volume.phase == Phase::Alone;
         let out_of_sync = volume.disk.bitmap.out_of_sync();
         self.say_doubtful(export);
+        self.tell_numbers(export);
         self.say(export, VolumeMessage::Proceed(membership), None);
         self.pair(export);
         if !was_alone {

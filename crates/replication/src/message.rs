@@ -6,6 +6,7 @@
 use block::{BlockError, ExportId, LbaRange};
 
 use crate::identity::{PairIdentity, VolumeIdentity};
+use crate::limits::NUMBER_WORDS;
 use crate::membership::{Membership, NodeNumber};
 use crate::meta::small_state::{MacBytes, SmallState};
 
@@ -154,6 +155,19 @@ pub enum Effect {
     Unknown,
 }
 
+/// Which writes of one of our own initiators were executed, as far as the sender remembers (rule D6).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NumberWindow {
+    /// Whose.
+    pub initiator: u64,
+    /// The latest number that came.
+    pub latest: u64,
+    /// A bit for each of the last numbers up to that, at its place modulo their count, if it was executed.
+    pub executed: [u64; NUMBER_WORDS],
+    /// Likewise, if it failed.
+    pub failed: [u64; NUMBER_WORDS],
+}
+
 /// What is said about one volume.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum VolumeMessage {
@@ -161,9 +175,12 @@ pub enum VolumeMessage {
     OutOfSync(Vec<BlockRun>),
     /// From the source: what its disk, which counts, has of the writes that were in flight when a session ended.
     Doubtful(Vec<DoubtfulWrite>),
+    /// From the source before `Proceed`, from the target after it: which numbered writes the sender remembers.
+    Numbers(Vec<NumberWindow>),
     /// Ready to meet.
     Offer(Offer),
-    /// From the source: what differs is durably noted; its `OutOfSync` and `Doubtful` came before. The two are paired from here on.
+    /// From the source: what differs is durably noted; its `OutOfSync`, `Doubtful` and `Numbers` came before. The two are paired
+    /// from here on.
     Proceed(Membership),
     /// From the target: that it lacks blocks is durably noted.
     Ready,

@@ -137,6 +137,8 @@ mutations! {
     CopiesExecuted,
     /// A target does not heed what the source has of writes in doubt
     TargetKeepsItsEffects,
+    /// Nodes that meet do not tell each other which numbered writes they remember
+    NumbersNotTold,
     /// A copy is sent while a write to its sectors is in flight
     CopyBesideWrite,
     /// A copy is sent of sectors that a write was in flight for while they were read

@@ -4,7 +4,7 @@ use block::{BlockError, BlockRequest, BufferName, BufferSlice, ExportId, LbaRang
 
 use crate::input::MetadataId;
 use crate::membership::Membership;
-use crate::message::{Message, Origin, Refusal, Token};
+use crate::message::{Message, NumberWindow, Origin, Refusal, Token};
 use crate::meta::layout::Place;
 use crate::meta::small_state::SmallState;
 use crate::resize::ResizeError;
@@ -151,6 +151,21 @@ pub enum Output {
         origin: Origin,
         /// What it has come to.
         resolution: Resolution,
+    },
+    /// Send the peer all windows of numbered writes that are remembered, in messages of
+    /// [`NUMBERS_PER_MESSAGE`](crate::limits::NUMBERS_PER_MESSAGE), before whatever is to be sent after this. If none are, nothing.
+    TellNumbers {
+        /// Of which volume.
+        volume: ExportId,
+        /// What the peer calls it.
+        peer: ExportId,
+    },
+    /// The peer remembers these, and what it has executed counts here as well.
+    Numbers {
+        /// Of which volume.
+        volume: ExportId,
+        /// What it remembers.
+        windows: Vec<NumberWindow>,
     },
     /// The peer has set this, or both agreed on it.
     SmallState {

@@ -26,7 +26,7 @@ use crate::durability::{Durability, Unflushed};
 use crate::heal::Places;
 use crate::identity::FormatIdentity;
 use crate::membership::{Members, Membership, NodeNumber};
-use crate::message::{BlockRun, CopyState, DoubtfulWrite, Offer, Token};
+use crate::message::{BlockRun, CopyState, DoubtfulWrite, NumberWindow, Offer, Token};
 use crate::meta::layout::Layout;
 use crate::meta::small_state::SmallState;
 use crate::meta::superblock::Superblock;
@@ -93,6 +93,8 @@ pub(crate) struct Meeting {
     pub(crate) runs: Vec<BlockRun>,
     /// What the source has of writes in doubt, for a `Proceed` that has not come yet.
     pub(crate) doubtful: Vec<DoubtfulWrite>,
+    /// What the source remembers of numbered writes, likewise.
+    pub(crate) numbers: Vec<NumberWindow>,
     /// As the source: the runs of the peer's offer are in the bitmap.
     pub(crate) joined: bool,
     /// This node is the source of this pairing.

@@ -21,9 +21,13 @@ use world::Plan;
 /// So many runs, over all worlds in turn, before a mistake counts as one that nobody notices.
 const RUNS_MAX: u64 = 320;
 /// Mistakes that nothing shows, and why that is so. Not looked for, unless by name.
-const UNNOTICED: [(Mutation, &str); 5] = [
+const UNNOTICED: [(Mutation, &str); 6] = [
     (Mutation::CopiesExecuted, "no client here sends a write twice; the simulator's do"),
     (Mutation::TargetKeepsItsEffects, "no client here sends a write twice; the simulator's do"),
+    (
+        Mutation::NumbersNotTold,
+        "no client here writes with numbers; the simulator's do, and a test of the node",
+    ),
     (
         Mutation::RemoteDoubtsDropped,
         "the coordinator of a write has it in its log, or in its bitmap since it froze, until both nodes have it, and brings it to the next meeting: what the follower notes is a second net",

@@ -8,11 +8,11 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use replication::identity::{PairIdentity, VolumeIdentity};
-use replication::limits::{DOUBTFUL_PER_MESSAGE, RUNS_PER_MESSAGE};
+use replication::limits::{DOUBTFUL_PER_MESSAGE, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::message::{
-    Announce, BlockRun, CopyState, DoubtfulWrite, Effect, Hello, Message, Offer, Origin, Refusal, Token,
-    VolumeMessage,
+    Announce, BlockRun, CopyState, DoubtfulWrite, Effect, Hello, Message, NumberWindow, Offer, Origin,
+    Refusal, Token, VolumeMessage,
 };
 use replication::meta::small_state::SmallState;
 use replication::wire::{
@@ -33,6 +33,11 @@ const SEQUENCED: Origin = Origin::Sequenced { initiator: 0x1111_2222_3333_4444, 
 
 fn range(start: u64, count: u16) -> LbaRange {
     LbaRange::new(Lba(start), SectorCount(count)).expect("a range")
+}
+
+fn window(initiator: u64) -> NumberWindow {
+    let words = |first: u64| std::array::from_fn(|word| first + word as u64);
+    NumberWindow { initiator, latest: 0x0123_4567, executed: words(0x10), failed: words(0x20) }
 }
 
 fn of_volume(message: VolumeMessage) -> Message {
@@ -90,6 +95,7 @@ fn samples() -> Vec<Message> {
         V::ResizeAnswered { sectors: 4096, agreed: true },
         V::SmallState(Box::new(small_state(5))),
         V::SmallStateKnown { revision: 5 },
+        V::Numbers(vec![window(4)]),
     ];
     of_session.into_iter().chain(of_volumes.map(of_volume)).collect()
 }
@@ -221,6 +227,7 @@ fn the_largest_messages_fit() {
     let largest = [
         VolumeMessage::OutOfSync(runs),
         VolumeMessage::Doubtful(writes),
+        VolumeMessage::Numbers(vec![window(u64::MAX); NUMBERS_PER_MESSAGE]),
         VolumeMessage::SmallState(Box::new(state)),
     ];
     for message in largest.map(of_volume) {
@@ -481,6 +488,7 @@ fn any_of_meeting() -> impl Strategy<Value = VolumeMessage> {
     prop_oneof![
         vec(run, 0..9).prop_map(V::OutOfSync),
         vec(doubtful, 0..9).prop_map(V::Doubtful),
+        vec(any::<u64>().prop_map(window), 0..5).prop_map(V::Numbers),
         offer,
         any_membership().prop_map(V::Proceed),
         any_membership().prop_map(V::Member),

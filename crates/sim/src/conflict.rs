@@ -335,6 +335,8 @@ impl Pair {
             Output::Followed { .. }
             | Output::FollowedEnded { .. }
             | Output::Resolved { .. }
+            | Output::TellNumbers { .. }
+            | Output::Numbers { .. }
             | Output::SmallState { .. }
             | Output::Event { .. } => {}
         }

@@ -123,8 +123,11 @@ pub struct History {
     writers: BTreeMap<Value, OperationId>,
     /// When a frame's sectors first came to a node, or when the copy came that may have taken effect last.
     arrived: BTreeMap<(OperationId, Lba), Instant>,
-    /// When each node last lost its memory of sequenced writes.
+    /// Since when each node remembers sequenced writes, and when it last started.
     forgot: [Instant; NODES],
+    started: [Instant; NODES],
+    /// When the nodes last met.
+    met: Instant,
 }
 
 impl History {
@@ -145,6 +148,8 @@ impl History {
             writers: BTreeMap::new(),
             arrived: BTreeMap::new(),
             forgot: [Instant::from_nanos(0); NODES],
+            started: [Instant::from_nanos(0); NODES],
+            met: Instant::from_nanos(0),
         }
     }
 
@@ -233,7 +238,16 @@ impl History {
 
     /// A node starts with an empty memory. Sequenced writes that came before are to it what stock writes are to all nodes.
     pub fn node_forgot(&mut self, now: Instant, node: usize) {
-        self.forgot[node] = now;
+        (self.forgot[node], self.started[node]) = (now, now);
+    }
+
+    /// A node has met the other one, whose copy counts, and lacks something. It hears what that one remembers. If that one has
+    /// started since they last met nobody can say of a write that was in flight then whether its disk has it (decision 0013).
+    pub fn target_met(&mut self, now: Instant, target: usize) {
+        let source = NODES - 1 - target;
+        self.forgot[target] =
+            if self.started[source] > self.met { now } else { self.forgot[target].min(self.forgot[source]) };
+        self.met = now;
     }
 
     /// A frame reached a node; the world says so of every one.

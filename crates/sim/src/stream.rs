@@ -115,7 +115,10 @@ const fn is_long(message: &Message) -> bool {
         message,
         Message::Volume(
             _,
-            VolumeMessage::OutOfSync(_) | VolumeMessage::Doubtful(_) | VolumeMessage::SmallState(_),
+            VolumeMessage::OutOfSync(_)
+                | VolumeMessage::Doubtful(_)
+                | VolumeMessage::Numbers(_)
+                | VolumeMessage::SmallState(_),
         ) | Message::Goodbye(_)
     )
 }

@@ -9,7 +9,7 @@ use super::Target;
 use super::advertise::Advertisement;
 use super::duplicate::{Ending, WriteIdentity};
 use super::followed::Followed;
-use super::numbers::Known;
+use super::numbers::{Known, NumberWindow};
 use super::output::{FollowedWrite, MirrorEnd, MirrorInput, Origin, Output};
 use super::outstanding::{Finished, Work};
 use super::refusal::Refusal;
@@ -174,6 +174,13 @@ impl Target {
                 self.remember_number(now, &identity, Some(ending));
                 self.history.overlook(now);
             }
+        }
+    }
+
+    /// What finds no room is not known: no verdict is to be trusted for a while.
+    pub(super) fn learn_numbers(&mut self, now: Instant, export: ExportId, told: &NumberWindow) {
+        if !self.numbers.learn(now, export, told) {
+            self.history.overlook(now);
         }
     }
 

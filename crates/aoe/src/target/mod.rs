@@ -41,6 +41,7 @@ mod sequenced;
 mod slab;
 
 pub use export::{Export, ExportConfig, Identity, Mirror, SmallState, Statistics};
+pub use numbers::NumberWindow;
 pub use output::{FollowedWrite, Input, MirrorEnd, MirrorInput, Origin, Output};
 pub use output::{ReplyHead, StateError, Transmit};
 pub use port::{PortId, PortLink};
@@ -251,6 +252,10 @@ impl Target {
                 Ok(())
             }
             Input::StateAgreed { export, state } => self.state_agreed(export, state),
+            Input::NumbersTold { export, window } => {
+                self.learn_numbers(now, export, window);
+                Ok(())
+            }
             Input::Mirror(input) => {
                 self.mirror(now, input);
                 Ok(())
@@ -296,6 +301,11 @@ impl Target {
     #[must_use]
     pub const fn refusals(&self) -> &RefusalCounters {
         &self.refusals
+    }
+
+    /// Which numbered writes to an export are remembered (rule D6), for the other node of a pair.
+    pub fn numbers(&self, export: ExportId) -> impl Iterator<Item = NumberWindow> {
+        self.numbers.windows(export)
     }
 
     /// Requests that wait or are at a disk.

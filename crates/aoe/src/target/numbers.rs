@@ -11,9 +11,23 @@ use block::{ExportId, Instant};
 
 use crate::limits::{NUMBERS_IDLE_MIN, SEQUENCE_WINDOW};
 
+/// Words of a window: a bit for each number.
 const WORDS: usize = 16;
 
 const _: () = assert!(WORDS as u64 * 64 == SEQUENCE_WINDOW, "a bit for each number of a window");
+
+/// What is remembered of one initiator's writes to an export; the other node of a pair is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NumberWindow {
+    /// Whose.
+    pub initiator: u64,
+    /// The latest number that came.
+    pub latest: u64,
+    /// A bit for each of the last numbers up to that, at its place modulo their count, if it was executed.
+    pub executed: [u64; WORDS],
+    /// Likewise, if it failed.
+    pub failed: [u64; WORDS],
+}
 
 /// One write of an initiator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -109,6 +123,30 @@ impl Numbers {
         }
     }
 
+    /// All that is remembered of the writes to an export.
+    pub(crate) fn windows(&self, export: ExportId) -> impl Iterator<Item = NumberWindow> {
+        let of_export = self.keys.iter().zip(&self.windows).filter(move |((of, _), _)| *of == export);
+        of_export.map(|((_, initiator), window)| {
+            let Window { latest, executed, failed, .. } = *window;
+            NumberWindow { initiator: *initiator, latest, executed, failed }
+        })
+    }
+
+    /// The other node remembers this. What it has executed was executed, and what is known here stays so. Whether there was
+    /// room for the initiator.
+    pub(crate) fn learn(&mut self, now: Instant, export: ExportId, told: &NumberWindow) -> bool {
+        let key = (export, told.initiator);
+        let place = match self.place(export, told.initiator) {
+            Some(place) => place,
+            None => match self.free_place(now) {
+                Some(place) => self.take_in(place, key, now),
+                None => return false,
+            },
+        };
+        self.windows[place].learn(told);
+        true
+    }
+
     fn place(&self, export: ExportId, initiator: u64) -> Option<usize> {
         self.keys.iter().position(|key| *key == (export, initiator))
     }
@@ -162,6 +200,19 @@ impl Window {
             self.failed[word] &= !bit;
         }
         self.latest = sequence;
+    }
+
+    fn learn(&mut self, told: &NumberWindow) {
+        self.advance(told.latest);
+        let oldest = self.latest.saturating_sub(SEQUENCE_WINDOW - 1).max(1);
+        for sequence in oldest..=told.latest {
+            let (word, bit) = place(sequence);
+            if told.executed[word] & bit != 0 {
+                self.mark(sequence, Known::Executed);
+            } else if told.failed[word] & bit != 0 && self.find(sequence) == Known::No {
+                self.mark(sequence, Known::Failed);
+            }
+        }
     }
 
     fn mark(&mut self, sequence: u64, known: Known) {

@@ -5,6 +5,7 @@ use block::{BlockRequest, BufferName, BufferSlice, Completion, ExportId, Instant
 use thiserror::Error;
 
 use super::export::SmallState;
+use super::numbers::NumberWindow;
 use super::port::{PortId, PortLink};
 use crate::digest::Digest;
 use crate::mac::MacAddress;
@@ -61,6 +62,13 @@ pub enum Input<'a> {
         export: ExportId,
         /// What it is.
         state: &'a SmallState,
+    },
+    /// Which numbered writes to an export the other node of a pair remembers: what it has executed was executed.
+    NumbersTold {
+        /// Which export.
+        export: ExportId,
+        /// Of one initiator.
+        window: &'a NumberWindow,
     },
     /// What comes from the other node of a pair, and whether this one may serve.
     Mirror(MirrorInput),

@@ -208,7 +208,10 @@ const fn room(message: &Message) -> usize {
     match message {
         Message::Volume(
             _,
-            VolumeMessage::OutOfSync(_) | VolumeMessage::Doubtful(_) | VolumeMessage::SmallState(_),
+            VolumeMessage::OutOfSync(_)
+            | VolumeMessage::Doubtful(_)
+            | VolumeMessage::Numbers(_)
+            | VolumeMessage::SmallState(_),
         )
         | Message::Goodbye(_) => MESSAGE_BYTES_MAX,
         _ => SHORT_BYTES,

@@ -76,7 +76,7 @@ kinds! {
     Copy = 64, CopyDigest = 65, Copied = 66, CopyYielded = 67, CopyDiffers = 68, Missing = 69, Verify = 70,
     Verified = 71,
     Member = 80, MemberKnown = 81, Leave = 82, DiskFailed = 83, Resize = 84, ResizeAnswered = 85,
-    SmallState = 96, SmallStateKnown = 97,
+    SmallState = 96, SmallStateKnown = 97, Numbers = 98,
 }
 
 impl Kind {

@@ -3,9 +3,9 @@
 use super::WireError;
 use super::view::{Body, Bytes, BytesMut, View};
 use super::write::{ORIGIN_BYTES, parse_origin, put_origin};
-use crate::limits::{DOUBTFUL_PER_MESSAGE, RUNS_PER_MESSAGE};
+use crate::limits::{DOUBTFUL_PER_MESSAGE, NUMBER_WORDS, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
 use crate::membership::{Epoch, Members, Membership, NodeNumber};
-use crate::message::{BlockRun, CopyState, DoubtfulWrite, Effect, Offer};
+use crate::message::{BlockRun, CopyState, DoubtfulWrite, Effect, NumberWindow, Offer};
 
 mod run {
     use std::ops::Range;
@@ -75,6 +75,52 @@ impl Body for Vec<DoubtfulWrite> {
         });
         writes.collect()
     }
+}
+
+mod window {
+    use std::ops::Range;
+
+    pub(super) const INITIATOR: Range<usize> = 0..8;
+    pub(super) const LATEST: Range<usize> = 8..16;
+    pub(super) const EXECUTED: usize = 16;
+    pub(super) const FAILED: usize = 144;
+    pub(super) const END: usize = 272;
+}
+
+const _: () = assert!(window::EXECUTED + NUMBER_WORDS * 8 == window::FAILED);
+const _: () = assert!(window::FAILED + NUMBER_WORDS * 8 == window::END);
+
+/// Bytes of what is said of one initiator.
+pub(super) const WINDOW_BYTES: usize = window::END;
+
+impl Body for Vec<NumberWindow> {
+    fn emit(&self, body: &mut [u8]) -> usize {
+        assert!(self.len() <= NUMBERS_PER_MESSAGE, "windows are divided into messages when they are sent");
+        for (entry, said) in body.chunks_exact_mut(window::END).zip(self) {
+            entry.put_u64(window::INITIATOR, said.initiator);
+            entry.put_u64(window::LATEST, said.latest);
+            for (word, (executed, failed)) in said.executed.iter().zip(&said.failed).enumerate() {
+                entry.put_u64(place(window::EXECUTED, word), *executed);
+                entry.put_u64(place(window::FAILED, word), *failed);
+            }
+        }
+        self.len() * window::END
+    }
+
+    fn parse(view: View<'_>) -> Result<Self, WireError> {
+        let windows = view.entries(window::END, NUMBERS_PER_MESSAGE)?.map(|entry| NumberWindow {
+            initiator: entry.u64(window::INITIATOR),
+            latest: entry.u64(window::LATEST),
+            executed: std::array::from_fn(|word| entry.u64(place(window::EXECUTED, word))),
+            failed: std::array::from_fn(|word| entry.u64(place(window::FAILED, word))),
+        });
+        Ok(windows.collect())
+    }
+}
+
+const fn place(first: usize, word: usize) -> std::ops::Range<usize> {
+    let start = first + word * 8;
+    start..start + 8
 }
 
 mod membership {

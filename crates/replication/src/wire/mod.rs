@@ -27,7 +27,7 @@ pub use header::{Data, HEADER_BYTES, Kind};
 pub use session::TOLD_BY_PEER;
 pub use version::Version;
 
-use crate::limits::{DOUBTFUL_PER_MESSAGE, RUNS_PER_MESSAGE};
+use crate::limits::{DOUBTFUL_PER_MESSAGE, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
 use crate::message::{Message, Token, VolumeMessage};
 use compare::{Digest, Verified};
 use header::Header;
@@ -93,6 +93,7 @@ fn emit_body(message: &VolumeMessage, body: &mut [u8]) -> (Kind, usize) {
     match *message {
         V::OutOfSync(ref runs) => (Kind::OutOfSync, runs.emit(body)),
         V::Doubtful(ref writes) => (Kind::Doubtful, writes.emit(body)),
+        V::Numbers(ref windows) => (Kind::Numbers, windows.emit(body)),
         V::Offer(offer) => (Kind::Offer, offer.emit(body)),
         V::Proceed(membership) => (Kind::Proceed, membership.emit(body)),
         V::Ready => (Kind::Ready, 0),
@@ -152,6 +153,7 @@ fn parse_body(kind: Kind, view: View<'_>) -> Result<VolumeMessage, WireError> {
     Ok(match kind {
         Kind::OutOfSync => V::OutOfSync(Body::parse(view)?),
         Kind::Doubtful => V::Doubtful(Body::parse(view)?),
+        Kind::Numbers => V::Numbers(Body::parse(view)?),
         Kind::Offer => V::Offer(Body::parse(view)?),
         Kind::Proceed => V::Proceed(Body::parse(view)?),
         Kind::Ready => <()>::parse(view).map(|()| V::Ready)?,
@@ -221,6 +223,7 @@ fn parse_body(kind: Kind, view: View<'_>) -> Result<VolumeMessage, WireError> {
 
 const _: () = {
     assert!(RUNS_PER_MESSAGE * 16 <= BODY_BYTES_MAX && DOUBTFUL_PER_MESSAGE * 40 <= BODY_BYTES_MAX);
+    assert!(NUMBERS_PER_MESSAGE * meeting::WINDOW_BYTES <= BODY_BYTES_MAX);
     assert!(small_state::BYTES_MAX <= BODY_BYTES_MAX);
     assert!(DATA_BYTES_MAX <= u32::MAX as usize, "as the head counts it");
 };

@@ -94,7 +94,8 @@ impl Words {
             Output::Completed { id, outcome } => {
                 format!("request {} {}", id.0, self.outcome(*outcome, content))
             }
-            Output::Release(_) => return None,
+            // There are no numbered writes in these stories.
+            Output::Release(_) | Output::TellNumbers { .. } | Output::Numbers { .. } => return None,
             Output::Send { message, .. } => format!("says {}", self.message(node, message, content, leases)?),
             Output::Disconnect { reason } => format!("ends the session: {reason}"),
             Output::Metadata { id, place, .. } => {

@@ -158,7 +158,7 @@ fn what_a_disk_holds_counts_as_a_last_read() {
 
 #[test]
 fn a_sequenced_write_takes_effect_once_unless_a_node_has_forgotten_it() {
-    let run = |forgets: bool| {
+    let run = |forgets: &[usize], meets: bool| {
         let mut scene = Scene::new();
         let now = scene.tick();
         scene.history.call(now, 1, Action::Write { value: OLD, sequenced: true }, range());
@@ -167,14 +167,20 @@ fn a_sequenced_write_takes_effect_once_unless_a_node_has_forgotten_it() {
         let new = scene.write(NEW);
         scene.done(new);
         scene.sees(NEW);
-        if forgets {
+        for node in forgets {
             let now = scene.tick();
-            scene.history.node_forgot(now, 0);
+            scene.history.node_forgot(now, *node);
+        }
+        if meets {
+            let now = scene.tick();
+            scene.history.target_met(now, 0);
         }
         scene.history.write_arrived(Instant::from_nanos(1_000), 0, OLD, range(), true);
         scene.sees(OLD);
         check(&scene.history)
     };
-    assert!(run(false).is_err());
-    assert_eq!(run(true), Ok(()));
+    assert!(run(&[], false).is_err());
+    assert_eq!(run(&[0], false), Ok(()));
+    assert!(run(&[0], true).is_err(), "the other one has told it");
+    assert_eq!(run(&[0, 1], true), Ok(()));
 }

@@ -55,6 +55,9 @@ impl World {
                         }
                     }
                     self.watch.told(&event);
+                    if let Told::Paired { lacking: 1.., .. } = event {
+                        self.histories[volume].target_met(self.now, node);
+                    }
                     // It may also be a sector that cannot be read at one node.
                     if matches!(event, Told::Differs(_)) {
                         self.examine_differences(volume);

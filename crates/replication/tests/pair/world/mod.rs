@@ -401,7 +401,7 @@ impl World {
             }
             Output::Resized { volume, sectors } => self.note_growth(index, volume, sectors),
             Output::Event { event, .. } => self.check_event(index, event),
-            Output::SmallState { .. } => {}
+            Output::SmallState { .. } | Output::TellNumbers { .. } | Output::Numbers { .. } => {}
         }
     }
 
