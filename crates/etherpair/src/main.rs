@@ -11,7 +11,6 @@ mod config;
 mod durable_file;
 mod exit_code;
 mod export;
-mod initiator_ports;
 mod interrupt;
 mod seldom;
 mod serve;

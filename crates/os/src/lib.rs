@@ -11,6 +11,7 @@ pub mod cpu;
 pub mod disk;
 mod disk_engine;
 pub mod frame_port;
+pub mod initiator_ports;
 mod interface;
 pub mod link_monitor;
 pub mod metadata_file;

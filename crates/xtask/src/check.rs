@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use lab::package::{self, Package};
 
-use crate::sim;
+use crate::{sim, soak};
 
 /// What the tests on real parts need from Debian.
 const PACKAGES: [Package; 9] = [
@@ -64,12 +64,10 @@ pub(crate) fn run(quick: bool) -> Result<(), String> {
         &[("RUSTDOCFLAGS", "-D warnings")],
     );
     tests(&mut tally, "fast tests", &fast_arguments());
-    for arguments in sim::test_steps() {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        step(&mut tally, "simulated pairs", &arguments, &[]);
-    }
+    steps(&mut tally, "simulated pairs", sim::test_steps());
     tests(&mut tally, "mistakes on purpose", &MISTAKES);
     if !quick {
+        steps(&mut tally, "a real pair, cycle after cycle", soak::test_steps());
         // One at a time: each guest wants a core of its own.
         tests(&mut tally, "tests on real parts", &["--package", "tests", "--", "--test-threads=1"]);
         tests(&mut tally, "exhaustive model", &["--package", "model"]);
@@ -107,6 +105,13 @@ fn step(tally: &mut Tally, name: &str, arguments: &[&str], environment: &[(&str,
     let good = status.is_ok_and(|status| status.success());
     println!("== {name}: {} after {} s", if good { "ok" } else { "FAILED" }, begun.elapsed().as_secs());
     tally.broken += u64::from(!good);
+}
+
+fn steps(tally: &mut Tally, name: &str, steps: impl IntoIterator<Item = Vec<String>>) {
+    for arguments in steps {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        step(tally, name, &arguments, &[]);
+    }
 }
 
 fn tests(tally: &mut Tally, name: &str, arguments: &[&str]) {

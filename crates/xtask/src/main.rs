@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod demo;
 mod sim;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,13 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// A real pair under verified load from several initiators, while nodes are killed and stopped and wires cut. `--help` says more.
+    #[command(disable_help_flag = true)]
+    Soak {
+        /// What the soak takes: --cycles N, --seed S, --command PROGRAM, --rate N.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// What the build server runs: the same as `test`.
     Ci,
 }
@@ -50,6 +58,7 @@ fn main() -> ExitCode {
         Chore::Test { quick } => check::run(quick),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Sim { arguments } => sim::run(&arguments),
+        Chore::Soak { arguments } => soak::run(&arguments),
         Chore::Ci => check::run(false),
     };
     match result {

@@ -14,8 +14,8 @@ use super::report::{Report, TargetReport};
 use super::stamp::Stamp;
 use super::verifier::Verifier;
 use super::{BenchError, Plan};
-use crate::initiator_ports::{Arrival, InitiatorPorts};
 use crate::interrupt::{self, Interrupt};
+use os::initiator_ports::{Arrival, InitiatorPorts};
 
 /// Answers taken before the next requests go out.
 const BATCH: u32 = 32;

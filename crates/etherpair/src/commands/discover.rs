@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use crate::byte_size;
 use crate::exit_code::{self, Failure};
-use crate::initiator_ports::InitiatorPorts;
 use crate::interrupt::{self, Interrupt};
+use os::initiator_ports::InitiatorPorts;
 
 /// Room for the answers to a broadcast: each volume of each target sends one.
 const RECEIVE_BYTES: usize = 32 << 20;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::{
     fs::File,
     io::{BufReader, Read},
+    time::Duration,
 };
 
 /// How much of the nodes' logs an error shows.
@@ -56,9 +57,10 @@ impl Pair {
     pub fn wait_for_pair<T>(
         &self,
         what: &str,
-        mut is_so: impl FnMut() -> Result<Option<T>, Error>,
+        limit: Duration,
+        is_so: impl FnMut() -> Result<Option<T>, Error>,
     ) -> Result<T, Error> {
-        wait_until(what, PATIENCE, &mut is_so).map_err(|error| match error {
+        wait_until(what, limit, is_so).map_err(|error| match error {
             Error::Timeout { expected, waited, .. } => {
                 let said = [0, 1].map(|node| self.volume(node).unwrap_or_default());
                 let output = format!("{}\n{}\n{}", said[0], said[1], tail(&self.logs(), TAIL_LINES));
@@ -70,7 +72,8 @@ impl Pair {
 
     /// Waits until the first volume of a node is as wanted.
     pub fn wait_for(&self, node: usize, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<(), Error> {
-        self.wait_for_pair(&format!("node {node} {what}"), || Ok(is_so(&self.volume(node)?).then_some(())))
+        let what = format!("node {node} {what}");
+        self.wait_for_pair(&what, PATIENCE, || Ok(is_so(&self.volume(node)?).then_some(())))
     }
 
     /// Waits until a node serves alone.
@@ -80,12 +83,19 @@ impl Pair {
 
     /// Waits until both nodes are members and serve equal copies.
     pub fn wait_until_in_sync(&self) -> Result<(), Error> {
-        (0..2).try_for_each(|node| self.wait_for(node, "in sync", is_whole))
+        self.wait_until_in_sync_within(PATIENCE)
+    }
+
+    /// The same, where much is to be copied beside much load.
+    pub fn wait_until_in_sync_within(&self, limit: Duration) -> Result<(), Error> {
+        self.wait_for_pair("a pair in sync", limit, || {
+            Ok((is_whole(&self.volume(0)?) && is_whole(&self.volume(1)?)).then_some(()))
+        })
     }
 
     /// Which node serves alone, once one of them does.
     pub fn wait_for_winner(&self) -> Result<usize, Error> {
-        self.wait_for_pair("one of the nodes alone", || {
+        self.wait_for_pair("one of the nodes alone", PATIENCE, || {
             for node in 0..2 {
                 if is_alone(&self.volume(node)?) {
                     return Ok(Some(node));

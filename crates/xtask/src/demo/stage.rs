@@ -34,7 +34,7 @@ impl Stage {
         mut show: impl FnMut(&Value),
         is_so: impl Fn(&Value) -> bool,
     ) -> Result<(), Error> {
-        self.pair.wait_for_pair(what, || {
+        self.pair.wait_for_pair(what, PATIENCE, || {
             let volume = self.pair.volume(node)?;
             show(&volume);
             Ok(is_so(&volume).then_some(()))

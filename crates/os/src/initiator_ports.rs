@@ -1,32 +1,33 @@
 //! The ports of an initiator: opened together, sent to by number, answers taken in turn. Decides nothing about frames.
 
+use crate::frame_port::{FrameFilter, FramePort, Payload, PortError, PortKind, PortOptions, TransmitFrame};
 use aoe::MacAddress;
 use aoe::initiator::{PortId, PortLink, RequestHead};
-use os::frame_port::{FrameFilter, FramePort, Payload, PortError, PortKind, PortOptions, TransmitFrame};
 
 /// Frames handed to the kernel in one call.
 const SEND_BATCH: usize = 64;
 
 /// Open ports, numbered in the order of their interfaces on the command line.
 #[derive(Debug)]
-pub(crate) struct InitiatorPorts {
+pub struct InitiatorPorts {
     ports: Vec<FramePort>,
 }
 
 /// A frame that came in and is not released yet.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
-    pub(crate) port: PortId,
-    pub(crate) slot: u32,
+pub struct Arrival {
+    /// Which port.
+    pub port: PortId,
+    /// Where in its memory.
+    pub slot: u32,
 }
 
 impl InitiatorPorts {
-    /// Opens a port on each interface, with so much memory for answers each.
-    pub(crate) fn open(
-        interfaces: &[String],
-        kind: PortKind,
-        receive_bytes: usize,
-    ) -> Result<Self, PortError> {
+    /// Opens a port on each interface of the calling thread's namespace, with so much memory for answers each.
+    ///
+    /// # Errors
+    /// If one of them cannot be opened.
+    pub fn open(interfaces: &[String], kind: PortKind, receive_bytes: usize) -> Result<Self, PortError> {
         let open = |interface: &String| {
             FramePort::open(&PortOptions {
                 kind,
@@ -39,7 +40,7 @@ impl InitiatorPorts {
     }
 
     /// What an initiator wants to know of them.
-    pub(crate) fn links(&self) -> Vec<(PortId, PortLink)> {
+    pub fn links(&self) -> Vec<(PortId, PortLink)> {
         let link = |port: &FramePort| {
             let interface = port.interface();
             PortLink { mac: MacAddress(interface.mac), mtu: interface.mtu }
@@ -48,29 +49,29 @@ impl InitiatorPorts {
     }
 
     /// The name of an interface.
-    pub(crate) fn interface(&self, port: PortId) -> &str {
+    pub fn interface(&self, port: PortId) -> &str {
         &self.ports[usize::from(port.0)].interface().name
     }
 
     /// The next frame that came in by any port.
-    pub(crate) fn receive(&mut self) -> Option<Arrival> {
+    pub fn receive(&mut self) -> Option<Arrival> {
         let mut arrivals = (0..=u8::MAX).map(PortId).zip(&mut self.ports);
         arrivals.find_map(|(port, receiver)| Some(Arrival { port, slot: receiver.receive()?.slot }))
     }
 
     /// Its bytes.
-    pub(crate) fn frame(&self, arrival: Arrival) -> &[u8] {
+    pub fn frame(&self, arrival: Arrival) -> &[u8] {
         self.ports[usize::from(arrival.port.0)].frame(arrival.slot)
     }
 
     /// Its memory is free.
-    pub(crate) fn release(&mut self, arrival: Arrival) {
+    pub fn release(&mut self, arrival: Arrival) {
         self.ports[usize::from(arrival.port.0)].release(arrival.slot);
     }
 
     /// Queues a frame. What cannot be sent is lost as on any network: the initiator sends it again in time. The payload
     /// must stay as it is until the next flush.
-    pub(crate) fn send(&mut self, port: PortId, head: &RequestHead, payload: Option<&[u8]>) {
+    pub fn send(&mut self, port: PortId, head: &RequestHead, payload: Option<&[u8]>) {
         let port = &mut self.ports[usize::from(port.0)];
         let frame = TransmitFrame { head: head.bytes(), payload: payload.map(Payload::of) };
         if port.queue(frame).is_err() {
@@ -80,7 +81,7 @@ impl InitiatorPorts {
     }
 
     /// Sends what is queued.
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         for port in &mut self.ports {
             if port.queued() > 0 {
                 // What the kernel has no room for is kept and tried again; for the rest see `send`.
@@ -90,12 +91,12 @@ impl InitiatorPorts {
     }
 
     /// Whether frames are queued that have not left, so that their payload must stay as it is.
-    pub(crate) fn is_queued(&self) -> bool {
+    pub fn is_queued(&self) -> bool {
         self.ports.iter().any(|port| port.queued() > 0)
     }
 
     /// Waits for a frame, at most so long; only one interface can be waited for, with several this looks at each briefly.
-    pub(crate) fn wait(&mut self, limit: std::time::Duration) {
+    pub fn wait(&mut self, limit: std::time::Duration) {
         if let [port] = self.ports.as_mut_slice() {
             port.wait(Some(limit));
             return;
@@ -109,7 +110,7 @@ impl InitiatorPorts {
     }
 
     /// Answers lost because there was no memory for them.
-    pub(crate) fn lost(&mut self) -> u64 {
+    pub fn lost(&mut self) -> u64 {
         self.ports.iter_mut().map(|port| port.statistics().lost).sum()
     }
 }
