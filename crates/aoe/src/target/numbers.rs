@@ -274,6 +274,34 @@ mod tests {
     }
 
     #[test]
+    fn what_the_other_node_remembers_is_learnt_and_nothing_is_forgotten_for_it() {
+        let (mut here, mut there) = (Numbers::new(1), Numbers::new(2));
+        let end = |numbers: &mut Numbers, sequence, known| {
+            numbers.begin(at(0), number(1, sequence));
+            numbers.end(at(0), number(1, sequence), Some(known));
+        };
+        end(&mut here, 1, Known::Executed);
+        end(&mut here, 2, Known::Executed);
+        end(&mut there, 2, Known::Failed);
+        end(&mut there, 3, Known::Failed);
+        end(&mut there, SEQUENCE_WINDOW + 1, Known::Executed);
+        there.begin(at(0), number(2, 1));
+        let told: Vec<_> = there.windows(ExportId(1)).collect();
+        assert_eq!(told.len(), 2);
+        assert_eq!(there.windows(ExportId(2)).count(), 0);
+        assert!(here.learn(at(1), ExportId(1), &told[0]));
+        let known = [1, 2, 3, 4, SEQUENCE_WINDOW + 1].map(|sequence| here.find(number(1, sequence)));
+        assert_eq!(known, [Known::TooOld, Known::Executed, Known::Failed, Known::No, Known::Executed]);
+        assert!(!here.learn(at(1), ExportId(1), &told[1]), "there is no room for another initiator");
+        let older = NumberWindow { latest: 3, ..told[0] };
+        assert!(here.learn(at(1), ExportId(1), &older));
+        assert_eq!(here.find(number(1, SEQUENCE_WINDOW + 1)), Known::Executed);
+        let hostile = NumberWindow { latest: u64::MAX, executed: [u64::MAX; WORDS], ..told[0] };
+        assert!(here.learn(at(1), ExportId(1), &hostile));
+        assert_eq!(here.find(number(1, u64::MAX)), Known::Executed);
+    }
+
+    #[test]
     fn only_an_initiator_that_was_idle_for_long_makes_room() {
         let mut numbers = Numbers::new(2);
         numbers.begin(at(0), number(1, 1));
