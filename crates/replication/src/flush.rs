@@ -5,6 +5,7 @@ use block::{ExportId, Operation, RequestId};
 use crate::durability::FlushMark;
 use crate::engine::{DiskWork, Engine, Written};
 use crate::message::{Token, VolumeMessage};
+use crate::mutation::Mutation;
 use crate::output::{Event, Outcome, Output};
 use crate::volume::Phase;
 use crate::write::Asker;
@@ -42,6 +43,7 @@ impl Engine {
         let phase = self.volume(export).phase;
         let waits_for_disk = phase != Phase::Passing;
         let waits_for_peer = match asker {
+            Asker::Request(_) if self.mutated(Mutation::FlushOfOneDisk) => false,
             Asker::Request(_) | Asker::Nobody => matches!(phase, Phase::Paired | Phase::Passing),
             Asker::Peer(_) => false,
         };

@@ -153,6 +153,8 @@ mutations! {
     DiskFailureNotTold,
     /// An initiator is told of a failed write that the peer can do
     WriteErrorTold,
+    /// A FLUSH is answered when one disk has done it
+    FlushOfOneDisk,
     /// A node leaves with requests in flight
     LeavesBusy,
     /// A node leaves that has what its peer lacks

@@ -81,13 +81,14 @@ fn machine(options: &Options, node: usize) -> Machine {
     let mac = |node: usize, segment| node_address(u8::try_from(node).expect("two nodes"), segment);
     let links = segments.clone().map(|segment| PortLink { mac: mac(node, segment), mtu: options.mtu });
     let number = [NodeNumber::Zero, NodeNumber::One][node];
-    let exports = (0..).zip(&options.volumes).map(|(slot, sectors)| ExportConfig {
+    let modes = options.volumes.iter().zip(options.durability);
+    let exports = (0..).zip(modes.clone()).map(|(slot, (sectors, durability))| ExportConfig {
         address: address(slot),
         sectors: *sectors,
         logical_sector_size: options.logical_sector_size,
         identity: Identity::new("sim", "simulated", "1"),
         read_only: false,
-        write_cache: options.durability == Durability::Memory,
+        write_cache: durability == Durability::Memory,
         buffer_count: 16,
         state: SmallState::default(),
         mirror: None,
@@ -124,12 +125,7 @@ fn machine(options: &Options, node: usize) -> Machine {
                 volumes: 4,
             },
         },
-        volume_config: VolumeConfig {
-            resync_rate: options.resync_rate.map_or(ResyncRate::Yielding, ResyncRate::BytesPerSecond),
-            resync_checksums: options.resync_checksums,
-            durability: options.durability,
-            ..VolumeConfig::default()
-        },
+        volume_configs: modes.map(|(_, durability)| volume_config(options, durability)).collect(),
     };
     let names = ["disks of node 0", "disks of node 1"];
     let mut random = Random::new(seed, names[node]);
@@ -141,6 +137,15 @@ fn machine(options: &Options, node: usize) -> Machine {
         disks
     });
     Machine::new(config, disks.collect())
+}
+
+fn volume_config(options: &Options, durability: Durability) -> VolumeConfig {
+    VolumeConfig {
+        resync_rate: options.resync_rate.map_or(ResyncRate::Yielding, ResyncRate::BytesPerSecond),
+        resync_checksums: options.resync_checksums,
+        durability,
+        ..VolumeConfig::default()
+    }
 }
 
 /// The address of a node's port.

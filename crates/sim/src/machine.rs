@@ -41,8 +41,8 @@ pub struct MachineConfig {
     pub limits: TargetLimits,
     /// The pair it belongs to; each process has another incarnation.
     pub pair: PairConfig,
-    /// How it resyncs.
-    pub volume_config: VolumeConfig,
+    /// What holds for each volume.
+    pub volume_configs: Vec<VolumeConfig>,
     /// What the metadata of its volumes was made of.
     pub formats: Vec<Fresh>,
 }
@@ -117,13 +117,14 @@ impl Machine {
         let pair = PairConfig { incarnation: u64::from(self.boot), ..self.config.pair };
         let mut node = Node::with_peer(shown, self.config.limits, pair);
         let mut exports = Vec::new();
-        for (config, disks) in self.config.exports.iter().zip(&mut self.disks) {
+        let configs = self.config.exports.iter().zip(&self.config.volume_configs);
+        for ((config, volume_config), disks) in configs.zip(&mut self.disks) {
             // What the process before had under way may stand only in a cache: a shell flushes before it opens.
             disks.data.flush_now();
             disks.metadata.flush_now();
             let opened = meta::open(|place, bytes| disks.metadata.read_now(place.0, bytes));
             let opened = opened.map_err(|error| format!("{} does not start: {error}", pair.node))?;
-            let added = node.add_mirrored_export(shown, config.clone(), opened, self.config.volume_config);
+            let added = node.add_mirrored_export(shown, config.clone(), opened, *volume_config);
             exports.push(added.map_err(|error| error.to_string())?);
         }
         let buffers = Buffers::default();

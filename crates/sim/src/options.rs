@@ -13,6 +13,9 @@ use replication::membership::NodeNumber;
 use crate::fault::Fault;
 use crate::random::Random;
 
+/// Volumes that a run has at most.
+pub const VOLUMES_MAX: usize = 2;
+
 /// What a run is like.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -22,8 +25,8 @@ pub struct Options {
     pub volumes: Vec<u64>,
     /// What the disks read and write at once.
     pub logical_sector_size: LogicalSectorSize,
-    /// What an answer to a write means.
-    pub durability: Durability,
+    /// What an answer to a write means, by volume.
+    pub durability: [Durability; VOLUMES_MAX],
     /// Segments of the network.
     pub segments: usize,
     /// Bytes that a frame holds.
@@ -61,7 +64,7 @@ impl Options {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut options = Self::drawn(seed);
-        if options.durability == Durability::Memory {
+        if options.durability.contains(&Durability::Memory) {
             // One failure at a time: a node that has lost its memory needs the other one whole.
             options.faults.retain(|fault| !is_of_disk(*fault));
         }
@@ -80,7 +83,7 @@ impl Options {
             } else {
                 LogicalSectorSize::B512
             },
-            durability: durability(random),
+            durability: [durability(random); VOLUMES_MAX],
             segments: if random.below(3) == 0 { 2 } else { 1 },
             mtu: [1500, 4200, 9000][random.index(3)],
             stock_hosts: 1 + random.index(3),
@@ -112,7 +115,11 @@ impl fmt::Display for Options {
         writeln!(
             f,
             "volumes of {:?} sectors on disks of {:?}, {:?}, {} segment(s), MTU {}",
-            self.volumes, self.logical_sector_size, self.durability, self.segments, self.mtu
+            self.volumes,
+            self.logical_sector_size,
+            &self.durability[..self.volumes.len()],
+            self.segments,
+            self.mtu
         )?;
         writeln!(
             f,

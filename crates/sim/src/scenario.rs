@@ -18,6 +18,8 @@ pub struct Scenario {
     pub steps: &'static [Step],
     /// What an answer to a write means.
     pub durability: Durability,
+    /// What it means for a second volume, if there is one.
+    pub second: Option<Durability>,
     /// Whether a resync compares before it copies.
     pub resync_checksums: bool,
 }
@@ -31,6 +33,7 @@ const STORY: Scenario = Scenario {
     name: "nothing-goes-wrong",
     steps: &[],
     durability: Durability::Stable,
+    second: None,
     resync_checksums: false,
 };
 /// The mode in which only node 1 answers, and before node 0 has what it answered.
@@ -139,14 +142,37 @@ pub const ALL: &[Scenario] = &[
         durability: AHEAD,
         ..STORY
     },
-];
-
-/// Stories that end badly still: of each the nodes' code has to learn something.
-pub const OPEN: &[Scenario] = &[
-    // A node without a disk answers a repeated write from memory though its peer has executed another one since.
+    // A node without a disk answered a repeated write from memory though its peer had executed another one since.
     Scenario {
         name: "metadata-is-full",
         steps: &[Step(Fault::MetadataFull, 1, 2000, 1500), Step(Fault::Kill, 0, 2500, 500)],
+        ..STORY
+    },
+    Scenario {
+        name: "one-volume-from-memory",
+        steps: &[
+            Step(Fault::PeerCut, 0, 1000, 3000),
+            Step(Fault::Kill, 1, 7000, 3000),
+            Step(Fault::Flush, 0, 9000, 0),
+        ],
+        second: Some(Durability::Memory),
+        ..STORY
+    },
+    Scenario {
+        name: "one-volume-ahead",
+        steps: &[
+            Step(Fault::PeerCut, 0, 1000, 3000),
+            Step(Fault::PowerLoss, 1, 7000, 1000),
+            Step(Fault::PowerLossBoth, 0, 12_000, 1000),
+        ],
+        second: Some(AHEAD),
+        ..STORY
+    },
+    // Its requests go on at the other node, and the other volume's at both.
+    Scenario {
+        name: "disk-of-one-volume-of-two-fails",
+        steps: &[Step(Fault::WriteError, 1, 2000, 500)],
+        second: Some(Durability::Stable),
         ..STORY
     },
 ];
@@ -158,9 +184,9 @@ impl Scenario {
         let options = Options {
             period: Duration::from_secs(16),
             requests: 600,
-            volumes: vec![256],
+            volumes: vec![256; 1 + usize::from(self.second.is_some())],
             logical_sector_size: LogicalSectorSize::B512,
-            durability: self.durability,
+            durability: [self.durability, self.second.unwrap_or(self.durability)],
             resync_checksums: self.resync_checksums,
             clock_rates: [40, -60],
             stock_hosts: 2,

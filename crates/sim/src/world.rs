@@ -24,6 +24,7 @@ use crate::history::History;
 use crate::host::Host;
 use crate::machine::Machine;
 use crate::network::{Arrival, Network, Station};
+use crate::options::VOLUMES_MAX;
 use crate::peer_link::{Deliveries, Delivery, PeerLink};
 use crate::process::{Asked, Effect, Happening};
 use crate::random::Random;
@@ -103,8 +104,8 @@ impl HostPlace {
 pub struct Rules {
     /// Bytes that a frame holds as long as nobody has changed it.
     pub mtu: u32,
-    /// What an answer to a write means.
-    pub durability: Durability,
+    /// What an answer to a write means, by volume.
+    pub durability: [Durability; VOLUMES_MAX],
     /// An operator may force a node to serve: then what hosts see is not judged.
     pub is_forced: bool,
 }
@@ -273,7 +274,7 @@ impl World {
     /// Whether what is answered survives a loss of power of both nodes.
     #[must_use]
     pub fn is_stable(&self) -> bool {
-        self.rules.durability != Durability::Memory
+        !self.rules.durability.contains(&Durability::Memory)
     }
 
     /// Whether what hosts see counts.
@@ -326,7 +327,7 @@ impl World {
 
     fn is_whole_at(&self, node: usize, volume: usize) -> bool {
         // In this mode one node serves, the other follows.
-        let follows = match self.rules.durability {
+        let follows = match self.rules.durability[volume] {
             Durability::Async { server, .. } => usize::from(server.number()) != node,
             Durability::Stable | Durability::Memory => false,
         };

@@ -35,9 +35,10 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 26] = [
+pub(crate) const ALL: [(&str, Plan, Story); 28] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
+    ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
     ("full logs", LARGE, both_nodes_have_more_to_write_than_the_log_holds),
     ("bits late", LARGE, an_extent_is_forgotten_before_the_bits_of_its_writes_are_durable),
     ("doubts late", LARGE, an_extent_is_forgotten_before_its_doubts_are_durable),
@@ -60,6 +61,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 26] = [
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
     ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
     ("superseded by nothing", LARGE, a_write_meets_one_that_waits_for_the_log_and_is_dropped),
+    ("superseder lost", SMALL, a_superseder_is_lost_with_the_power),
     ("copy of a write that waits", LARGE, a_copy_of_a_write_that_waits_for_the_log_comes_from_the_peer),
     ("clean end", LARGE, a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt),
 ];
@@ -93,6 +95,19 @@ fn a_write_to_a_cold_extent_is_lost_from_memory(world: &mut World) -> Told {
     world.ask(0, true, 5 * EXTENT, 1);
     world.run(200);
     world.crash_with(1, [Nothing, Nothing]);
+    Ok(())
+}
+
+fn what_a_flush_has_answered_survives_the_power_of_both(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.ask(1, true, 6 * EXTENT, 1);
+    world.until("the writes are over", |world| world.are_all_answered())?;
+    world.is_busy = true;
+    world.ask_to_flush(1);
+    world.until("the flush is over", |world| world.are_all_answered())?;
+    world.is_busy = false;
+    (0..2).for_each(|index| world.crash_with(index, [Nothing, Nothing]));
     Ok(())
 }
 
@@ -425,6 +440,27 @@ fn a_write_meets_one_that_waits_for_the_log_and_is_dropped(world: &mut World) ->
     world.go_on(Stage::Log, 1);
     world.start(0);
     world.until("they meet", |world| world.is_paired(0) && world.is_paired(1))
+}
+
+fn a_superseder_is_lost_with_the_power(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.is_busy = true;
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.stall(Stage::Link, 0, FOR_GOOD);
+    world.ask(1, true, 3, 1);
+    world.ask(0, true, 3, 1);
+    world.run(100);
+    world.go_on(Stage::Link, 0);
+    world.run(200);
+    world.crash_with(1, [Nothing, Nothing]);
+    world.crash_with(0, [Everything, Everything]);
+    world.is_busy = false;
+    world.go_on(Stage::Write, 1);
+    world.start(1);
+    world.until("node 1 serves alone", |world| world.is_alone(1))?;
+    world.ask(1, false, 3, 1);
+    world.run(200);
+    Ok(())
 }
 
 fn a_copy_of_a_write_that_waits_for_the_log_comes_from_the_peer(world: &mut World) -> Told {

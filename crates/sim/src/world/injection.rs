@@ -163,11 +163,11 @@ impl World {
     /// Whether what is torn at the other node would be put right by this one: its own copy counts, and nothing of it is torn.
     fn mends(&mut self, node: usize) -> bool {
         let is_server = |number: NodeNumber| usize::from(number.number()) == node;
-        let counts = match self.rules.durability {
+        let counts = self.rules.durability.iter().all(|durability| match *durability {
             // Among equals the server's copy counts, whichever lost power.
             Durability::Async { server, .. } => is_server(server),
             Durability::Stable | Durability::Memory => true,
-        };
+        });
         let is_flawless = self.machines[node].disks.iter().all(|disks| disks.data.is_flawless());
         counts && is_flawless && self.is_complete(node)
     }

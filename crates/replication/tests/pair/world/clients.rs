@@ -112,6 +112,19 @@ impl World {
         idle
     }
 
+    /// A client wants what was answered to be on stable storage.
+    pub(crate) fn ask_to_flush(&mut self, index: usize) {
+        let chosen = self.clients.iter().position(|client| client.request.is_none()).expect("many clients");
+        let range = LbaRange::new(Lba(0), SectorCount(1)).expect("small");
+        let client = &mut self.clients[chosen];
+        client.generation = client.generation.wrapping_add(1) & 0xffff;
+        (client.node, client.last) = (index, None);
+        let id = RequestId(client.generation << 16 | u32::try_from(chosen).expect("small"));
+        client.request = Some(Pending { id, is_write: false, range, values: Vec::new(), begin: self.tick });
+        let request = BlockRequest { id, export: VOLUME, operation: Operation::Flush };
+        self.input(index, Input::Request { request, origin: None });
+    }
+
     /// A client sends the same write to the other node as well.
     pub(crate) fn ask_the_same(&mut self, index: usize, start: u64, count: u64) -> usize {
         self.next_value -= 1;
