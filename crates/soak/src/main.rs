@@ -96,7 +96,7 @@ fn soak(arguments: &Arguments, seed: u64) -> Result<(), Failure> {
     println!("soak: {} cycles, seed {seed}", arguments.cycles);
     let begun = Instant::now();
     let mut stage = Stage::build(&arguments.command, seed, arguments.rate)?;
-    let mut soak = Soak { judge: Judge::default(), summary: Summary::default(), entries: Vec::new() };
+    let mut soak = Soak::default();
     let ran = soak.run(&mut stage, deck, arguments.cycles);
     if ran.is_err() || arguments.keep {
         let outcome = ran.as_ref().map_or_else(ToString::to_string, |()| "nothing is wrong".to_owned());
@@ -114,10 +114,13 @@ fn soak(arguments: &Arguments, seed: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+#[derive(Debug, Default)]
 struct Soak {
     judge: Judge,
     summary: Summary,
-    /// The notes of the cycle.
+    /// The cycle that is under way, or was last.
+    cycle: String,
+    /// Its notes.
     entries: Vec<Entry>,
 }
 
@@ -126,11 +129,12 @@ impl Soak {
     fn run(&mut self, stage: &mut Stage, mut deck: Deck, cycles: u64) -> Result<(), Failure> {
         for number in 1..=cycles {
             let plan = deck.next();
-            print!("{number:>4}  {plan}: ");
+            self.cycle = format!("{number:>4}  {plan}");
+            print!("{}: ", self.cycle);
             // A closed standard output is no reason to stop.
             let _ = std::io::stdout().flush();
             self.entries.clear();
-            let done = self.cycle(stage, &plan);
+            let done = self.carry_out(stage, &plan);
             if done.is_err() {
                 println!("WRONG");
                 self.entries.append(&mut stage.end());
@@ -140,7 +144,7 @@ impl Soak {
         Ok(())
     }
 
-    fn cycle(&mut self, stage: &mut Stage, plan: &Plan) -> Result<(), Failure> {
+    fn carry_out(&mut self, stage: &mut Stage, plan: &Plan) -> Result<(), Failure> {
         stage.work();
         stage.let_work(ANSWERS)?;
         stage.carry_out(plan)?;
