@@ -24,6 +24,7 @@ use replication::membership::NodeNumber;
 use replication::message::{Message, NumberWindow, Origin, VolumeMessage};
 use replication::meta::Opened;
 use replication::meta::small_state::SmallState;
+use replication::output::Event::Removed;
 use replication::output::{FollowedEnd, Outcome, Resolution};
 use replication::start::VolumeConfig;
 use replication::volume::VolumeStatus;
@@ -354,6 +355,9 @@ impl Node {
             Of::Ask { volume, question, expected, next } => Output::Ask { volume, question, expected, next },
             Of::Event { volume, event } => {
                 self.tell_epoch(now, volume);
+                if event == Removed {
+                    self.forget_export(volume);
+                }
                 Output::Event { volume, event }
             }
         };
@@ -379,6 +383,14 @@ impl Node {
             let message = Message::Volume(peer, VolumeMessage::Numbers(part.to_vec()));
             self.outputs.push_back(Output::PeerSend { message, data: None });
         }
+    }
+
+    /// The engine has ended all that it had under way for the export, and nobody is answered for it any more. Its number is not
+    /// given out again.
+    fn forget_export(&mut self, export: ExportId) {
+        self.target.remove_export(export);
+        let volumes = &mut self.pair.as_mut().expect("only an engine says so").volumes;
+        volumes[export.0 as usize] = None;
     }
 
     /// The membership may have changed.

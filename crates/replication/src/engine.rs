@@ -23,7 +23,7 @@ use crate::membership::NodeNumber;
 use crate::message::{Announce, Message, Refusal, Token, VolumeMessage};
 use crate::meta::layout::SMALL_STATE_BYTES;
 use crate::mutation::{Mutation, Mutations};
-use crate::output::{Event, Output};
+use crate::output::{Event, Outcome, Output};
 use crate::read::Read;
 use crate::records::Record;
 use crate::resync::{CopyIn, CopyOut};
@@ -82,6 +82,8 @@ pub struct Engine {
     pub(crate) volumes: Vec<Option<Volume>>,
     /// What the peer has announced in this session and this node does not have, or not yet.
     pub(crate) unplaced: Vec<Announce>,
+    /// Volumes of this session that this node has no more: what the peer still says about them is passed over.
+    pub(crate) removed: Vec<ExportId>,
     pub(crate) claims: IntervalTable<Claim>,
     /// Remote writes that met something when they came, and reads that wait for writes: mostly there are none, and whoever
     /// ends need not look for them.
@@ -126,6 +128,7 @@ impl Engine {
             lease,
             volumes: Vec::with_capacity(volumes),
             unplaced: Vec::new(),
+            removed: Vec::new(),
             claims: IntervalTable::new(2 * requests + 4 * followed),
             remotes_behind: 0,
             reads_waiting: 0,
@@ -171,6 +174,12 @@ impl Engine {
             Input::Disconnected => self.handle_disconnected(),
             Input::Message { message, data } => self.handle_message(message, data),
             Input::Digest { of, digest } => self.handle_digest(of, digest),
+            // What was asked for a volume may be answered when it is no more.
+            Input::Arbiter { volume, .. }
+            | Input::SmallState { volume, .. }
+            | Input::Capacity { volume, .. }
+            | Input::Control { volume, .. }
+                if !self.has_volume(volume) => {}
             Input::Arbiter { volume, question, answer } => self.handle_arbiter(volume, question, answer),
             Input::SmallState { volume, state } => self.handle_small_state(volume, state),
             Input::Capacity { volume, capacity } => self.handle_capacity(volume, capacity),
@@ -212,6 +221,9 @@ impl Engine {
     }
 
     fn handle_request(&mut self, request: BlockRequest, origin: Option<crate::message::Origin>) {
+        if !self.has_volume(request.export) {
+            return self.push(Output::Completed { id: request.id, outcome: Outcome::Dropped });
+        }
         match request.operation {
             Operation::Read { range } => self.request_read(request.id, request.export, range),
             Operation::Write { range, data, durable } => {
@@ -257,6 +269,9 @@ impl Engine {
     }
 
     fn handle_volume_message(&mut self, export: ExportId, message: VolumeMessage, data: Option<BufferSlice>) {
+        if self.is_removed(export) {
+            return data.into_iter().for_each(|data| self.push(Output::Release(data.buffer)));
+        }
         let result = self.check_volume_message(export, &message, data);
         let Ok(()) = result else {
             if let Some(data) = data {
@@ -401,6 +416,10 @@ impl Engine {
         self.order
     }
 
+    pub(crate) fn has_volume(&self, export: ExportId) -> bool {
+        self.volumes.get(index(export)).is_some_and(Option::is_some)
+    }
+
     pub(crate) fn volume(&self, export: ExportId) -> &Volume {
         self.volumes[index(export)].as_ref().expect("a volume of this engine")
     }
@@ -433,7 +452,9 @@ impl Engine {
 
     fn look_after_volumes(&mut self) {
         while let Some(export) = self.attention.pop() {
-            self.look_after(export);
+            if self.has_volume(export) {
+                self.look_after(export);
+            }
         }
     }
 
@@ -449,6 +470,7 @@ impl Engine {
         self.start_logged(export);
         self.admit_waiting(export);
         self.update_serving(export);
+        self.end_removal(export);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::membership::Membership;
 use crate::message::{Message, Origin};
 use crate::meta::small_state::SmallState;
 use crate::resize::Capacity;
+use crate::resync::ResyncRate;
 
 /// Names a write to the metadata until it is completed.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -41,6 +42,15 @@ pub enum Control {
         /// How many sectors it is to have.
         sectors: u64,
     },
+    /// From now on a resync goes so fast, and sends checksums first or not.
+    Resync {
+        /// How fast.
+        rate: ResyncRate,
+        /// Whether checksums go first.
+        checksums: bool,
+    },
+    /// Have the volume no more: stop serving it, end what is under way, then say [`crate::output::Event::Removed`].
+    Remove,
 }
 
 /// What happened.

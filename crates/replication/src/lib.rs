@@ -44,6 +44,7 @@ pub mod mutation;
 pub mod output;
 mod read;
 mod records;
+mod removal;
 pub mod resize;
 pub mod resync;
 mod session;

@@ -114,7 +114,8 @@ fn is_covered(source: NodeNumber, newer: Offer, older: Offer) -> bool {
 impl Engine {
     /// Advances the meeting with the peer as far as it goes.
     pub(crate) fn advance_meeting(&mut self, export: ExportId) {
-        if !self.session.is_up() || self.volume(export).meeting.peer_export.is_none() {
+        let volume = self.volume(export);
+        if !self.session.is_up() || volume.meeting.peer_export.is_none() || volume.removing {
             return;
         }
         self.offer(export);

@@ -244,4 +244,6 @@ pub enum Event {
         /// Sectors of the peer's.
         peer: u64,
     },
+    /// This node has the volume no more: its disk and metadata are needed no longer, and its number means nothing.
+    Removed,
 }

@@ -15,7 +15,7 @@ use crate::limits::LEASE_MARGIN;
 use crate::message::{Announce, Hello, Message, Refusal};
 use crate::mutation::Mutation;
 use crate::output::Output;
-use crate::volume::{Meeting, Phase};
+use crate::volume::{Meeting, Phase, Volume};
 
 /// Oldest and newest version of what the nodes say to each other that this program speaks.
 pub(crate) const VERSIONS: std::ops::RangeInclusive<u16> = 1..=1;
@@ -90,7 +90,8 @@ impl Engine {
         self.lease.begin_session(self.now);
         self.renew();
         for export in self.exports() {
-            if !self.volume(export).is_growing() {
+            let volume = self.volume(export);
+            if !volume.is_growing() && !volume.removing {
                 self.announce(export);
             }
             self.attend(export);
@@ -146,8 +147,9 @@ impl Engine {
     }
 
     pub(crate) fn take_announce(&mut self, announce: Announce) {
-        let found =
-            self.volumes.iter_mut().flatten().find(|volume| volume.disk.superblock.volume == announce.volume);
+        let is_it =
+            |volume: &&mut Volume| volume.disk.superblock.volume == announce.volume && !volume.removing;
+        let found = self.volumes.iter_mut().flatten().find(is_it);
         let Some(volume) = found else {
             // It stays as it is until an operator looks, or has it added here, too.
             if self.unplaced.len() < self.config.limits.volumes {
@@ -158,6 +160,15 @@ impl Engine {
         let export = volume.export;
         if volume.is_growing() || volume.layout().volume_sectors() != announce.sectors {
             return self.handle_other_size(export, announce);
+        }
+        let is_anew = volume.meeting.peer_export.is_some_and(|before| before != announce.export);
+        if is_anew && !matches!(volume.phase, Phase::Frozen | Phase::Alone) {
+            return self
+                .refuse(Refusal::Protocol("a volume that was removed is back before that was noticed"));
+        }
+        if is_anew {
+            // Nothing of what was said about the one before is about this one.
+            volume.meeting.begin_anew();
         }
         volume.meeting.peer_export = Some(announce.export);
         self.attend(export);
@@ -171,7 +182,8 @@ impl Engine {
         self.announce(export);
         let volume = self.volume(export).disk.superblock.volume;
         if let Some(at) = self.unplaced.iter().rposition(|announce| announce.volume == volume) {
-            let announce = self.unplaced.swap_remove(at);
+            let announce = self.unplaced[at];
+            self.unplaced.retain(|announce| announce.volume != volume);
             self.take_announce(announce);
         }
     }
@@ -237,6 +249,7 @@ impl Engine {
     fn end_session(&mut self) {
         self.session.state = State::Down;
         self.unplaced.clear();
+        self.removed.clear();
         for export in self.exports() {
             match self.volume(export).phase {
                 Phase::Paired | Phase::Left | Phase::Passing => self.freeze(export),

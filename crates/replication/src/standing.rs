@@ -86,6 +86,9 @@ impl Engine {
         self.leave_if_idle(export);
         self.note_clean_end(export);
         let volume = self.volume(export);
+        if volume.removing {
+            return;
+        }
         if volume.phase == Phase::Paired && volume.meeting.peer_left {
             self.go_on_after_leaver(export);
         } else if volume.phase == Phase::Paired && volume.stray_until.is_some() {
@@ -137,7 +140,7 @@ impl Engine {
     fn alone_at(&self, export: ExportId) -> Instant {
         let volume = self.volume(export);
         let is_forgetful = volume.forgetful && !self.mutated(Mutation::ForgetfulServes);
-        let remembers_at = if is_forgetful { self.started.after(MEMORY_WINDOW) } else { self.started };
+        let remembers_at = if is_forgetful { volume.began.after(MEMORY_WINDOW) } else { self.started };
         if self.mutated(Mutation::LeaseWaitSkipped) {
             return remembers_at;
         }
@@ -173,7 +176,12 @@ impl Engine {
             return;
         }
         if membership.members != Members::Only(node) {
-            return self.freeze(export);
+            self.freeze(export);
+            // The offers that have led here count no more: by them the nodes would meet again at once.
+            let meeting = &mut self.volume_mut(export).meeting;
+            meeting.begin_anew();
+            meeting.peer_left = true;
+            return;
         }
         if !volume.is_superblock_durable() && !self.mutated(Mutation::EpochNotDurable) {
             return;
@@ -215,14 +223,23 @@ impl Engine {
         self.attend(export);
     }
 
-    /// The peer serves no more and has finished what it took, or its disk has failed.
+    /// The peer serves no more and has finished what it took, or its disk has failed, or it has the volume no more.
     pub(crate) fn handle_peer_left(&mut self, export: ExportId) {
-        let volume = self.volume_mut(export);
-        if volume.phase == Phase::Paired {
-            volume.meeting.peer_left = true;
-        } else if volume.phase == Phase::Frozen {
-            volume.meeting.peer_left = true;
-            volume.meeting.offer = None;
+        let phase = self.volume(export).phase;
+        if matches!(phase, Phase::Left | Phase::Passing) {
+            // Nobody is there to leave it to, or to hand requests to.
+            self.freeze(export);
+        }
+        let meeting = &mut self.volume_mut(export).meeting;
+        match phase {
+            Phase::Paired => meeting.peer_left = true,
+            Phase::Frozen => (meeting.peer_left, meeting.offer) = (true, None),
+            // What it may have offered it takes back.
+            Phase::Alone => meeting.begin_anew(),
+            Phase::Left | Phase::Passing => {
+                meeting.begin_anew();
+                meeting.peer_left = true;
+            }
         }
         self.attend(export);
     }
@@ -235,9 +252,11 @@ impl Engine {
             Control::Leave => volume.leaving = true,
             // An offer that was made stands; one that was not, because this node had left, is made now.
             Control::Join => volume.leaving = false,
-            Control::Force => volume.forced = volume.phase == Phase::Frozen,
+            Control::Force => volume.forced = volume.phase == Phase::Frozen && !volume.removing,
             Control::Verify { fix } => self.start_verify(export, fix),
             Control::Resize { sectors } => self.resize(export, sectors),
+            Control::Resync { rate, checksums } => volume.resync.set_pace(rate, checksums),
+            Control::Remove => self.begin_removal(export),
         }
         let volume = self.volume(export);
         if volume.forced {

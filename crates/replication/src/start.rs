@@ -132,6 +132,8 @@ impl Volume {
             stands_in: false,
             serving: false,
             leaving: false,
+            removing: false,
+            began: now,
             quiet_until: Instant::from_nanos(0),
             peer_quiet_until: Instant::from_nanos(0),
             forgetful: true,

@@ -165,6 +165,10 @@ pub(crate) struct Volume {
     pub(crate) stands_in: bool,
     /// An operator has asked this node to leave.
     pub(crate) leaving: bool,
+    /// The volume is on its way out of this node: it only ends what it began.
+    pub(crate) removing: bool,
+    /// When it was added: what was remembered of it before is gone.
+    pub(crate) began: Instant,
     /// Requests are refused until then: what this node never heard of is too old by then.
     pub(crate) quiet_until: Instant,
     /// While paired with a peer that was away: it refuses requests until then.

@@ -113,6 +113,7 @@ impl Watch {
             Event::Resized { .. } => "resized",
             Event::ResizeRefused(_) => "resize refused",
             Event::PeerIsLarger { .. } => "peer is larger",
+            Event::Removed => "removed",
         });
     }
 

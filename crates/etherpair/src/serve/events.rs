@@ -156,6 +156,12 @@ fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
         Event::Resized { sectors } => {
             (Info, "resized", format!("the volume has {sectors} sectors now"), json!({ "sectors": sectors }))
         }
+        Event::Removed => (
+            Info,
+            "removed",
+            "this node has the volume no more, and answers nobody for it".to_owned(),
+            Value::Null,
+        ),
         Event::ResizeRefused(error) => (Warning, "resize-refused", error.to_string(), Value::Null),
         Event::PeerIsLarger { here, peer } => {
             let text = format!(

@@ -47,6 +47,12 @@ impl Resync {
             verify: None,
         }
     }
+
+    /// Goes so fast from now on.
+    pub(crate) fn set_pace(&mut self, rate: ResyncRate, checksums: bool) {
+        self.pace = Pace::new(rate);
+        self.checksums = checksums;
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

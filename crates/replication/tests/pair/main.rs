@@ -63,6 +63,16 @@ fn over_growth_of_the_volume_as_well() {
 }
 
 #[test]
+fn over_removals_of_the_volume_as_well() {
+    run_many("over_removals", plan::REMOVALS);
+}
+
+#[test]
+fn over_removals_of_the_volume_with_losses_of_power_and_a_cold_log() {
+    run_many("over_removals_of_the_volume_with", plan::COLD_REMOVALS);
+}
+
+#[test]
 fn without_faults_a_pair_grows_when_it_is_asked_to() {
     for seed in 0..20 {
         let mut world = World::new(seed, Plan { faults: plan::CALM, ..plan::WITHOUT_FAULTS });

@@ -24,6 +24,7 @@ pub(crate) const CALM: Faults = Faults {
     verifies: false,
     settings: false,
     resizes: false,
+    removals: false,
 };
 
 const fn plan(steps: u32, sectors: u64, faults: Faults) -> Plan {
@@ -46,6 +47,15 @@ pub(crate) const BAD_DISKS: Plan =
 /// Disks and the volume get larger.
 pub(crate) const GROWTH: Plan =
     plan(4000, SMALL, Faults { resizes: true, cuts: true, crashes: true, ..CALM });
+/// Nodes are told to have the volume no more, and to have it again.
+pub(crate) const REMOVALS: Plan = plan(
+    5000,
+    SMALL,
+    Faults { removals: true, leaves: true, cuts: true, stalls: true, arbiter: true, ..CALM },
+);
+/// The same with losses of power, and more extents than the log holds.
+pub(crate) const COLD_REMOVALS: Plan =
+    plan(4000, 70 * EXTENT, Faults { removals: true, crashes: true, stalls: true, ..CALM });
 pub(crate) const WRITES_IN_MEMORY: Plan =
     Plan { durability: Durability::Memory, ..plan(4000, SMALL, Faults { single_losses: true, ..CALM }) };
 /// The same with many extents, of which the log forgets some, and records that take their time.
@@ -102,6 +112,7 @@ pub(crate) const EVERYTHING: Plan = plan(
         verifies: true,
         settings: true,
         resizes: true,
+        removals: false,
     },
 );
 

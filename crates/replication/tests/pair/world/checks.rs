@@ -133,6 +133,12 @@ impl World {
                 // Where the only good copy cannot be read, nothing but the disk itself can help.
                 self.nodes.iter_mut().for_each(|node| node.sectors.unreadable.clear());
             }
+            // A removal that had begun may have ended since.
+            (0..2).filter(|index| self.nodes[*index].is_removed).collect::<Vec<_>>().into_iter().for_each(
+                |index| {
+                    self.add_again(index);
+                },
+            );
             self.step();
             if self.is_whole() {
                 self.check_equal()?;

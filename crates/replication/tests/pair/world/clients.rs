@@ -8,7 +8,7 @@ use replication::meta::small_state::SmallState;
 use replication::output::Outcome;
 use replication::volume::Phase;
 
-use super::{EXTENT, VOLUME, World};
+use super::{EXTENT, World};
 use crate::oracle;
 
 /// So long after its answer a frame that asks for the same write may come: no longer than the engine's memory window.
@@ -87,7 +87,7 @@ impl World {
         } else {
             Operation::Read { range }
         };
-        let request = BlockRequest { id, export: VOLUME, operation };
+        let request = BlockRequest { id, export: self.nodes[index].volume, operation };
         let digest = u128::from(self.next_value);
         let origin = is_write.then_some(Origin::Stock { initiator: [2, 0, 0, 0, 0, 9], digest });
         self.input(index, Input::Request { request, origin });
@@ -236,7 +236,8 @@ impl World {
             let mut state = SmallState::new(VolumeIdentity(1));
             self.next_value += 1;
             state.config_string = self.next_value.to_string().into_bytes();
-            self.input(at, Input::SmallState { volume: VOLUME, state: Box::new(state) });
+            let volume = self.nodes[at].volume;
+            self.input(at, Input::SmallState { volume, state: Box::new(state) });
         }
     }
 }

@@ -7,7 +7,7 @@ use replication::output::{Event, Outcome, Output};
 use replication::volume::Phase;
 
 use super::disk::{AtDisk, Landing, tear_record};
-use super::{STAGES, Stage, VOLUME, World, stage_of};
+use super::{STAGES, Stage, World, stage_of};
 use block::Operation;
 
 /// A loss of power that waits for a certain output of a node.
@@ -59,6 +59,9 @@ impl World {
     /// One thing goes wrong, or is repaired.
     pub(crate) fn fault(&mut self) {
         let index = self.chance.pick(2);
+        if self.faults.removals && self.chance.one_in(8) {
+            return self.remove_or_add(index);
+        }
         match self.chance.below(13) {
             12 if self.faults.resizes && self.is_running(index) => self.grow(index),
             0 if self.faults.cuts => {
@@ -93,10 +96,11 @@ impl World {
                 let leaving = !self.nodes[index].leaving && may_leave;
                 self.nodes[index].leaving = leaving;
                 let control = if leaving { Control::Leave } else { Control::Join };
-                self.input(index, Input::Control { volume: VOLUME, control });
+                self.input(index, Input::Control { volume: self.nodes[index].volume, control });
             }
             7 if self.faults.verifies && self.is_running(index) => {
-                self.input(index, Input::Control { volume: VOLUME, control: Control::Verify { fix: true } });
+                let volume = self.nodes[index].volume;
+                self.input(index, Input::Control { volume, control: Control::Verify { fix: true } });
             }
             8 if self.faults.settings && self.is_running(index) && self.nodes[index].serving => {
                 self.set(index);
@@ -233,6 +237,9 @@ impl World {
             if self.nodes[index].paused {
                 self.pause(index);
             }
+            if self.nodes[index].is_removed {
+                self.add_again(index);
+            }
             let has_disk = self.status(index).is_some_and(|status| status.phase != Phase::Passing);
             if self.nodes[index].engine.is_none() || !has_disk || self.is_diskless(index) {
                 // A disk that failed comes back with what it holds.
@@ -240,7 +247,8 @@ impl World {
                 self.start(index);
             }
             self.nodes[index].leaving = false;
-            self.input(index, Input::Control { volume: VOLUME, control: Control::Join });
+            let volume = self.nodes[index].volume;
+            self.input(index, Input::Control { volume, control: Control::Join });
         }
     }
 }

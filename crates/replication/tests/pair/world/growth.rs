@@ -6,7 +6,7 @@ use replication::meta::layout::{HOT_EXTENTS_MIN, Layout};
 use replication::output::Event;
 use replication::resize::Capacity;
 
-use super::{VOLUME, World};
+use super::World;
 use crate::oracle::Operation;
 
 /// What new sectors hold that were another's before: a value for each node and sector.
@@ -27,7 +27,7 @@ impl World {
             }
         }
         let control = Control::Resize { sectors };
-        self.input(index, Input::Control { volume: VOLUME, control });
+        self.input(index, Input::Control { volume: self.nodes[index].volume, control });
     }
 
     fn grow_disk(&mut self, at: usize, sectors: u64) {
@@ -43,7 +43,7 @@ impl World {
         let layout = Layout::new(capacity.sectors, HOT_EXTENTS_MIN).expect("a small volume");
         self.nodes[at].metadata.resize(usize::try_from(layout.byte_count()).expect("small"), 0);
         if self.is_running(at) {
-            self.input(at, Input::Capacity { volume: VOLUME, capacity });
+            self.input(at, Input::Capacity { volume: self.nodes[at].volume, capacity });
         }
     }
 
@@ -65,7 +65,10 @@ impl World {
     }
 
     pub(super) fn note_growth(&mut self, index: usize, volume: ExportId, sectors: u64) {
-        assert!(volume == VOLUME && sectors > self.nodes[index].size, "growth: a volume only grows");
+        assert!(
+            volume == self.nodes[index].volume && sectors > self.nodes[index].size,
+            "growth: a volume only grows"
+        );
         self.nodes[index].size = sectors;
         self.grown += 1;
     }

@@ -10,6 +10,7 @@ pub(crate) mod disk;
 mod faults;
 mod growth;
 mod link;
+mod removal;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -23,7 +24,7 @@ use replication::membership::{Membership, NodeNumber};
 use replication::meta::layout::{Layout, Place};
 use replication::meta::{Format, Opened, format, open};
 use replication::mutation::Mutation;
-use replication::output::{Digested, FollowedEnd, Output};
+use replication::output::{Digested, Event, FollowedEnd, Output};
 use replication::resync::ResyncRate;
 use replication::start::VolumeConfig;
 use replication::volume::VolumeStatus;
@@ -64,6 +65,7 @@ pub(crate) struct Faults {
     pub(crate) verifies: bool,
     pub(crate) settings: bool,
     pub(crate) resizes: bool,
+    pub(crate) removals: bool,
 }
 
 /// What a world is made of.
@@ -149,6 +151,9 @@ pub(crate) struct Node {
     digests: VecDeque<(Digested, u128)>,
     incarnation: u64,
     leaving: bool,
+    /// What the volume is called there: another name each time it is added.
+    volume: ExportId,
+    is_removed: bool,
     /// What its clock shows when the world's shows nothing, and by how many thousandths it is fast.
     clock: (u64, i64),
     /// The writes that this process has heard of, by the digest of their content.
@@ -240,6 +245,8 @@ fn fresh(index: usize, sectors: u64) -> Node {
         digests: VecDeque::new(),
         incarnation: 0,
         leaving: false,
+        volume: VOLUME,
+        is_removed: false,
         clock: (0, 0),
         known: BTreeSet::new(),
         followed: BTreeMap::new(),
@@ -324,16 +331,21 @@ impl World {
         if let Some(mutation) = self.plan.mutation {
             engine.mutate(mutation);
         }
-        let Plan { durability, resync_rate, .. } = self.plan;
-        let resync_checksums = self.chance.one_in(2);
-        let capacity = self.capacity(index);
-        let config =
-            VolumeConfig { durability, resync_rate, resync_checksums, capacity, ..VolumeConfig::default() };
+        let config = self.volume_config(index);
+        self.nodes[index].volume = VOLUME;
+        self.nodes[index].is_removed = false;
         engine.add_volume(now, VOLUME, opened, config);
         self.nodes[index].size = engine.status(VOLUME).expect("just added").sectors;
         self.nodes[index].engine = Some(engine);
         self.say(|| format!("node {index} starts"));
         self.input(index, Input::Timeout);
+    }
+
+    fn volume_config(&mut self, index: usize) -> VolumeConfig {
+        let Plan { durability, resync_rate, .. } = self.plan;
+        let resync_checksums = self.chance.one_in(2);
+        let capacity = self.capacity(index);
+        VolumeConfig { durability, resync_rate, resync_checksums, capacity, ..VolumeConfig::default() }
     }
 
     pub(crate) fn input(&mut self, index: usize, input: Input) {
@@ -400,13 +412,15 @@ impl World {
                 self.check_resolution(index, range, clients::digest_of(origin), resolution);
             }
             Output::Resized { volume, sectors } => self.note_growth(index, volume, sectors),
+            Output::Event { event: Event::Removed, .. } => self.note_removal(index),
             Output::Event { event, .. } => self.check_event(index, event),
             Output::SmallState { .. } | Output::TellNumbers { .. } | Output::Numbers { .. } => {}
         }
     }
 
     pub(crate) fn status(&self, index: usize) -> Option<VolumeStatus> {
-        self.nodes[index].engine.as_ref().and_then(|engine| engine.status(VOLUME))
+        let node = &self.nodes[index];
+        node.engine.as_ref().and_then(|engine| engine.status(node.volume))
     }
 
     fn content(&self, index: usize, data: BufferSlice) -> Vec<u64> {
@@ -596,7 +610,7 @@ impl World {
             false => answer,
         };
         if self.is_running(index) {
-            self.input(index, Input::Arbiter { volume: VOLUME, question, answer });
+            self.input(index, Input::Arbiter { volume: self.nodes[index].volume, question, answer });
         }
     }
 }
