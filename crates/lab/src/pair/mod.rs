@@ -133,6 +133,11 @@ impl Pair {
         &self.nodes[node]
     }
 
+    /// The host of the witness, which may run something else instead. It is 10.7.0.3 on the control network.
+    pub fn witness_host(&self) -> &Namespace {
+        &self.witness
+    }
+
     /// The address and port at which a node listens for its peer.
     pub fn peer_address(node: usize) -> String {
         format!("10.8.0.{}:{PEER_PORT}", node + 1)

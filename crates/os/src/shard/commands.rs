@@ -12,7 +12,7 @@ use replication::start::VolumeConfig;
 use super::Shard;
 use super::handle::{Command, Event, MirroredExport, MirroredExportError};
 use crate::disk::Disk;
-use crate::frame_port::PortError;
+use crate::frame_port::{PortError, PortOptions};
 use crate::metadata_file::MetadataFile;
 use crate::peer_link::PeerFailure;
 
@@ -62,10 +62,17 @@ impl Shard {
                 let _ = reply.send(self.node.volume_status(volume));
             }
             Command::StateStored { export, result } => self.feed(now, Input::StateStored { export, result }),
+            // Of a port that was closed meanwhile there is nothing to tell.
+            Command::PortChanged { port, .. } if usize::from(port.0) >= self.ports.len() => {}
             Command::PortChanged { port, link } => {
                 let link = link.map(|link| self.make_room(now, port, link));
                 self.feed(now, Input::PortChanged { port, link });
             }
+            Command::OpenPort { options, reply } => {
+                let opened = self.open_port(now, *options);
+                let _ = reply.send(opened);
+            }
+            Command::ClosePort => self.close_port(now),
             Command::RefreshDisks => self.refresh_disks(now),
             Command::Statistics(reply) => {
                 let (node, disks, pool) = (&self.node, &self.disks, &self.pool);
@@ -113,6 +120,33 @@ impl Shard {
         }
         let mac = self.ports.mac(index, link.mac);
         PortLink { mac, mtu: mtu.min(self.ports[index].interface().mtu) }
+    }
+
+    fn open_port(&mut self, now: Instant, options: PortOptions) -> Result<(), PortError> {
+        let batch = options.send_batch;
+        let index = self.ports.open_next(options, self.pair.as_ref())?;
+        self.transmitter.open_next(batch);
+        self.look_up_sleepers();
+        self.tell_of_port(now, index);
+        Ok(())
+    }
+
+    /// The last port: what has come by it is taken, what is to leave there leaves or is given up.
+    fn close_port(&mut self, now: Instant) {
+        let Some(index) = self.ports.len().checked_sub(1).filter(|index| *index > 0) else { return };
+        if let Err(error) = self.ports[index].ignore_frames() {
+            tracing::warn!("{}: frames may be lost: {error}", self.ports[index].interface().name);
+        }
+        while self.ports[index].peek_received().is_some() {
+            self.take_frame(now, index);
+        }
+        self.feed(now, Input::PortChanged { port: super::port_id(index), link: None });
+        let flushed = self.transmitter.empty(index, &mut self.ports[index]);
+        self.account(flushed);
+        self.disks.disarm(self.ports[index].as_fd().as_raw_fd());
+        self.transmitter.close_last();
+        self.ports.close_last();
+        self.look_up_sleepers();
     }
 
     fn reopen(&mut self, now: Instant, index: usize) -> Result<(), PortError> {

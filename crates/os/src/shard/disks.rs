@@ -45,6 +45,13 @@ impl Disks {
         self.disks[index] = Some(disk);
     }
 
+    /// An export is no more, and nothing of it is under way.
+    pub(super) fn remove(&mut self, export: ExportId) {
+        if let Some(disk) = self.disks.get_mut(export.0 as usize) {
+            *disk = None;
+        }
+    }
+
     pub(super) fn disk_mut(&mut self, export: ExportId) -> Option<&mut Disk> {
         self.disks.get_mut(export.0 as usize)?.as_mut()
     }

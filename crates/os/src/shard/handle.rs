@@ -174,6 +174,15 @@ pub enum Command {
         /// Its address and MTU, `None` while it is down.
         link: Option<PortLink>,
     },
+    /// Serve on one more interface, which comes after those that there are.
+    OpenPort {
+        /// How it is opened.
+        options: Box<PortOptions>,
+        /// Where to say how it went.
+        reply: Sender<Result<(), PortError>>,
+    },
+    /// Serve no more on the last interface, unless it is the only one.
+    ClosePort,
     /// Look at the sizes of all disks again, and of the metadata of mirrored ones.
     RefreshDisks,
     /// Say what was done so far.

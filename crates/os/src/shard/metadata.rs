@@ -75,6 +75,13 @@ impl MetadataWrites {
         self.files[index] = Some(file);
     }
 
+    /// An export is no more, and nothing of it is under way.
+    pub(super) fn remove(&mut self, volume: ExportId) {
+        if let Some(file) = self.files.get_mut(volume.0 as usize) {
+            *file = None;
+        }
+    }
+
     /// The metadata of an export, if it has any.
     pub(super) fn file(&self, volume: ExportId) -> Option<&MetadataFile> {
         self.files.get(volume.0 as usize)?.as_ref()

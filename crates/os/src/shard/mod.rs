@@ -25,7 +25,7 @@ use std::sync::mpsc::Receiver;
 use aoe::MacAddress;
 use aoe::target::{PortId, PortLink};
 use block::{BufferName, BufferSlice, Completion, Duration, Instant, Operation};
-use node::{Input, Node, Output};
+use node::{Input, Node, Output, PairConfig};
 
 use self::disks::Disks;
 pub use self::handle::{
@@ -64,6 +64,7 @@ struct Shard {
     /// Buffers that only disk requests may take, so that copied frames cannot starve what must finish.
     pool_reserve: usize,
     peer: Option<Box<Peer>>,
+    pair: Option<PairConfig>,
     commands: Receiver<Command>,
     wake: Arc<EventFd>,
     notify: Box<dyn Fn(Event) + Send>,
@@ -105,6 +106,7 @@ impl Shard {
             pool_reserve: outstanding_max / 4,
             ports,
             peer,
+            pair: options.pair,
             commands,
             wake,
             notify,
@@ -116,16 +118,21 @@ impl Shard {
         };
         shard.look_up_sleepers();
         for index in 0..shard.ports.len() {
-            let interface = shard.ports[index].interface();
-            let mac = shard.ports.mac(index, MacAddress(interface.mac));
-            let link = PortLink { mac, mtu: interface.mtu };
-            let port = port_id(index);
-            if let Some(mac) = shard.ports.peer_mac(index) {
-                shard.feed(now, Input::PeerAddress { port, mac });
-            }
-            shard.feed(now, Input::PortChanged { port, link: Some(link) });
+            shard.tell_of_port(now, index);
         }
         Ok(shard)
+    }
+
+    /// The node hears of a port that was opened.
+    fn tell_of_port(&mut self, now: Instant, index: usize) {
+        let interface = self.ports[index].interface();
+        let mac = self.ports.mac(index, MacAddress(interface.mac));
+        let link = PortLink { mac, mtu: interface.mtu };
+        let port = port_id(index);
+        if let Some(mac) = self.ports.peer_mac(index) {
+            self.feed(now, Input::PeerAddress { port, mac });
+        }
+        self.feed(now, Input::PortChanged { port, link: Some(link) });
     }
 
     fn run(&mut self) {
@@ -284,6 +291,10 @@ impl Shard {
         payload: Option<(BufferName, IoSlice)>,
     ) {
         let index = port.0 as usize;
+        if index >= self.ports.len() {
+            // Closed since it was asked: the initiator asks again elsewhere.
+            return payload.into_iter().for_each(|(name, _)| self.release(name));
+        }
         if self.peer.is_some() {
             self.note_lease(index);
         }

@@ -8,10 +8,11 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use aoe::Digest;
-use block::{BufferName, BufferSlice, Instant, SectorCount};
+use block::{BufferName, BufferSlice, ExportId, Instant, SectorCount};
 use node::{Input, Output, PairConfig};
 use replication::identity::PairIdentity;
 use replication::limits::COPY_SECTORS;
+use replication::output::Event::Removed;
 
 use super::Shard;
 use super::handle::Event;
@@ -167,8 +168,21 @@ impl Shard {
             Output::Ask { volume, question, expected, next } => {
                 (self.notify)(Event::Ask { volume, question, expected, next });
             }
-            Output::Event { volume, event } => (self.notify)(Event::Volume { volume, event }),
+            Output::Event { volume, event } => {
+                if event == Removed {
+                    self.forget_disk(volume);
+                }
+                (self.notify)(Event::Volume { volume, event });
+            }
             other => unreachable!("{other:?} is carried out for every node"),
+        }
+    }
+
+    /// Closes disk and metadata of an export that is no more, and so gives up their locks.
+    fn forget_disk(&mut self, volume: ExportId) {
+        self.disks.remove(volume);
+        if let Some(peer) = &mut self.peer {
+            peer.metadata.remove(volume);
         }
     }
 

@@ -20,6 +20,8 @@ pub const MTU_GROWTH_MAX: u32 = 9216;
 pub(super) struct Ports {
     ports: Vec<Port>,
     retired: Vec<Retired>,
+    /// By index, which generation comes next where a port was closed.
+    closed: Vec<u16>,
     mtu_max: u32,
     /// Of ports that are gone.
     past: PortStatistics,
@@ -46,6 +48,19 @@ impl VirtualMacs {
     }
 }
 
+impl Port {
+    fn open(
+        mut options: PortOptions,
+        index: usize,
+        pair: Option<&PairConfig>,
+        generation: u16,
+    ) -> Result<Self, PortError> {
+        let virtual_macs = pair.filter(|_| options.virtual_mac).map(|pair| VirtualMacs::new(pair, index));
+        options.addresses.extend(virtual_macs.iter().flat_map(|macs| [macs.own.0, macs.peer.0]));
+        Ok(Self { open: FramePort::open(&options)?, options, virtual_macs, generation })
+    }
+}
+
 struct Retired {
     open: FramePort,
     index: u8,
@@ -54,16 +69,11 @@ struct Retired {
 
 impl Ports {
     pub(super) fn open(options: Vec<PortOptions>, pair: Option<&PairConfig>) -> Result<Self, PortError> {
-        let open = |(options, index): (PortOptions, usize)| {
-            let virtual_macs = pair.filter(|_| options.virtual_mac).map(|pair| VirtualMacs::new(pair, index));
-            let mut options = options;
-            options.addresses.extend(virtual_macs.iter().flat_map(|macs| [macs.own.0, macs.peer.0]));
-            Ok(Port { open: FramePort::open(&options)?, options, virtual_macs, generation: 0 })
-        };
+        let open = |(options, index)| Port::open(options, index, pair, 0);
         let ports = options.into_iter().zip(0..).map(open).collect::<Result<Vec<_>, PortError>>()?;
         let mtus = ports.iter().map(|port| port.open.interface().mtu);
         let mtu_max = mtus.max().unwrap_or(0).max(MTU_GROWTH_MAX);
-        Ok(Self { ports, retired: Vec::new(), mtu_max, past: PortStatistics::default() })
+        Ok(Self { ports, retired: Vec::new(), closed: Vec::new(), mtu_max, past: PortStatistics::default() })
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -115,9 +125,9 @@ impl Ports {
 
     /// The port, of now or of before, that has the slots of this generation.
     pub(super) fn holder(&mut self, index: u8, generation: u16) -> &mut FramePort {
-        let port = &mut self.ports[usize::from(index)];
-        if port.generation == generation {
-            return &mut port.open;
+        let is_open = self.ports.get(usize::from(index)).is_some_and(|port| port.generation == generation);
+        if is_open {
+            return &mut self.ports[usize::from(index)].open;
         }
         let is_it = |retired: &&mut Retired| (retired.index, retired.generation) == (index, generation);
         let retired = self.retired.iter_mut().find(is_it);
@@ -141,6 +151,34 @@ impl Ports {
             kind => kind,
         };
         FramePort::open(&PortOptions { mtu_max: self.mtu_max, kind, ..options })
+    }
+
+    /// Opens one more port, after all that there are; its index.
+    pub(super) fn open_next(
+        &mut self,
+        options: PortOptions,
+        pair: Option<&PairConfig>,
+    ) -> Result<usize, PortError> {
+        let index = self.ports.len();
+        let generation = self.closed.get(index).copied().unwrap_or(0);
+        let options = PortOptions { mtu_max: options.mtu_max.min(self.mtu_max), ..options };
+        self.ports.push(Port::open(options, index, pair, generation)?);
+        Ok(index)
+    }
+
+    /// Closes the last port, which has nothing left to receive or to send. Its memory stays as long as its slots are held.
+    pub(super) fn close_last(&mut self) {
+        let Some(Port { open, generation, .. }) = self.ports.pop() else { return };
+        let index = self.ports.len();
+        self.closed.resize(self.closed.len().max(index + 1), 0);
+        self.closed[index] =
+            generation.checked_add(1).expect("an interface is not added and removed 65,536 times");
+        self.retired.push(Retired {
+            open,
+            index: u8::try_from(index).expect("a shard has few ports"),
+            generation,
+        });
+        self.bury();
     }
 
     /// Puts the second port in the place of the first, which has nothing left to receive or to send.

@@ -41,6 +41,17 @@ impl Transmitter {
         }
     }
 
+    /// For one more port.
+    pub(super) fn open_next(&mut self, batch: usize) {
+        self.queued.push(VecDeque::with_capacity(batch));
+    }
+
+    /// For one port less, the last, which is empty.
+    pub(super) fn close_last(&mut self) {
+        let queued = self.queued.pop();
+        assert!(queued.is_none_or(|queued| queued.is_empty()), "a port is emptied before it is closed");
+    }
+
     /// Whether a port had no room for what is queued.
     pub(super) const fn is_blocked(&self) -> bool {
         self.blocked

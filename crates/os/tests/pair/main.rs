@@ -86,6 +86,33 @@ fn a_node_that_leaves_hands_over_at_once_and_comes_back() {
 }
 
 #[test]
+fn a_volume_that_one_node_has_no_more_is_served_by_the_other_until_it_is_added_again() {
+    let mut world = World::paired(Kind { lease: Duration::from_secs(5), ..ORDINARY });
+    let mut client = world.client();
+    for (index, value) in [(0, 1), (1, 51), (0, 101)] {
+        client.write(index, 1, value);
+        let gone = world.nodes[index].remove();
+        client.write(1 - index, 1, value + 1);
+        world.nodes[1 - index].wait_for("the other to go on", |status| status.phase == Phase::Alone);
+        assert_eq!(client.read(index, 1), value + 1, "the other answers for it");
+        world.nodes[index].add_again();
+        assert_ne!(world.nodes[index].export, gone, "a number is not given out twice");
+        world.await_paired();
+        world.assert_equal_copies();
+        assert_eq!(client.read(index, 1), value + 1);
+    }
+    for node in &mut world.nodes {
+        node.remove();
+    }
+    assert_eq!(client.ask(0, 1, None, Duration::from_millis(200)), None, "nobody has it");
+    assert_eq!(client.ask(1, 1, None, Duration::from_millis(200)), None, "nobody has it");
+    world.nodes.iter().for_each(|node| assert_eq!(node.statistics().buffers_taken, 0));
+    world.nodes.iter_mut().for_each(world::Node::add_again);
+    world.await_paired();
+    assert_eq!(client.read(0, 1), 102);
+}
+
+#[test]
 fn a_node_that_died_comes_back_with_what_it_had_and_takes_what_it_missed() {
     let mut world = World::paired(ORDINARY);
     let mut client = world.client();

@@ -282,6 +282,23 @@ impl Node {
         self.send(Command::Control { volume: self.export, control });
     }
 
+    /// Has the volume no more; what it was called.
+    pub(crate) fn remove(&mut self) -> ExportId {
+        self.control(Control::Remove);
+        let is_gone = || {
+            let (reply, status) = channel();
+            self.send(Command::VolumeStatus { volume: self.export, reply });
+            Ok(status.recv().expect("an answer").is_none().then_some(()))
+        };
+        lab::wait_until("the end of the volume", Duration::from_secs(20), is_gone).expect("it ends");
+        self.export
+    }
+
+    /// Has it again.
+    pub(crate) fn add_again(&mut self) {
+        self.export = add(self.shard.as_ref().expect("it lives"), &self.data, &self.meta);
+    }
+
     pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&VolumeStatus) -> bool) -> VolumeStatus {
         let look = || Ok(Some(self.status()).filter(&wanted));
         lab::wait_until(what, Duration::from_secs(20), look)
