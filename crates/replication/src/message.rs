@@ -299,7 +299,7 @@ pub enum VolumeMessage {
     MemberKnown(Membership),
     /// The sender serves no more and has finished what it took: go on alone.
     Leave,
-    /// The sender's disk has failed: go on alone.
+    /// The sender's disk has failed, or it has the volume no more: go on alone.
     DiskFailed,
     /// Make durable what was written so far.
     Flush {

@@ -14,7 +14,7 @@ use crate::byte_size;
 use crate::config::node::SOCKET;
 use crate::exit_code::{self, Failure};
 use crate::serve::status::Status;
-use crate::serve::{CreateRequest, Reply, Request};
+use crate::serve::{CreateRequest, RemoveRequest, ReplaceRequest, Reply, Request};
 
 /// How often `status --watch` looks.
 const WATCH: Duration = Duration::from_secs(1);
@@ -119,6 +119,46 @@ enum VolumeCommand {
         /// Its new size (k, M, G, T: powers of 1024)
         #[arg(long, value_name = "BYTES", value_parser = byte_size::parse)]
         size: u64,
+    },
+    /// Remove a volume from both nodes: initiators are answered no more; its data stays unless told otherwise
+    Remove {
+        /// Which volume
+        #[arg(value_name = "ADDRESS")]
+        address: String,
+
+        /// Delete its data as well; devices are left as they are
+        #[arg(long)]
+        delete_data: bool,
+
+        /// Only from this node: the peer cannot be reached, or is to keep it
+        #[arg(long)]
+        here_only: bool,
+
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Make this node's copy of a volume anew, from the peer's: its disk was replaced, its metadata is lost, or all of the node was
+    Replace {
+        /// Which volume
+        #[arg(value_name = "ADDRESS", required_unless_present = "all")]
+        address: Option<String>,
+
+        /// All volumes of the peer's of which this node has no copy that can be used
+        #[arg(long, conflicts_with_all = ["address", "data", "metadata"])]
+        all: bool,
+
+        /// Its file or device, if this node does not know of the volume; left out: a new file in the volumes directory
+        #[arg(long, value_name = "PATH")]
+        data: Option<PathBuf>,
+
+        /// Its metadata, likewise
+        #[arg(long, value_name = "PATH")]
+        metadata: Option<PathBuf>,
+
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Show the volumes
     List,
@@ -252,6 +292,13 @@ pub(crate) fn volume(arguments: VolumeArguments) -> Result<(), Failure> {
             };
             socket.tell(&Request::CreateVolume(request))
         }
+        VolumeCommand::Replace { address, data, metadata, yes, .. } => {
+            replace(&socket, ReplaceRequest { address, data, metadata }, yes)
+        }
+        VolumeCommand::Remove { address, delete_data, here_only, yes } => {
+            let request = RemoveRequest { address, delete_data, here_only };
+            remove(&socket, request, yes)
+        }
         VolumeCommand::List => {
             let status: Status = serde_json::from_value(socket.ask(&Request::Status)?)
                 .map_err(|error| ControlError::Answer(error.to_string()))?;
@@ -266,8 +313,34 @@ pub(crate) fn volume(arguments: VolumeArguments) -> Result<(), Failure> {
     }
 }
 
+/// Says what it means, and has it confirmed.
+fn remove(socket: &Socket, request: RemoveRequest, yes: bool) -> Result<(), Failure> {
+    let RemoveRequest { address, delete_data, here_only } = &request;
+    let place = if *here_only { "this node" } else { "both nodes" };
+    let data = if *delete_data { "is deleted there: nothing brings it back" } else { "stays there" };
+    eprintln!(
+        "{address} is to be removed from {place}: nobody is answered for it there any more. Its data {data}."
+    );
+    if !yes && !confirmed(address)? {
+        return Err(ControlError::NotConfirmed.into());
+    }
+    socket.tell(&Request::RemoveVolume(request))
+}
+
+/// Says what it means, and has it confirmed.
+fn replace(socket: &Socket, request: ReplaceRequest, yes: bool) -> Result<(), Failure> {
+    let what = request.address.as_deref().unwrap_or("all");
+    eprintln!(
+        "This node's copy of {what} is to be made anew from the peer's: whatever is in its data files and devices here is written over."
+    );
+    if !yes && !confirmed(what)? {
+        return Err(ControlError::NotConfirmed.into());
+    }
+    socket.tell(&Request::ReplaceVolume(request))
+}
+
 fn confirmed(address: &str) -> Result<bool, ControlError> {
-    eprint!("Type the address to go on: ");
+    eprint!("Type {address} to go on: ");
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(ControlError::Output)?;
     Ok(answer.trim() == address)

@@ -15,7 +15,7 @@ Examples:
 
 Signals:
   SIGTERM, SIGINT  leave every volume to the peer, finish what is under way and end with exit code 0
-  SIGHUP           read the configuration again; volumes that are new are served
+  SIGHUP           read the configuration again, as `etherpair reload`: what can change without a restart does
 
 A commented configuration: docs/operating/node.toml. How to install a pair: docs/operating/pair.md.";
 

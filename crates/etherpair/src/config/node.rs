@@ -395,8 +395,7 @@ fn read_volume(section: &Section<'_, '_>) -> Option<VolumeEntry> {
     let sector_size =
         section.number_of("sector_size", &[(512, LogicalSectorSize::B512), (4096, LogicalSectorSize::B4096)]);
     let buffer_count = section.number("buffer_count", 2..=u64::from(u16::MAX));
-    let words = [("stable", Durability::Stable), ("memory", Durability::Memory)];
-    let durability = section.parsed("durability", |text| values::one_of(text, &words));
+    let durability = read_durability(section);
     let resync_rate = section.parsed("resync_rate", resync_rate);
     let resync_checksums = section.flag("resync_checksums");
     let usual = VolumeConfig::default();
@@ -407,13 +406,46 @@ fn read_volume(section: &Section<'_, '_>) -> Option<VolumeEntry> {
         logical_sector_size: sector_size.map(|size| size.value),
         buffer_count: buffer_count.and_then(|count| u16::try_from(count.value).ok()).unwrap_or(BUFFER_COUNT),
         mirror: VolumeConfig {
-            durability: durability.map_or(usual.durability, |durability| durability.value),
+            durability: durability?,
             resync_rate: resync_rate.map_or(usual.resync_rate, |rate| rate.value),
             resync_checksums: resync_checksums.is_some_and(|checksums| checksums.value),
             ..usual
         },
         file: None,
     })
+}
+
+/// What an answer to a write means; in one of the modes two keys more.
+fn read_durability(section: &Section<'_, '_>) -> Option<Durability> {
+    const WORDS: [(&str, Mode); 3] =
+        [("stable", Mode::Stable), ("memory", Mode::Memory), ("async", Mode::Async)];
+    let mode = section.parsed("durability", |text| values::one_of(text, &WORDS));
+    let mode = mode.map_or(Mode::Stable, |mode| mode.value);
+    if mode != Mode::Async {
+        for key in ["async_server", "async_lag"] {
+            section.refuse_key(key, "belongs to durability = \"async\"; remove it, or choose that");
+        }
+        return Some(if mode == Mode::Memory { Durability::Memory } else { Durability::Stable });
+    }
+    let server = section.required_number("async_server", 0..=1);
+    let lag = section.parsed("async_lag", lag);
+    let server = NodeNumber::from_number(u8::try_from(server?.value).ok()?)?;
+    Some(Durability::Async { server, lag_bytes_max: lag.map_or(ASYNC_LAG, |lag| lag.value) })
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Mode {
+    Stable,
+    Memory,
+    Async,
+}
+
+/// Bytes that the node which only follows may lack, unless told otherwise.
+const ASYNC_LAG: u64 = 16 << 20;
+
+fn lag(text: &str) -> Result<u64, String> {
+    let bytes = byte_size::parse(text).ok().filter(|bytes| (1 << 20..=1 << 30).contains(bytes));
+    bytes.ok_or_else(|| format!("`{text}` is no lag; write bytes from \"1M\" to \"1G\""))
 }
 
 /// Requests an initiator may have outstanding; Linux uses at most 64 unless told otherwise.
@@ -528,6 +560,28 @@ mod tests {
         let error =
             with("[arbiter.etcd]\nendpoints = [\"etcd:2379\"]\ninsecure = true").expect_err("no address");
         assert!(error.contains("`etcd:2379` is no endpoint"), "{error}");
+    }
+
+    #[test]
+    fn answers_ahead_of_the_peer_name_the_node_that_gives_them() {
+        let with = |lines: &str| {
+            parse(&format!("{EXAMPLE}{lines}\n")).map(|config| config.volumes[0].mirror.durability)
+        };
+        let expected = Durability::Async { server: NodeNumber::One, lag_bytes_max: 32 << 20 };
+        assert_eq!(with("durability = \"async\"\nasync_server = 1\nasync_lag = \"32M\""), Ok(expected));
+        let usual = Durability::Async { server: NodeNumber::Zero, lag_bytes_max: ASYNC_LAG };
+        assert_eq!(with("durability = \"async\"\nasync_server = 0"), Ok(usual));
+        assert!(
+            with("durability = \"async\"")
+                .expect_err("no server")
+                .contains("`volume.async_server`: is missing")
+        );
+        assert!(
+            with("durability = \"async\"\nasync_server = 0\nasync_lag = \"1\"")
+                .expect_err("no lag")
+                .contains("\"1M\"")
+        );
+        assert!(with("async_server = 1").expect_err("not async").contains("belongs to durability"));
     }
 
     #[test]

@@ -219,6 +219,13 @@ impl<'r, 'a> Section<'r, 'a> {
         }
     }
 
+    /// A key that does not go with others, if it is there.
+    pub(crate) fn refuse_key(&self, key: &'static str, why: &str) {
+        if let Some((_, placed)) = self.value(key) {
+            self.reader.refuse(&placed, why);
+        }
+    }
+
     /// A list of texts, each understood by `parse`. Not there: an empty list.
     pub(crate) fn list<T>(
         &self,

@@ -15,7 +15,15 @@ use super::error::ExportError;
 
 /// The addresses that this process serves, as other processes of the machine see it, until dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Claims(#[expect(dead_code, reason = "held, not used")] Vec<UnixDatagram>);
+pub(crate) struct Claims(Vec<Claim>);
+
+/// An address on an interface.
+#[derive(Debug)]
+struct Claim {
+    interface: String,
+    #[expect(dead_code, reason = "held, not used")]
+    socket: UnixDatagram,
+}
 
 impl Claims {
     /// Claims each address on each interface.
@@ -31,7 +39,7 @@ impl Claims {
         for interface in interfaces {
             for &address in addresses {
                 match claim(address, &interface.name) {
-                    Ok(socket) => claims.push(socket),
+                    Ok(socket) => claims.push(Claim { interface: interface.name.clone(), socket }),
                     Err(error) if error.kind() == io::ErrorKind::AddrInUse && force => {}
                     Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                         let (interface, mac) = (interface.name.clone(), MacAddress(interface.mac));
@@ -42,6 +50,16 @@ impl Claims {
             }
         }
         Ok(Self(claims))
+    }
+
+    /// Holds these as well.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
+    /// Nothing is served on an interface any more.
+    pub(crate) fn give_up(&mut self, interface: &str) {
+        self.0.retain(|claim| claim.interface != interface);
     }
 }
 

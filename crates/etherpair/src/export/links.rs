@@ -64,6 +64,23 @@ impl Links {
         self.links.iter().map(|link| link.opened.clone()).collect()
     }
 
+    /// Follows one more interface, whose port has just been opened; what is to be told of it.
+    pub(crate) fn add(&mut self, opened: Interface) -> LinkChange {
+        let told = port_link(&opened, mtu_limit(&opened));
+        self.links.push(Link { mtu: opened.mtu, told, opened });
+        let index = self.links.len() - 1;
+        self.look_again(index);
+        self.links[index].change(index)
+    }
+
+    /// Follows the last interface no more; its name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(crate) fn remove_last(&mut self) -> String {
+        self.links.pop().expect("an interface to be followed no more").opened.name
+    }
+
     /// What is to be told of all interfaces just now. A port takes its link for present until told otherwise.
     pub(crate) fn now(&mut self) -> Vec<LinkChange> {
         for index in 0..self.links.len() {

@@ -17,12 +17,14 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
 
 use super::create::{CreateRequest, create};
 use super::daemon::Daemon;
 use super::error::ServeError;
+use super::reload::reload;
+use super::remove::{RemoveRequest, remove};
+use super::replace::{ReplaceRequest, replace};
 use super::resize::resize;
 use super::volumes::Volume;
 use crate::arbiter::ArbiterError;
@@ -67,6 +69,10 @@ pub(crate) enum Request {
         /// How many bytes it is to have.
         bytes: u64,
     },
+    /// Remove it from both nodes, or from this one.
+    RemoveVolume(RemoveRequest),
+    /// Get a copy anew from the peer.
+    ReplaceVolume(ReplaceRequest),
     /// Make the arbiter's register of a volume that both nodes serve in sync; of all if none is named.
     Register {
         /// Which volume.
@@ -90,7 +96,7 @@ pub(crate) enum Reply {
 ///
 /// # Errors
 /// If another daemon is there, or the socket cannot be made.
-pub(crate) fn listen(daemon: &Arc<Daemon>, reload: UnboundedSender<()>) -> Result<(), ServeError> {
+pub(crate) fn listen(daemon: &Arc<Daemon>, config: &Path) -> Result<(), ServeError> {
     let path = daemon.config.socket.clone();
     let failed = |error| ServeError::Socket { path: path.clone(), error };
     if std::os::unix::net::UnixStream::connect(&path).is_ok() {
@@ -101,7 +107,7 @@ pub(crate) fn listen(daemon: &Arc<Daemon>, reload: UnboundedSender<()>) -> Resul
         fs::remove_file(&path).map_err(failed)?;
     }
     let listener = bind_private(&path).map_err(failed)?;
-    tokio::spawn(accept(listener, Arc::clone(daemon), reload));
+    tokio::spawn(accept(listener, Arc::clone(daemon), config.into()));
     Ok(())
 }
 
@@ -122,7 +128,7 @@ fn bind_private(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept(listener: UnixListener, daemon: Arc<Daemon>, reload: UnboundedSender<()>) {
+async fn accept(listener: UnixListener, daemon: Arc<Daemon>, config: Arc<Path>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -130,20 +136,16 @@ async fn accept(listener: UnixListener, daemon: Arc<Daemon>, reload: UnboundedSe
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (daemon, reload) = (Arc::clone(&daemon), reload.clone());
+        let (daemon, config) = (Arc::clone(&daemon), Arc::clone(&config));
         tokio::spawn(async move {
             // Whoever asked is gone: nobody is to be told.
-            let _ = converse(&daemon, stream, &reload).await;
+            let _ = converse(&daemon, stream, &config).await;
             drop(place);
         });
     }
 }
 
-async fn converse(
-    daemon: &Arc<Daemon>,
-    stream: UnixStream,
-    reload: &UnboundedSender<()>,
-) -> std::io::Result<()> {
+async fn converse(daemon: &Arc<Daemon>, stream: UnixStream, config: &Path) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut line = String::new();
@@ -154,7 +156,7 @@ async fn converse(
         }
         let reply = match serde_json::from_str(&line) {
             Ok(Request::Events) => return tell_events(daemon, stream).await,
-            Ok(request) => carry_out(daemon, request, reload).await,
+            Ok(request) => carry_out(daemon, request, config).await,
             Err(error) => Err(format!("not a request: {error}")),
         };
         let is_understood = reply.is_ok();
@@ -181,11 +183,7 @@ async fn tell_events(daemon: &Daemon, mut stream: BufReader<UnixStream>) -> std:
     }
 }
 
-async fn carry_out(
-    daemon: &Arc<Daemon>,
-    request: Request,
-    reload: &UnboundedSender<()>,
-) -> Result<Value, String> {
+async fn carry_out(daemon: &Arc<Daemon>, request: Request, config: &Path) -> Result<Value, String> {
     match request {
         Request::Status => Ok(serde_json::to_value(daemon.status().await).expect("texts and numbers")),
         Request::Events => Err("events are told on a connection of their own".to_owned()),
@@ -200,12 +198,10 @@ async fn carry_out(
         Request::Resize { address, bytes } => {
             resize(daemon, find(daemon, &address)?, bytes).await.map(Value::String)
         }
+        Request::ReplaceVolume(request) => replace(daemon, request).await.map(Value::String),
+        Request::RemoveVolume(request) => remove(daemon, request).await.map(Value::String),
         Request::Register { address } => register(daemon, address.as_deref()).await,
-        Request::Reload => {
-            // The daemon lives as long as this.
-            let _ = reload.send(());
-            Ok(Value::String("the configuration is read again; see the log".to_owned()))
-        }
+        Request::Reload => reload(daemon, config).await.map(Value::String),
     }
 }
 

@@ -164,7 +164,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(move || work(daemon)).await.map_err(|error| error.to_string())?
 }
 
-fn random_identity() -> Result<u128, String> {
+pub(super) fn random_identity() -> Result<u128, String> {
     durable_file::random().map(u128::from_le_bytes).map_err(|error| error.to_string())
 }
 
@@ -260,7 +260,7 @@ pub(super) fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> 
     Ok(prepared)
 }
 
-fn sector_size(bytes: usize) -> Option<LogicalSectorSize> {
+pub(super) fn sector_size(bytes: usize) -> Option<LogicalSectorSize> {
     [LogicalSectorSize::B512, LogicalSectorSize::B4096].into_iter().find(|size| size.bytes() == bytes)
 }
 

@@ -17,11 +17,13 @@ use replication::output::Event as VolumeEvent;
 use replication::volume::{Phase, VolumeStatus};
 use replication::witness::RegisterKey;
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{broadcast, oneshot};
 
 use super::error::VolumeError;
 use super::events::{Report, Severity};
 use super::peer_port::Links;
+use super::reload::WantedInterfaces;
 use super::status::{ArbiterStatus, NotServed, Status, VolumeReport};
 use super::volumes::{OpenedVolume, Volume, shard_of};
 use crate::arbiter::{Arbiter, ArbiterError};
@@ -35,7 +37,7 @@ const EVENTS_BEHIND: usize = 4096;
 
 /// A node of a pair, as all its tasks know it.
 pub(crate) struct Daemon {
-    /// As it was when the daemon started, but for volumes.
+    /// As it was when the daemon started, without volumes; interfaces may have come and gone since.
     pub(crate) config: NodeConfig,
     /// Those who serve.
     pub(crate) shards: Vec<ShardHandle>,
@@ -48,13 +50,24 @@ pub(crate) struct Daemon {
     volumes: Mutex<BTreeMap<Address, Volume>>,
     /// Volumes that are configured and cannot be served, and why.
     broken: Mutex<BTreeMap<Address, (VolumeEntry, String)>>,
+    /// One at a time reads the configuration again.
+    pub(crate) reloading: tokio::sync::Mutex<()>,
+    /// Where interfaces are asked for.
+    interfaces_wanted: UnboundedSender<WantedInterfaces>,
+    interfaces: Mutex<Vec<String>>,
     leaving: Mutex<bool>,
     unasked: Mutex<Seldom>,
 }
 
 impl Daemon {
     /// A node without volumes.
-    pub(crate) fn new(config: NodeConfig, shards: Vec<ShardHandle>, arbiter: Arbiter) -> Self {
+    pub(crate) fn new(
+        config: NodeConfig,
+        shards: Vec<ShardHandle>,
+        arbiter: Arbiter,
+        interfaces_wanted: UnboundedSender<WantedInterfaces>,
+    ) -> Self {
+        let interfaces = Mutex::new(config.interfaces.clone());
         let links = Links::new(shards.len());
         let events = broadcast::Sender::new(EVENTS_BEHIND);
         Self {
@@ -65,6 +78,9 @@ impl Daemon {
             events,
             volumes: Mutex::default(),
             broken: Mutex::default(),
+            reloading: tokio::sync::Mutex::default(),
+            interfaces_wanted,
+            interfaces,
             leaving: Mutex::default(),
             unasked: Mutex::default(),
         }
@@ -73,6 +89,22 @@ impl Daemon {
     /// All volumes.
     pub(crate) fn volumes(&self) -> MutexGuard<'_, BTreeMap<Address, Volume>> {
         self.volumes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Interfaces on which initiators are served now.
+    pub(crate) fn interfaces(&self) -> MutexGuard<'_, Vec<String>> {
+        self.interfaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has initiators served on these interfaces.
+    ///
+    /// # Errors
+    /// Why it stays as it was.
+    pub(crate) async fn change_interfaces(&self, names: Vec<String>) -> Result<(), String> {
+        let (reply, outcome) = oneshot::channel();
+        // Whoever has the ports lives as long as the daemon.
+        let _ = self.interfaces_wanted.send(WantedInterfaces { names, reply });
+        outcome.await.unwrap_or_else(|_| Err("the daemon ends".to_owned()))
     }
 
     /// Has a volume served.
@@ -115,7 +147,7 @@ impl Daemon {
     /// # Errors
     /// If the shard refuses it.
     pub(crate) fn serve_volume(&self, entry: VolumeEntry, opened: OpenedVolume) -> Result<(), VolumeError> {
-        let OpenedVolume { identity, sectors, export } = opened;
+        let OpenedVolume { identity, sectors, sector_size, export } = opened;
         let shard = usize::try_from(shard_of(entry.address, self.config.shards)).expect("few shards");
         let (reply, outcome) = channel();
         // Held until the volume is known, so that what the shard says of it finds it.
@@ -123,7 +155,7 @@ impl Daemon {
         self.shards[shard].send(Command::AddMirroredExport { export, reply });
         let export = outcome.recv().map_err(|_| VolumeError::Lost)?.map_err(Box::new)?;
         let address = entry.address;
-        let volume = Volume { identity, shard, export, entry, sectors, met: None };
+        let volume = Volume { identity, shard, export, entry, sectors, sector_size, met: None };
         volumes.insert(address, volume);
         Ok(())
     }
@@ -218,7 +250,22 @@ impl Daemon {
         /// was asked of the arbiter before can still be carried out (`replication::limits::QUESTION_LIFE`).
         const LEAVE_PATIENCE: Duration = Duration::from_secs(15);
         self.control(volumes, Control::Leave);
-        let deadline = Instant::now() + LEAVE_PATIENCE;
+        self.left(volumes, LEAVE_PATIENCE).await
+    }
+
+    /// The same for volumes that are to go, while the node stays.
+    pub(crate) async fn leave_quietly(&self, volumes: &[Volume]) -> Vec<Address> {
+        /// Whatever has not left by then is lost to the peer like a disk, which stalls nobody either.
+        const QUIET_PATIENCE: Duration = Duration::from_secs(3);
+        for volume in volumes {
+            self.shards[volume.shard]
+                .send(Command::Control { volume: volume.export, control: Control::Leave });
+        }
+        self.left(volumes, QUIET_PATIENCE).await
+    }
+
+    async fn left(&self, volumes: &[Volume], patience: Duration) -> Vec<Address> {
+        let deadline = Instant::now() + patience;
         loop {
             let statuses = self.statuses(volumes).await;
             let staying: Vec<Address> = volumes
@@ -335,7 +382,11 @@ impl Daemon {
                 VolumeEvent::Resized { sectors } => volume.sectors = *sectors,
                 _ => {}
             }
-            volume.clone()
+            let volume = volume.clone();
+            if *event == VolumeEvent::Removed {
+                volumes.remove(&volume.entry.address);
+            }
+            volume
         };
         self.report(Report::of_volume(&volume.entry.address.to_string(), event));
         if let VolumeEvent::Forced(forced) = event {

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`run`](mod@run) (from the configuration to the end), [`daemon`] (what all tasks know, and what shards say),
 //! [`volumes`] (opening what is configured), [`peer_port`] (the connections between the nodes), [`peer_control`] (what their control
-//! planes ask of each other), [`create`] and [`resize`] (volumes at both nodes), [`admin`] (the socket for commands), [`events`] and [`status`] (what operators are told). Nothing here is in the way of
+//! planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] (volumes at both nodes), [`reload`] (the configuration read again), [`admin`] (the socket for commands), [`events`] and [`status`] (what operators are told). Nothing here is in the way of
 //! a request: shards serve by themselves, and are asked by queues.
 
 mod admin;
@@ -12,6 +12,9 @@ mod error;
 pub(crate) mod events;
 mod peer_control;
 mod peer_port;
+mod reload;
+mod remove;
+mod replace;
 mod resize;
 mod run;
 pub(crate) mod status;
@@ -19,4 +22,6 @@ mod volumes;
 
 pub(crate) use admin::{Reply, Request};
 pub(crate) use create::CreateRequest;
+pub(crate) use remove::RemoveRequest;
+pub(crate) use replace::ReplaceRequest;
 pub(crate) use run::run;

@@ -5,7 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,6 +15,8 @@ use tokio::time::timeout;
 use super::create::{Plan, Prepared, activate, blocking, prepare};
 use super::daemon::Daemon;
 use super::peer_port::connect_control;
+use super::remove::{PeerVolume, may_remove_for_peer, remove_for_peer};
+use super::replace::describe;
 use super::resize::make_room_for_peer;
 
 /// The longest line.
@@ -35,9 +39,18 @@ pub(super) enum PeerRequest {
         /// How many sectors it is to have.
         sectors: u64,
     },
+    /// What is there of a volume that is to be made anew here, or of all?
+    Describe {
+        /// Which.
+        address: Option<String>,
+    },
+    /// Could a volume be removed?
+    MayRemove(PeerVolume),
+    /// Remove it.
+    Remove(PeerVolume),
 }
 
-type PeerAnswer = Result<(), String>;
+type PeerAnswer = Result<Value, String>;
 
 /// Serves what the peer's control plane asks on one connection.
 pub(crate) async fn serve_peer(daemon: &Arc<Daemon>, stream: TcpStream) {
@@ -55,14 +68,22 @@ pub(crate) async fn serve_peer(daemon: &Arc<Daemon>, stream: TcpStream) {
             }
             Ok(PeerRequest::Prepare(plan)) => {
                 let made = blocking(daemon, move |daemon| prepare(&daemon, &plan)).await;
-                made.map(|made| prepared = Some(made))
+                made.map(|made| prepared = Some(made)).map(nothing)
             }
             Ok(PeerRequest::Activate) => match prepared.take() {
-                Some(made) => activate(daemon, made).await.map(drop),
+                Some(made) => activate(daemon, made).await.map(|_| Value::Null),
                 None => Err("nothing was prepared".to_owned()),
             },
             Ok(PeerRequest::MakeRoom { identity, sectors }) => {
-                blocking(daemon, move |daemon| make_room_for_peer(&daemon, &identity, sectors)).await
+                blocking(daemon, move |daemon| make_room_for_peer(&daemon, &identity, sectors))
+                    .await
+                    .map(nothing)
+            }
+            Ok(PeerRequest::MayRemove(volume)) => may_remove_for_peer(daemon, &volume).map(nothing),
+            Ok(PeerRequest::Remove(volume)) => remove_for_peer(daemon, volume).await.map(nothing),
+            Ok(PeerRequest::Describe { address }) => {
+                let described = describe(daemon, address.as_deref()).await;
+                described.map(|described| serde_json::to_value(described).expect("texts and numbers"))
             }
         };
         let answer = answer.map_err(|error| format!("at the peer: {error}"));
@@ -95,6 +116,14 @@ impl Peer {
     /// # Errors
     /// Why it is not.
     pub(super) async fn ask(&mut self, request: &PeerRequest) -> Result<(), String> {
+        self.ask_for::<IgnoredAny>(request).await.map(drop)
+    }
+
+    /// The same for what it says.
+    ///
+    /// # Errors
+    /// Why it says nothing that is of use.
+    pub(super) async fn ask_for<T: DeserializeOwned>(&mut self, request: &PeerRequest) -> Result<T, String> {
         let mut text = serde_json::to_string(request).expect("texts and numbers");
         text.push('\n');
         let asked = timeout(PATIENCE, async {
@@ -107,6 +136,13 @@ impl Peer {
         let line = line.map_err(|error| format!("the connection to the peer has ended: {error}"))?;
         let answer: PeerAnswer = serde_json::from_str(&line)
             .map_err(|_| "the connection to the peer has ended; see its log".to_owned())?;
-        answer
+        serde_json::from_value(answer?).map_err(|error| {
+            format!("the peer answers what this node does not understand ({error}); upgrade the older node")
+        })
     }
+}
+
+/// There is nothing to say but that it is done.
+const fn nothing((): ()) -> Value {
+    Value::Null
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use aoe::target::TargetLimits;
 use node::PairConfig;
@@ -18,6 +19,7 @@ use super::admin;
 use super::daemon::Daemon;
 use super::error::ServeError;
 use super::peer_port;
+use super::reload::{WantedInterfaces, reload};
 use crate::arbiter::Arbiter;
 use crate::config::node::{ArbiterConfig, NodeConfig};
 use crate::durable_file::random;
@@ -74,8 +76,8 @@ struct Running {
     signals: Signals,
     links: Links,
     events: UnboundedReceiver<(usize, Event)>,
-    reload: (UnboundedSender<()>, UnboundedReceiver<()>),
-    _claims: Claims,
+    interfaces_wanted: UnboundedReceiver<WantedInterfaces>,
+    claims: Claims,
 }
 
 impl Running {
@@ -101,7 +103,8 @@ impl Running {
                 "no arbiter: a node that loses its peer serves nothing until it is back or an operator forces it"
             );
         }
-        let daemon = Arc::new(Daemon::new(config, shards, arbiter));
+        let (wanted, interfaces_wanted) = unbounded_channel();
+        let daemon = Arc::new(Daemon::new(config, shards, arbiter, wanted));
         for change in links.now() {
             tell(&daemon, &change);
         }
@@ -109,13 +112,13 @@ impl Running {
             daemon.add_configured(volume);
         }
         let path = path.to_owned();
-        Ok(Self { path, daemon, signals, links, events, reload: unbounded_channel(), _claims: claims })
+        Ok(Self { path, daemon, signals, links, events, interfaces_wanted, claims })
     }
 
     async fn run(mut self) -> Result<Arc<Daemon>, ServeError> {
         peer_port::listen(&self.daemon).await?;
         peer_port::dial(&self.daemon);
-        admin::listen(&self.daemon, self.reload.0.clone())?;
+        admin::listen(&self.daemon, &self.path)?;
         let count = self.daemon.volumes().len();
         let config = &self.daemon.config;
         tracing::info!(
@@ -130,7 +133,10 @@ impl Running {
                 _ = self.signals.terminate.recv(), if leaving.is_none() => leaving = Some(self.leave()),
                 _ = self.signals.interrupt.recv(), if leaving.is_none() => leaving = Some(self.leave()),
                 _ = self.signals.hangup.recv() => self.reload(),
-                Some(()) = self.reload.1.recv() => self.reload(),
+                Some(WantedInterfaces { names, reply }) = self.interfaces_wanted.recv() => {
+                    // Whoever asked may be gone.
+                    let _ = reply.send(self.change_interfaces(&names));
+                }
                 Some((shard, event)) = self.events.recv() => {
                     self.daemon.handle_event(shard, event).map_err(ServeError::ShardFailed)?;
                 }
@@ -160,39 +166,73 @@ impl Running {
         })
     }
 
-    /// Reads the configuration again; volumes that are new are served.
+    /// Reads the configuration again, beside everything else.
     fn reload(&self) {
-        let config = match NodeConfig::read(&self.path) {
-            Ok(config) => config,
-            Err(failure) => return tracing::error!("the configuration stays as it was: {failure}"),
-        };
-        let ours = &self.daemon.config;
-        if (
-            &config.interfaces,
-            &config.listen,
-            &config.peer_addresses,
-            &config.arbiter,
-            config.lease,
-            config.shards,
-        ) != (&ours.interfaces, &ours.listen, &ours.peer_addresses, &ours.arbiter, ours.lease, ours.shards)
-        {
-            tracing::warn!(
-                "interfaces, addresses, arbiter, lease and threads change when the daemon is started again"
-            );
-        }
-        let known: Vec<_> = self.daemon.volumes().keys().copied().collect();
-        for volume in config.volumes.iter().filter(|volume| !known.contains(&volume.address)) {
-            self.daemon.add_configured(volume.clone());
-        }
-        for address in
-            known.iter().filter(|known| !config.volumes.iter().any(|volume| volume.address == **known))
-        {
-            tracing::warn!(
-                "{address} is no longer configured; it is served until the daemon is started again"
-            );
-        }
-        tracing::info!("the configuration was read again");
+        let (daemon, path) = (Arc::clone(&self.daemon), self.path.clone());
+        tokio::spawn(async move {
+            match reload(&daemon, &path).await {
+                Ok(text) => tracing::info!("{text}"),
+                Err(text) => tracing::error!("reload: {text}"),
+            }
+        });
     }
+
+    /// Has all shards serve on these interfaces, which differ from those before only at the end.
+    fn change_interfaces(&mut self, names: &[String]) -> Result<(), String> {
+        let before = self.links.interfaces().len();
+        for index in (names.len()..before).rev() {
+            let name = self.links.remove_last();
+            self.claims.give_up(&name);
+            for shard in &self.daemon.shards {
+                shard.send(Command::ClosePort);
+            }
+            self.daemon.interfaces().truncate(index);
+            tracing::info!("{name}: nobody is served there any more");
+        }
+        for name in names.iter().skip(before) {
+            self.add_interface(name)?;
+        }
+        Ok(())
+    }
+
+    fn add_interface(&mut self, name: &str) -> Result<(), String> {
+        let interface = Interface::named(name).map_err(|error| error.to_string())?;
+        let addresses: Vec<_> = self.daemon.volumes().keys().copied().collect();
+        let claims = Claims::new(&addresses, std::slice::from_ref(&interface), false);
+        let claims = claims.map_err(|error| error.to_string())?;
+        let opened: Vec<Result<(), String>> =
+            (0..).zip(&self.daemon.shards).map(|shard| open_port(&self.daemon.config, shard, name)).collect();
+        if let Some(Err(error)) = opened.iter().find(|opened| opened.is_err()) {
+            for (shard, _) in self.daemon.shards.iter().zip(&opened).filter(|(_, opened)| opened.is_ok()) {
+                shard.send(Command::ClosePort);
+            }
+            return Err(error.clone());
+        }
+        self.claims.add(claims);
+        self.daemon.interfaces().push(name.to_owned());
+        tell(&self.daemon, &self.links.add(interface));
+        Ok(())
+    }
+}
+
+/// Opens the next port of a shard, of the best kind that the kernel gives.
+fn open_port(
+    config: &NodeConfig,
+    (remainder, handle): (u32, &ShardHandle),
+    name: &str,
+) -> Result<(), String> {
+    let mut last = "its thread has ended; see the log".to_owned();
+    for kind in config.port_kinds {
+        let options = Box::new(port_options(config, *kind, remainder, name));
+        let (reply, outcome) = channel();
+        handle.send(Command::OpenPort { options, reply });
+        match outcome.recv() {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => last = error.to_string(),
+            Err(_) => break,
+        }
+    }
+    Err(last)
 }
 
 fn tell(daemon: &Daemon, change: &LinkChange) {
@@ -236,6 +276,11 @@ fn start_shards(
     }
 }
 
+fn port_options(config: &NodeConfig, kind: PortKind, shard: u32, name: &str) -> PortOptions {
+    let filter = FrameFilter::Shard { shards: config.shards, remainder: shard };
+    PortOptions { kind, virtual_mac: config.virtual_macs, ..PortOptions::new(name, filter) }
+}
+
 fn start_shard(
     config: &NodeConfig,
     kind: PortKind,
@@ -244,12 +289,7 @@ fn start_shard(
 ) -> Result<ShardHandle, ServeError> {
     let draw = || random().map(u64::from_le_bytes);
     let system = |error| ServeError::System { what: "reading random bytes", error };
-    let filter = FrameFilter::Shard { shards: config.shards, remainder: shard };
-    let ports = config.interfaces.iter().map(|name| PortOptions {
-        kind,
-        virtual_mac: config.virtual_macs,
-        ..PortOptions::new(name, filter.clone())
-    });
+    let ports = config.interfaces.iter().map(|name| port_options(config, kind, shard, name));
     let number = shard as usize;
     let options = ShardOptions {
         name: format!("shard-{shard}"),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aoe::Address;
 use aoe::target::{ExportConfig, Identity};
-use block::ExportId;
+use block::{ExportId, LogicalSectorSize};
 use os::disk::{Disk, DiskError, DiskOptions, ReadCache};
 use os::metadata_file::{MetadataError, MetadataFile};
 use os::shard::MirroredExport;
@@ -35,10 +35,12 @@ pub(crate) struct Volume {
     pub(crate) shard: usize,
     /// Its number there.
     pub(crate) export: ExportId,
-    /// As it is configured.
+    /// As it is configured, or was when it was added.
     pub(crate) entry: VolumeEntry,
     /// 512-byte sectors.
     pub(crate) sectors: u64,
+    /// Unit of the disk.
+    pub(crate) sector_size: LogicalSectorSize,
     /// When the nodes met last, and how many blocks one of them lacked then.
     pub(crate) met: Option<(Instant, u64)>,
 }
@@ -48,6 +50,7 @@ pub(crate) struct Volume {
 pub(crate) struct OpenedVolume {
     pub(crate) identity: VolumeIdentity,
     pub(crate) sectors: u64,
+    pub(crate) sector_size: LogicalSectorSize,
     pub(crate) export: Box<MirroredExport>,
 }
 
@@ -92,6 +95,7 @@ impl OpenedVolume {
         Ok(Self {
             identity: superblock.volume,
             sectors: superblock.layout.volume_sectors(),
+            sector_size: disk.geometry().logical_sector_size(),
             export: Box::new(MirroredExport { disk, metadata, opened, config, volume: entry.mirror }),
         })
     }

@@ -1,0 +1,253 @@
+//! A volume leaves this node, or both: first its shard ends what is under way and closes its files, then what describes it is put
+//! aside or deleted.
+//!
+//! Data is deleted only if that was said. Metadata and description are renamed, so that a volume removed by mistake can be put
+//! back by hand; under their new names nothing takes them for a volume's. Devices are left as they are.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aoe::Address;
+use replication::identity::VolumeIdentity;
+use replication::input::Control;
+use replication::membership::Membership;
+use replication::witness::RegisterKey;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::create::{blocking, is_device};
+use super::daemon::Daemon;
+use super::peer_control::{Peer, PeerRequest};
+use super::volumes::Volume;
+use crate::arbiter::ArbiterError;
+use crate::config::node::VolumeEntry;
+use crate::durable_file;
+
+/// How long a disk may take to give back what it was asked.
+const PATIENCE: Duration = Duration::from_secs(20);
+const INTERVAL: Duration = Duration::from_millis(10);
+/// The register may change while its removal is asked for.
+const TRIES: usize = 4;
+
+/// A volume to be removed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct RemoveRequest {
+    /// Its address.
+    pub(crate) address: String,
+    /// Its data is deleted, too, at every node that it is removed from.
+    pub(crate) delete_data: bool,
+    /// It is removed from this node only; the peer, if it has it, goes on alone.
+    pub(crate) here_only: bool,
+}
+
+/// A volume of the peer's to be removed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct PeerVolume {
+    address: String,
+    /// 32 hexadecimal digits; none if the one who asks could not open it.
+    identity: Option<String>,
+    delete_data: bool,
+}
+
+/// What is to be removed from this node: served or not.
+struct Found {
+    served: Option<Volume>,
+    entry: VolumeEntry,
+}
+
+/// Removes a volume from both nodes, or from this one.
+///
+/// # Errors
+/// Why not, and how far it has come.
+pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Result<String, String> {
+    let address: Address = request.address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
+    let found = find(daemon, address)
+        .ok_or_else(|| format!("{address}: there is no such volume; see `etherpair volume list`"))?;
+    may_be_removed(&found.entry)?;
+    let identity = found.served.as_ref().map(|volume| volume.identity);
+    let delete_data = request.delete_data;
+    if !request.here_only {
+        let volume = PeerVolume {
+            address: address.to_string(),
+            identity: identity.map(|id| id.to_string()),
+            delete_data,
+        };
+        let mut peer = Peer::connect(daemon).await.map_err(|error| {
+            format!("{error}; nothing was changed. --here-only removes it from this node, and leaves the peer's for later")
+        })?;
+        peer.ask(&PeerRequest::MayRemove(volume.clone())).await?;
+        peer.ask(&PeerRequest::Remove(volume)).await?;
+    }
+    let left = retire(daemon, found, delete_data).await?;
+    let register = match identity {
+        Some(volume) if !request.here_only => forget_register(daemon, volume).await,
+        _ => String::new(),
+    };
+    let place = if request.here_only { "from this node" } else { "from both nodes" };
+    Ok(format!("{address}: removed {place}; {left}{register}"))
+}
+
+/// The peer asks whether a volume could be removed here.
+pub(super) fn may_remove_for_peer(daemon: &Daemon, volume: &PeerVolume) -> Result<(), String> {
+    find_for_peer(daemon, volume).map_or(Ok(()), |found| may_be_removed(&found.entry))
+}
+
+/// The peer has a volume removed here. One that is not here is removed already.
+pub(super) async fn remove_for_peer(daemon: &Arc<Daemon>, volume: PeerVolume) -> Result<(), String> {
+    match find_for_peer(daemon, &volume) {
+        Some(found) => retire(daemon, found, volume.delete_data).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Has a volume served no more, and its files closed. It stays configured.
+///
+/// # Errors
+/// If its disk does not give back what it was asked.
+pub(super) async fn stop_serving(daemon: &Daemon, volume: &Volume) -> Result<(), String> {
+    let address = volume.entry.address;
+    daemon.control(std::slice::from_ref(volume), Control::Remove);
+    let deadline = Instant::now() + PATIENCE;
+    let is_there = || {
+        let volumes = daemon.volumes();
+        volumes
+            .get(&address)
+            .is_some_and(|other| (other.shard, other.export) == (volume.shard, volume.export))
+    };
+    while is_there() {
+        if Instant::now() > deadline {
+            return Err(format!(
+                "{address}: is served no more, but its disk has not given back what it was asked; try again when it has"
+            ));
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+    Ok(())
+}
+
+fn find(daemon: &Daemon, address: Address) -> Option<Found> {
+    if let Some(volume) = daemon.volumes().get(&address) {
+        return Some(Found { served: Some(volume.clone()), entry: volume.entry.clone() });
+    }
+    daemon.broken().get(&address).map(|(entry, _)| Found { served: None, entry: entry.clone() })
+}
+
+/// The peer's volume of the same identity; of one that cannot be opened only the address is known.
+fn find_for_peer(daemon: &Daemon, wanted: &PeerVolume) -> Option<Found> {
+    let found = find(daemon, wanted.address.parse().ok()?)?;
+    match (&found.served, &wanted.identity) {
+        (Some(volume), Some(identity)) if volume.identity.to_string() != *identity => None,
+        _ => Some(found),
+    }
+}
+
+/// What an operator has written by hand he takes away by hand.
+fn may_be_removed(entry: &VolumeEntry) -> Result<(), String> {
+    match &entry.file {
+        Some(_) => Ok(()),
+        None => Err(format!(
+            "{} stands in node.toml: remove its [[volume]] there on both nodes, then `etherpair reload` on both",
+            entry.address
+        )),
+    }
+}
+
+/// Removes a volume from this node; what became of its files.
+async fn retire(daemon: &Arc<Daemon>, found: Found, delete_data: bool) -> Result<String, String> {
+    let Found { served, entry } = found;
+    if let Some(volume) = &served {
+        stop_serving(daemon, volume).await?;
+    }
+    daemon.broken().remove(&entry.address);
+    let suffix = served.map_or_else(|| "unopened".to_owned(), |volume| volume.identity.to_string());
+    blocking(daemon, move |_| put_away(&entry, &suffix, delete_data)).await
+}
+
+/// First what says that there is a volume, so that whatever is interrupted never leaves one without metadata. Blocks.
+fn put_away(entry: &VolumeEntry, suffix: &str, delete_data: bool) -> Result<String, String> {
+    let put = |path: &Path, delete: bool| -> Result<(), String> {
+        let result = if delete {
+            fs::remove_file(path)
+        } else {
+            fs::rename(path, aside(path, &format!("removed-{suffix}")))
+        };
+        match result.and_then(|()| durable_file::sync_directory_of(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(format!("{}: {error}; it is served no more, put it away by hand", path.display()))
+            }
+            _ => Ok(()),
+        }
+    };
+    let file = entry.file.as_deref().expect("looked at before");
+    put(file, delete_data)?;
+    if !is_device(&entry.metadata) {
+        put(&entry.metadata, delete_data)?;
+    }
+    let data = entry.data.display();
+    if !delete_data {
+        return Ok(format!("{data} is as it was, the metadata is beside it under another name"));
+    }
+    if is_device(&entry.data) {
+        return Ok(format!("{data} is a device, and is as it was"));
+    }
+    put(&entry.data, true)?;
+    Ok(format!("{data} is deleted"))
+}
+
+/// What is put aside keeps its name and says why it is there.
+pub(super) fn aside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{suffix}"));
+    PathBuf::from(name)
+}
+
+/// Has the arbiter forget the volume; what there is to say about it.
+async fn forget_register(daemon: &Daemon, volume: VolumeIdentity) -> String {
+    let key = RegisterKey { pair: daemon.config.pair, volume };
+    let mut expected = Membership::FIRST;
+    for _ in 0..TRIES {
+        match daemon.arbiter.remove(key, expected).await {
+            Ok(()) | Err(ArbiterError::Nobody | ArbiterError::NoRegister) => return String::new(),
+            Err(ArbiterError::Holds(held)) => expected = held,
+            Err(error) => {
+                return format!("; the arbiter keeps its register, which does no harm ({error})");
+            }
+        }
+    }
+    "; the arbiter keeps its register, which does no harm".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_aside_is_no_volume_any_more_and_nothing_that_is_missing_matters() {
+        let directory = std::env::temp_dir().join(format!("etherpair-remove-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let path = |name: &str| directory.join(name);
+        let text = format!(
+            "address = \"7.1\"\ndata = \"{}\"\nmetadata = \"{}\"\n",
+            path("e7.1.img").display(),
+            path("e7.1.meta").display()
+        );
+        let file = path("e7.1.volume.toml");
+        let entry = VolumeEntry::parse(&file, &text).expect("a volume");
+        for name in ["e7.1.volume.toml", "e7.1.meta", "e7.1.img"] {
+            fs::write(path(name), name).expect("a file");
+        }
+        assert!(put_away(&entry, "ff", false).expect("put away").contains("is as it was"));
+        let mut left: Vec<_> = fs::read_dir(&directory)
+            .expect("a directory")
+            .map(|entry| entry.expect("a file").file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["e7.1.img", "e7.1.meta.removed-ff", "e7.1.volume.toml.removed-ff"]);
+        assert!(put_away(&entry, "ff", true).expect("deleted").contains("is deleted"));
+        assert!(!path("e7.1.img").exists());
+        fs::remove_dir_all(&directory).expect("cleaned up");
+    }
+}

@@ -1,0 +1,83 @@
+//! A node's disk is lost, or all of the node: what the operator does, and that nothing old or empty ever counts.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::world::World;
+use crate::{PATIENCE, assert_equal_copies, pair, under_load};
+
+fn write_something(world: &World) {
+    assert!(world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500").status.success());
+}
+
+#[test]
+fn a_disk_that_is_lost_with_its_metadata_is_copied_anew() {
+    let world = World::new();
+    let (_witness, mut nodes) = pair(&world);
+    write_something(&world);
+    let refused = world.command(1, "volume replace 7.1 --yes").output().expect("it ends");
+    assert!(refused.stderr.contains("does not serve it alone"), "{refused:?}");
+    for lost in [&["e7.1.img", "e7.1.meta"][..], &["e7.1.meta"], &["e7.1.img"]] {
+        under_load(&world, 6, || {
+            nodes[1].kill().expect("it can be killed");
+            for name in lost {
+                fs::remove_file(world.directory(1).join(name)).expect("lost");
+            }
+            nodes[1] = world.start_node(1);
+            assert_eq!(world.status(1)["not_served"][0]["address"], "e7.1", "{lost:?}");
+            world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+            let wrong = world.command(0, "volume replace 7.1 --yes").output().expect("it ends");
+            assert!(!wrong.status.success(), "the good one is not replaced: {wrong:?}");
+            let said = world.does(1, "volume replace 7.1 --yes");
+            assert!(said.contains("e7.1: made anew"), "{said}");
+        });
+        world.wait_for_in_sync();
+        assert_equal_copies(&world);
+    }
+    let names = fs::read_dir(world.directory(1)).expect("a directory");
+    let aside = names.filter(|entry| {
+        entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().contains(".meta.replaced-"))
+    });
+    assert_eq!(aside.count(), 1, "metadata that was there is put aside");
+}
+
+#[test]
+fn a_new_node_gets_every_volume_and_never_serves_before_it_has_them() {
+    let world = World::new();
+    let (mut witness, mut nodes) = pair(&world);
+    world.does(0, "volume create 7.2 --size 4M");
+    write_something(&world);
+    nodes[0].kill().expect("it can be killed");
+    for name in ["e7.1.img", "e7.1.meta", "e7.1.volume.toml", "e7.2.img", "e7.2.meta", "e7.2.volume.toml"] {
+        fs::remove_file(world.directory(0).join(name)).expect("gone with the machine");
+    }
+    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    nodes[0] = world.start_node(0);
+    assert_eq!(world.status(0)["volumes"], json!([]));
+    // Made slow on the one that copies, so that the other dies in the middle of it.
+    let file = world.directory(1).join("e7.1.volume.toml");
+    let text = fs::read_to_string(&file).expect("a description");
+    fs::write(&file, format!("{text}resync_rate = \"1M\"\n")).expect("slower");
+    world.does(1, "reload");
+    let said = world.does(0, "volume replace --all --yes");
+    assert!(said.contains("e7.1") && said.contains("e7.2"), "{said}");
+    world.wait_for(0, "target", |volume| volume["replication"] == "SyncTarget");
+    // The only good copy goes away in the middle of it: nobody serves, also after a start, until it is back.
+    nodes[1].kill().expect("it can be killed");
+    witness.kill().expect("it can be killed");
+    nodes[0].kill().expect("it can be killed");
+    let _witness = world.start_witness();
+    nodes[0] = world.start_node(0);
+    let asked = world.bench("7.1 -i eth1 --rw randread --requests 1 --answer-timeout 5");
+    assert!(!asked.status.success(), "{asked:?}");
+    assert_eq!(world.volume(0)["serving"], false);
+    fs::write(&file, text).expect("faster again");
+    nodes[1] = world.start_node(1);
+    world.wait_for_in_sync();
+    assert_equal_copies(&world);
+    let again = world.does(0, "volume replace --all --yes");
+    assert!(again.contains("good copy here already"), "{again}");
+    assert!(nodes[1].terminate(PATIENCE).expect("it ends").success());
+    write_something(&world);
+}
