@@ -121,7 +121,7 @@ impl World {
         (client.node, client.last) = (index, None);
         let id = RequestId(client.generation << 16 | u32::try_from(chosen).expect("small"));
         client.request = Some(Pending { id, is_write: false, range, values: Vec::new(), begin: self.tick });
-        let request = BlockRequest { id, export: VOLUME, operation: Operation::Flush };
+        let request = BlockRequest { id, export: self.nodes[index].volume, operation: Operation::Flush };
         self.input(index, Input::Request { request, origin: None });
     }
 
