@@ -117,7 +117,7 @@ fn feed(decoder: &mut Decoder, mut stream: &[u8]) -> Result<Vec<(Message, usize)
 
 fn range_bytes(message: &Message) -> usize {
     match message {
-        Message::Volume(_, message) => message.data_range().map_or(0, |range| range.bytes()),
+        Message::Volume(_, message) => message.data_bytes().unwrap_or(0),
         _ => 0,
     }
 }

@@ -7,6 +7,7 @@
 //! the composition adds of its own.
 #![forbid(unsafe_code)]
 
+mod hand_over;
 mod node;
 mod output;
 mod pair;

@@ -159,6 +159,9 @@ pub(crate) fn for_target(input: Input<'_>) -> Option<target::Input<'_>> {
         Input::Frame { port, received, frame, buffer } => {
             target::Input::Frame { port, received, frame, buffer }
         }
+        Input::Handed { port, received, frame, buffer } => {
+            target::Input::Handed { port, received, frame, buffer }
+        }
         Input::Completed(completion) => target::Input::Completed(completion),
         Input::StateStored { export, result } => target::Input::StateStored { export, result },
         Input::PortChanged { port, link } => target::Input::PortChanged { port, link },

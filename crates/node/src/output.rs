@@ -24,6 +24,17 @@ pub enum Input<'a> {
         /// The memory it stands in.
         buffer: BufferName,
     },
+    /// The frame of an [`Output::Arrived`]; its buffer is ours until [`Output::Release`].
+    Handed {
+        /// As said there.
+        port: PortId,
+        /// As said there.
+        received: Instant,
+        /// All of it, from the destination address on.
+        frame: &'a [u8],
+        /// The memory it stands in, from its beginning on.
+        buffer: BufferName,
+    },
     /// A disk request ended.
     Completed(Completion),
     /// A [`Output::StoreState`] was carried out, or could not be.
@@ -130,6 +141,15 @@ pub enum Output {
     },
     /// The buffer is not needed any more.
     Release(BufferName),
+    /// The peer has handed over a frame: hand it in as [`Input::Handed`], before any later output is carried out.
+    Arrived {
+        /// By which interface it is taken to have come.
+        port: PortId,
+        /// When it was received, on this node's clock.
+        received: Instant,
+        /// All of it.
+        frame: BufferSlice,
+    },
     /// Make this durable, then say so by [`Input::StateStored`].
     StoreState {
         /// Whose state.

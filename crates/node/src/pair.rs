@@ -31,6 +31,7 @@ use replication::volume::VolumeStatus;
 use replication::{input, output};
 use thiserror::Error;
 
+use crate::hand_over::{HandOver, Manner};
 use crate::node::{Node, NodeError, for_target};
 use crate::output::{Input, Output};
 use crate::read_modify_write::ReadModifyWrite;
@@ -87,6 +88,7 @@ pub(crate) struct Pair {
     first_disk_slot: u16,
     /// By export.
     volumes: Vec<Option<Mirrored>>,
+    pub(crate) hand_over: HandOver,
 }
 
 /// A volume that both nodes hold.
@@ -142,7 +144,13 @@ impl Node {
             read_modify_write: ReadModifyWrite::new(),
             target: Target::new(limits),
             outputs: std::collections::VecDeque::with_capacity(1024),
-            pair: Some(Box::new(Pair { engine, config, first_disk_slot, volumes: Vec::new() })),
+            pair: Some(Box::new(Pair {
+                engine,
+                config,
+                first_disk_slot,
+                volumes: Vec::new(),
+                hand_over: HandOver::default(),
+            })),
         }
     }
 
@@ -177,6 +185,7 @@ impl Node {
         let export = target.add_export(now, config)?;
         read_modify_write.add_export(export, logical_sector_size);
         pair.volumes.resize(export.0 as usize + 1, None);
+        pair.hand_over.add_export(export);
         let durability = volume_config.durability;
         pair.volumes[export.0 as usize] = Some(Mirrored { identity: volume, durability });
         pair.engine.add_volume(now, export, opened, volume_config);
@@ -212,13 +221,22 @@ impl Node {
         let due = self.pair().engine.poll_timeout().is_some_and(|due| due <= now);
         if due || matches!(input, Input::Timeout) {
             self.tell_engine(now, input::Input::Timeout)?;
+            self.drop_old_handed(now);
             self.settle(now);
         }
         let result = match input {
             Input::Completed(completion) => self.complete(now, completion),
             Input::Resized { export, .. } if self.pair().volume(export).is_some() => Ok(()),
             Input::PeerConnected => self.tell_engine(now, input::Input::Connected),
-            Input::PeerDisconnected => self.tell_engine(now, input::Input::Disconnected),
+            Input::PeerDisconnected => {
+                self.drop_handed();
+                self.tell_engine(now, input::Input::Disconnected)
+            }
+            Input::Frame { port, received, frame, buffer }
+                if self.pair().hand_over.is_on() && self.hand_over(now, port, received, frame, buffer) =>
+            {
+                Ok(())
+            }
             Input::PeerMessage { message, data } => {
                 self.tell_engine(now, input::Input::Message { message, data })
             }
@@ -244,12 +262,16 @@ impl Node {
         result
     }
 
-    fn pair(&self) -> &Pair {
+    pub(crate) fn pair(&self) -> &Pair {
         self.pair.as_ref().expect("the caller has seen that there is a peer")
     }
 
-    fn tell_engine(&mut self, now: Instant, input: input::Input) -> Result<(), NodeError> {
-        self.pair.as_mut().expect("the caller has seen that there is a peer").engine.handle_input(now, input);
+    pub(crate) fn pair_mut(&mut self) -> &mut Pair {
+        self.pair.as_mut().expect("the caller has seen that there is a peer")
+    }
+
+    pub(crate) fn tell_engine(&mut self, now: Instant, input: input::Input) -> Result<(), NodeError> {
+        self.pair_mut().engine.handle_input(now, input);
         Ok(())
     }
 
@@ -297,12 +319,16 @@ impl Node {
         let output = match output {
             Of::Disk(request) => return self.ask_disk(request),
             Of::Completed { id, outcome } => return self.completed_by_engine(now, id, outcome),
-            Of::Serving { volume: export, serving, stands_in } => {
+            Of::Serving { volume: export, serving, stands_in, hands_over } => {
                 self.tell_epoch(now, export);
                 self.tell_mirror(now, MirrorInput::Serving { export, serving });
                 // Where the other node never serves, nobody else answers at its address.
                 let stands_in = stands_in || serving && self.pair().is_only_server(export);
-                return self.tell_mirror(now, MirrorInput::StandsIn { export, stands_in });
+                self.tell_mirror(now, MirrorInput::StandsIn { export, stands_in });
+                return self.set_manner(export, Manner { serving, stands_in, hands_over });
+            }
+            Of::Handed { volume, port, to_receiver, received, frame } => {
+                return self.keep_handed(volume, port, to_receiver, received, frame);
             }
             Of::Followed { volume, write, range, origin } => {
                 let (write, origin) = (FollowedWrite(write.0), to_target_origin(origin));
@@ -389,8 +415,8 @@ impl Node {
     /// given out again.
     fn forget_export(&mut self, export: ExportId) {
         self.target.remove_export(export);
-        let volumes = &mut self.pair.as_mut().expect("only an engine says so").volumes;
-        volumes[export.0 as usize] = None;
+        self.set_manner(export, Manner::default());
+        self.pair_mut().volumes[export.0 as usize] = None;
     }
 
     /// The membership may have changed.

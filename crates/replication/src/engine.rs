@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 
 use block::{
-    BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant, IntervalTable, LbaRange,
-    Operation, RequestId,
+    BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant, IntervalTable, Operation,
+    RequestId,
 };
 
 use crate::conflict::Claim;
@@ -184,6 +184,9 @@ impl Engine {
             Input::SmallState { volume, state } => self.handle_small_state(volume, state),
             Input::Capacity { volume, capacity } => self.handle_capacity(volume, capacity),
             Input::Control { volume, control } => self.handle_control(volume, control),
+            Input::HandOver { volume, port, to_receiver, received, frame } => {
+                self.hand_over(volume, port, to_receiver, received, frame);
+            }
             Input::Timeout => self.attend_to_all(),
         }
         self.look_after_volumes();
@@ -287,6 +290,7 @@ impl Engine {
                 self.handle_forward(export, write, range, durable, origin, data);
             }
             (VolumeMessage::Copy { copy, range }, Some(data)) => self.handle_copy(export, copy, range, data),
+            (VolumeMessage::Handed(handed), Some(frame)) => self.handle_handed(export, handed, frame),
             (VolumeMessage::Fetched { read, result }, data) => self.handle_fetched(read, result, data),
             (VolumeMessage::Ack { write, follower }, _) => self.handle_ack(write, follower),
             (VolumeMessage::Commit { follower }, _) => self.handle_commit(follower),
@@ -356,7 +360,7 @@ impl Engine {
         }
         let expected = match message {
             VolumeMessage::Fetched { read, result: Ok(()) } => self.fetched_bytes(*read),
-            other => other.data_range().map(LbaRange::bytes),
+            other => other.data_bytes(),
         };
         match (expected, data) {
             (None, None) => Ok(()),

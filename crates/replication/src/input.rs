@@ -1,6 +1,6 @@
 //! What the engine is told.
 
-use block::{BlockError, BlockRequest, BufferSlice, Completion, ExportId};
+use block::{BlockError, BlockRequest, BufferSlice, Completion, ExportId, Instant};
 
 use crate::membership::Membership;
 use crate::message::{Message, Origin};
@@ -119,6 +119,19 @@ pub enum Input {
         volume: ExportId,
         /// What.
         control: Control,
+    },
+    /// A frame has come for a volume whose frames are handed over ([`crate::output::Output::Serving`]).
+    HandOver {
+        /// For which volume.
+        volume: ExportId,
+        /// By which interface.
+        port: u8,
+        /// Whether it was sent to the peer's address, not to this node's.
+        to_receiver: bool,
+        /// When it was received.
+        received: Instant,
+        /// All of it. It is the engine's until it is named in a `Release`.
+        frame: BufferSlice,
     },
     /// The time given by `poll_timeout` has come.
     Timeout,

@@ -72,9 +72,15 @@ impl Lease {
 
     /// The peer has granted a renewal. One that is too old, or was never sent, changes nothing.
     pub fn handle_granted(&mut self, number: u64) {
-        if number <= self.newest && self.newest - number < UNANSWERED_MAX as u64 {
-            self.hold_from(self.sent[slot(number)]);
+        if let Some(sent) = self.sent(number) {
+            self.hold_from(sent);
         }
+    }
+
+    /// When that renewal was sent; `None` if it is too old or never was.
+    pub(crate) fn sent(&self, number: u64) -> Option<Instant> {
+        let is_known = number <= self.newest && self.newest - number < UNANSWERED_MAX as u64;
+        Some(self.sent[slot(number)]).filter(|sent| is_known && *sent > Instant::from_nanos(0))
     }
 
     /// Held for as long as if it had been renewed at that moment.

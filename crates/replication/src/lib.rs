@@ -31,6 +31,7 @@ pub mod engine;
 mod flush;
 mod follow;
 mod forward;
+mod hand_over;
 mod heal;
 pub mod identity;
 pub mod input;

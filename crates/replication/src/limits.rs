@@ -36,6 +36,13 @@ pub const NUMBERS_PER_MESSAGE: usize = 29;
 /// Initiators of a volume that a node tells its peer of: as many as a target remembers.
 pub const NUMBERS_MAX: usize = 1024;
 
+/// The longest frame that is handed over; no network card has longer ones.
+pub const HANDED_BYTES_MAX: u32 = 16 << 10;
+/// A frame that is handed over came at most so long ago: what takes longer is dropped, and the initiator sends it again.
+pub const HANDED_AGE_MAX: Duration = Duration::from_millis(500);
+/// For so long after a peer that has come back answers at its own address frames that a switch still sends here go there.
+pub const HAND_BACK: Duration = Duration::from_secs(1);
+
 /// How much one engine holds at a time; all of it is reserved at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {

@@ -301,6 +301,9 @@ pub enum VolumeMessage {
     Leave,
     /// The sender's disk has failed, or it has the volume no more: go on alone.
     DiskFailed,
+    /// A frame of an initiator has reached the sender, but it is, or soon will be, the receiver who answers it. It follows
+    /// the message, and counts as one that the network has delivered late.
+    Handed(Handed),
     /// Make durable what was written so far.
     Flush {
         /// The asker's name for it.
@@ -332,6 +335,21 @@ pub enum VolumeMessage {
     },
 }
 
+/// What is known of a frame besides its bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Handed {
+    /// By which interface it came; both nodes have them in the same order.
+    pub port: u8,
+    /// Whether it was sent to the receiver's address, and not to the sender's.
+    pub to_receiver: bool,
+    /// How long it is.
+    pub bytes: u32,
+    /// The receiver's newest renewal that the sender had seen,
+    pub renewal: u64,
+    /// and how many nanoseconds after that the frame came, or before.
+    pub after: i64,
+}
+
 /// One message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
@@ -356,13 +374,14 @@ pub enum Message {
 }
 
 impl VolumeMessage {
-    /// Sectors of data that follow the message.
+    /// Bytes of data that follow the message, as far as it says so itself: an answer to a `Fetch` does not.
     #[must_use]
-    pub const fn data_range(&self) -> Option<LbaRange> {
+    pub const fn data_bytes(&self) -> Option<usize> {
         match self {
             Self::Replicate { range, .. } | Self::Forward { range, .. } | Self::Copy { range, .. } => {
-                Some(*range)
+                Some(range.bytes())
             }
+            Self::Handed(Handed { bytes, .. }) => Some(*bytes as usize),
             _ => None,
         }
     }

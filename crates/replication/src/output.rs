@@ -1,6 +1,6 @@
 //! What the engine wants done.
 
-use block::{BlockError, BlockRequest, BufferName, BufferSlice, ExportId, LbaRange, RequestId};
+use block::{BlockError, BlockRequest, BufferName, BufferSlice, ExportId, Instant, LbaRange, RequestId};
 
 use crate::input::MetadataId;
 use crate::membership::Membership;
@@ -121,6 +121,22 @@ pub enum Output {
         serving: bool,
         /// Whether those that initiators send to the peer's address may be taken, too, because the peer takes none.
         stands_in: bool,
+        /// Whether frames that may not be taken here are wanted as [`crate::input::Input::HandOver`].
+        hands_over: bool,
+    },
+    /// The peer has handed over a frame. It is to be taken as soon as this node serves, or stands in if it was sent to the
+    /// peer's address.
+    Handed {
+        /// For which volume.
+        volume: ExportId,
+        /// By which interface, if there is one of that number.
+        port: u8,
+        /// Whether it was sent to this node's own address.
+        to_receiver: bool,
+        /// When it was received, at the latest by what this node knows.
+        received: Instant,
+        /// All of it.
+        frame: BufferSlice,
     },
     /// The peer's write has come here: remember it (rules D1, D2, D6).
     Followed {

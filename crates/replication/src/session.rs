@@ -37,6 +37,8 @@ pub(crate) struct Session {
     state: State,
     /// Whether the peer has granted a lease in this session.
     lease_was_held: bool,
+    /// The peer's newest renewal in this session, and when it came.
+    pub(crate) renewal_seen: Option<(u64, Instant)>,
 }
 
 impl Session {
@@ -50,7 +52,7 @@ impl Engine {
         if self.session.state != State::Down {
             self.end_session();
         }
-        self.session = Session { state: State::Greeting, lease_was_held: false };
+        self.session = Session { state: State::Greeting, ..Session::default() };
         let lease_milliseconds =
             u32::try_from(self.config.lease.as_millis()).expect("a lease of some seconds");
         let hello = Hello {
@@ -123,6 +125,7 @@ impl Engine {
         let margin = self.config.lease / LEASE_MARGIN;
         let is_short = self.mutated(Mutation::LeaseWithoutMargin);
         self.lease.grant(if is_short { self.now.before(margin) } else { self.now });
+        self.session.renewal_seen = Some((number, self.now));
         self.push(Output::Send { message: Message::Granted { number }, data: None });
         Ok(())
     }

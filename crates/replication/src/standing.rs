@@ -282,16 +282,22 @@ impl Engine {
         let volume = self.volume(export);
         // Also nothing that was answered before the peer had it.
         let is_done = volume.requests == 0 && volume.locals == 0;
-        let idle = volume.leaving && (is_done || self.mutated(Mutation::LeavesBusy));
+        let idle = volume.leaving && !volume.serving && (is_done || self.mutated(Mutation::LeavesBusy));
+        if idle && self.may_be_left(export) {
+            self.volume_mut(export).change_phase(Phase::Left);
+            self.say(export, VolumeMessage::Leave, None);
+        }
+    }
+
+    /// Whether the peer would go on by itself.
+    fn may_be_left(&self, export: ExportId) -> bool {
+        let volume = self.volume(export);
         // The peer can go on: it is a member or the only one, has been told so, and lacks nothing.
         let dispensable = !volume.is_sole(self.config.node) && volume.disk.bitmap.out_of_sync() == 0
             || self.mutated(Mutation::LeavesIndispensable);
         // And the arbiter will let it: nothing that this node has asked can come in between.
         let is_told = volume.meeting.owes_member.is_none() && volume.stray_until.is_none();
-        if idle && volume.phase == Phase::Paired && dispensable && is_told && !volume.meeting.peer_left {
-            self.volume_mut(export).change_phase(Phase::Left);
-            self.say(export, VolumeMessage::Leave, None);
-        }
+        volume.phase == Phase::Paired && dispensable && is_told && !volume.meeting.peer_left
     }
 
     /// A node that has left and has nothing on its way says so on disk: nothing is in doubt when it comes back.
@@ -315,10 +321,12 @@ impl Engine {
             self.push(Output::Resized { volume: export, sectors });
         }
         let stands_in = serving && self.should_stand_in(export);
+        let hands_over = self.should_hand_over(export, serving);
         let volume = self.volume_mut(export);
-        if (volume.serving, volume.stands_in) != (serving, stands_in) {
-            (volume.serving, volume.stands_in) = (serving, stands_in);
-            self.push(Output::Serving { volume: export, serving, stands_in });
+        if (volume.serving, volume.stands_in, volume.hands_over) != (serving, stands_in, hands_over) {
+            (volume.serving, volume.stands_in, volume.hands_over) = (serving, stands_in, hands_over);
+            self.push(Output::Serving { volume: export, serving, stands_in, hands_over });
+            self.attend(export);
         }
     }
 
@@ -335,7 +343,10 @@ impl Engine {
     fn should_serve(&mut self, export: ExportId) -> bool {
         let volume = self.volume(export);
         let may_serve = match volume.phase {
-            _ if volume.leaving => false,
+            // Until it may go, so that initiators wait as little as they can.
+            _ if volume.leaving => {
+                volume.serving && volume.phase == Phase::Paired && !self.may_be_left(export)
+            }
             Phase::Alone => true,
             Phase::Passing => volume.pass_through,
             Phase::Frozen | Phase::Left => false,

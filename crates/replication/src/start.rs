@@ -130,6 +130,7 @@ impl Volume {
             lacks: Bitmap::new(layout, format),
             has_disk: true,
             stands_in: false,
+            hands_over: false,
             serving: false,
             leaving: false,
             removing: false,

@@ -163,6 +163,8 @@ pub(crate) struct Volume {
     pub(crate) serving: bool,
     /// Likewise.
     pub(crate) stands_in: bool,
+    /// Likewise.
+    pub(crate) hands_over: bool,
     /// An operator has asked this node to leave.
     pub(crate) leaving: bool,
     /// The volume is on its way out of this node: it only ends what it began.

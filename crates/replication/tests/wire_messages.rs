@@ -11,8 +11,8 @@ use replication::identity::{PairIdentity, VolumeIdentity};
 use replication::limits::{DOUBTFUL_PER_MESSAGE, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::message::{
-    Announce, BlockRun, CopyState, DoubtfulWrite, Effect, Hello, Message, NumberWindow, Offer, Origin,
-    Refusal, Token, VolumeMessage,
+    Announce, BlockRun, CopyState, DoubtfulWrite, Effect, Handed, Hello, Message, NumberWindow, Offer,
+    Origin, Refusal, Token, VolumeMessage,
 };
 use replication::meta::small_state::SmallState;
 use replication::wire::{
@@ -79,6 +79,7 @@ fn samples() -> Vec<Message> {
         V::Forwarded { write: token, result: Err(BlockError::NoSpace) },
         V::Flush { flush: token },
         V::Flushed { flush: token },
+        V::Handed(Handed { port: 1, to_receiver: true, bytes: 60, renewal: 9, after: -250 }),
         V::Copy { copy: token, range: range(16, 1) },
         V::CopyDigest { copy: token, range: range(16, 8), digest: 0x55 },
         V::Copied { copy: token },
@@ -103,7 +104,7 @@ fn samples() -> Vec<Message> {
 fn data_of(message: &Message) -> Vec<u8> {
     let bytes = match message {
         Message::Volume(_, VolumeMessage::Fetched { result: Ok(()), .. }) => 1024,
-        Message::Volume(_, message) => message.data_range().map_or(0, LbaRange::bytes),
+        Message::Volume(_, message) => message.data_bytes().unwrap_or(0),
         _ => 0,
     };
     vec![0x5a; bytes]
@@ -367,6 +368,9 @@ fn values_that_mean_nothing_are_named() {
             other => panic!("{other}"),
         }
     };
+    assert_eq!(with(19, 1, 2), (Kind::Handed, "whose address it was sent to"));
+    assert_eq!(with(19, 4, 0), (Kind::Handed, "length of a frame"));
+    assert_eq!(with(19, 6, 1), (Kind::Handed, "length of a frame"));
     assert_eq!(with(0, 0, 0), (Kind::Hello, "range of versions"));
     assert_eq!(with(0, 32, 2), (Kind::Hello, "node number"));
     assert_eq!(with(1, 0, 8), (Kind::Goodbye, "reason"));
@@ -378,8 +382,8 @@ fn values_that_mean_nothing_are_named() {
     assert_eq!(with(10, 18, 2), (Kind::Replicate, "flag of a durable write"));
     assert_eq!(with(10, 19, 3), (Kind::Replicate, "origin"));
     assert_eq!(with(14, 8, 6), (Kind::Fetched, "result"));
-    assert_eq!(with(26, 8, 3), (Kind::Verified, "outcome of a verify"));
-    assert_eq!(with(32, 8, 2), (Kind::ResizeAnswered, "answer to a resize"));
+    assert_eq!(with(27, 8, 3), (Kind::Verified, "outcome of a verify"));
+    assert_eq!(with(33, 8, 2), (Kind::ResizeAnswered, "answer to a resize"));
     let mut wraps = bytes_of(&samples()[5]);
     wraps[HEADER_BYTES..HEADER_BYTES + 8].fill(0xff);
     reseal(&mut wraps);
@@ -500,6 +504,9 @@ fn any_of_meeting() -> impl Strategy<Value = VolumeMessage> {
         any::<(u64, bool)>().prop_map(|(sectors, agreed)| V::ResizeAnswered { sectors, agreed }),
         any_small_state(),
         any::<u64>().prop_map(|revision| V::SmallStateKnown { revision }),
+        any::<(u8, bool, u64, i64)>().prop_map(|(port, to_receiver, renewal, after)| {
+            V::Handed(Handed { port, to_receiver, bytes: 60, renewal, after })
+        }),
     ]
 }
 

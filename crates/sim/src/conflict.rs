@@ -332,6 +332,7 @@ impl Pair {
             Output::Serving { serving, .. } => node.serving = serving,
             Output::Resized { .. } => unreachable!("nobody makes the volume larger"),
             Output::Digest { .. } => unreachable!("digests are for resync and verify"),
+            Output::Handed { .. } => unreachable!("frames are the node's business"),
             Output::Followed { .. }
             | Output::FollowedEnded { .. }
             | Output::Resolved { .. }

@@ -407,6 +407,15 @@ impl Machine {
                     let (ticket, at) = self.disks[volume].metadata.start(now, ask, counts);
                     effects.push(Effect::DiskDone { at, volume, ticket, of: Asked::Metadata(id) });
                 }
+                Output::Arrived { port, received, frame } => {
+                    // The rest of the message stands before it in that buffer.
+                    let bytes = process.buffers.slice(frame).to_vec();
+                    process.buffers.release(frame.buffer);
+                    let buffer = process.buffers.insert(bytes.clone());
+                    let input = Input::Handed { port, received, frame: &bytes, buffer };
+                    let _ = process.node.handle_input(shown, input);
+                    effects.push(Effect::Arrived { bytes });
+                }
                 Output::Digest { of, data } => {
                     let Digest(digest) = Digest::of(DIGEST_SEED, process.buffers.slice(data));
                     let _ = process.node.handle_input(shown, Input::Digest { of, digest });

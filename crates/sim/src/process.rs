@@ -64,6 +64,11 @@ pub enum Effect {
         /// All of it.
         bytes: Vec<u8>,
     },
+    /// A frame that the peer has handed over comes to the node.
+    Arrived {
+        /// All of it.
+        bytes: Vec<u8>,
+    },
     /// A disk will have done this at that moment.
     DiskDone {
         /// When.
@@ -156,7 +161,10 @@ impl Process {
             Output::StoreState { .. } => {
                 unreachable!("the state of a mirrored export stands in its metadata")
             }
-            Output::Disk(_) | Output::MetadataWrite { .. } | Output::Digest { .. } => {
+            Output::Disk(_)
+            | Output::MetadataWrite { .. }
+            | Output::Digest { .. }
+            | Output::Arrived { .. } => {
                 unreachable!("the machine does these")
             }
         });

@@ -438,10 +438,7 @@ impl World {
                 if self.trace.is_read_whole() {
                     self.trace.say(self.now, format_args!("  node {station} <- {}", glimpse::of(&bytes)));
                 }
-                if let Some(history) = volume_of(&bytes).and_then(|volume| self.histories.get_mut(volume)) {
-                    history.frame_reached_node(self.now, station, &bytes);
-                }
-                self.watch.came(self.now, station, &bytes);
+                self.frame_came(station, &bytes);
             }
             let boot = self.machines[station].boot();
             return self.tell(station, boot, Happening::Frame { port, bytes });
@@ -453,6 +450,14 @@ impl World {
             place.host.handle_frame(self.now, port, &bytes, &mut self.histories[place.volume]);
             self.after_host(station - NODES);
         }
+    }
+
+    /// A frame is about to be looked at by a node.
+    fn frame_came(&mut self, node: usize, bytes: &[u8]) {
+        if let Some(history) = volume_of(bytes).and_then(|volume| self.histories.get_mut(volume)) {
+            history.frame_reached_node(self.now, node, bytes);
+        }
+        self.watch.came(self.now, node, bytes);
     }
 
     fn host_timeout(&mut self, host: usize) {

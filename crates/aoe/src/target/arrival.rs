@@ -13,11 +13,22 @@ use crate::mac::MacAddress;
 use crate::wire::header::{self, AoeError, Command};
 use crate::wire::{Frame, Head, WireError, sequenced};
 
+/// How a frame has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reception {
+    pub(crate) now: Instant,
+    pub(crate) received: Instant,
+    pub(crate) port: PortId,
+    /// The other node has got it and handed it over.
+    pub(crate) handed: bool,
+}
+
 /// A request that was looked at as far as its header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival<'a> {
     pub(crate) now: Instant,
     pub(crate) received: Instant,
+    pub(crate) handed: bool,
     pub(crate) port: PortId,
     pub(crate) link: PortLink,
     /// The address that it was sent to, if that is the other node's: the answer comes from there, too.
@@ -56,23 +67,35 @@ impl Target {
     /// Looks at a frame and has every export that it is for answer it.
     pub(super) fn arrive(
         &mut self,
-        now: Instant,
-        received: Instant,
-        port: PortId,
+        reception: Reception,
         frame: &[u8],
         buffer: BufferName,
     ) -> Result<Buffer, Refusal> {
+        let Reception { now, received, port, handed } = reception;
         let frame = Frame::new(frame).map_err(|_| Refusal::NotAoe)?;
         let link = self.ports.link(port).ok_or(Refusal::PortDown)?;
         let head = frame.head();
         let for_peer = self.ports.peer(port).filter(|peer| *peer == head.ethernet.destination);
-        let arrival = Arrival { now, received, port, link, for_peer, frame, head, buffer };
+        let arrival = Arrival { now, received, handed, port, link, for_peer, frame, head, buffer };
         self.check_header(&arrival)?;
         if head.header.address.is_exact() {
             let id = self.directory.find(head.header.address).ok_or(Refusal::UnknownAddress)?;
             return self.deliver_counted(id, &arrival);
         }
         self.deliver_to_many(&arrival)
+    }
+
+    /// The one export that a request is for, and whether it was sent to the other node's address. Nothing is known yet of
+    /// whether it may be taken.
+    #[must_use]
+    pub fn recipient(&self, port: PortId, frame: &[u8]) -> Option<(ExportId, bool)> {
+        let head = Frame::new(frame).ok()?.head();
+        let is_to = |mac: Option<MacAddress>| mac == Some(head.ethernet.destination);
+        let to_peer = is_to(self.ports.peer(port));
+        let is_ours = to_peer || is_to(self.ports.link(port).map(|link| link.mac));
+        let is_request = is_ours && !head.header.response && head.header.address.is_exact();
+        let export = self.directory.find(head.header.address).filter(|_| is_request)?;
+        Some((export, to_peer))
     }
 
     /// What can be said without knowing an export.
@@ -127,7 +150,8 @@ impl Target {
     #[inline]
     fn deliver(&mut self, id: ExportId, arrival: &Arrival<'_>) -> Result<Buffer, Refusal> {
         let export = self.exports.find(id).expect("the directory names exports that exist");
-        if export.serving_since.is_none_or(|since| arrival.received < since) {
+        // What is handed over was never queued here while nothing could be known of it.
+        if export.serving_since.is_none_or(|since| arrival.received < since && !arrival.handed) {
             return Err(Refusal::NotServing);
         }
         if arrival.for_peer.is_some() && !export.stands_in {

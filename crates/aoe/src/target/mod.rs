@@ -54,7 +54,7 @@ use thiserror::Error;
 
 use crate::address::Address;
 use crate::limits;
-use arrival::Buffer;
+use arrival::{Buffer, Reception};
 use directory::Directory;
 use duplicate::WriteHistory;
 use export::{Exports, is_possible_size};
@@ -231,7 +231,12 @@ impl Target {
     /// If the shell completes what it was not asked, or does not drain the outputs.
     pub fn handle_input(&mut self, now: Instant, input: Input<'_>) -> Result<(), Refusal> {
         let result = match input {
-            Input::Frame { port, received, frame, buffer } => self.frame(now, received, port, frame, buffer),
+            Input::Frame { port, received, frame, buffer } => {
+                self.frame(Reception { now, received, port, handed: false }, frame, buffer)
+            }
+            Input::Handed { port, received, frame, buffer } => {
+                self.frame(Reception { now, received, port, handed: true }, frame, buffer)
+            }
             Input::Completed(completion) => {
                 self.completed(now, completion);
                 Ok(())
@@ -320,15 +325,8 @@ impl Target {
         self.history.len()
     }
 
-    fn frame(
-        &mut self,
-        now: Instant,
-        received: Instant,
-        port: PortId,
-        frame: &[u8],
-        buffer: BufferName,
-    ) -> Result<(), Refusal> {
-        let result = self.arrive(now, received, port, frame, buffer);
+    fn frame(&mut self, reception: Reception, frame: &[u8], buffer: BufferName) -> Result<(), Refusal> {
+        let result = self.arrive(reception, frame, buffer);
         if result != Ok(Buffer::Kept) {
             self.push(Output::Release(buffer));
         }

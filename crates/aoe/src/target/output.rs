@@ -34,6 +34,18 @@ pub enum Input<'a> {
         /// How it went.
         result: Result<(), StateError>,
     },
+    /// The other node of a pair has got a frame for an export that this one serves. It may have been received before this one
+    /// began to; what it asks for was answered by neither, unless this one knows of it.
+    Handed {
+        /// Which interface it counts as received by.
+        port: PortId,
+        /// When it was received.
+        received: Instant,
+        /// All of it, from the destination address on.
+        frame: &'a [u8],
+        /// The memory it stands in.
+        buffer: BufferName,
+    },
     /// An interface came up, changed, or went down (`None`).
     PortChanged {
         /// Which.

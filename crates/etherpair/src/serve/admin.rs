@@ -231,8 +231,7 @@ async fn leave(daemon: &Daemon) -> Result<Value, String> {
     let staying = daemon.leave(&volumes).await;
     if !staying.is_empty() {
         return Err(format!(
-            "{} did not leave in time, is not served by this node and is left as soon as it can be; `etherpair join` takes this \
-             back",
+            "{} did not leave in time, goes on being served and is left as soon as it can be; `etherpair join` takes this back",
             text(staying)
         ));
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use aoe::target::TargetLimits;
 use node::PairConfig;
@@ -31,6 +32,8 @@ const OUTSTANDING_MAX: usize = 1024;
 /// What the peer may have under way here: its own requests, as reads or as writes, and its copies.
 const LIMITS: Limits =
     Limits { requests: OUTSTANDING_MAX, followed: 3 * OUTSTANDING_MAX, copies: 64, volumes: VOLUMES_MAX };
+/// How long a node that has left waits for frames that were on their way to it.
+const ON_THE_WAY: Duration = Duration::from_millis(200);
 /// Volumes of one shard.
 const VOLUMES_MAX: usize = 1024;
 
@@ -158,6 +161,8 @@ impl Running {
         tokio::spawn(async move {
             let (can, cannot) = daemon.dispensable().await;
             let staying = daemon.leave(&can).await;
+            // Switches have just been told; what they had sent here before that is still handed over.
+            tokio::time::sleep(ON_THE_WAY).await;
             for address in cannot.into_iter().chain(staying) {
                 tracing::warn!(
                     "{address} was not left to the peer: nobody serves it until this node is back"

@@ -269,7 +269,8 @@ impl Shard {
                 Output::SendControl { port, frame } => self.queue_frame(now, port, &frame, None),
                 Output::Release(name) => self.release(name),
                 Output::StoreState { export, state } => (self.notify)(Event::StoreState { export, state }),
-                output @ (Output::PeerSend { .. }
+                output @ (Output::Arrived { .. }
+                | Output::PeerSend { .. }
                 | Output::PeerDisconnect { .. }
                 | Output::MetadataWrite { .. }
                 | Output::Digest { .. }

@@ -154,6 +154,13 @@ impl Shard {
                     link.send(&message, data);
                 }
             }
+            Output::Arrived { port, received, frame } => {
+                assert_eq!(frame.offset, 0, "what follows a message has a buffer of its own");
+                let (buffer, frame) = (frame.buffer, self.memory(frame));
+                let _ = self
+                    .node
+                    .handle_input(now, Input::Handed { port, received, frame: frame.look(), buffer });
+            }
             Output::PeerDisconnect { reason } => drop(self.close_link(PeerFailure::Ended(reason))),
             Output::MetadataWrite { id, volume, place } => {
                 if let Some(peer) = &mut self.peer {

@@ -85,6 +85,53 @@ fn a_node_that_leaves_hands_over_at_once_and_comes_back() {
     world.assert_equal_copies();
 }
 
+/// Asks both nodes in turn, each request sent once, until `is_over`. How many were lost, and the longest that one took.
+fn ask_once_each(
+    world: &World,
+    client: &mut world::Client,
+    is_over: impl Fn(&World) -> bool,
+) -> (u32, Duration) {
+    let (mut lost, mut longest, mut asked) = (0, Duration::ZERO, 0);
+    let mut after = 0;
+    while after < 40 {
+        let (node, fill) = (usize::from(asked % 2), (asked % 3 == 0).then_some(asked));
+        let start = std::time::Instant::now();
+        // Each block has a content of its own: the same write once more is a duplicate, with others in between one that is late.
+        let tag = client.send(node, u64::from(asked), fill);
+        client.port.flush().expect("sent");
+        let answer = client.answer(node, tag, Duration::from_secs(2));
+        lost += u32::from(answer.is_none());
+        longest = longest.max(start.elapsed());
+        asked = asked.wrapping_add(1);
+        after += u32::from(is_over(world));
+    }
+    (lost, longest)
+}
+
+#[test]
+fn a_request_that_is_sent_once_while_a_node_leaves_or_comes_back_is_answered() {
+    let world = World::paired(Kind { lease: Duration::from_secs(5), ..ORDINARY });
+    let mut client = world.client();
+    let mut rounds = Vec::new();
+    // On a machine that stands still for half a second a frame is too old when it may be answered.
+    while rounds.len() < 6 {
+        world.nodes[0].control(Control::Leave);
+        let has_left = |world: &World| world.nodes[1].status().phase == Phase::Alone;
+        let leaving = ask_once_each(&world, &mut client, has_left);
+        world.nodes[0].control(Control::Join);
+        let is_back = |world: &World| world.nodes.iter().all(|node| node.status().serving);
+        let returning = ask_once_each(&world, &mut client, is_back);
+        world.await_paired();
+        println!("leaving: lost and longest {leaving:?}; returning: {returning:?}");
+        rounds.push((leaving.0, returning.0));
+        if rounds.last() == Some(&(0, 0)) {
+            world.assert_equal_copies();
+            return;
+        }
+    }
+    panic!("requests were lost each time a node left or came back: {rounds:?}");
+}
+
 #[test]
 fn a_volume_that_one_node_has_no_more_is_served_by_the_other_until_it_is_added_again() {
     let mut world = World::paired(Kind { lease: Duration::from_secs(5), ..ORDINARY });

@@ -10,6 +10,7 @@
 mod compare;
 pub mod decoder;
 mod error;
+mod handed;
 pub mod header;
 mod meeting;
 pub mod preamble;
@@ -53,9 +54,7 @@ impl DataRule {
     fn of(message: &Message) -> Self {
         match message {
             Message::Volume(_, VolumeMessage::Fetched { result: Ok(()), .. }) => Self::WholeSectors,
-            Message::Volume(_, message) => {
-                Self::Exactly(message.data_range().map_or(0, block::LbaRange::bytes))
-            }
+            Message::Volume(_, message) => Self::Exactly(message.data_bytes().unwrap_or(0)),
             _ => Self::Exactly(0),
         }
     }
@@ -124,6 +123,7 @@ fn emit_body(message: &VolumeMessage, body: &mut [u8]) -> (Kind, usize) {
         V::MemberKnown(membership) => (Kind::MemberKnown, membership.emit(body)),
         V::Leave => (Kind::Leave, 0),
         V::DiskFailed => (Kind::DiskFailed, 0),
+        V::Handed(handed) => (Kind::Handed, handed.emit(body)),
         V::Resize { sectors } => (Kind::Resize, sectors.emit(body)),
         V::ResizeAnswered { sectors, agreed } => {
             (Kind::ResizeAnswered, ResizeAnswer { sectors, agreed }.emit(body))
@@ -206,6 +206,7 @@ fn parse_body(kind: Kind, view: View<'_>) -> Result<VolumeMessage, WireError> {
         Kind::MemberKnown => V::MemberKnown(Body::parse(view)?),
         Kind::Leave => <()>::parse(view).map(|()| V::Leave)?,
         Kind::DiskFailed => <()>::parse(view).map(|()| V::DiskFailed)?,
+        Kind::Handed => V::Handed(Body::parse(view)?),
         Kind::Resize => V::Resize { sectors: Body::parse(view)? },
         Kind::ResizeAnswered => {
             let ResizeAnswer { sectors, agreed } = Body::parse(view)?;

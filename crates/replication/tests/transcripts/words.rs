@@ -111,7 +111,11 @@ impl Words {
                 format!("asks the arbiter: {} instead of {}", members(*next), members(*expected))
             }
             Output::Serving { stands_in: true, .. } => "serves, also at the peer's address".to_owned(),
+            Output::Serving { serving: true, hands_over: true, .. } => {
+                "serves, hands back what came for the peer".to_owned()
+            }
             Output::Serving { serving: true, .. } => "serves".to_owned(),
+            Output::Serving { hands_over: true, .. } => "serves no more, hands over what comes".to_owned(),
             Output::Serving { .. } => "serves no more".to_owned(),
             Output::Followed { write, range, .. } => {
                 format!("target remembers {}, {range}", self.name('f', node, *write))

@@ -31,6 +31,7 @@ impl World {
                     }
                     self.carry(Station(u8::try_from(node).expect("two nodes")), port, bytes);
                 }
+                Effect::Arrived { bytes } => self.frame_came(node, &bytes),
                 Effect::DiskDone { at, volume, ticket, of } => {
                     self.queue.schedule(at, Event::DiskDone { node, boot, volume, ticket, of });
                 }

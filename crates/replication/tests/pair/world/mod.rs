@@ -415,6 +415,7 @@ impl World {
             Output::Event { event: Event::Removed, .. } => self.note_removal(index),
             Output::Event { event, .. } => self.check_event(index, event),
             Output::SmallState { .. } | Output::TellNumbers { .. } | Output::Numbers { .. } => {}
+            Output::Handed { .. } => unreachable!("nobody here hands over a frame"),
         }
     }
 

@@ -1,0 +1,162 @@
+//! Frames that come to one node of a pair and are answered by the other.
+//!
+//! It decides which received frames are handed to the engine for the peer, and keeps those that the peer has handed over
+//! until the target would take them. It does not look at what they ask for, and judges neither age nor duplicates: that is
+//! the target's business when it gets them.
+
+use std::collections::VecDeque;
+
+use aoe::target::PortId;
+use block::{BufferSlice, ExportId, Instant};
+
+use replication::limits::HANDED_AGE_MAX;
+
+use crate::node::Node;
+use crate::output::Output;
+
+/// Frames kept at most; what comes beyond is dropped, and its initiator sends it again.
+const KEPT_MAX: usize = 128;
+
+/// How the frames of one export are dealt with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    pub(crate) serving: bool,
+    pub(crate) stands_in: bool,
+    pub(crate) hands_over: bool,
+}
+
+/// A frame that the peer has handed over.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    export: ExportId,
+    port: PortId,
+    /// Whether it was sent to this node's address, not to the peer's.
+    to_us: bool,
+    received: Instant,
+    frame: BufferSlice,
+}
+
+/// What a node of a pair has to know for it.
+#[derive(Debug, Default)]
+pub(crate) struct HandOver {
+    /// By export.
+    manners: Vec<Manner>,
+    /// Exports whose frames go to the peer.
+    handing: usize,
+    kept: VecDeque<Kept>,
+}
+
+impl HandOver {
+    pub(crate) fn add_export(&mut self, export: ExportId) {
+        let index = export.0 as usize;
+        self.manners.resize(self.manners.len().max(index + 1), Manner::default());
+        self.manners[index] = Manner::default();
+    }
+
+    /// Whether any frame could be one to hand over.
+    #[inline]
+    pub(crate) const fn is_on(&self) -> bool {
+        self.handing > 0
+    }
+
+    /// Whether a request that came for this export, to the peer's address or not, goes to the peer.
+    fn goes_to_peer(&self, export: ExportId, to_peer: bool) -> bool {
+        let Some(manner) = self.manners.get(export.0 as usize) else { return false };
+        // Who serves nothing hands over what was sent to it; who serves, what was sent to the peer.
+        manner.hands_over && manner.serving == to_peer && !manner.stands_in
+    }
+
+    /// What becomes of a frame that is kept: `Some(true)` it is taken now, `Some(false)` it never will be.
+    fn fate(&self, kept: &Kept) -> Option<bool> {
+        let manner = self.manners[kept.export.0 as usize];
+        match (kept.to_us, manner) {
+            (true, Manner { serving: true, .. }) | (false, Manner { stands_in: true, .. }) => Some(true),
+            // This node has frozen, and what was queued then is dropped.
+            (false, Manner { serving: false, .. }) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl Node {
+    /// Hands a received frame to the engine if it is one for the peer. Whether it did.
+    pub(crate) fn hand_over(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        received: Instant,
+        frame: &[u8],
+        buffer: block::BufferName,
+    ) -> bool {
+        let Some((volume, to_peer)) = self.target.recipient(port, frame) else { return false };
+        if !self.pair().hand_over.goes_to_peer(volume, to_peer) {
+            return false;
+        }
+        let Ok(length) = u32::try_from(frame.len()) else { return false };
+        let frame = BufferSlice { buffer, offset: 0, length };
+        let PortId(port) = port;
+        let input =
+            replication::input::Input::HandOver { volume, port, to_receiver: to_peer, received, frame };
+        self.tell_engine(now, input).expect("the engine takes every frame");
+        true
+    }
+
+    /// Takes over a frame from the peer, now or later.
+    pub(crate) fn keep_handed(
+        &mut self,
+        export: ExportId,
+        port: u8,
+        to_us: bool,
+        received: Instant,
+        frame: BufferSlice,
+    ) {
+        let kept = Kept { export, port: PortId(port), to_us, received, frame };
+        let hand_over = &mut self.pair_mut().hand_over;
+        if hand_over.kept.len() < KEPT_MAX {
+            hand_over.kept.push_back(kept);
+            self.settle_kept();
+        } else {
+            self.outputs.push_back(Output::Release(frame.buffer));
+        }
+    }
+
+    /// How the frames of an export are dealt with from now on.
+    pub(crate) fn set_manner(&mut self, export: ExportId, manner: Manner) {
+        let hand_over = &mut self.pair_mut().hand_over;
+        hand_over.manners[export.0 as usize] = manner;
+        hand_over.handing = hand_over.manners.iter().filter(|manner| manner.hands_over).count();
+        self.settle_kept();
+    }
+
+    /// The peer is gone: whatever it has handed over is dropped.
+    pub(crate) fn drop_handed(&mut self) {
+        for kept in std::mem::take(&mut self.pair_mut().hand_over.kept) {
+            self.outputs.push_back(Output::Release(kept.frame.buffer));
+        }
+    }
+
+    /// What nobody would take any more is dropped.
+    pub(crate) fn drop_old_handed(&mut self, now: Instant) {
+        let is_old = |kept: &Kept| now.since(kept.received) > HANDED_AGE_MAX;
+        while self.pair().hand_over.kept.front().is_some_and(is_old) {
+            let Some(old) = self.pair_mut().hand_over.kept.pop_front() else { return };
+            self.outputs.push_back(Output::Release(old.frame.buffer));
+        }
+    }
+
+    /// Takes what may be taken now, in the order in which it came, and drops what never will be.
+    fn settle_kept(&mut self) {
+        for _ in 0..self.pair().hand_over.kept.len() {
+            let hand_over = &mut self.pair_mut().hand_over;
+            let Some(kept) = hand_over.kept.pop_front() else { return };
+            match hand_over.fate(&kept) {
+                Some(true) => {
+                    let Kept { port, received, frame, .. } = kept;
+                    self.outputs.push_back(Output::Arrived { port, received, frame });
+                }
+                Some(false) => self.outputs.push_back(Output::Release(kept.frame.buffer)),
+                None => hand_over.kept.push_back(kept),
+            }
+        }
+    }
+}
