@@ -6,11 +6,16 @@
 #![allow(clippy::disallowed_methods, reason = "these are tests of the real world")]
 
 mod pair;
+mod random;
+pub mod recorded_writes;
 mod target;
+mod volatile_disk;
 mod world;
 
 pub use pair::Pair;
+pub use random::Random;
 pub use target::{Target, TargetOptions, binary};
+pub use volatile_disk::{Rack, Survival, VolatileDisk};
 pub use world::World;
 
 /// One mebibyte.

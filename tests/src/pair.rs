@@ -62,6 +62,12 @@ impl Pair {
         options.start(&self.scratch)
     }
 
+    /// The address that a node answers at on one of the storage networks: what is left of the pair's identity, folded, is nothing.
+    pub fn virtual_mac(node: usize, network: usize) -> [u8; 6] {
+        let byte = |number| u8::try_from(number).unwrap_or(u8::MAX);
+        [0x02, 0, 0, 0, byte(network), byte(node)]
+    }
+
     /// Lays the network that guests have among themselves.
     pub fn add_guest_network(&self) -> Result<(), Error> {
         self.switch.add_bridge(GUESTS, MTU_JUMBO)
@@ -72,16 +78,10 @@ impl Pair {
     pub fn guest_through(&self, name: &str, node: usize) -> Result<Guest, Error> {
         let options = crate::world::initiator(name)?.module("ocfs2").module("ocfs2_stack_o2cb");
         let options = options.plug(&self.switch, STORAGE[0])?.plug(&self.switch, GUESTS)?;
-        let other = Loss::From(virtual_mac(1 - node, 0));
+        let other = Loss::From(Self::virtual_mac(1 - node, 0));
         self.switch.set_loss(&format!("{name}0"), Direction::Sent, other)?;
         options.start(&self.scratch)
     }
-}
-
-/// The address that a node answers at on one of the storage networks: what is left of the pair's identity, folded, is nothing.
-fn virtual_mac(node: usize, network: usize) -> [u8; 6] {
-    let byte = |number| u8::try_from(number).unwrap_or(u8::MAX);
-    [0x02, 0, 0, 0, byte(network), byte(node)]
 }
 
 impl Deref for Pair {

@@ -113,7 +113,7 @@ impl GuestOptions {
             .arg("-kernel")
             .arg(kernel.image())
             .args(["-initrd", &at("initramfs")])
-            .args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off audit=0 nokaslr cryptomgr.notests rcupdate.rcu_expedited=1"])
+            .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check mitigations=off audit=0 nokaslr cryptomgr.notests rcupdate.rcu_expedited=1"])
             .args(["-serial", &format!("file:{}", at("console"))])
             .args(["-serial", &format!("unix:{},server=on,wait=off", at("control"))])
             .args([
