@@ -85,7 +85,9 @@ impl<T: Copy> IntervalTable<T> {
             self.free = index_u32(index);
         }
         self.entries = entries.into_boxed_slice();
-        self.chains = vec![NIL; (capacity * 2).next_power_of_two()].into_boxed_slice();
+        // Most tables are nearly empty, and every chain is in another place: few of them stay in the near caches. In a full
+        // table a chain has four entries.
+        self.chains = vec![NIL; (capacity / 4).next_power_of_two()].into_boxed_slice();
         for index in 0..index_u32(before) {
             if let Some(Used { export, range, .. }) = self.entries[index as usize].used {
                 self.enchain(export, range, index);

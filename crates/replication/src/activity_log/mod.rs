@@ -18,13 +18,13 @@
 //! One transaction is in flight at a time; changes that come meanwhile gather in the next one. A transaction whose write
 //! fails is not tried again: whoever drives this gives up the disk. Nothing is allocated after the log is made.
 
-mod index;
-mod lru;
+mod idle;
+mod table;
 
 use block::LbaRange;
 
-use self::index::Index;
-use self::lru::Lru;
+use self::idle::Idle;
+use self::table::{Entry, Table};
 use crate::identity::FormatIdentity;
 use crate::meta::activity_log::{CHANGES_MAX, Change, Extent, Replay, emit};
 use crate::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN, Layout, Place, RECORD_BYTES};
@@ -45,24 +45,13 @@ pub enum Begun {
     Full,
 }
 
-/// What there is to know of a slot, in one line of the cache: with a thousand volumes each is far away.
+/// A slot of the log on disk; what writes ask for stands in the [`Table`].
 #[derive(Clone, Copy, Debug)]
-#[repr(align(32))]
 struct Slot {
     /// The extent that the log names here once the next transactions are durable.
     extent: Option<Extent>,
-    /// Writes in flight.
-    users: u32,
-    /// The transaction that put its extent into the log.
+    /// The transaction that put it there.
     since: Sequence,
-    /// While it is idle: its neighbours in the order of their last use.
-    previous: u32,
-    next: u32,
-}
-
-impl Slot {
-    const UNUSED: Self =
-        Self { extent: None, users: 0, since: Sequence::NONE, previous: lru::NONE, next: lru::NONE };
 }
 
 /// How often what happened.
@@ -85,8 +74,8 @@ pub struct ActivityLog {
     format: FormatIdentity,
     /// The log as the next transactions will leave it, pending changes included.
     slots: Vec<Slot>,
-    index: Index,
-    idle: Lru,
+    table: Table,
+    idle: Idle,
     /// Slots below this hold an extent; the rest were never used.
     used: usize,
     /// The newest transaction that is durable.
@@ -116,9 +105,9 @@ impl ActivityLog {
         Self {
             layout,
             format,
-            slots: vec![Slot::UNUSED; slots],
-            index: Index::new(slots),
-            idle: Lru::new(),
+            slots: vec![Slot { extent: None, since: Sequence::NONE }; slots],
+            table: Table::new(slots),
+            idle: Idle::new(slots),
             used: 0,
             durable: Sequence::NONE,
             writing: false,
@@ -151,13 +140,13 @@ impl ActivityLog {
         log.used = replay.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         for (slot, extent) in replay.slots[..log.used].iter().enumerate() {
             log.slots[slot].extent = *extent;
-            // A log that two slots give to one extent is as good: the second stays out of the index until it is evicted.
+            let since = log.idle.push(slot, 0, |_, _| true);
+            // A log that two slots give to one extent is as good: the second stays out of the table until it is evicted.
             if let Some(extent) = *extent
-                && log.index.find(extent, &log.slots[..slot]).is_none()
+                && log.table.find(extent).is_none()
             {
-                log.index.insert(extent, slot);
+                log.table.insert(Entry::idle(extent, slot, since));
             }
-            log.idle.push(&mut log.slots, slot);
         }
         log
     }
@@ -172,17 +161,14 @@ impl ActivityLog {
         let mut since = Sequence::NONE;
         let mut missing = 0;
         for (extent, found) in extents.clone().zip(&mut found) {
-            *found = self.index.find(extent, &self.slots);
+            *found = self.table.find(extent);
             match *found {
-                Some(slot) => {
-                    since = since.max(self.slots[slot].since);
-                    self.take(slot);
-                }
+                Some(place) => since = since.max(self.take(place)),
                 None => missing += 1,
             }
         }
         if missing > self.idle.count() + (self.slots.len() - self.used) {
-            found.iter().flatten().for_each(|slot| self.leave(*slot));
+            found.iter().flatten().for_each(|place| self.leave(*place));
             self.counters.full += 1;
             return Begun::Full;
         }
@@ -205,9 +191,9 @@ impl ActivityLog {
     pub fn finish(&mut self, range: LbaRange) -> bool {
         let mut fell_idle = false;
         for extent in self.extents_of(range) {
-            let slot = self.index.find(extent, &self.slots).expect("an extent in use is in the log");
-            self.leave(slot);
-            fell_idle |= self.slots[slot].users == 0;
+            let place = self.table.find(extent).expect("an extent in use is in the log");
+            self.leave(place);
+            fell_idle |= self.table.at(place).users() == 0;
         }
         fell_idle
     }
@@ -248,10 +234,10 @@ impl ActivityLog {
         self.writing = false;
         self.durable = sequence;
         while self.batch.iter().next().is_some_and(|slot| self.slots[slot as usize].since == sequence) {
-            let slot = self.batch.pop();
-            if self.is_idle(slot) {
-                self.idle.push(&mut self.slots, slot);
-            }
+            let extent = self.slots[self.batch.pop()].extent.expect("a slot that changed holds an extent");
+            let place = self.table.find(extent).expect("what is pending stays in the log");
+            self.table.at_mut(place).settle();
+            self.note_if_idle(place);
         }
     }
 
@@ -280,27 +266,30 @@ impl ActivityLog {
         (number(range.start().0)..=number(range.end().0 - 1)).map(Extent)
     }
 
-    /// One more write in the extent of `slot`.
-    fn take(&mut self, slot: usize) {
-        if self.is_idle(slot) {
-            self.idle.remove(&mut self.slots, slot);
+    /// One more write in the extent at a place of the table; says which transaction it waits for, if any.
+    fn take(&mut self, place: usize) -> Sequence {
+        let entry = self.table.at_mut(place);
+        if entry.is_idle() {
+            self.idle.use_one();
         }
-        self.slots[slot].users += 1;
+        entry.take();
+        if entry.is_pending() { self.slots[entry.slot()].since } else { Sequence::NONE }
     }
 
     /// One write less.
-    fn leave(&mut self, slot: usize) {
-        let users = &mut self.slots[slot].users;
-        *users = users.checked_sub(1).expect("a write finishes once");
-        if self.is_idle(slot) {
-            self.idle.push(&mut self.slots, slot);
-        }
+    fn leave(&mut self, place: usize) {
+        self.table.at_mut(place).leave();
+        self.note_if_idle(place);
     }
 
-    /// A slot whose change is not durable yet is never idle: it changes once at a time.
-    fn is_idle(&self, slot: usize) -> bool {
-        let Slot { users, since, .. } = self.slots[slot];
-        users == 0 && since <= self.durable
+    fn note_if_idle(&mut self, place: usize) {
+        let entry = *self.table.at(place);
+        if entry.is_idle() {
+            let (slots, table) = (&self.slots, &self.table);
+            let is_so = |slot, since| is_idle_since(slots, table, slot, since);
+            let since = self.idle.push(entry.slot(), entry.idle_since, is_so);
+            self.table.at_mut(place).idle_since = since;
+        }
     }
 
     /// Gives a slot to `extent`, and to its first write; says which transaction will tell.
@@ -309,20 +298,31 @@ impl ActivityLog {
             self.used += 1;
             self.used - 1
         } else {
-            self.idle.pop(&mut self.slots).expect("counted before")
+            let (slots, table) = (&self.slots, &self.table);
+            self.idle.pop(|slot, since| is_idle_since(slots, table, slot, since)).expect("counted before")
         };
-        // After a replay a slot may hold nothing, or an extent that another slot stands for.
-        if let Some(evicted) = self.slots[slot].extent
-            && self.index.find(evicted, &self.slots) == Some(slot)
-        {
-            self.index.remove(evicted, slot, &self.slots);
+        if let Some(place) = place_of(&self.slots, &self.table, slot) {
+            self.table.remove(place);
         }
-        self.index.insert(extent, slot);
+        self.table.insert(Entry::pending(extent, slot));
         let started = if self.writing { self.durable.next() } else { self.durable };
         let since = self.batch.push(slot, started);
-        self.slots[slot] = Slot { extent: Some(extent), users: 1, since, ..Slot::UNUSED };
+        self.slots[slot] = Slot { extent: Some(extent), since };
         since
     }
+}
+
+/// Where the extent of a slot is. After a replay a slot may hold nothing, or an extent that another slot stands for.
+fn place_of(slots: &[Slot], table: &Table, slot: usize) -> Option<usize> {
+    table.find(slots[slot].extent?).filter(|place| table.at(*place).slot() == slot)
+}
+
+/// Whether a slot that fell idle then has been so since. One that is not in the table was idle from the start.
+fn is_idle_since(slots: &[Slot], table: &Table, slot: usize, since: u32) -> bool {
+    place_of(slots, table, slot).is_none_or(|place| {
+        let entry = table.at(place);
+        entry.is_idle() && entry.idle_since == since
+    })
 }
 
 impl Batch {

@@ -218,10 +218,12 @@ fn check(logged: &Logged, model: &Model) {
     let hot: BTreeSet<u32> = logged.log.extents().map(|extent| extent.0).collect();
     let users = model.users();
     assert!(users.keys().all(|extent| hot.contains(extent)), "an extent in use left the log");
-    let counted: u32 = logged.log.slots.iter().map(|slot| slot.users).sum();
+    let ActivityLog { slots, table, idle, used, .. } = &logged.log;
+    let entry_of = |slot| place_of(slots, table, slot).map(|place| table.at(place));
+    let counted: u32 = (0..*used).filter_map(entry_of).map(Entry::users).sum();
     assert_eq!(counted as usize, users.values().sum::<usize>(), "every write is counted once an extent");
-    let idle = (0..logged.log.used).filter(|slot| logged.log.is_idle(*slot)).count();
-    assert_eq!(logged.log.idle.count(), idle, "what nobody uses is ready to make room");
+    let nobody_uses = (0..*used).filter(|slot| entry_of(*slot).is_none_or(Entry::is_idle)).count();
+    assert_eq!(idle.count(), nobody_uses, "what nobody uses is ready to make room");
 }
 
 proptest! {
