@@ -10,6 +10,8 @@ use crate::request::ExportId;
 
 /// Sectors in a granule; also the longest range an entry may have.
 const GRANULE_SECTORS: u64 = 256;
+/// With so many chains neighbouring granules are never in the same one: the hash moves on by 0x9e3779b9 or one more.
+const CHAINS_MIN: usize = 4;
 /// The end of a chain, or no entry.
 const NIL: u32 = u32::MAX;
 
@@ -87,7 +89,8 @@ impl<T: Copy> IntervalTable<T> {
         self.entries = entries.into_boxed_slice();
         // Most tables are nearly empty, and every chain is in another place: few of them stay in the near caches. In a full
         // table a chain has four entries.
-        self.chains = vec![NIL; (capacity / 4).next_power_of_two()].into_boxed_slice();
+        let chains = (capacity / 4).next_power_of_two().max(CHAINS_MIN);
+        self.chains = vec![NIL; chains].into_boxed_slice();
         for index in 0..index_u32(before) {
             if let Some(Used { export, range, .. }) = self.entries[index as usize].used {
                 self.enchain(export, range, index);
@@ -300,6 +303,15 @@ mod tests {
         assert_eq!(found(&table, 1, range(256, 256)), [3]);
         assert_eq!((table.remove(across), table.len()), (1, 3));
         assert_eq!(found(&table, 0, range(250, 20)), [4, 5]);
+    }
+
+    #[test]
+    fn neighbouring_granules_have_chains_of_their_own() {
+        for capacity in [1, 16, 64, 4096] {
+            let table = IntervalTable::<u32>::new(capacity);
+            let chain = |granule| table.chain(ExportId(3), granule);
+            assert!((0..100_000).all(|granule| chain(granule) != chain(granule + 1)), "capacity {capacity}");
+        }
     }
 
     #[test]
