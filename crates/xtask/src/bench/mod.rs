@@ -9,6 +9,7 @@ mod contestant;
 mod exports;
 mod line;
 mod measure;
+mod pair;
 mod stage;
 mod table;
 
@@ -22,7 +23,7 @@ use measure::Measurement;
 use stage::Stage;
 
 /// What `cargo xtask bench` takes.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Arguments {
     /// Compare with this ggaoed binary too (it is not packaged; its source is public)
     #[arg(long, value_name = "PATH")]
@@ -36,7 +37,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 2.0)]
     seconds: f64,
 
-    /// Only lines whose name contains this
+    /// Only lines whose name contains this; `pair:` are those of a mirrored pair
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
 
@@ -45,6 +46,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     realtime: bool,
 
+    /// One round of half a second each, up to 100 volumes: to see that it works, not what it costs. Implies --dry-run
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    short: bool,
+
     /// Print the tables and leave docs/measurements.md as it is
     #[arg(long)]
     dry_run: bool,
@@ -52,7 +57,11 @@ pub(crate) struct Arguments {
 
 /// Measures everything and writes it down.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
-    measure_all(arguments).map_err(|error| error.to_string())
+    let mut arguments = arguments.clone();
+    if arguments.short {
+        (arguments.rounds, arguments.seconds, arguments.dry_run) = (1, 0.5, true);
+    }
+    measure_all(&arguments).map_err(|error| error.to_string())
 }
 
 fn measure_all(arguments: &Arguments) -> Result<(), Error> {
@@ -77,6 +86,7 @@ fn measure_all(arguments: &Arguments) -> Result<(), Error> {
     if wanted(exports::NAME) {
         text += &exports::measure(&stage, arguments.rounds)?;
     }
+    text += &pair::measure(&stage, arguments, &wanted)?;
     println!("{text}");
     if arguments.dry_run || arguments.only.is_some() {
         return Ok(());
