@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use lab::network::MTU_JUMBO;
+use lab::network::{Direction, Loss, MTU_JUMBO};
 use lab::pair::Pair;
 use lab::{Error, Namespace, Process, Program};
 use serde_json::Value;
@@ -23,6 +23,8 @@ pub(super) struct PairStage<'a> {
     events: [Process; 2],
     started: Instant,
     pub(super) client: Namespace,
+    /// An initiator on the second storage network.
+    pub(super) watcher: Namespace,
     /// A host beside the nodes, for the single export.
     pub(super) neighbour: Namespace,
     pub(super) pair: Pair,
@@ -35,6 +37,7 @@ impl<'a> PairStage<'a> {
     pub(super) fn new(bench: &'a Stage) -> Result<Self, Error> {
         let pair = Pair::new("bench-pair", &bench.command, true)?;
         let client = pair.add_host("client", &[0], MTU_JUMBO)?;
+        let watcher = pair.add_host("watcher", &[1], MTU_JUMBO)?;
         let neighbour = pair.add_host("single", &[0], MTU_JUMBO)?;
         let second_image = bench.scratch.join("second.img");
         for path in [&second_image, &pair.image(0)] {
@@ -48,7 +51,18 @@ impl<'a> PairStage<'a> {
         pair.command(0, &create)?;
         pair.wait_until_in_sync_within(COPY_LIMIT)?;
         let started = Instant::now();
-        Ok(Self { nodes, _witness: witness, events, started, client, neighbour, pair, second_image, bench })
+        Ok(Self {
+            nodes,
+            _witness: witness,
+            events,
+            started,
+            client,
+            watcher,
+            neighbour,
+            pair,
+            second_image,
+            bench,
+        })
     }
 
     /// Starts a node again, and waits until everything is as before.
@@ -71,11 +85,24 @@ impl<'a> PairStage<'a> {
         std::thread::sleep(SETTLED.saturating_sub(self.started.elapsed()));
     }
 
-    /// When a node has told of this event last, in seconds since 1970.
-    pub(super) fn told(&self, node: usize, event: &str) -> Option<f64> {
+    /// What a node has told of this event last; null if it never has.
+    pub(super) fn told(&self, node: usize, event: &str) -> Value {
         let output = self.events[node].output();
-        let told = output.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        told.filter(|value| value["event"] == event).find_map(|value| value["time"].as_f64())
+        let mut told = output.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        told.find(|value| value["event"] == event).unwrap_or_default()
+    }
+
+    /// When that was, in seconds since 1970.
+    pub(super) fn told_at(&self, node: usize, event: &str) -> f64 {
+        self.told(node, event)["time"].as_f64().unwrap_or(f64::NAN)
+    }
+
+    /// Has the second storage network swallow what passes between it and a node, or pass it again.
+    pub(super) fn set_second_network_silent(&self, node: usize, silent: bool) -> Result<(), Error> {
+        let (port, loss) = (Pair::storage_port(node, 1), if silent { Loss::All } else { Loss::None });
+        let switch = &self.pair.switch;
+        switch.set_loss(&port, Direction::Received, loss)?;
+        switch.set_loss(&port, Direction::Sent, loss)
     }
 }
 
