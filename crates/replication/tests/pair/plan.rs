@@ -118,7 +118,7 @@ pub(crate) const EVERYTHING: Plan = plan(
 
 /// All of them, by name: for the hunt after mistakes.
 #[allow(dead_code, reason = "only one of the two tests that share this goes through all")]
-pub(crate) const ALL: [(&str, Plan); 17] = [
+pub(crate) const ALL: [(&str, Plan); 19] = [
     ("everything", EVERYTHING),
     ("cuts", CUTS),
     ("losses of power", LOSSES),
@@ -136,6 +136,8 @@ pub(crate) const ALL: [(&str, Plan); 17] = [
     ("mines", MINES),
     ("mines and a cold log", COLD_MINES),
     ("ahead of the peer", AHEAD),
+    ("removals", REMOVALS),
+    ("cold removals", COLD_REMOVALS),
 ];
 
 /// How many requests were finished, or what was wrong: an assertion of the world's, or of the engine's own, as well.
