@@ -148,7 +148,7 @@ fn a_volume_that_one_node_has_no_more_is_served_by_the_other_until_it_is_added_a
         world.assert_equal_copies();
         assert_eq!(client.read(index, 1), value + 1);
     }
-    for node in &mut world.nodes {
+    for node in &world.nodes {
         node.remove();
     }
     assert_eq!(client.ask(0, 1, None, Duration::from_millis(200)), None, "nobody has it");

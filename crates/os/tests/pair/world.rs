@@ -283,7 +283,7 @@ impl Node {
     }
 
     /// Has the volume no more; what it was called.
-    pub(crate) fn remove(&mut self) -> ExportId {
+    pub(crate) fn remove(&self) -> ExportId {
         self.control(Control::Remove);
         let is_gone = || {
             let (reply, status) = channel();
