@@ -41,6 +41,13 @@ impl Target {
         let Completion { id, result } = completion;
         let finished = self.outstanding.finish(id);
         let request = &finished.request;
+        if let Some(export) = self.exports.find_mut(request.export) {
+            let latency = match request.work {
+                Work::Read { .. } => &mut export.latency_of_reads,
+                Work::Write { .. } | Work::Flush => &mut export.latency_of_writes,
+            };
+            latency.record(now.since(request.began));
+        }
         match request.work {
             Work::Write { identity, data, sequence, .. } => {
                 let ending = if result.is_err() { Ending::Failed } else { Ending::Executed };

@@ -4,6 +4,7 @@ use block::{ExportId, Geometry, Instant, LogicalSectorSize};
 
 use super::advertise::Advertisement;
 use super::change::Change;
+use super::latency::Latency;
 use super::refusal::RefusalCounters;
 use crate::address::Address;
 use crate::ata::AtaString;
@@ -138,6 +139,8 @@ pub struct Statistics {
 pub struct Export {
     pub(super) config: ExportConfig,
     pub(super) statistics: Statistics,
+    pub(super) latency_of_reads: Latency,
+    pub(super) latency_of_writes: Latency,
     /// What is being stored and who waits for it.
     pub(super) change: Option<Change>,
     pub(super) write_cache_enabled: bool,
@@ -158,6 +161,8 @@ impl Export {
             serving_since: config.mirror.is_none().then_some(Instant::default()),
             config,
             statistics: Statistics::default(),
+            latency_of_reads: Latency::default(),
+            latency_of_writes: Latency::default(),
             change: None,
             epoch: 0,
             stands_in: false,
@@ -188,6 +193,18 @@ impl Export {
     #[must_use]
     pub const fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// How long reads took.
+    #[must_use]
+    pub const fn latency_of_reads(&self) -> &Latency {
+        &self.latency_of_reads
+    }
+
+    /// How long writes and flushes took.
+    #[must_use]
+    pub const fn latency_of_writes(&self) -> &Latency {
+        &self.latency_of_writes
     }
 
     /// Whether requests are taken. Always, unless another node holds the disk as well.

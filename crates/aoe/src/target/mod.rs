@@ -28,6 +28,7 @@ mod duplicate;
 mod execution;
 mod export;
 mod followed;
+mod latency;
 mod mac_mask;
 mod mirror;
 mod numbers;
@@ -41,6 +42,7 @@ mod sequenced;
 mod slab;
 
 pub use export::{Export, ExportConfig, Identity, Mirror, SmallState, Statistics};
+pub use latency::Latency;
 pub use numbers::NumberWindow;
 pub use output::{FollowedWrite, Input, MirrorEnd, MirrorInput, Origin, Output};
 pub use output::{ReplyHead, StateError, Transmit};

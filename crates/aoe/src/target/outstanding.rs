@@ -86,6 +86,8 @@ pub(crate) struct Request {
     pub(crate) export: ExportId,
     /// When its frame, or the latest duplicate of it, was received.
     pub(crate) received: Instant,
+    /// When its first frame was.
+    pub(crate) began: Instant,
     /// Who waits for the outcome.
     pub(crate) answer: Answer,
     /// What to do.
@@ -363,7 +365,7 @@ mod tests {
             WriteIdentity { export: EXPORT, initiator: MacAddress::default(), range, digest: Digest(0) };
         let data = BufferSlice { buffer: BufferName(0), offset: 36, length: 512 };
         let work = Work::Write { identity, data, durable: true, sequence: Sequence::default() };
-        Request { export: EXPORT, received: at(0), answer: answer(0), work }
+        Request { export: EXPORT, received: at(0), began: at(0), answer: answer(0), work }
     }
 
     fn read(start: u64, count: u16) -> Request {

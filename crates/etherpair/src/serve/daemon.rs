@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use aoe::Address;
 use block::ExportId;
-use os::shard::{Command, Event, ShardHandle, ShardStatistics};
+use os::shard::{Command, Event, ExportStatistics, ShardHandle, ShardStatistics};
 use replication::input::{ArbiterAnswer, Control};
 use replication::membership::{Members, Membership};
 use replication::output::Event as VolumeEvent;
@@ -319,9 +319,9 @@ impl Daemon {
         let volumes: Vec<Volume> = self.volumes().values().cloned().collect();
         let statuses = self.statuses(&volumes).await;
         let statistics = self.statistics().await;
-        let targets: BTreeMap<Address, &aoe::target::Statistics> = statistics
+        let targets: BTreeMap<Address, &ExportStatistics> = statistics
             .iter()
-            .flat_map(|shard| shard.exports.iter().map(|export| (export.address, &export.target)))
+            .flat_map(|shard| shard.exports.iter().map(|export| (export.address, export)))
             .collect();
         let reports = volumes.iter().zip(&statuses).filter_map(|(volume, status)| {
             let target = targets.get(&volume.entry.address).copied();

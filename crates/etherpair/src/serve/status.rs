@@ -4,7 +4,9 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use aoe::target::Latency;
 use block::SECTOR_BYTES;
+use os::shard::ExportStatistics;
 use replication::membership::{Members, NodeNumber};
 use replication::message::CopyState;
 use replication::volume::{Phase, VolumeStatus};
@@ -107,6 +109,52 @@ pub(crate) struct VolumeReport {
     pub(crate) resync: Option<ResyncStatus>,
     /// What was done.
     pub(crate) counters: Counters,
+    /// How long it took.
+    pub(crate) latency: LatencyStatus,
+}
+
+/// How long initiators have waited for this node since the daemon started, from the first frame of a request to its answer.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct LatencyStatus {
+    /// For reads.
+    pub(crate) reads: Times,
+    /// For writes and flushes.
+    pub(crate) writes: Times,
+}
+
+/// Microseconds.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Times {
+    /// Half of the requests took no longer, give or take a fourth.
+    pub(crate) p50_microseconds: u64,
+    /// Of a hundred 99.
+    pub(crate) p99_microseconds: u64,
+    /// All.
+    pub(crate) max_microseconds: u64,
+}
+
+impl Times {
+    fn of(latency: &Latency) -> Self {
+        let microseconds = |time: block::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let quantile = |thousandths| latency.quantile(thousandths).map_or(0, microseconds);
+        Self {
+            p50_microseconds: quantile(500),
+            p99_microseconds: quantile(990),
+            max_microseconds: microseconds(latency.longest()),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds are shown")]
+    fn display(&self) -> String {
+        let milliseconds = |microseconds: u64| microseconds as f64 / 1000.0;
+        let Self { p50_microseconds: p50, p99_microseconds: p99, max_microseconds: max } = *self;
+        format!(
+            "{:.2} ms, p99 {:.2} ms, max {:.2} ms",
+            milliseconds(p50),
+            milliseconds(p99),
+            milliseconds(max)
+        )
+    }
 }
 
 /// How a resync goes.
@@ -149,7 +197,7 @@ impl VolumeReport {
         node: NodeNumber,
         volume: &Volume,
         status: &VolumeStatus,
-        target: Option<&aoe::target::Statistics>,
+        target: Option<&ExportStatistics>,
     ) -> Self {
         let lacking = status.lacking.max(status.out_of_sync);
         let is_connected = matches!(status.phase, Phase::Paired | Phase::Passing | Phase::Left);
@@ -170,7 +218,11 @@ impl VolumeReport {
             replication: replication_word(status, is_connected).to_owned(),
             out_of_sync_bytes: lacking * BLOCK_BYTES,
             resync: volume.met.filter(|_| is_connected).and_then(|met| resync(met, lacking)),
-            counters: counters(status, target),
+            counters: counters(status, target.map(|target| &target.target)),
+            latency: LatencyStatus {
+                reads: target.map_or_else(Times::default, |target| Times::of(&target.reads)),
+                writes: target.map_or_else(Times::default, |target| Times::of(&target.writes)),
+            },
         }
     }
 }
@@ -296,5 +348,12 @@ impl VolumeReport {
         line(format!(
             "    {reads} reads, {writes} writes here, {followed} writes by the peer, {duplicates_suppressed} duplicates suppressed"
         ));
+        for (what, count, times) in
+            [("reads", reads, &self.latency.reads), ("writes", writes, &self.latency.writes)]
+        {
+            if count > 0 {
+                line(format!("    {what} took {}", times.display()));
+            }
+        }
     }
 }

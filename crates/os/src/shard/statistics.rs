@@ -46,6 +46,10 @@ pub struct ExportStatistics {
     pub address: aoe::Address,
     /// What the target counted.
     pub target: aoe::target::Statistics,
+    /// How long reads took, from their frame to their answer.
+    pub reads: Box<aoe::target::Latency>,
+    /// How long writes and flushes did.
+    pub writes: Box<aoe::target::Latency>,
 }
 
 impl ShardStatistics {
@@ -60,7 +64,12 @@ impl ShardStatistics {
     ) -> Self {
         let exports = node
             .exports()
-            .map(|(_, export)| ExportStatistics { address: export.address(), target: *export.statistics() })
+            .map(|(_, export)| ExportStatistics {
+                address: export.address(),
+                target: *export.statistics(),
+                reads: Box::new(*export.latency_of_reads()),
+                writes: Box::new(*export.latency_of_writes()),
+            })
             .collect();
         let ports = ports.statistics();
         Self {
