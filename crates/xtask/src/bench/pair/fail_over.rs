@@ -1,13 +1,15 @@
 //! What an initiator notices when a node dies, and when one leaves in order and comes back.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use lab::Error;
 
 use super::super::table::median;
-use super::load::{self, Sample};
+use super::load;
+use super::probe;
 use super::stage::{PairStage, unix_time};
 
 /// As the pair of the laboratory has it, which says nothing.
@@ -18,8 +20,6 @@ const LEAVE_WANTED: f64 = 50.0;
 const BEFORE: Duration = Duration::from_millis(700);
 /// Long enough for the stall and what is behind it.
 const KILL_LOAD: &str = "7.1 --rw randwrite --depth 4 --seconds 4 --allow-writes --retransmit-after 20";
-/// From an initiator that knows the survivor alone.
-const WATCHING_LOAD: &str = "7.1 --rw randwrite --depth 1 --seconds 4 --allow-writes";
 const LEAVE_LOAD: &str = "7.1 --rw randrw --depth 4 --seconds 2 --allow-writes";
 
 /// What a kill did, in milliseconds.
@@ -27,7 +27,7 @@ const LEAVE_LOAD: &str = "7.1 --rw randrw --depth 4 --seconds 2 --allow-writes";
 struct Killed {
     /// Until the survivor said that it serves alone.
     alone: f64,
-    /// The longest write of an initiator that knows the survivor alone: the first to be answered.
+    /// How long no write was answered to an initiator that knows the survivor alone.
     first: f64,
     /// The longest write of one that wrote through both.
     longest: f64,
@@ -49,10 +49,10 @@ pub(super) fn kills(name: &str, stage: &mut PairStage<'_>, rounds: usize) -> Res
         kills.len()
     );
     row(&mut text, "from the kill until the other node serves alone", &of(|kill| kill.alone));
-    row(&mut text, "the first write that is answered", &of(|kill| kill.first));
+    row(&mut text, "until a write is answered by it, asked anew every 10 ms", &of(|kill| kill.first));
     row(
         &mut text,
-        "the last of four through both nodes, sent again where nobody was",
+        "the longest of four writes at a time through both nodes, copies after 20 ms, 40 ms, 80 ms …",
         &of(|kill| kill.longest),
     );
     let _ = writeln!(text, "\n{missed}{greatest:.0} ms (wanted at most {wanted:.0}: the lease and 300 ms).");
@@ -64,14 +64,16 @@ fn kill(stage: &mut PairStage<'_>, victim: usize) -> Result<Killed, Error> {
     stage.set_second_network_silent(victim, true)?;
     let (command, client, watcher) =
         (stage.bench.command.clone(), stage.client.clone(), stage.watcher.clone());
+    let stop = AtomicBool::new(false);
     let (longest, first, killed) = thread::scope(|scope| {
         let longest = scope.spawn(|| load::aoe(&command, &client, KILL_LOAD, &[]));
-        let first = scope.spawn(|| load::aoe(&command, &watcher, WATCHING_LOAD, &[]));
+        let first = scope.spawn(|| probe::longest_silence(&watcher, &stop));
         thread::sleep(BEFORE);
         let killed = unix_time();
         stage.nodes[victim].kill()?;
-        let (longest, first) = (joined(longest), joined(first));
-        Ok::<_, Error>((longest?.max / 1e3, first?.max / 1e3, killed))
+        let longest = joined(longest);
+        stop.store(true, Ordering::Relaxed);
+        Ok::<_, Error>((longest?.max / 1e3, joined(first)?, killed))
     })?;
     let alone = (stage.told_at(survivor, "alone") - killed) * 1e3;
     stage.set_second_network_silent(victim, false)?;
@@ -116,7 +118,7 @@ fn under_load(stage: &PairStage<'_>, happening: impl FnOnce() -> Result<(), Erro
     Ok(load.max / 1e3)
 }
 
-fn joined(load: thread::ScopedJoinHandle<'_, Result<Sample, Error>>) -> Result<Sample, Error> {
+fn joined<T>(load: thread::ScopedJoinHandle<'_, Result<T, Error>>) -> Result<T, Error> {
     load.join().unwrap_or_else(|_| {
         Err(Error::Unexpected { program: "etherpair bench".into(), detail: "its thread panicked".into() })
     })

@@ -8,6 +8,7 @@ mod beside;
 mod fail_over;
 mod load;
 mod ping_pong;
+mod probe;
 mod resync;
 mod stage;
 mod volumes;
