@@ -60,6 +60,10 @@ pub(crate) struct PromoteArguments {
     #[arg(long, required = true)]
     force: bool,
 
+    /// Also a copy that is not whole, because the other node is lost for good: sectors are old, or empty
+    #[arg(long)]
+    inconsistent: bool,
+
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -262,7 +266,7 @@ pub(crate) fn reload(arguments: &PlainArguments) -> Result<(), Failure> {
 
 /// Serves although the copy may be stale.
 pub(crate) fn promote(arguments: &PromoteArguments) -> Result<(), Failure> {
-    let PromoteArguments { address, yes, socket, .. } = arguments;
+    let PromoteArguments { address, yes, inconsistent, socket, .. } = arguments;
     eprintln!(
         "This node is to serve {address} without knowing whether the other one does.\n\
          - If the other node serves it, or has served it alone, there are two histories from now on, and what was written there \
@@ -273,7 +277,7 @@ pub(crate) fn promote(arguments: &PromoteArguments) -> Result<(), Failure> {
     if !yes && !confirmed(address)? {
         return Err(ControlError::NotConfirmed.into());
     }
-    socket.tell(&Request::Promote { address: address.clone() })
+    socket.tell(&Request::Promote { address: address.clone(), inconsistent: *inconsistent })
 }
 
 /// Everything about volumes.

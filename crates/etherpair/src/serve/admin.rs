@@ -10,6 +10,7 @@ use std::time::Duration;
 use aoe::Address;
 use replication::input::Control;
 use replication::membership::Members;
+use replication::message::CopyState;
 use replication::volume::Phase;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,6 +53,9 @@ pub(crate) enum Request {
     Promote {
         /// Which volume.
         address: String,
+        /// Also a copy that is not whole.
+        #[serde(default)]
+        inconsistent: bool,
     },
     /// Make a volume at both nodes.
     CreateVolume(CreateRequest),
@@ -192,7 +196,7 @@ async fn carry_out(daemon: &Arc<Daemon>, request: Request, config: &Path) -> Res
             daemon.control(&all(daemon), Control::Join);
             Ok(Value::String("this node comes back; see `etherpair status`".to_owned()))
         }
-        Request::Promote { address } => promote(daemon, &address).await,
+        Request::Promote { address, inconsistent } => promote(daemon, &address, inconsistent).await,
         Request::CreateVolume(request) => create(daemon, request).await.map(Value::String),
         Request::Verify { address, fix } => verify(daemon, &address, fix).await,
         Request::Resize { address, bytes } => {
@@ -238,12 +242,27 @@ async fn leave(daemon: &Daemon) -> Result<Value, String> {
     Ok(Value::String("the peer goes on alone; this node may be stopped, or come back with `join`".to_owned()))
 }
 
-async fn promote(daemon: &Daemon, address: &str) -> Result<Value, String> {
+async fn promote(daemon: &Daemon, address: &str, inconsistent: bool) -> Result<Value, String> {
     let volume = find(daemon, address)?;
     let status = daemon.statuses(std::slice::from_ref(&volume)).await.pop().flatten();
     let status = status.ok_or("its thread does not answer; see the log")?;
     if status.phase != Phase::Frozen {
         return Err(format!("{address} is not frozen but {:?}: nothing is to be forced", status.phase));
+    }
+    match status.copy {
+        CopyState::Good => {}
+        CopyState::Inconsistent if inconsistent => {}
+        CopyState::Inconsistent => {
+            return Err(format!(
+                "{address}: this copy is not whole: sectors that only the other node has are old here, or empty if the copy was made \
+                 anew; bring the other node back, or say --inconsistent if it is lost for good"
+            ));
+        }
+        CopyState::Diskless => {
+            return Err(format!(
+                "{address}: this node has no disk to serve from; force it at the other node"
+            ));
+        }
     }
     daemon.control(std::slice::from_ref(&volume), Control::Force);
     Ok(Value::String(format!("{address}: forced; see `etherpair status`")))

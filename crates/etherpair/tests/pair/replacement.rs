@@ -72,6 +72,8 @@ fn a_new_node_gets_every_volume_and_never_serves_before_it_has_them() {
     let asked = world.bench("7.1 -i eth1 --rw randread --requests 1 --answer-timeout 5");
     assert!(!asked.status.success(), "{asked:?}");
     assert_eq!(world.volume(0)["serving"], false);
+    let forced = world.command(0, "promote 7.1 --force --yes").output().expect("it ends");
+    assert!(forced.stderr.contains("this copy is not whole") && !forced.status.success(), "{forced:?}");
     fs::write(&file, text).expect("faster again");
     nodes[1] = world.start_node(1);
     world.wait_for_in_sync();
