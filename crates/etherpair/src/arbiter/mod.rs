@@ -48,7 +48,7 @@ pub(crate) enum ArbiterError {
     Unreachable,
     /// It has forgotten, or never knew.
     #[error(
-        "the arbiter has no register for the volume; while both nodes are connected and in sync, make one with `etherpair \
+        "the arbiter has no register for the volume; while both nodes are connected, make one with `etherpair \
          volume register`"
     )]
     NoRegister,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use aoe::Address;
 use replication::input::Control;
-use replication::membership::Members;
 use replication::message::CopyState;
 use replication::volume::Phase;
 use serde::{Deserialize, Serialize};
@@ -283,7 +282,8 @@ async fn verify(daemon: &Daemon, address: &str, fix: bool) -> Result<Value, Stri
     Ok(Value::String(format!("{address}: comparing; the outcome is an event, see `etherpair events`")))
 }
 
-/// Only a pair that is whole and in sync knows for sure what the register must hold.
+/// Only a pair that has met knows for sure what the register must hold: both nodes go by the same membership, and neither goes on
+/// without the other meanwhile. It need not be whole: without a register it could not become so.
 async fn register(daemon: &Daemon, address: Option<&str>) -> Result<Value, String> {
     let volumes = address
         .map_or_else(|| Ok(all(daemon)), |address| find(daemon, address).map(|volume| vec![volume]))?;
@@ -291,14 +291,8 @@ async fn register(daemon: &Daemon, address: Option<&str>) -> Result<Value, Strin
     let mut made = Vec::new();
     for (volume, status) in volumes.iter().zip(statuses) {
         let address = volume.entry.address;
-        let whole = status.filter(|status| {
-            let is_in_sync = status.lacking == 0 && status.out_of_sync == 0;
-            status.phase == Phase::Paired && status.membership.members == Members::Both && is_in_sync
-        });
-        let Some(status) = whole else {
-            return Err(format!(
-                "{address}: both nodes must be connected and in sync; see `etherpair status`"
-            ));
+        let Some(status) = status.filter(|status| status.phase == Phase::Paired) else {
+            return Err(format!("{address}: both nodes must be connected; see `etherpair status`"));
         };
         match daemon.arbiter.create(daemon.key(volume), status.membership).await {
             Ok(()) => made.push(address.to_string()),

@@ -39,7 +39,7 @@ pub(crate) enum FilesError {
     /// It is not what was written.
     #[error(
         "{path}: the file is torn or damaged ({what}), and an old one in its place could let both nodes serve; if both nodes of \
-         the pair are connected and in sync, remove it and run `etherpair volume register --all` on one of them",
+         the pair are connected, remove it and run `etherpair volume register --all` on one of them",
         path = path.display()
     )]
     Damaged {

@@ -51,9 +51,13 @@ fn a_removed_volume_answers_nobody_and_what_is_left_can_be_put_back() {
         }
         world.does(node, "reload");
     }
+    // Where one node had become the only member before it, too, removed the volume, the pair needs its register to be whole again.
+    for node in 0..2 {
+        world.wait_for(node, "met", |volume| volume["phase"] == "Paired");
+    }
+    world.does(0, "volume register 7.1");
     world.wait_for_in_sync();
     assert_equal_copies(&world);
-    world.does(0, "volume register 7.1");
     // And for good; then the address is free again.
     world.does(0, "volume remove 7.1 --yes --delete-data");
     (0..2).for_each(|node| assert_eq!(names(&world, node), Vec::<String>::new()));

@@ -8,7 +8,9 @@ use crate::world::World;
 use crate::{PATIENCE, assert_equal_copies, pair, under_load};
 
 fn write_something(world: &World) {
-    assert!(world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500").status.success());
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500 --answer-timeout 30";
+    let output = world.bench(load);
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

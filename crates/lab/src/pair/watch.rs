@@ -50,7 +50,8 @@ impl Pair {
 
     /// What a node says of its first volume.
     pub fn volume(&self, node: usize) -> Result<Value, Error> {
-        Ok(self.status(node)?["volumes"][0].take())
+        // None yet while its daemon starts.
+        Ok(self.status(node)?["volumes"].get(0).cloned().unwrap_or_default())
     }
 
     /// Waits until what is asked of the pair is so. The error tells what the nodes have said.
