@@ -8,7 +8,6 @@ use super::Target;
 use super::ata::failed;
 use super::duplicate::WriteIdentity;
 use super::duplicate::{Ending, is_stale};
-use super::export::Export;
 use super::numbers::Known;
 use super::output::{Output, ReplyHead, Transmit};
 use super::outstanding::{Answer, Finished, Request, Sequenced, Work};
@@ -160,10 +159,12 @@ impl Target {
         self.remember(now, identity, Sequence::default(), None);
     }
 
-    /// Whether the export is still there, and served.
+    /// Whether the export is still there. Whoever keeps it equal with another node's ends a request by
+    /// [`super::MirrorInput::Dropped`] if nobody is to be answered; one that it completes is answered, also while it takes
+    /// no more of them.
     #[inline]
     fn may_answer(&self, export: ExportId) -> bool {
-        self.exports.find(export).is_some_and(Export::is_serving)
+        self.exports.find(export).is_some()
     }
 
     fn count_error(&mut self, request: &Request) {

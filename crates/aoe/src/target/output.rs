@@ -92,8 +92,9 @@ pub enum Input<'a> {
 /// duplicates like those which come by this one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MirrorInput {
-    /// Whether requests may be taken. What waits when they may not any more is dropped; what was handed out is to be
-    /// ended by [`MirrorInput::Dropped`]. Frames received before the export serves again are not looked at.
+    /// Whether requests may be taken. What waits when they may not any more is dropped; what was handed out is answered
+    /// if it is completed, and not if it is ended by [`MirrorInput::Dropped`]. Frames received before the export serves
+    /// again are not looked at.
     Serving {
         /// Which export.
         export: ExportId,

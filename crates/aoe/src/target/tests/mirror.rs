@@ -95,7 +95,21 @@ fn a_request_says_whose_write_it_is() {
 }
 
 #[test]
-fn who_may_not_serve_any_more_drops_what_waits_and_answers_nothing() {
+fn who_takes_no_more_requests_answers_those_that_are_completed_nevertheless() {
+    let mut bench = mirrored();
+    let (write, _) = mirror_request(&bench.write(8, 8, 1).expect("admitted"));
+    bench.write(8, 8, 1).expect("joins");
+    let (read, _) = mirror_request(&bench.read(100, 1).expect("admitted"));
+    bench.serve(false);
+    assert_eq!(bench.read(0, 1), Err(Refusal::NotServing));
+    assert_eq!(answers(&bench.complete(write.id, Ok(None))).len(), 2);
+    let payload = BufferSlice { buffer: BufferName(900), offset: 0, length: 512 };
+    assert_eq!(answers(&bench.complete(read.id, Ok(Some(payload)))).len(), 1);
+    assert_eq!((bench.target.outstanding(), bench.statistics().dropped), (0, 0));
+}
+
+#[test]
+fn who_may_not_serve_any_more_drops_what_waits_and_answers_nothing_that_is_dropped() {
     let mut bench = mirrored();
     let (first, _) = mirror_request(&bench.write(8, 8, 1).expect("admitted"));
     bench.write(8, 8, 2).expect("waits");
