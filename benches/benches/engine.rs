@@ -21,6 +21,7 @@ use replication::meta::layout::{EXTENT_SECTORS, Layout, RECORD_BYTES};
 use replication::meta::{Format, Opened, format, open};
 use replication::output::{Outcome, Output};
 use replication::start::VolumeConfig;
+use replication::version::VersionRange;
 
 const DEPTH: usize = 64;
 const EXTENTS: u64 = 64;
@@ -47,6 +48,7 @@ impl Node {
             lease: LEASE,
             limits: Limits { volumes: volumes as usize, ..Limits::DEFAULT },
             first_disk_slot: 4096,
+            versions: VersionRange::ALL,
         };
         let mut engine = Engine::new(now, config);
         for volume in 0..volumes {
@@ -237,7 +239,7 @@ impl Load {
             let (message, _) = self.nodes[0].said.pop_front().expect("counted");
             let answer = match message {
                 Message::Volume(_, VolumeMessage::Replicate { write, .. }) => {
-                    let message = VolumeMessage::Ack { write, follower: Token(self.turn) };
+                    let message = VolumeMessage::Ack { write, follower: Token(self.turn), microseconds: 0 };
                     Message::Volume(export, message)
                 }
                 Message::Renew { number } => Message::Granted { number },

@@ -7,7 +7,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use replication::identity::PairIdentity;
 use replication::membership::NodeNumber;
 use replication::message::{Hello, Message, Origin, Token, VolumeMessage};
-use replication::wire::{Data, Decoder, HEADER_BYTES, MESSAGE_BYTES_MAX, Need, Version, emit};
+use replication::version::{Version, VersionRange};
+use replication::wire::{Data, Decoder, HEADER_BYTES, MESSAGE_BYTES_MAX, Need, emit};
 
 const DATA: [u8; 4096] = [0x5a; 4096];
 
@@ -15,7 +16,7 @@ fn messages() -> [(&'static str, Message, Data); 3] {
     let range = LbaRange::new(Lba(4096), SectorCount(8)).expect("a page");
     let origin = Some(Origin::Stock { initiator: [2, 0, 0, 0, 0, 9], digest: 7 << 100 });
     let replicate = VolumeMessage::Replicate { write: Token(1), range, durable: true, origin };
-    let ack = VolumeMessage::Ack { write: Token(1), follower: Token(2) };
+    let ack = VolumeMessage::Ack { write: Token(1), follower: Token(2), microseconds: 60 };
     let commit = VolumeMessage::Commit { follower: Token(2) };
     let of_volume = |message| Message::Volume(ExportId(3), message);
     [
@@ -27,23 +28,21 @@ fn messages() -> [(&'static str, Message, Data); 3] {
 
 fn emitted(message: &Message, data: Data) -> Vec<u8> {
     let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-    let length = emit(message, data, &mut bytes);
+    let length = emit(Version::NEWEST, message, data, &mut bytes);
     bytes.truncate(length);
     bytes
 }
 
 /// A decoder in the middle of a session.
 fn decoder() -> Decoder {
-    let version = Version::NEWEST.number();
     let hello = Message::Hello(Hello {
-        version_min: version,
-        version_max: version,
+        versions: VersionRange::ALL,
         pair: PairIdentity(1),
         node: NodeNumber::One,
         incarnation: 2,
         lease_milliseconds: 1000,
     });
-    let mut decoder = Decoder::new(128 << 10);
+    let mut decoder = Decoder::new(128 << 10, VersionRange::ALL);
     assert!(read(&mut decoder, &emitted(&hello, Data::NONE)).is_some());
     decoder
 }
@@ -64,7 +63,7 @@ fn hot(criterion: &mut Criterion) {
     let mut out = [0; MESSAGE_BYTES_MAX];
     for (name, message, data) in messages() {
         criterion.bench_function(&format!("emit {name}"), |b| {
-            b.iter(|| emit(black_box(&message), data, &mut out));
+            b.iter(|| emit(Version::NEWEST, black_box(&message), data, &mut out));
         });
         let bytes = emitted(&message, data);
         let mut decoder = decoder();
@@ -80,7 +79,7 @@ fn checked(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(DATA.len() as u64));
     let mut out = [0; MESSAGE_BYTES_MAX];
     group.bench_function("emit", |b| {
-        b.iter(|| emit(black_box(message), Data::checked(black_box(&DATA)), &mut out));
+        b.iter(|| emit(Version::NEWEST, black_box(message), Data::checked(black_box(&DATA)), &mut out));
     });
     let bytes = emitted(message, Data::checked(&DATA));
     let mut decoder = decoder();

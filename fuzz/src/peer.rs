@@ -5,15 +5,17 @@ use block::SECTOR_BYTES;
 use replication::identity::PairIdentity;
 use replication::membership::NodeNumber;
 use replication::message::{Hello, Message, VolumeMessage};
+use replication::version::{HISTORY, Version, VersionRange};
 use replication::wire::preamble::{PREAMBLE_BYTES, Preamble};
 use replication::wire::{
-    BODY_BYTES_MAX, DATA_BYTES_MAX, Data, Decoder, HEADER_BYTES, MESSAGE_BYTES_MAX, Need, Version, WireError,
-    emit,
+    BODY_BYTES_MAX, DATA_BYTES_MAX, Data, Decoder, HEADER_BYTES, MESSAGE_BYTES_MAX, Need, WireError, emit,
 };
 
 /// Any bytes as a stream, from its beginning and in the middle of a session.
 pub fn peer_stream(data: &[u8]) {
-    for mut decoder in [Decoder::new(DATA_BYTES_MAX), in_session()] {
+    let at_the_beginning = Decoder::new(DATA_BYTES_MAX, VersionRange::ALL);
+    let in_sessions = HISTORY.map(|(version, _)| in_session(version));
+    for mut decoder in in_sessions.into_iter().chain([at_the_beginning]) {
         let messages = decode(&mut decoder, data);
         if let Err(error) = &messages {
             assert!(!error.to_string().contains('\n'), "one line: {error}");
@@ -24,9 +26,15 @@ pub fn peer_stream(data: &[u8]) {
 
 /// A body of any kind under checksums that fit: the kind, whether the data is as long as the range says, the body.
 pub fn peer_body(data: &[u8]) {
+    for (version, _) in HISTORY {
+        body_in(version, data);
+    }
+}
+
+fn body_in(session: Version, data: &[u8]) {
     let Some((&[kind, with_data], body)) = data.split_first_chunk() else { return };
+    let version = if kind < 3 { 0 } else { session.number() };
     let body = &body[..body.len().min(BODY_BYTES_MAX)];
-    let version = if kind < 3 { 0 } else { Version::NEWEST.number() };
     let sectors = match body.get(16..18) {
         // Long data tells nothing that short data does not, and takes its time.
         Some(&[count, 0]) if with_data % 2 == 1 && count <= 64 => u32::from(count),
@@ -44,49 +52,50 @@ pub fn peer_body(data: &[u8]) {
     message[28..32].copy_from_slice(&hasher.finalize().to_le_bytes());
     message.extend_from_slice(body);
     message.resize(message.len() + usize::try_from(sectors).expect("few") * SECTOR_BYTES, 0x5a);
-    if let Ok(messages) = decode(&mut in_session(), &message) {
+    if let Ok(messages) = decode(&mut in_session(session), &message) {
         assert_eq!(messages.len(), 1, "one message, whole");
     }
 }
 
 /// Past the beginning.
-fn in_session() -> Decoder {
+fn in_session(version: Version) -> Decoder {
+    let versions = VersionRange::of(version, version);
     let hello = Message::Hello(Hello {
-        version_min: Version::OLDEST.number(),
-        version_max: Version::NEWEST.number(),
+        versions,
         pair: PairIdentity(1),
         node: NodeNumber::One,
         incarnation: 2,
         lease_milliseconds: 1000,
     });
-    let mut decoder = Decoder::new(DATA_BYTES_MAX);
+    let mut decoder = Decoder::new(DATA_BYTES_MAX, VersionRange::ALL);
     let mut bytes = [0; MESSAGE_BYTES_MAX];
-    let length = emit(&hello, Data::NONE, &mut bytes);
-    assert_eq!(feed(&mut decoder, &bytes[..length]), Ok(vec![(hello, 0)]));
+    let length = emit(version, &hello, Data::NONE, &mut bytes);
+    assert_eq!(feed(&mut decoder, &bytes[..length]), Ok(vec![(hello, 0, version)]));
     decoder
 }
 
-/// Every message of a stream, each of which must come out the same when it is sent on.
+/// Every message of a stream, each of which must come out the same when it is sent on in a session of the same version.
 fn decode(decoder: &mut Decoder, stream: &[u8]) -> Result<Vec<Message>, WireError> {
     let messages = feed(decoder, stream)?;
-    for (message, data_bytes) in &messages {
+    for (message, data_bytes, version) in &messages {
         let data = vec![0xa5; *data_bytes];
         let emitted = [0x00, 0xff].map(|before| {
             let mut bytes = vec![before; MESSAGE_BYTES_MAX];
-            let length = emit(message, Data::checked(&data), &mut bytes);
+            let length = emit(*version, message, Data::checked(&data), &mut bytes);
             bytes.truncate(length);
             bytes.extend(&data);
             bytes
         });
         assert_eq!(emitted[0], emitted[1], "old bytes of the buffer show in the message");
-        let again = feed(&mut in_session(), &emitted[0]);
-        assert_eq!(again, Ok(vec![(message.clone(), *data_bytes)]));
+        let again = feed(&mut in_session(*version), &emitted[0]);
+        let again = again.map(|mut messages| messages.pop().map(|(message, bytes, _)| (message, bytes)));
+        assert_eq!(again, Ok(Some((message.clone(), *data_bytes))));
     }
-    Ok(messages.into_iter().map(|(message, _)| message).collect())
+    Ok(messages.into_iter().map(|(message, ..)| message).collect())
 }
 
-/// Messages and how much data each had.
-fn feed(decoder: &mut Decoder, mut stream: &[u8]) -> Result<Vec<(Message, usize)>, WireError> {
+/// Messages, how much data each had, and in which version they could be said.
+fn feed(decoder: &mut Decoder, mut stream: &[u8]) -> Result<Vec<(Message, usize, Version)>, WireError> {
     let mut messages = Vec::new();
     let mut data_bytes = 0;
     loop {
@@ -110,7 +119,8 @@ fn feed(decoder: &mut Decoder, mut stream: &[u8]) -> Result<Vec<(Message, usize)
             let fetched =
                 matches!(message, Message::Volume(_, VolumeMessage::Fetched { result: Ok(()), .. }));
             assert!(fetched || data_bytes == range_bytes(&message), "data as the message says");
-            messages.push((message, std::mem::take(&mut data_bytes)));
+            let version = decoder.version().unwrap_or(Version::NEWEST);
+            messages.push((message, std::mem::take(&mut data_bytes), version));
         }
     }
 }

@@ -27,6 +27,7 @@ use replication::meta::small_state::SmallState;
 use replication::output::Event::Removed;
 use replication::output::{FollowedEnd, Outcome, Resolution};
 use replication::start::VolumeConfig;
+use replication::version::VersionRange;
 use replication::volume::VolumeStatus;
 use replication::{input, output};
 use thiserror::Error;
@@ -49,6 +50,8 @@ pub struct PairConfig {
     pub lease: Duration,
     /// How much is held at a time; its `requests` follows from the target's limits.
     pub limits: Limits,
+    /// Versions of the peer protocol that it speaks.
+    pub versions: VersionRange,
 }
 
 /// Why a mirrored export cannot be added.
@@ -137,6 +140,7 @@ impl Node {
                 lease: config.lease,
                 limits: engine_limits,
                 first_disk_slot,
+                versions: config.versions,
             },
         );
         let limits = TargetLimits { followed_max: engine_limits.followed, ..limits };

@@ -29,6 +29,7 @@ use crate::records::Record;
 use crate::resync::{CopyIn, CopyOut};
 use crate::session::Session;
 use crate::slots::{Slots, place};
+use crate::version::VersionRange;
 use crate::volume::{Phase, Volume, VolumeStatus};
 use crate::write::LocalWrite;
 
@@ -50,6 +51,8 @@ pub struct EngineConfig {
     pub limits: Limits,
     /// Slots of the ids that the engine gives to requests for the data disks begin here.
     pub first_disk_slot: u16,
+    /// Versions of the peer protocol that this node speaks; some of those that the program knows.
+    pub versions: VersionRange,
 }
 
 /// What the data disk was asked for.
@@ -292,7 +295,7 @@ impl Engine {
             (VolumeMessage::Copy { copy, range }, Some(data)) => self.handle_copy(export, copy, range, data),
             (VolumeMessage::Handed(handed), Some(frame)) => self.handle_handed(export, handed, frame),
             (VolumeMessage::Fetched { read, result }, data) => self.handle_fetched(read, result, data),
-            (VolumeMessage::Ack { write, follower }, _) => self.handle_ack(write, follower),
+            (VolumeMessage::Ack { write, follower, .. }, _) => self.handle_ack(write, follower),
             (VolumeMessage::Commit { follower }, _) => self.handle_commit(follower),
             (VolumeMessage::Fetch { read, range }, _) => self.handle_fetch(export, read, range),
             (VolumeMessage::Forwarded { write, result }, _) => self.handle_forwarded(write, result),

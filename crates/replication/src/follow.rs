@@ -8,7 +8,7 @@
 //!
 //! What it meets is counted once, when it comes ([`Engine::meet`]). A write that is superseded as a whole is never applied.
 
-use block::{BufferSlice, EntryId, ExportId, LbaRange, Operation};
+use block::{BufferSlice, EntryId, ExportId, Instant, LbaRange, Operation};
 
 use crate::activity_log::Begun;
 use crate::conflict::{Claim, Met, without};
@@ -51,6 +51,7 @@ pub(crate) struct RemoteWrite {
     data: Option<BufferSlice>,
     durable: bool,
     pub(crate) origin: Option<Origin>,
+    came: Instant,
     claim: Option<EntryId>,
     stage: RemoteStage,
     logged: Logged,
@@ -109,7 +110,7 @@ impl Engine {
         let is_behind = held_by > 0 || superseded_by > 0;
         #[rustfmt::skip]
         let remote = RemoteWrite {
-            export, write, range, data, durable, origin, claim, stage, logged, order, held_by, superseded_by,
+            export, write, range, data, durable, origin, came: self.now, claim, stage, logged, order, held_by, superseded_by,
             superseded: pieces.is_some(), pieces, is_behind, pieces_at_disk: 0, dropped: false, failed: false,
         };
         let Some(token) = self.remotes.insert(remote) else {
@@ -199,8 +200,7 @@ impl Engine {
             self.ask_disk(export, DiskWork::Remote(token), Operation::Write { range: *piece, data, durable });
         }
         if self.mutated(Mutation::AckBeforeDisk) {
-            let write = self.remote(token).write;
-            self.say(export, VolumeMessage::Ack { write, follower: token }, None);
+            self.say_acknowledged(token);
         }
     }
 
@@ -241,12 +241,18 @@ impl Engine {
     fn acknowledge(&mut self, token: Token) {
         let remote = self.remote_mut(token);
         remote.stage = RemoteStage::Acked;
-        let (export, write) = (remote.export, remote.write);
-        self.say(export, VolumeMessage::Ack { write, follower: token }, None);
+        let export = remote.export;
+        self.say_acknowledged(token);
         let volume = self.volume(export);
         if !volume.waiting.is_empty() || !volume.waiting_for_log.is_empty() {
             self.attend(export);
         }
+    }
+
+    fn say_acknowledged(&mut self, token: Token) {
+        let RemoteWrite { export, write, came, .. } = *self.remote(token);
+        let microseconds = u32::try_from(self.now.since(came).as_micros()).unwrap_or(u32::MAX);
+        self.say(export, VolumeMessage::Ack { write, follower: token, microseconds }, None);
     }
 
     /// Both have it.

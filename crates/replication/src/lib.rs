@@ -53,6 +53,7 @@ mod slots;
 mod small_state;
 mod standing;
 pub mod start;
+pub mod version;
 pub mod volume;
 pub mod wire;
 pub mod witness;

@@ -9,6 +9,7 @@ use crate::identity::{PairIdentity, VolumeIdentity};
 use crate::limits::NUMBER_WORDS;
 use crate::membership::{Membership, NodeNumber};
 use crate::meta::small_state::{MacBytes, SmallState};
+use crate::version::VersionRange;
 
 /// Names a write, read or copy of the node that gave it out.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -36,10 +37,8 @@ pub enum Origin {
 /// How a session begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hello {
-    /// Oldest protocol version the sender speaks.
-    pub version_min: u16,
-    /// Newest.
-    pub version_max: u16,
+    /// Versions of the protocol that the sender speaks.
+    pub versions: VersionRange,
     /// Which pair.
     pub pair: PairIdentity,
     /// Which of the two.
@@ -55,13 +54,14 @@ pub struct Hello {
 pub enum Refusal {
     /// No version in common.
     #[error(
-        "this node speaks versions {min} to {max} of the peer protocol, the peer others; upgrade the older one"
+        "the nodes have no version of the peer protocol in common: one speaks {refuser}, the other {other}; upgrade etherpair on the \
+         older one"
     )]
     Version {
-        /// Oldest of the refuser.
-        min: u16,
-        /// Newest of the refuser.
-        max: u16,
+        /// What the one speaks that refuses.
+        refuser: VersionRange,
+        /// What the other one does.
+        other: VersionRange,
     },
     /// Another pair.
     #[error("the peer belongs to another pair of nodes; check the peer's address and the pair's identity")]
@@ -201,6 +201,8 @@ pub enum VolumeMessage {
         write: Token,
         /// The follower's name, for `Commit`.
         follower: Token,
+        /// How long it was at the follower; 0 if that is not told (version 1).
+        microseconds: u32,
     },
     /// Both have it: reads need not wait for it any more.
     Commit {

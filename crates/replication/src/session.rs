@@ -17,9 +17,6 @@ use crate::mutation::Mutation;
 use crate::output::Output;
 use crate::volume::{Meeting, Phase, Volume};
 
-/// Oldest and newest version of what the nodes say to each other that this program speaks.
-pub(crate) const VERSIONS: std::ops::RangeInclusive<u16> = 1..=1;
-
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum State {
     #[default]
@@ -56,8 +53,7 @@ impl Engine {
         let lease_milliseconds =
             u32::try_from(self.config.lease.as_millis()).expect("a lease of some seconds");
         let hello = Hello {
-            version_min: *VERSIONS.start(),
-            version_max: *VERSIONS.end(),
+            versions: self.config.versions,
             pair: self.config.pair,
             node: self.config.node,
             incarnation: self.config.incarnation,
@@ -75,9 +71,9 @@ impl Engine {
         if self.session.state != State::Greeting {
             return Err(Refusal::Protocol("a second hello"));
         }
-        let (min, max) = (*VERSIONS.start(), *VERSIONS.end());
-        if hello.version_min > max || hello.version_max < min {
-            return Err(Refusal::Version { min, max });
+        let (ours, theirs) = (self.config.versions, hello.versions);
+        if ours.in_common(theirs).is_none() {
+            return Err(Refusal::Version { refuser: ours, other: theirs });
         }
         if hello.pair != self.config.pair {
             return Err(Refusal::Pair);

@@ -15,18 +15,22 @@ use replication::message::{
     Origin, Refusal, Token, VolumeMessage,
 };
 use replication::meta::small_state::SmallState;
+use replication::version::{HISTORY, Version, VersionRange};
 use replication::wire::{
     BODY_BYTES_MAX, DATA_BYTES_MAX, Data, Decoder, HEADER_BYTES, Kind, MESSAGE_BYTES_MAX, Need, TOLD_BY_PEER,
-    Version, WireError, emit,
+    WireError, emit,
 };
 
 const HELLO: Hello = Hello {
-    version_min: 1,
-    version_max: 1,
+    versions: VersionRange::ALL,
     pair: PAIR,
     node: NodeNumber::One,
     incarnation: 0x1234_5678_9abc_def0,
     lease_milliseconds: 1000,
+};
+const NO_VERSION: Refusal = Refusal::Version {
+    refuser: VersionRange { oldest: 1, newest: 2 },
+    other: VersionRange { oldest: 3, newest: 9 },
 };
 const STOCK: Origin = Origin::Stock { initiator: [2, 0, 0, 0, 0, 9], digest: 0xd0d1_d2d3 << 96 };
 const SEQUENCED: Origin = Origin::Sequenced { initiator: 0x1111_2222_3333_4444, sequence: 7 };
@@ -58,7 +62,7 @@ fn samples() -> Vec<Message> {
     let announce = Announce { volume: VOLUME, export: ExportId(9), sectors: 588_003 };
     let of_session = [
         Message::Hello(HELLO),
-        Message::Goodbye(Refusal::Version { min: 1, max: 2 }),
+        Message::Goodbye(NO_VERSION),
         Message::Renew { number: 17 },
         Message::Granted { number: 17 },
         Message::Announce(announce),
@@ -71,7 +75,7 @@ fn samples() -> Vec<Message> {
         V::Proceed(membership),
         V::Ready,
         V::Replicate { write: token, range: range(0x1_0000_0001, 1), durable: true, origin: Some(STOCK) },
-        V::Ack { write: token, follower: Token(2) },
+        V::Ack { write: token, follower: Token(2), microseconds: 70_000 },
         V::Commit { follower: Token(2) },
         V::Fetch { read: token, range: range(8, 2) },
         V::Fetched { read: token, result: Ok(()) },
@@ -116,8 +120,12 @@ fn head_of(data: &[u8]) -> Data {
 
 /// The message without its data, out of a buffer that was not empty.
 fn bytes_of(message: &Message) -> Vec<u8> {
+    bytes_in(Version::NEWEST, message)
+}
+
+fn bytes_in(version: Version, message: &Message) -> Vec<u8> {
     let mut bytes = vec![0xee; MESSAGE_BYTES_MAX];
-    let length = emit(message, head_of(&data_of(message)), &mut bytes);
+    let length = emit(version, message, head_of(&data_of(message)), &mut bytes);
     bytes.truncate(length);
     bytes
 }
@@ -148,7 +156,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Message>, WireError> {
 }
 
 fn in_session() -> Decoder {
-    let mut decoder = Decoder::new(DATA_BYTES_MAX);
+    let mut decoder = Decoder::new(DATA_BYTES_MAX, VersionRange::ALL);
     let hello = decode(&mut decoder, &bytes_of(&Message::Hello(HELLO)));
     assert_eq!(hello, Ok(vec![Message::Hello(HELLO)]));
     decoder
@@ -173,9 +181,20 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn every_message_is_byte_for_byte_what_it_was() {
-    let mut text = String::from("# Messages of version 1, without their data.\n");
+    let mut text = String::from(
+        "# Messages without their data: all as they are in version 1, then those that are others in a later version.\n",
+    );
     for (message, kind) in samples().iter().zip(Kind::ALL) {
-        text += &format!("\n## {kind}\n{}", hex(&bytes_of(message)));
+        text += &format!("\n## {kind}\n{}", hex(&bytes_in(Version::V1, message)));
+    }
+    for (message, kind) in samples().iter().zip(Kind::ALL) {
+        for versions in HISTORY.windows(2) {
+            let [before, bytes] = [versions[0].0, versions[1].0].map(|version| bytes_in(version, message));
+            let is_other = bytes[6..28] != before[6..28] || bytes[HEADER_BYTES..] != before[HEADER_BYTES..];
+            if is_other {
+                text += &format!("\n## {kind}, version {}\n{}", versions[1].0, hex(&bytes));
+            }
+        }
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/messages.txt");
     if std::env::var_os("REWRITE_TESTDATA").is_some() {
@@ -199,9 +218,9 @@ fn a_stream_of_every_kind_reads_back_in_order() {
         stream.extend(bytes_of(&message));
         stream.extend(data_of(&message));
     }
-    let mut decoder = Decoder::new(DATA_BYTES_MAX);
+    let mut decoder = Decoder::new(DATA_BYTES_MAX, VersionRange::ALL);
     assert_eq!(decode(&mut decoder, &stream), Ok(samples()));
-    assert_eq!(decoder.need(), Need::Head);
+    assert_eq!((decoder.need(), decoder.version()), (Need::Head, Some(Version::NEWEST)));
 }
 
 #[test]
@@ -210,7 +229,7 @@ fn the_messages_of_a_write_have_the_sizes_that_are_documented() {
         let message = samples().into_iter().find(|message| bytes_of(message)[6] == kind.number());
         bytes_of(&message.expect("one of each")).len()
     };
-    assert_eq!([Kind::Replicate, Kind::Ack, Kind::Commit].map(size), [80, 48, 40]);
+    assert_eq!([Kind::Replicate, Kind::Ack, Kind::Commit].map(size), [80, 56, 40]);
     assert_eq!([Kind::Hello, Kind::Renew, Kind::Leave].map(size), [72, 40, 32]);
 }
 
@@ -239,7 +258,7 @@ fn the_largest_messages_fit() {
 #[test]
 fn every_reason_to_end_a_session_arrives() {
     let reasons = [
-        Refusal::Version { min: 1, max: 9 },
+        NO_VERSION,
         Refusal::Pair,
         Refusal::Node(NodeNumber::One),
         Refusal::Lease(1500),
@@ -248,7 +267,7 @@ fn every_reason_to_end_a_session_arrives() {
     ];
     for reason in reasons {
         let message = Message::Goodbye(reason);
-        let mut decoder = Decoder::new(0);
+        let mut decoder = Decoder::new(0, VersionRange::ALL);
         assert_eq!(decode(&mut decoder, &bytes_of(&message)), Ok(vec![message]), "also before a Hello");
     }
     let told = read(&bytes_of(&Message::Goodbye(Refusal::Protocol("of our own program"))));
@@ -257,20 +276,66 @@ fn every_reason_to_end_a_session_arrives() {
 
 #[test]
 fn a_session_is_in_the_newest_version_that_both_speak() {
-    let hello = |version_min, version_max| Hello { version_min, version_max, ..HELLO };
-    assert_eq!(Version::in_common(&hello(1, 1)), Some(Version::V1));
-    assert_eq!(Version::in_common(&hello(1, 9)), Some(Version::V1));
-    assert_eq!(Version::in_common(&hello(2, 9)), None);
+    let agreed = |ours, oldest, newest| {
+        let mut decoder = Decoder::new(0, ours);
+        let hello = Message::Hello(Hello { versions: VersionRange { oldest, newest }, ..HELLO });
+        decode(&mut decoder, &bytes_of(&hello)).expect("a Hello is read in all versions");
+        decoder.version()
+    };
+    let old = VersionRange::of(Version::V1, Version::V1);
+    assert_eq!(agreed(VersionRange::ALL, 1, 2), Some(Version::V2));
+    assert_eq!(agreed(VersionRange::ALL, 1, 1), Some(Version::V1));
+    assert_eq!(agreed(VersionRange::ALL, 2, 9), Some(Version::V2));
+    assert_eq!(agreed(VersionRange::ALL, 3, 9), None);
+    assert_eq!(agreed(old, 1, 9), Some(Version::V1));
+    assert_eq!(agreed(old, 2, 2), None);
+}
+
+/// The same messages there and back in a session with a program of each version; only what that version lacks is lost.
+#[test]
+fn in_every_version_everything_can_be_said() {
+    for (version, _) in HISTORY {
+        let mut decoder = Decoder::new(DATA_BYTES_MAX, VersionRange::ALL);
+        let versions = VersionRange { oldest: 1, newest: version.number() };
+        let hello = Message::Hello(Hello { versions, ..HELLO });
+        let mut expected = vec![hello.clone()];
+        let mut stream = bytes_in(version, &hello);
+        for message in samples().into_iter().skip(1) {
+            stream.extend(bytes_in(version, &message));
+            stream.extend(data_of(&message));
+            expected.push(match message {
+                Message::Volume(export, VolumeMessage::Ack { write, follower, .. })
+                    if version == Version::V1 =>
+                {
+                    Message::Volume(export, VolumeMessage::Ack { write, follower, microseconds: 0 })
+                }
+                message => message,
+            });
+        }
+        assert_eq!(decode(&mut decoder, &stream), Ok(expected), "version {version}");
+    }
+}
+
+#[test]
+fn a_message_of_another_version_than_was_agreed_ends_the_session() {
+    let ack = samples().into_iter().find(|message| bytes_of(message)[6] == Kind::Ack.number());
+    let ack = ack.expect("one of each");
+    let error = read(&bytes_in(Version::V1, &ack)).expect_err("the session is in version 2");
+    assert_eq!(error, WireError::Version { found: 1, session: Version::V2 });
+    let mut short = bytes_in(Version::V1, &ack);
+    short[4] = 2;
+    reseal(&mut short);
+    assert_eq!(read(&short), Err(WireError::BodyLength { kind: Kind::Ack, found: 16 }));
 }
 
 #[test]
 fn the_hello_of_a_later_program_is_read_and_nothing_after_it_but_goodbye() {
-    let later = Message::Hello(Hello { version_min: 2, version_max: 5, ..HELLO });
+    let later = Message::Hello(Hello { versions: VersionRange { oldest: 3, newest: 5 }, ..HELLO });
     let mut bytes = bytes_of(&later);
     bytes.extend([7; 24]);
     bytes[12] += 24;
     reseal(&mut bytes);
-    let mut decoder = Decoder::new(0);
+    let mut decoder = Decoder::new(0, VersionRange::ALL);
     assert_eq!(decode(&mut decoder, &bytes), Ok(vec![later]), "what a later version adds is passed over");
     let mut goodbye = decoder.clone();
     let message = Message::Goodbye(Refusal::Pair);
@@ -281,7 +346,7 @@ fn the_hello_of_a_later_program_is_read_and_nothing_after_it_but_goodbye() {
 
 #[test]
 fn a_session_begins_with_hello() {
-    let mut decoder = Decoder::new(0);
+    let mut decoder = Decoder::new(0, VersionRange::ALL);
     let error = decode(&mut decoder, &bytes_of(&Message::Renew { number: 1 }));
     assert_eq!(error, Err(WireError::NoSession { kind: 3 }));
     assert_eq!(decode(&mut decoder, &bytes_of(&Message::Hello(HELLO))), error, "and is over after a fault");
@@ -297,7 +362,7 @@ fn each_field_of_a_head_that_cannot_be_is_named() {
         read(&bytes).expect_err("refused")
     };
     assert_eq!(with(0, b'e'), WireError::Magic { found: *b"eP\r\n" });
-    assert_eq!(with(4, 2), WireError::Version { found: 2, session: Version::V1 });
+    assert_eq!(with(4, 3), WireError::Version { found: 3, session: Version::V2 });
     assert_eq!(with(4, 0), WireError::Kind { found: 3 }, "only Hello and Goodbye are of all versions");
     assert_eq!(with(6, 1), WireError::Kind { found: 1 }, "and they always are");
     assert_eq!(with(6, 15), WireError::Kind { found: 15 });
@@ -326,7 +391,7 @@ fn damaged_data_is_noticed_if_it_was_checked() {
     let message = &samples()[10];
     let stream = |data: Data, byte: u8| {
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-        let length = emit(message, data, &mut bytes);
+        let length = emit(Version::NEWEST, message, data, &mut bytes);
         [&bytes[..length], &[byte; 512]].concat()
     };
     let checked = Data::checked(&[1; 512]);
@@ -351,7 +416,7 @@ fn data_must_be_what_the_message_says_and_no_more_than_there_is_room_for() {
         let found = usize::try_from(found).expect("64 bits");
         assert_eq!(read(&fetched), Err(WireError::DataLength { kind: Kind::Fetched, found }));
     }
-    let mut small = Decoder::new(512);
+    let mut small = Decoder::new(512, VersionRange::ALL);
     decode(&mut small, &bytes_of(&Message::Hello(HELLO))).expect("a Hello");
     let refused = decode(&mut small, &bytes_of(&samples()[14]));
     assert_eq!(refused, Err(WireError::DataTooLong { kind: Kind::Fetched, found: 1024, max: 512 }));
@@ -403,7 +468,7 @@ fn an_error_says_what_to_do() {
 #[test]
 #[should_panic(expected = "the data of this message")]
 fn data_of_another_length_is_our_own_fault() {
-    emit(&samples()[10], Data::unchecked(1024), &mut [0; MESSAGE_BYTES_MAX]);
+    emit(Version::NEWEST, &samples()[10], Data::unchecked(1024), &mut [0; MESSAGE_BYTES_MAX]);
 }
 
 fn any_range() -> impl Strategy<Value = LbaRange> {
@@ -441,10 +506,9 @@ fn any_result() -> impl Strategy<Value = Result<(), BlockError>> {
 
 fn any_hello() -> impl Strategy<Value = Message> {
     let numbers = (1..u16::MAX, any::<u16>(), any::<u128>(), any::<u64>(), any::<u32>());
-    (numbers, any_node()).prop_map(|((version_min, more, pair, incarnation, lease_milliseconds), node)| {
+    (numbers, any_node()).prop_map(|((oldest, more, pair, incarnation, lease_milliseconds), node)| {
         Message::Hello(Hello {
-            version_min,
-            version_max: version_min.saturating_add(more),
+            versions: VersionRange { oldest, newest: oldest.saturating_add(more) },
             pair: PairIdentity(pair),
             node,
             incarnation,
@@ -456,7 +520,11 @@ fn any_hello() -> impl Strategy<Value = Message> {
 fn any_of_session() -> impl Strategy<Value = Message> {
     prop_oneof![
         any_hello(),
-        any::<(u16, u16)>().prop_map(|(min, max)| Message::Goodbye(Refusal::Version { min, max })),
+        any::<[u16; 4]>().prop_map(|numbers| {
+            let [refuser, other] =
+                [[0, 1], [2, 3]].map(|[at, to]| VersionRange { oldest: numbers[at], newest: numbers[to] });
+            Message::Goodbye(Refusal::Version { refuser, other })
+        }),
         any::<u32>().prop_map(|lease| Message::Goodbye(Refusal::Lease(lease))),
         any_node().prop_map(|node| Message::Goodbye(Refusal::Node(node))),
         any::<u64>().prop_map(|number| Message::Renew { number }),
@@ -532,7 +600,11 @@ fn any_of_writes() -> impl Strategy<Value = VolumeMessage> {
     prop_oneof![
         write().prop_map(|(write, range, durable, origin)| V::Replicate { write, range, durable, origin }),
         write().prop_map(|(write, range, durable, origin)| V::Forward { write, range, durable, origin }),
-        (any_token(), any_token()).prop_map(|(write, follower)| V::Ack { write, follower }),
+        (any_token(), any_token(), any::<u32>()).prop_map(|(write, follower, microseconds)| V::Ack {
+            write,
+            follower,
+            microseconds
+        }),
         any_token().prop_map(|follower| V::Commit { follower }),
         (any_token(), any_range()).prop_map(|(read, range)| V::Fetch { read, range }),
         (any_token(), any_result()).prop_map(|(read, result)| V::Fetched { read, result }),
@@ -572,7 +644,7 @@ proptest! {
         data.fill(filling);
         let head = if checked { head_of(&data) } else { Data::unchecked(data.len()) };
         let mut bytes = vec![0xee; MESSAGE_BYTES_MAX];
-        let length = emit(&message, head, &mut bytes);
+        let length = emit(Version::NEWEST, &message, head, &mut bytes);
         bytes.truncate(length);
         prop_assert!(length - HEADER_BYTES <= BODY_BYTES_MAX);
         bytes.extend(data);
@@ -581,6 +653,6 @@ proptest! {
 
     #[test]
     fn no_stream_makes_the_decoder_panic(bytes in vec(any::<u8>(), 0..4096)) {
-        prop_assert!(decode(&mut Decoder::new(4096), &bytes).is_ok() == (bytes.len() < HEADER_BYTES));
+        prop_assert!(decode(&mut Decoder::new(4096, VersionRange::ALL), &bytes).is_ok() == (bytes.len() < HEADER_BYTES));
     }
 }

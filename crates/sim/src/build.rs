@@ -11,6 +11,7 @@ use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::meta::layout::{HOT_EXTENTS_MIN, Layout};
 use replication::resync::ResyncRate;
 use replication::start::VolumeConfig;
+use replication::version::VersionRange;
 
 use crate::arbiter::Arbiter;
 use crate::clock::Clock;
@@ -65,6 +66,12 @@ pub(crate) fn build(options: &Options, injections: Vec<Injection>, lines_max: us
         trace: Trace::new(lines_max),
     };
     World::new(BEGIN, parts)
+}
+
+/// In half of all worlds the pair is upgraded while it runs, one node after the other.
+fn older_boots(seed: u64, node: usize) -> u32 {
+    let mut random = Random::new(seed, ["program of node 0", "program of node 1"][node]);
+    if random.coin() { 0 } else { u32::try_from(random.below(4)).expect("a few") }
 }
 
 fn machine(options: &Options, node: usize) -> Machine {
@@ -124,7 +131,9 @@ fn machine(options: &Options, node: usize) -> Machine {
                 copies: 16,
                 volumes: 4,
             },
+            versions: VersionRange::ALL,
         },
+        older_boots: older_boots(seed, node),
         volume_configs: modes.map(|(_, durability)| volume_config(options, durability)).collect(),
     };
     let names = ["disks of node 0", "disks of node 1"];

@@ -21,6 +21,7 @@ use replication::meta::layout::{Layout, Place};
 use replication::meta::{Format, format, open};
 use replication::output::{Outcome, Output};
 use replication::start::VolumeConfig;
+use replication::version::VersionRange;
 use replication::volume::Counters;
 use thiserror::Error;
 
@@ -179,6 +180,7 @@ fn node(index: usize, now: Instant, seed: u64) -> Node {
         lease: LEASE,
         limits: Limits { requests: DEPTH, followed: 128, copies: 8, volumes: 1 },
         first_disk_slot: FIRST_DISK_SLOT,
+        versions: VersionRange::ALL,
     };
     let mut engine = Engine::new(now, config);
     engine.add_volume(now, VOLUME, opened.expect("metadata just made"), VolumeConfig::default());

@@ -12,6 +12,7 @@ use replication::identity::FormatIdentity;
 use replication::membership::Membership;
 use replication::meta;
 use replication::start::VolumeConfig;
+use replication::version::{Version, VersionRange};
 use replication::volume::VolumeStatus;
 
 use crate::buffers::Buffers;
@@ -41,10 +42,23 @@ pub struct MachineConfig {
     pub limits: TargetLimits,
     /// The pair it belongs to; each process has another incarnation.
     pub pair: PairConfig,
+    /// So many of its processes are of a program that speaks only the oldest version of the peer protocol; then it is upgraded.
+    pub older_boots: u32,
     /// What holds for each volume.
     pub volume_configs: Vec<VolumeConfig>,
     /// What the metadata of its volumes was made of.
     pub formats: Vec<Fresh>,
+}
+
+impl MachineConfig {
+    /// What its process of that boot speaks.
+    const fn versions(&self, boot: u32) -> VersionRange {
+        if boot <= self.older_boots {
+            VersionRange::of(Version::OLDEST, Version::OLDEST)
+        } else {
+            self.pair.versions
+        }
+    }
 }
 
 /// What fresh metadata of a volume says.
@@ -114,7 +128,8 @@ impl Machine {
         assert!(self.process.is_none(), "one process at a time");
         self.boot += 1;
         let shown = self.config.clock.show(now);
-        let pair = PairConfig { incarnation: u64::from(self.boot), ..self.config.pair };
+        let (incarnation, versions) = (u64::from(self.boot), self.config.versions(self.boot));
+        let pair = PairConfig { incarnation, versions, ..self.config.pair };
         let mut node = Node::with_peer(shown, self.config.limits, pair);
         let mut exports = Vec::new();
         let configs = self.config.exports.iter().zip(&self.config.volume_configs);
@@ -335,7 +350,7 @@ impl Machine {
         let current = process.stream.as_ref().map(|stream| stream.connection);
         match delivery {
             Delivery::Connected(connection) => {
-                process.stream = Some(Stream::new(connection));
+                process.stream = Some(Stream::new(connection, self.config.versions(self.boot)));
                 if current.is_some() {
                     self.input(now, Input::PeerDisconnected, counts, effects);
                 }

@@ -13,7 +13,7 @@ use replication::output::Event;
 use crate::buffers::Buffers;
 use crate::disk::{Answer, Ask, Ticket};
 use crate::peer_link::{Connection, Delivery};
-use crate::stream::{self, Received, Stream};
+use crate::stream::{Received, Stream};
 
 /// What a node's process is told.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Process {
             Output::SendControl { port, frame } => Effect::Send { port: port.0, bytes: frame },
             Output::PeerSend { message, data } => {
                 let Some(stream) = &self.stream else { return };
-                let bytes = stream::bytes(&message, data.map(|data| self.buffers.slice(data)));
+                let bytes = stream.bytes(&message, data.map(|data| self.buffers.slice(data)));
                 Effect::PeerSend { connection: stream.connection, bytes }
             }
             Output::PeerDisconnect { .. } => {

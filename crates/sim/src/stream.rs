@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use replication::message::{Message, VolumeMessage};
+use replication::version::{Version, VersionRange};
 use replication::wire::{
     self, DATA_BYTES_MAX, Data, Decoder, HEADER_BYTES, MESSAGE_BYTES_MAX, Need, WireError,
 };
@@ -30,10 +31,11 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// At the beginning of a connection.
+    /// At the beginning of a connection to a node that speaks these versions.
     #[must_use]
-    pub const fn new(connection: Connection) -> Self {
-        Self { connection, decoder: Decoder::new(DATA_BYTES_MAX), incoming: Vec::new(), read: 0 }
+    pub const fn new(connection: Connection, versions: VersionRange) -> Self {
+        let decoder = Decoder::new(DATA_BYTES_MAX, versions);
+        Self { connection, decoder, incoming: Vec::new(), read: 0 }
     }
 
     /// More has come.
@@ -88,21 +90,24 @@ impl Stream {
     }
 }
 
-/// A message with its data as bytes.
-#[must_use]
-pub fn bytes(message: &Message, data: Option<&[u8]>) -> Vec<u8> {
-    if is_long(message) {
-        with_room::<MESSAGE_BYTES_MAX>(message, data)
-    } else {
-        with_room::<256>(message, data)
+impl Stream {
+    /// A message with its data as the bytes that it is in this session.
+    #[must_use]
+    pub fn bytes(&self, message: &Message, data: Option<&[u8]>) -> Vec<u8> {
+        let version = self.decoder.version().unwrap_or(Version::OLDEST);
+        if is_long(message) {
+            with_room::<MESSAGE_BYTES_MAX>(version, message, data)
+        } else {
+            with_room::<256>(version, message, data)
+        }
     }
 }
 
-fn with_room<const ROOM: usize>(message: &Message, data: Option<&[u8]>) -> Vec<u8> {
+fn with_room<const ROOM: usize>(version: Version, message: &Message, data: Option<&[u8]>) -> Vec<u8> {
     let data = data.unwrap_or_default();
     let mut head = [0; ROOM];
     let described = if data.is_empty() { Data::NONE } else { Data::checked(data) };
-    let length = wire::emit(message, described, &mut head);
+    let length = wire::emit(version, message, described, &mut head);
     let mut bytes = Vec::with_capacity(length + data.len());
     bytes.extend_from_slice(&head[..length]);
     bytes.extend_from_slice(data);

@@ -16,6 +16,7 @@ use replication::limits::LEASE;
 use replication::membership::NodeNumber;
 use replication::resync::ResyncRate;
 use replication::start::VolumeConfig;
+use replication::version::VersionRange;
 use thiserror::Error;
 
 use super::reader::{ConfigError, Placed, Reader, Section};
@@ -59,6 +60,8 @@ pub(crate) struct NodeConfig {
     pub(crate) listen: Vec<SocketAddr>,
     /// Where this node finds the peer, tried in turn.
     pub(crate) peer_addresses: Vec<SocketAddr>,
+    /// Versions of the peer protocol that may be spoken.
+    pub(crate) versions: VersionRange,
     /// Who is asked when the peer is lost.
     pub(crate) arbiter: ArbiterConfig,
     /// Where commands find the daemon.
@@ -223,6 +226,7 @@ fn read_node(reader: &Reader<'_>, top: &Section<'_, '_>) -> Option<NodeConfig> {
         virtual_macs: storage.virtual_macs,
         listen: peer.listen,
         peer_addresses: peer.addresses,
+        versions: peer.versions,
         arbiter: arbiter??,
         socket: socket.map_or_else(|| PathBuf::from(SOCKET), |socket| socket.value),
         shards: threads.count,
@@ -268,6 +272,7 @@ struct Peer {
     listen: Vec<SocketAddr>,
     addresses: Vec<SocketAddr>,
     lease: Duration,
+    versions: VersionRange,
 }
 
 impl Peer {
@@ -282,9 +287,11 @@ impl Peer {
             }
         }
         let lease = section.parsed("lease", |text| values::duration_within(text, LEASE_MIN, LEASE_MAX));
+        let versions = section.parsed("versions", values::versions);
         values::demand_insecure(reader, section);
         section.finish();
         Self {
+            versions: versions.map_or(VersionRange::ALL, |versions| versions.value),
             listen: values::all(listen),
             addresses: values::all(addresses),
             lease: lease.map_or(LEASE, |lease| lease.value),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use aoe::Address;
 use block::Duration;
+use replication::version::VersionRange;
 
 use super::reader::{Placed, Reader, Section};
 
@@ -49,6 +50,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = number.parse().map_err(|_| refused())?;
     number.checked_mul(unit).map(Duration::from_millis).ok_or_else(refused)
+}
+
+/// `1`, `1-2`: versions of the peer protocol, out of those that this program speaks.
+pub(crate) fn versions(text: &str) -> Result<VersionRange, String> {
+    let (oldest, newest) = text.split_once('-').unwrap_or((text, text));
+    let range = oldest.trim().parse().ok().zip(newest.trim().parse().ok());
+    let range = range.map(|(oldest, newest)| VersionRange { oldest, newest });
+    range.filter(|range| range.is_range() && VersionRange::ALL.includes(*range)).ok_or_else(|| {
+        let VersionRange { oldest, newest } = VersionRange::ALL;
+        format!("`{text}` are no versions of the peer protocol that this program speaks; write \"{oldest}-{newest}\" or fewer of them")
+    })
 }
 
 /// The same, neither shorter nor longer than sensible.
@@ -105,6 +117,10 @@ mod tests {
         assert_eq!(identity("000000000000000000000000000000ff"), Ok(255));
         assert_eq!(one_of("b", &[("a", 1), ("b", 2)]), Ok(2));
         assert!(socket_address("[::1]:5").is_ok() && absolute_path("/x").is_ok());
+        assert_eq!(
+            (versions("1-2"), versions("1")),
+            (Ok(VersionRange::ALL), Ok(VersionRange { oldest: 1, newest: 1 }))
+        );
     }
 
     #[test]
@@ -113,6 +129,9 @@ mod tests {
         assert!(identity("ff").expect_err("too short").contains("etherpair config identity"));
         assert!(identity(&"0".repeat(32)).is_err(), "nobody");
         assert!(one_of("c", &[("a", 1), ("b", 2)]).expect_err("no word").contains("\"a\" or \"b\""));
+        for wrong in ["0", "2-1", "1-99", "new", "-1"] {
+            assert!(versions(wrong).expect_err("no versions").contains("\"1-2\""), "{wrong}");
+        }
         assert!(socket_address("host:5").is_err() && absolute_path("x/y").is_err());
     }
 }

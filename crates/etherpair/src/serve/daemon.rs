@@ -22,9 +22,9 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::error::VolumeError;
 use super::events::{Report, Severity};
-use super::peer_port::Links;
+use super::peer_links::Links;
 use super::reload::WantedInterfaces;
-use super::status::{ArbiterStatus, NotServed, Status, VolumeReport};
+use super::status::{ArbiterStatus, NotServed, Status, VersionsStatus, VolumeReport};
 use super::volumes::{OpenedVolume, Volume, shard_of};
 use crate::arbiter::{Arbiter, ArbiterError};
 use crate::config::node::{NodeConfig, VolumeEntry};
@@ -333,6 +333,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pair: self.config.pair.to_string(),
             node: self.config.node.number(),
+            versions: VersionsStatus::of(self.config.versions),
             leaving: *self.leaving(),
             lease_milliseconds: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
             links: self.links.status(),

@@ -11,6 +11,7 @@ mod daemon;
 mod error;
 pub(crate) mod events;
 mod peer_control;
+mod peer_links;
 mod peer_port;
 mod reload;
 mod remove;

@@ -7,27 +7,27 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use os::peer_link::{PeerFailure, PeerStream};
+use os::peer_link::PeerStream;
 use os::shard::Command;
 use replication::identity::PairIdentity;
 use replication::membership::NodeNumber;
-use replication::wire::preamble::{PREAMBLE_BYTES, Preamble, PreambleError, PreambleRefusal, Purpose};
+use replication::version::{Version, VersionRange};
+use replication::wire::preamble::{
+    PREAMBLE_BYTES, Preamble, PreambleError, PreambleRefusal, ProgramName, Purpose,
+};
 use serde_json::json;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 use super::daemon::Daemon;
 use super::error::ServeError;
 use super::events::{Report, Severity};
 use super::peer_control;
-use super::status::LinkStatus;
-use crate::seldom::Seldom;
 
 /// How long one address is tried.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
@@ -37,8 +37,6 @@ const PREAMBLE_PATIENCE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(200);
 /// After the peer has ended a connection, so that two nodes that do not agree do not spin.
 const RETRY_ENDED: Duration = Duration::from_millis(50);
-/// Connections at once that have not said yet who they are, or carry requests.
-const STRANGERS_MAX: usize = 64;
 
 /// Why a connection did not come about.
 #[derive(Debug, Error)]
@@ -58,88 +56,47 @@ pub(crate) enum PeerPortError {
     /// We do not want it.
     #[error("refused: {0}")]
     Unwanted(PreambleRefusal),
+    /// It is the peer, and neither understands the other.
+    #[error(transparent)]
+    NoCommonVersion(#[from] NoCommonVersion),
 }
 
-/// The streams to the peer, as the control plane knows them.
-#[derive(Debug)]
-pub(crate) struct Links {
-    links: Mutex<Vec<Link>>,
-    changed: Vec<Notify>,
-    misbehaved: Mutex<Seldom>,
-    places: Arc<Semaphore>,
+/// The nodes do not understand each other.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error(
+    "this node speaks {ours} of the peer protocol, the peer{program} {theirs}, and they have none in common: upgrade etherpair on {older}, or \
+     widen `versions` in [peer] if it stands there",
+    program = if .program.is_empty() { String::new() } else { format!(" (etherpair {})", .program) },
+    older = if theirs.newest < ours.oldest { "the peer" } else { "this node" }
+)]
+pub(crate) struct NoCommonVersion {
+    /// Of this node.
+    pub(crate) ours: VersionRange,
+    /// Of the peer.
+    pub(crate) theirs: VersionRange,
+    /// What the peer runs, if it says so.
+    pub(crate) program: String,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Link {
-    /// How many streams stand: for a moment two, when a new one takes the place of the old.
-    standing: usize,
-    address: Option<SocketAddr>,
-    error: Option<String>,
+/// What the peer runs, and what is spoken with it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct PeerProgram {
+    /// The version of the protocol.
+    pub(crate) version: Version,
+    /// Which ones it speaks.
+    pub(crate) versions: VersionRange,
+    /// Its program's own version; empty if it does not say.
+    pub(crate) program: String,
 }
 
-impl Links {
-    /// None stands yet.
-    pub(crate) fn new(shards: usize) -> Self {
-        Self {
-            links: Mutex::new(vec![Link::default(); shards]),
-            changed: (0..shards).map(|_| Notify::new()).collect(),
-            misbehaved: Mutex::default(),
-            places: Arc::new(Semaphore::new(STRANGERS_MAX)),
+impl PeerProgram {
+    /// What is spoken follows from what both nodes say they could, here as in `Hello`.
+    fn of(daemon: &Daemon, said: &Preamble) -> Result<Self, NoCommonVersion> {
+        let (ours, theirs, program) = (daemon.config.versions, said.versions, said.program.text());
+        match ours.in_common(theirs) {
+            Some(version) => Ok(Self { version, versions: theirs, program }),
+            None => Err(NoCommonVersion { ours, theirs, program }),
         }
-    }
-
-    /// For operators.
-    pub(crate) fn status(&self) -> Vec<LinkStatus> {
-        let links = self.links();
-        let status = |(shard, link): (u32, &Link)| LinkStatus {
-            shard,
-            connection: if link.standing > 0 { "Connected" } else { "Connecting" }.to_owned(),
-            address: link.address.map(|address| address.to_string()),
-            error: link.error.clone(),
-        };
-        (0..).zip(links.iter()).map(status).collect()
-    }
-
-    /// A stream has ended. What to tell, if it is news.
-    pub(crate) fn ended(&self, shard: usize, failure: &PeerFailure) -> Option<Report> {
-        let mut links = self.links();
-        let link = &mut links[shard];
-        link.standing = link.standing.saturating_sub(1);
-        if link.standing > 0 {
-            return None;
-        }
-        let text = failure.to_string();
-        link.error = Some(text.clone());
-        self.changed[shard].notify_one();
-        let text = format!("the stream {shard} has ended: {text}");
-        Some(Report::new("peer", Severity::Warning, "disconnected", text, json!({ "shard": shard })))
-    }
-
-    fn stands(&self, shard: usize, address: SocketAddr) {
-        let mut links = self.links();
-        let standing = links[shard].standing + 1;
-        links[shard] = Link { standing, address: Some(address), error: None };
-    }
-
-    fn failed(&self, shard: usize, address: SocketAddr, error: &PeerPortError) {
-        let mut links = self.links();
-        if links[shard].standing == 0 {
-            links[shard].error = Some(format!("{address}: {error}"));
-        }
-    }
-
-    fn is_standing(&self, shard: usize) -> bool {
-        self.links()[shard].standing > 0
-    }
-
-    fn links(&self) -> MutexGuard<'_, Vec<Link>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn complain(&self, from: SocketAddr, error: &PeerPortError) {
-        let mut misbehaved = self.misbehaved.lock().unwrap_or_else(PoisonError::into_inner);
-        misbehaved
-            .write(Instant::now(), |more| tracing::warn!("connection from {from} ended: {error}{more}"));
     }
 }
 
@@ -173,7 +130,7 @@ pub(crate) async fn connect_control(daemon: &Daemon) -> Result<TcpStream, PeerPo
     let mut last = PeerPortError::Silent;
     for &address in &daemon.config.peer_addresses {
         match connect(daemon, address, Purpose::Control).await {
-            Ok(stream) => return Ok(stream),
+            Ok((stream, _)) => return Ok(stream),
             Err(error) => last = error,
         }
     }
@@ -189,12 +146,19 @@ async fn keep_stream(daemon: Arc<Daemon>, shard: usize) {
             tokio::time::sleep(RETRY_ENDED).await;
         }
         for &address in &daemon.config.peer_addresses {
-            match connect(&daemon, address, purpose).await.and_then(into_peer_stream) {
-                Ok(stream) => {
-                    connected(&daemon, shard, address, stream);
+            let stream = connect(&daemon, address, purpose).await;
+            match stream.and_then(|(stream, peer)| Ok((into_peer_stream(stream)?, peer))) {
+                Ok((stream, peer)) => {
+                    connected(&daemon, shard, address, stream, peer);
                     break;
                 }
-                Err(error) => daemon.links.failed(shard, address, &error),
+                Err(error) => {
+                    daemon
+                        .links
+                        .failed(shard, address, &error)
+                        .into_iter()
+                        .for_each(|news| daemon.report(news));
+                }
             }
         }
         if !daemon.links.is_standing(shard) {
@@ -203,7 +167,11 @@ async fn keep_stream(daemon: Arc<Daemon>, shard: usize) {
     }
 }
 
-async fn connect(daemon: &Daemon, address: SocketAddr, purpose: Purpose) -> Result<TcpStream, PeerPortError> {
+async fn connect(
+    daemon: &Daemon,
+    address: SocketAddr,
+    purpose: Purpose,
+) -> Result<(TcpStream, PeerProgram), PeerPortError> {
     let stream = timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await;
     let mut stream = stream.map_err(|_| PeerPortError::Silent)??;
     let said = timeout(PREAMBLE_PATIENCE, async {
@@ -212,8 +180,10 @@ async fn connect(daemon: &Daemon, address: SocketAddr, purpose: Purpose) -> Resu
     });
     let answer = said.await.map_err(|_| PeerPortError::Silent)??;
     check(daemon.config.pair, daemon.config.node, &answer).map_err(PeerPortError::Unwanted)?;
+    // A peer that does not look at versions yet accepts what it will not understand.
+    let peer = PeerProgram::of(daemon, &answer)?;
     match answer.purpose {
-        Purpose::Accepted => Ok(stream),
+        Purpose::Accepted => Ok((stream, peer)),
         Purpose::Refused(refusal) => Err(PeerPortError::Refused(refusal)),
         Purpose::Shard { .. } | Purpose::Control => {
             Err(PreambleError::Field { field: "answer", found: 0 }.into())
@@ -228,7 +198,8 @@ async fn hear(stream: &mut TcpStream) -> Result<Preamble, PeerPortError> {
 }
 
 fn preamble(daemon: &Daemon, purpose: Purpose) -> Preamble {
-    Preamble { pair: daemon.config.pair, node: daemon.config.node, purpose }
+    let (pair, node, versions) = (daemon.config.pair, daemon.config.node, daemon.config.versions);
+    Preamble { pair, node, purpose, versions, program: ProgramName::new(env!("CARGO_PKG_VERSION")) }
 }
 
 /// Whether the speaker is the peer.
@@ -246,11 +217,16 @@ fn into_peer_stream(stream: TcpStream) -> Result<PeerStream, PeerPortError> {
     Ok(PeerStream::try_from(stream.into_std()?)?)
 }
 
-fn connected(daemon: &Daemon, shard: usize, address: SocketAddr, stream: PeerStream) {
-    daemon.links.stands(shard, address);
+fn connected(daemon: &Daemon, shard: usize, address: SocketAddr, stream: PeerStream, peer: PeerProgram) {
+    let PeerProgram { version, versions, program } = &peer;
+    let text = format!("the stream {shard} stands, to {address}, in version {version} of the peer protocol");
+    let details = json!({
+        "shard": shard, "version": version.number(), "peer_oldest": versions.oldest, "peer_newest": versions.newest,
+        "peer_program": program,
+    });
+    daemon.links.stands(shard, address, peer);
     daemon.shards[shard].send(Command::PeerConnected(stream));
-    let text = format!("the stream {shard} stands, to {address}");
-    daemon.report(Report::new("peer", Severity::Info, "connected", text, json!({ "shard": shard })));
+    daemon.report(Report::new("peer", Severity::Info, "connected", text, details));
 }
 
 async fn accept(listener: TcpListener, daemon: Arc<Daemon>) {
@@ -269,8 +245,12 @@ async fn accept(listener: TcpListener, daemon: Arc<Daemon>) {
         };
         let daemon = Arc::clone(&daemon);
         tokio::spawn(async move {
-            if let Err(error) = welcome(&daemon, stream, from).await {
-                daemon.links.complain(from, &error);
+            match welcome(&daemon, stream, from).await {
+                Ok(()) => {}
+                Err(PeerPortError::NoCommonVersion(error)) => {
+                    daemon.links.not_understood(&error).into_iter().for_each(|news| daemon.report(news));
+                }
+                Err(error) => daemon.links.complain(from, &error),
             }
             drop(place);
         });
@@ -282,22 +262,34 @@ async fn welcome(daemon: &Arc<Daemon>, mut stream: TcpStream, from: SocketAddr) 
     let said = timeout(PREAMBLE_PATIENCE, hear(&mut stream)).await.map_err(|_| PeerPortError::Silent)?;
     let wanted = match said {
         Ok(said) => wanted(daemon, &said),
-        Err(PeerPortError::Preamble(PreambleError::Version { .. })) => Err(PreambleRefusal::Version),
+        Err(PeerPortError::Preamble(PreambleError::Version { .. })) => {
+            Err(PeerPortError::Unwanted(PreambleRefusal::Version))
+        }
         Err(error) => return Err(error),
     };
-    let answer = wanted.map_or_else(Purpose::Refused, |_| Purpose::Accepted);
+    let answer = match &wanted {
+        Ok(_) => Purpose::Accepted,
+        Err(PeerPortError::Unwanted(refusal)) => Purpose::Refused(*refusal),
+        Err(_) => Purpose::Refused(PreambleRefusal::Version),
+    };
     let answer = preamble(daemon, answer).emit();
     timeout(PREAMBLE_PATIENCE, stream.write_all(&answer)).await.map_err(|_| PeerPortError::Silent)??;
-    match wanted.map_err(PeerPortError::Unwanted)? {
-        Some(shard) => connected(daemon, shard, from, into_peer_stream(stream)?),
-        None => peer_control::serve_peer(daemon, stream).await,
+    match wanted? {
+        (Some(shard), peer) => connected(daemon, shard, from, into_peer_stream(stream)?, peer),
+        (None, _) => peer_control::serve_peer(daemon, stream).await,
     }
     Ok(())
 }
 
 /// What a connection is to be: a shard's stream, or one for requests.
-fn wanted(daemon: &Daemon, said: &Preamble) -> Result<Option<usize>, PreambleRefusal> {
-    check(daemon.config.pair, daemon.config.node, said)?;
+fn wanted(daemon: &Daemon, said: &Preamble) -> Result<(Option<usize>, PeerProgram), PeerPortError> {
+    check(daemon.config.pair, daemon.config.node, said).map_err(PeerPortError::Unwanted)?;
+    let peer = PeerProgram::of(daemon, said)?;
+    let shard = wanted_shard(daemon, said).map_err(PeerPortError::Unwanted)?;
+    Ok((shard, peer))
+}
+
+fn wanted_shard(daemon: &Daemon, said: &Preamble) -> Result<Option<usize>, PreambleRefusal> {
     match said.purpose {
         Purpose::Control => Ok(None),
         Purpose::Shard { .. } if daemon.config.node == NodeNumber::One => Err(PreambleRefusal::Direction),

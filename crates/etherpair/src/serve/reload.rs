@@ -116,6 +116,7 @@ fn fixed_keys(ours: &NodeConfig, wanted: &NodeConfig) -> Vec<String> {
         ("storage.virtual_macs", ours.virtual_macs == wanted.virtual_macs, STOP_BOTH),
         ("peer.listen", ours.listen == wanted.listen, RESTART),
         ("peer.addresses", ours.peer_addresses == wanted.peer_addresses, RESTART),
+        ("peer.versions", ours.versions == wanted.versions, RESTART),
         ("peer.lease", ours.lease == wanted.lease, STOP_BOTH),
         ("arbiter", ours.arbiter == wanted.arbiter, RESTART),
         ("admin.socket", ours.socket == wanted.socket, RESTART),

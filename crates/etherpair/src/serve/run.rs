@@ -314,6 +314,7 @@ fn start_shard(
             incarnation: draw().map_err(system)?,
             lease: config.lease,
             limits: LIMITS,
+            versions: config.versions,
         }),
     };
     let events = events.clone();

@@ -9,6 +9,7 @@ use block::SECTOR_BYTES;
 use os::shard::ExportStatistics;
 use replication::membership::{Members, NodeNumber};
 use replication::message::CopyState;
+use replication::version::VersionRange;
 use replication::volume::{Phase, VolumeStatus};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,9 @@ pub(crate) struct Status {
     pub(crate) pair: String,
     /// Which of its nodes.
     pub(crate) node: u8,
+    /// Versions of the peer protocol that this node speaks.
+    #[serde(default)]
+    pub(crate) versions: VersionsStatus,
     /// Whether an operator has asked this node to leave.
     pub(crate) leaving: bool,
     /// Milliseconds.
@@ -41,6 +45,22 @@ pub(crate) struct Status {
     pub(crate) volumes: Vec<VolumeReport>,
     /// Volumes that are configured and that this node cannot serve.
     pub(crate) not_served: Vec<NotServed>,
+}
+
+/// Versions of the peer protocol.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct VersionsStatus {
+    /// The first.
+    pub(crate) oldest: u16,
+    /// The last.
+    pub(crate) newest: u16,
+}
+
+impl VersionsStatus {
+    /// For operators.
+    pub(crate) const fn of(VersionRange { oldest, newest }: VersionRange) -> Self {
+        Self { oldest, newest }
+    }
 }
 
 /// A volume whose disk or metadata cannot be used.
@@ -63,6 +83,15 @@ pub(crate) struct LinkStatus {
     pub(crate) address: Option<String>,
     /// Why it is not connected.
     pub(crate) error: Option<String>,
+    /// In which version of the peer protocol they talk, while they are connected.
+    #[serde(default)]
+    pub(crate) version: Option<u16>,
+    /// What the peer could speak when they were last connected.
+    #[serde(default)]
+    pub(crate) peer_versions: Option<VersionsStatus>,
+    /// What the peer runs; empty if it does not say.
+    #[serde(default)]
+    pub(crate) peer_program: Option<String>,
 }
 
 /// The arbiter.
@@ -298,10 +327,8 @@ impl Status {
         };
         let leaving = if self.leaving { ", leaving" } else { "" };
         line(format!("node {} of pair {}, etherpair {}{leaving}", self.node, self.pair, self.version));
-        for LinkStatus { shard, connection, address, error } in &self.links {
-            let address = address.as_deref().map_or(String::new(), |address| format!(" {address}"));
-            let error = error.as_deref().map_or(String::new(), |error| format!(" ({error})"));
-            line(format!("peer link {shard}: {connection}{address}{error}"));
+        for link in &self.links {
+            line(link.display());
         }
         let ArbiterStatus { kind, reachable, address, error } = &self.arbiter;
         let reach = match (kind.as_str(), reachable) {
@@ -320,6 +347,20 @@ impl Status {
             line("no volumes; make one with `etherpair volume create`".to_owned());
         }
         text
+    }
+}
+
+impl LinkStatus {
+    fn display(&self) -> String {
+        let Self { shard, connection, address, error, version, peer_program, .. } = self;
+        let address = address.as_deref().map_or(String::new(), |address| format!(" {address}"));
+        let version = version.map_or(String::new(), |version| {
+            let program = peer_program.as_deref().filter(|program| !program.is_empty());
+            let program = program.map_or(String::new(), |program| format!(" with etherpair {program}"));
+            format!(", protocol {version}{program}")
+        });
+        let error = error.as_deref().map_or(String::new(), |error| format!(" ({error})"));
+        format!("peer link {shard}: {connection}{address}{version}{error}")
     }
 }
 

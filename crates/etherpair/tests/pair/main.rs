@@ -6,6 +6,7 @@ mod latency;
 mod reload;
 mod removal;
 mod replacement;
+mod upgrade;
 mod with_etcd;
 mod world;
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::world::World;
 use crate::{assert_equal_copies, pair, under_load};
 
-fn edit(world: &World, node: usize, from: &str, to: &str) {
+pub(crate) fn edit(world: &World, node: usize, from: &str, to: &str) {
     let path = world.configuration_file(node);
     let text = fs::read_to_string(&path).expect("a configuration");
     assert!(text.contains(from), "{from} in {text}");

@@ -21,6 +21,7 @@ use replication::meta::layout::{HOT_EXTENTS_MIN, Layout};
 use replication::meta::{Format, format, open};
 use replication::output::Event;
 use replication::start::VolumeConfig;
+use replication::version::VersionRange;
 
 const SECTORS: u64 = 64;
 /// Where everybody writes: two sectors.
@@ -392,6 +393,7 @@ impl Side {
             incarnation: self.incarnation,
             lease: LEASE,
             limits: Limits { requests: 16, followed: 32, copies: 4, volumes: 1 },
+            versions: VersionRange::ALL,
         };
         let mut node = Node::with_peer(now, limits, pair);
         let metadata = &self.metadata;

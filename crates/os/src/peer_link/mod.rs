@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use block::BufferName;
 use replication::message::Message;
+use replication::version::{Version, VersionRange};
 
 pub use failure::PeerFailure;
 pub(crate) use receive::Received;
@@ -53,11 +54,11 @@ pub(crate) struct PeerLink {
 }
 
 impl PeerLink {
-    /// At the beginning of a stream whose messages have at most so much data.
-    pub(crate) fn new(stream: PeerStream, data_bytes_max: usize) -> io::Result<Self> {
+    /// At the beginning of a stream whose messages have at most so much data, to a node that speaks these versions.
+    pub(crate) fn new(stream: PeerStream, data_bytes_max: usize, versions: VersionRange) -> io::Result<Self> {
         Ok(Self {
             stream,
-            receiver: Receiver::new(data_bytes_max)?,
+            receiver: Receiver::new(data_bytes_max, versions)?,
             sender: Sender::new(),
             messages_received: 0,
             is_stalled: false,
@@ -90,7 +91,9 @@ impl PeerLink {
             self.flush();
         }
         if self.failure.is_none() {
-            self.sender.queue(message, data);
+            // Before there is one, nothing is said but what is the same in all versions.
+            let version = self.receiver.version().unwrap_or(Version::OLDEST);
+            self.sender.queue(version, message, data);
         }
     }
 

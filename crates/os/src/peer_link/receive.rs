@@ -12,6 +12,7 @@
 use std::io;
 
 use replication::message::Message;
+use replication::version::{Version, VersionRange};
 use replication::wire::{Decoder, HEADER_BYTES, MESSAGE_BYTES_MAX, Need};
 
 use super::{PeerFailure, PeerStream};
@@ -55,10 +56,10 @@ struct Incoming {
 }
 
 impl Receiver {
-    /// At the beginning of a stream whose messages have at most so much data.
-    pub(super) fn new(data_bytes_max: usize) -> io::Result<Self> {
+    /// At the beginning of a stream whose messages have at most so much data, to a node that speaks these versions.
+    pub(super) fn new(data_bytes_max: usize, versions: VersionRange) -> io::Result<Self> {
         Ok(Self {
-            decoder: Decoder::new(data_bytes_max),
+            decoder: Decoder::new(data_bytes_max, versions),
             ahead: Memory::anonymous(AHEAD_BYTES)?,
             start: 0,
             end: 0,
@@ -66,6 +67,11 @@ impl Receiver {
             is_drained: false,
             bytes: 0,
         })
+    }
+
+    /// What is spoken on this stream, once the peer has said what it speaks.
+    pub(super) const fn version(&self) -> Option<Version> {
+        self.decoder.version()
     }
 
     /// A new turn: there may be more.

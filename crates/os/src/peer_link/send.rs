@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use block::BufferName;
 use replication::message::{Message, VolumeMessage};
+use replication::version::Version;
 use replication::wire::{self, Data, MESSAGE_BYTES_MAX};
 
 use super::receive::is_for_later;
@@ -75,11 +76,12 @@ impl Sender {
         self.queue.len() + 2 > PIECES_MAX || self.heads_used + MESSAGE_BYTES_MAX > HEADS_BYTES
     }
 
-    /// Queues a message, unless the queue is full.
-    pub(super) fn queue(&mut self, message: &Message, data: Option<(BufferName, IoSlice)>) {
+    /// Queues a message of that version, unless the queue is full.
+    pub(super) fn queue(&mut self, version: Version, message: &Message, data: Option<(BufferName, IoSlice)>) {
         let described = data.map_or(Data::NONE, |(_, data)| Data::checked(data.look()));
         let start = self.heads_used;
-        let end = start + wire::emit(message, described, &mut self.heads[start..start + room(message)]);
+        let end =
+            start + wire::emit(version, message, described, &mut self.heads[start..start + room(message)]);
         self.heads_used = end;
         match self.queue.last_mut() {
             Some(Piece::Heads { end: before, .. }) => *before = end,

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use replication::identity::PairIdentity;
 use replication::membership::NodeNumber;
 use replication::message::{Hello, Origin, Token, VolumeMessage};
+use replication::version::{Version, VersionRange};
 use replication::wire::{self, Data, MESSAGE_BYTES_MAX, WireError};
 
 use super::*;
@@ -23,13 +24,15 @@ fn pool() -> BufferPool {
 
 fn link() -> (PeerLink, UnixStream) {
     let (near, far) = UnixStream::pair().expect("a connection");
-    (PeerLink::new(near.try_into().expect("a stream"), DATA_BYTES_MAX).expect("a link"), far)
+    (
+        PeerLink::new(near.try_into().expect("a stream"), DATA_BYTES_MAX, VersionRange::ALL).expect("a link"),
+        far,
+    )
 }
 
 fn hello() -> Message {
     Message::Hello(Hello {
-        version_min: 1,
-        version_max: 1,
+        versions: VersionRange::ALL,
         pair: PairIdentity(5),
         node: NodeNumber::One,
         incarnation: 9,
@@ -45,13 +48,16 @@ fn write(sectors: u16) -> Message {
 }
 
 fn ack(number: u64) -> Message {
-    Message::Volume(ExportId(1), VolumeMessage::Ack { write: Token(number), follower: Token(1) })
+    Message::Volume(
+        ExportId(1),
+        VolumeMessage::Ack { write: Token(number), follower: Token(1), microseconds: 0 },
+    )
 }
 
 fn bytes_of(message: &Message, data: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; MESSAGE_BYTES_MAX];
     let described = if data.is_empty() { Data::NONE } else { Data::checked(data) };
-    let length = wire::emit(message, described, &mut bytes);
+    let length = wire::emit(Version::NEWEST, message, described, &mut bytes);
     bytes.truncate(length);
     bytes.extend_from_slice(data);
     bytes

@@ -13,6 +13,7 @@ use node::{Input, Output, PairConfig};
 use replication::identity::PairIdentity;
 use replication::limits::COPY_SECTORS;
 use replication::output::Event::Removed;
+use replication::version::VersionRange;
 
 use super::Shard;
 use super::handle::Event;
@@ -32,6 +33,7 @@ pub(super) struct Peer {
     link: Option<PeerLink>,
     pub(super) metadata: MetadataWrites,
     digest_seed: u64,
+    versions: VersionRange,
     /// When the lease ends that the answers depend on which are queued.
     lease_end: Option<Instant>,
     /// Of connections that are over.
@@ -44,6 +46,7 @@ impl Peer {
             link: None,
             metadata: MetadataWrites::new()?,
             digest_seed: digest_seed(pair.pair),
+            versions: pair.versions,
             lease_end: None,
             past: PeerStatistics::default(),
         })
@@ -90,7 +93,7 @@ impl Shard {
         let Some(peer) = &mut self.peer else {
             return (self.notify)(Event::PeerFailed(PeerFailure::NoPeer));
         };
-        match PeerLink::new(stream, data_bytes_max) {
+        match PeerLink::new(stream, data_bytes_max, peer.versions) {
             Ok(link) => peer.link = Some(link),
             Err(error) => return (self.notify)(Event::PeerFailed(PeerFailure::Lost(error))),
         }

@@ -30,6 +30,7 @@ use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
 use replication::meta::{Format, format};
 use replication::output::Event as VolumeEvent;
 use replication::start::VolumeConfig;
+use replication::version::VersionRange;
 use replication::volume::VolumeStatus;
 
 pub(crate) const DISK_BYTES: u64 = 64 << 20;
@@ -398,7 +399,7 @@ fn options(kind: Kind, interface: &str, pair: Option<(NodeNumber, u64)>) -> Shar
         pcap: None,
         pair: pair.map(|(node, life)| {
             let incarnation = life * 2 + u64::from(node.number());
-            PairConfig { node, pair: PAIR, incarnation, lease, limits }
+            PairConfig { node, pair: PAIR, incarnation, lease, limits, versions: VersionRange::ALL }
         }),
     }
 }

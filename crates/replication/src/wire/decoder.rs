@@ -13,9 +13,9 @@
 use crc32fast::Hasher;
 
 use super::header::{Data, HEADER_BYTES, Header, Kind};
-use super::version::Version;
 use super::{WireError, parse};
 use crate::message::Message;
+use crate::version::{Version, VersionRange};
 
 /// What of the stream is to be handed in next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,15 +41,24 @@ enum State {
 pub struct Decoder {
     state: State,
     data_bytes_max: usize,
+    /// What this node speaks.
+    versions: VersionRange,
     /// `None` until the peer said what it speaks, and where nothing is in common.
     version: Option<Version>,
 }
 
 impl Decoder {
-    /// At the beginning of a stream. More than `data_bytes_max` bytes of data are refused: what the shell has room for.
+    /// At the beginning of a stream to a node that speaks these versions. More than `data_bytes_max` bytes of data are refused:
+    /// what the shell has room for.
     #[must_use]
-    pub const fn new(data_bytes_max: usize) -> Self {
-        Self { state: State::Head, data_bytes_max, version: None }
+    pub const fn new(data_bytes_max: usize, versions: VersionRange) -> Self {
+        Self { state: State::Head, data_bytes_max, versions, version: None }
+    }
+
+    /// What is spoken in this session, both ways; `None` before the peer's `Hello`, and where nothing is in common.
+    #[must_use]
+    pub const fn version(&self) -> Option<Version> {
+        self.version
     }
 
     /// What comes next.
@@ -154,10 +163,12 @@ impl Decoder {
 
     fn read(&mut self, header: Header, body: &[u8]) -> Result<Message, WireError> {
         header.check(body)?;
-        let message = parse(header.kind, header.volume, body)?;
+        // Without a version only what is of all of them has come as far as this.
+        let version = self.version.unwrap_or(Version::OLDEST);
+        let message = parse(version, header.kind, header.volume, body)?;
         check_data(header.kind, &message, data_bytes(header.data), self.data_bytes_max)?;
         if let Message::Hello(hello) = &message {
-            self.version = Version::in_common(hello);
+            self.version = self.versions.in_common(hello.versions);
         }
         Ok(message)
     }

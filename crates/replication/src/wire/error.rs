@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::header::Kind;
-use super::version::Version;
+use crate::version::Version;
 
 /// Why a stream is of no more use.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]

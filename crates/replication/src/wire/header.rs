@@ -13,9 +13,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::version::Version;
 use super::view::{Bytes, BytesMut};
 use super::{BODY_BYTES_MAX, WireError};
+use crate::version::Version;
 
 /// Bytes of a head.
 pub const HEADER_BYTES: usize = 32;
@@ -143,14 +143,21 @@ pub struct Header {
 }
 
 impl Header {
-    /// Writes the head of a message whose body stands behind it already.
+    /// Writes the head of a message of a session of that version, whose body stands behind it already.
     ///
     /// # Panics
     /// If the body is longer than [`BODY_BYTES_MAX`], or `message` shorter.
-    pub fn emit(kind: Kind, volume: u32, body_bytes: usize, data: Data, message: &mut [u8]) -> usize {
+    pub fn emit(
+        version: Version,
+        kind: Kind,
+        volume: u32,
+        body_bytes: usize,
+        data: Data,
+        message: &mut [u8],
+    ) -> usize {
         assert!(body_bytes <= BODY_BYTES_MAX, "lists are bounded when they are made");
         let end = HEADER_BYTES + body_bytes;
-        let version = if kind.is_of_all_versions() { ALL_VERSIONS } else { Version::NEWEST.number() };
+        let version = if kind.is_of_all_versions() { ALL_VERSIONS } else { version.number() };
         let head = &mut message[..HEADER_BYTES];
         head.fill(0);
         head[field::MAGIC].copy_from_slice(&MAGIC);

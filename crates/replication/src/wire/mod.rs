@@ -1,6 +1,6 @@
 //! The messages of [`crate::message`] as bytes, and the bytes of a stream as messages (`docs/peer-protocol.md`).
 //!
-//! Read in this order: [`header`] (the shape of every message), [`version`], [`decoder`], then the bodies: `session`,
+//! Read in this order: [`header`] (the shape of every message), [`crate::version`], [`decoder`], then the bodies: `session`,
 //! `meeting`, `write` (also what reads say), `compare`, `small_state`. Each body has its fields' places in one module, a
 //! checked view, `emit` and `parse`. All numbers are little-endian; what is not used is emitted as zero and ignored.
 //!
@@ -16,7 +16,6 @@ mod meeting;
 pub mod preamble;
 mod session;
 mod small_state;
-pub mod version;
 mod view;
 mod write;
 
@@ -26,10 +25,10 @@ pub use decoder::{Decoder, Need};
 pub use error::WireError;
 pub use header::{Data, HEADER_BYTES, Kind};
 pub use session::TOLD_BY_PEER;
-pub use version::Version;
 
 use crate::limits::{DOUBTFUL_PER_MESSAGE, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
 use crate::message::{Message, Token, VolumeMessage};
+use crate::version::Version;
 use compare::{Digest, Verified};
 use header::Header;
 use meeting::ResizeAnswer;
@@ -67,12 +66,13 @@ impl DataRule {
     }
 }
 
-/// Writes a message without its data, which is sent right after it, and says how long it is. Nothing is allocated.
+/// Writes a message without its data, which is sent right after it, as it is in sessions of that version, and says how long it
+/// is. Nothing is allocated. `Hello` and `Goodbye` are the same in all versions.
 ///
 /// # Panics
 /// If `data` is not what the message says, a list longer than its limit, a range empty, or `message_bytes` too short:
 /// [`MESSAGE_BYTES_MAX`] is always enough.
-pub fn emit(message: &Message, data: Data, message_bytes: &mut [u8]) -> usize {
+pub fn emit(version: Version, message: &Message, data: Data, message_bytes: &mut [u8]) -> usize {
     let bytes = usize::try_from(data.bytes).expect("32 bits");
     assert!(DataRule::of(message).allows(bytes), "the data of this message");
     let body = &mut message_bytes[HEADER_BYTES..];
@@ -82,12 +82,12 @@ pub fn emit(message: &Message, data: Data, message_bytes: &mut [u8]) -> usize {
         Message::Renew { number } => (0, (Kind::Renew, number.emit(body))),
         Message::Granted { number } => (0, (Kind::Granted, number.emit(body))),
         Message::Announce(announce) => (0, (Kind::Announce, announce.emit(body))),
-        Message::Volume(export, message) => (export.0, emit_body(message, body)),
+        Message::Volume(export, message) => (export.0, emit_body(version, message, body)),
     };
-    Header::emit(kind, volume, length, data, message_bytes)
+    Header::emit(version, kind, volume, length, data, message_bytes)
 }
 
-fn emit_body(message: &VolumeMessage, body: &mut [u8]) -> (Kind, usize) {
+fn emit_body(version: Version, message: &VolumeMessage, body: &mut [u8]) -> (Kind, usize) {
     use VolumeMessage as V;
     match *message {
         V::OutOfSync(ref runs) => (Kind::OutOfSync, runs.emit(body)),
@@ -99,7 +99,9 @@ fn emit_body(message: &VolumeMessage, body: &mut [u8]) -> (Kind, usize) {
         V::Replicate { write: token, range, durable, origin } => {
             (Kind::Replicate, Write { token, range, durable, origin }.emit(body))
         }
-        V::Ack { write, follower } => (Kind::Ack, Ack { write, follower }.emit(body)),
+        V::Ack { write, follower, microseconds } => {
+            (Kind::Ack, Ack { write, follower, microseconds }.emit_in(version, body))
+        }
         V::Commit { follower } => (Kind::Commit, follower.emit(body)),
         V::Fetch { read: token, range } => (Kind::Fetch, Sectors { token, range }.emit(body)),
         V::Fetched { read: token, result } => (Kind::Fetched, Done { token, result }.emit(body)),
@@ -135,8 +137,8 @@ fn emit_body(message: &VolumeMessage, body: &mut [u8]) -> (Kind, usize) {
     }
 }
 
-/// The message with that body, whose checksum fits.
-fn parse(kind: Kind, volume: u32, body: &[u8]) -> Result<Message, WireError> {
+/// The message of a session of that version with that body, whose checksum fits.
+fn parse(version: Version, kind: Kind, volume: u32, body: &[u8]) -> Result<Message, WireError> {
     let view = View::new(kind, body);
     match kind {
         Kind::Hello => Body::parse(view).map(Message::Hello),
@@ -144,11 +146,11 @@ fn parse(kind: Kind, volume: u32, body: &[u8]) -> Result<Message, WireError> {
         Kind::Renew => Ok(Message::Renew { number: Body::parse(view)? }),
         Kind::Granted => Ok(Message::Granted { number: Body::parse(view)? }),
         Kind::Announce => Body::parse(view).map(Message::Announce),
-        _ => Ok(Message::Volume(ExportId(volume), parse_body(kind, view)?)),
+        _ => Ok(Message::Volume(ExportId(volume), parse_body(version, kind, view)?)),
     }
 }
 
-fn parse_body(kind: Kind, view: View<'_>) -> Result<VolumeMessage, WireError> {
+fn parse_body(version: Version, kind: Kind, view: View<'_>) -> Result<VolumeMessage, WireError> {
     use VolumeMessage as V;
     Ok(match kind {
         Kind::OutOfSync => V::OutOfSync(Body::parse(view)?),
@@ -162,8 +164,8 @@ fn parse_body(kind: Kind, view: View<'_>) -> Result<VolumeMessage, WireError> {
             V::Replicate { write: token, range, durable, origin }
         }
         Kind::Ack => {
-            let Ack { write, follower } = Body::parse(view)?;
-            V::Ack { write, follower }
+            let Ack { write, follower, microseconds } = Ack::parse_in(version, view)?;
+            V::Ack { write, follower, microseconds }
         }
         Kind::Commit => V::Commit { follower: Body::parse(view)? },
         Kind::Fetch => {

@@ -2,19 +2,21 @@
 //! requests of the control plane.
 //!
 //! ```text
-//!   0      4         5      6      7        8       24       28        32      60     64
-//!   ┌──────┬─────────┬──────┬──────┬────────┬───────┬────────┬─────────┬───────┬──────┐
-//!   │magic │ version │ kind │ node │ reason │ pair  │ shard  │ shards  │ zero  │ CRC  │
-//!   └──────┴─────────┴──────┴──────┴────────┴───────┴────────┴─────────┴───────┴──────┘
+//!   0      4       5      6      7        8      24      28       32       34       36        60    64
+//!   ┌──────┬───────┬──────┬──────┬────────┬──────┬───────┬────────┬────────┬────────┬─────────┬─────┐
+//!   │magic │ shape │ kind │ node │ reason │ pair │ shard │ shards │ oldest │ newest │ program │ CRC │
+//!   └──────┴───────┴──────┴──────┴────────┴──────┴───────┴────────┴────────┴────────┴─────────┴─────┘
 //! ```
 //!
-//! Whoever connects says it first; the answer has the same shape. It decides who speaks and about what, and nothing else:
-//! versions of the messages themselves are agreed upon by `Hello`.
+//! Whoever connects says it first; the answer has the same shape. It decides who speaks, about what and in which versions of the
+//! protocol it could, so that two nodes that do not understand each other know why before a stream stands. The version of a stream
+//! is agreed upon by its `Hello`, from the same ranges.
 
 use thiserror::Error;
 
 use crate::identity::PairIdentity;
 use crate::membership::NodeNumber;
+use crate::version::{Version, VersionRange};
 
 /// Bytes of a preamble.
 pub const PREAMBLE_BYTES: usize = 64;
@@ -33,6 +35,9 @@ mod field {
     pub(super) const PAIR: Range<usize> = 8..24;
     pub(super) const SHARD: Range<usize> = 24..28;
     pub(super) const SHARDS: Range<usize> = 28..32;
+    pub(super) const OLDEST: Range<usize> = 32..34;
+    pub(super) const NEWEST: Range<usize> = 34..36;
+    pub(super) const PROGRAM: Range<usize> = 36..60;
     pub(super) const CRC: Range<usize> = 60..64;
 }
 
@@ -57,8 +62,8 @@ pub enum Purpose {
 /// Why a connection is not wanted.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum PreambleRefusal {
-    /// It speaks another version of this.
-    #[error("the nodes speak different versions; upgrade the older one")]
+    /// The nodes have no version in common.
+    #[error("the nodes have no version of the peer protocol in common; upgrade etherpair on the older one")]
     Version,
     /// It is another pair's.
     #[error("the nodes have different values of `pair` in their configurations")]
@@ -92,6 +97,33 @@ pub struct Preamble {
     pub node: NodeNumber,
     /// What for.
     pub purpose: Purpose,
+    /// Versions of the peer protocol that it speaks.
+    pub versions: VersionRange,
+    /// Its program's version, for operators; nothing more follows from it.
+    pub program: ProgramName,
+}
+
+/// A program's version as its node says it: at most 24 printable characters of ASCII.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ProgramName([u8; field::PROGRAM.end - field::PROGRAM.start]);
+
+impl ProgramName {
+    /// The beginning of the text, as far as there is room for it.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut name = Self::default();
+        for (byte, known) in name.0.iter_mut().zip(text.bytes()) {
+            *byte = known;
+        }
+        name
+    }
+
+    /// What can be shown of it; nothing if it is not told.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let shown = self.0.iter().take_while(|byte| byte.is_ascii_graphic());
+        shown.map(|byte| char::from(*byte)).collect()
+    }
 }
 
 /// Why bytes are no preamble.
@@ -143,6 +175,9 @@ impl Preamble {
         bytes[field::VERSION] = VERSION;
         bytes[field::NODE] = self.node.number();
         bytes[field::PAIR].copy_from_slice(&self.pair.0.to_le_bytes());
+        bytes[field::OLDEST].copy_from_slice(&self.versions.oldest.to_le_bytes());
+        bytes[field::NEWEST].copy_from_slice(&self.versions.newest.to_le_bytes());
+        bytes[field::PROGRAM].copy_from_slice(&self.program.0);
         bytes[field::KIND] = match self.purpose {
             Purpose::Shard { shard, shards } => {
                 bytes[field::SHARD].copy_from_slice(&shard.to_le_bytes());
@@ -197,7 +232,21 @@ impl Preamble {
             found => return Err(PreambleError::Field { field: "kind", found }),
         };
         let pair = u128::from_le_bytes(*bytes[field::PAIR].first_chunk().expect("within the preamble"));
-        Ok(Self { pair: PairIdentity(pair), node, purpose })
+        let program = ProgramName(*bytes[field::PROGRAM].first_chunk().expect("within the preamble"));
+        Ok(Self { pair: PairIdentity(pair), node, purpose, versions: versions(bytes)?, program })
+    }
+}
+
+/// Programs that did not say it yet speak the first version and no other.
+fn versions(bytes: &[u8; PREAMBLE_BYTES]) -> Result<VersionRange, PreambleError> {
+    let u16_at = |range: std::ops::Range<usize>| {
+        u16::from_le_bytes(*bytes[range].first_chunk().expect("within the preamble"))
+    };
+    let said = VersionRange { oldest: u16_at(field::OLDEST), newest: u16_at(field::NEWEST) };
+    match said {
+        VersionRange { oldest: 0, newest: 0 } => Ok(VersionRange::of(Version::V1, Version::V1)),
+        said if said.is_range() => Ok(said),
+        _ => Err(PreambleError::Field { field: "oldest version", found: bytes[field::OLDEST.start] }),
     }
 }
 
@@ -206,7 +255,35 @@ mod tests {
     use super::*;
 
     fn preamble(purpose: Purpose) -> Preamble {
-        Preamble { pair: PairIdentity(0xab), node: NodeNumber::One, purpose }
+        let program = ProgramName::new("1.2.3-rc.4");
+        let versions = VersionRange { oldest: 2, newest: 0x0105 };
+        Preamble { pair: PairIdentity(0xab), node: NodeNumber::One, purpose, versions, program }
+    }
+
+    #[test]
+    fn who_says_no_versions_speaks_the_first() {
+        let mut bytes = preamble(Purpose::Control).emit();
+        bytes[field::OLDEST.start..field::PROGRAM.end].fill(0);
+        reseal(&mut bytes);
+        let said = Preamble::parse(&bytes).expect("a preamble");
+        assert_eq!(said.versions, VersionRange { oldest: 1, newest: 1 });
+        assert_eq!(said.program.text(), "");
+        bytes[field::NEWEST.start] = 1;
+        reseal(&mut bytes);
+        let error = Preamble::parse(&bytes).expect_err("from nothing to 1");
+        assert_eq!(error, PreambleError::Field { field: "oldest version", found: 0 });
+    }
+
+    #[test]
+    fn a_program_is_shown_as_far_as_it_can_be() {
+        assert_eq!(preamble(Purpose::Control).program.text(), "1.2.3-rc.4");
+        assert_eq!(ProgramName::new("1.0\nerror: all is lost").text(), "1.0");
+        assert_eq!(ProgramName::new(&"9".repeat(40)).text(), "9".repeat(24));
+    }
+
+    fn reseal(bytes: &mut [u8; PREAMBLE_BYTES]) {
+        let crc = crc32fast::hash(&bytes[..field::CRC.start]);
+        bytes[field::CRC].copy_from_slice(&crc.to_le_bytes());
     }
 
     #[test]
@@ -223,6 +300,7 @@ mod tests {
         let bytes = preamble(Purpose::Shard { shard: 1, shards: 3 }).emit();
         assert_eq!(bytes[..9], *b"EPp\n\x01\x01\x01\x00\xab");
         assert_eq!((bytes[24], bytes[28]), (1, 3));
+        assert_eq!(bytes[32..46], *b"\x02\x00\x05\x011.2.3-rc.4");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::view::{Body, Bytes, BytesMut, View};
 use crate::identity::{PairIdentity, VolumeIdentity};
 use crate::membership::NodeNumber;
 use crate::message::{Announce, Hello, Refusal};
+use crate::version::VersionRange;
 
 /// What stands for the text of [`Refusal::Protocol`], which is not sent: it names a place in the peer's program.
 pub const TOLD_BY_PEER: &str = "the peer's log says which";
@@ -26,8 +27,8 @@ mod hello {
 impl Body for Hello {
     fn emit(&self, body: &mut [u8]) -> usize {
         body[..hello::END].fill(0);
-        body.put_u16(hello::VERSION_MIN, self.version_min);
-        body.put_u16(hello::VERSION_MAX, self.version_max);
+        body.put_u16(hello::VERSION_MIN, self.versions.oldest);
+        body.put_u16(hello::VERSION_MAX, self.versions.newest);
         body.put_u32(hello::LEASE, self.lease_milliseconds);
         body.put_u128(hello::PAIR, self.pair.0);
         body.put_u64(hello::INCARNATION, self.incarnation);
@@ -37,13 +38,13 @@ impl Body for Hello {
 
     fn parse(view: View<'_>) -> Result<Self, WireError> {
         let body = view.of_length_min(hello::END)?;
-        let (version_min, version_max) = (body.u16(hello::VERSION_MIN), body.u16(hello::VERSION_MAX));
-        if version_min == 0 || version_min > version_max {
+        let versions =
+            VersionRange { oldest: body.u16(hello::VERSION_MIN), newest: body.u16(hello::VERSION_MAX) };
+        if !versions.is_range() {
             return Err(view.value_error("range of versions"));
         }
         Ok(Self {
-            version_min,
-            version_max,
+            versions,
             pair: PairIdentity(body.u128(hello::PAIR)),
             node: node(view, body[hello::NODE])?,
             incarnation: body.u64(hello::INCARNATION),
@@ -60,6 +61,8 @@ mod goodbye {
     pub(super) const VERSION_MIN: Range<usize> = 2..4;
     pub(super) const VERSION_MAX: Range<usize> = 4..6;
     pub(super) const LEASE: Range<usize> = 8..12;
+    pub(super) const OTHER_VERSION_MIN: Range<usize> = 12..14;
+    pub(super) const OTHER_VERSION_MAX: Range<usize> = 14..16;
     pub(super) const END: usize = 16;
 }
 
@@ -76,9 +79,11 @@ impl Body for Refusal {
             Self::Resized => 7,
         };
         match *self {
-            Self::Version { min, max } => {
-                body.put_u16(goodbye::VERSION_MIN, min);
-                body.put_u16(goodbye::VERSION_MAX, max);
+            Self::Version { refuser, other } => {
+                body.put_u16(goodbye::VERSION_MIN, refuser.oldest);
+                body.put_u16(goodbye::VERSION_MAX, refuser.newest);
+                body.put_u16(goodbye::OTHER_VERSION_MIN, other.oldest);
+                body.put_u16(goodbye::OTHER_VERSION_MAX, other.newest);
             }
             Self::Node(node) => body[goodbye::NODE] = node.number(),
             Self::Lease(milliseconds) => body.put_u32(goodbye::LEASE, milliseconds),
@@ -90,9 +95,16 @@ impl Body for Refusal {
     fn parse(view: View<'_>) -> Result<Self, WireError> {
         let body = view.of_length_min(goodbye::END)?;
         match body[goodbye::REASON] {
-            1 => {
-                Ok(Self::Version { min: body.u16(goodbye::VERSION_MIN), max: body.u16(goodbye::VERSION_MAX) })
-            }
+            1 => Ok(Self::Version {
+                refuser: VersionRange {
+                    oldest: body.u16(goodbye::VERSION_MIN),
+                    newest: body.u16(goodbye::VERSION_MAX),
+                },
+                other: VersionRange {
+                    oldest: body.u16(goodbye::OTHER_VERSION_MIN),
+                    newest: body.u16(goodbye::OTHER_VERSION_MAX),
+                },
+            }),
             2 => Ok(Self::Pair),
             3 => Ok(Self::Node(node(view, body[goodbye::NODE])?)),
             4 => Ok(Self::Lease(body.u32(goodbye::LEASE))),

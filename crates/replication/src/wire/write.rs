@@ -6,6 +6,7 @@ use block::{BlockError, LbaRange};
 use super::WireError;
 use super::view::{Body, Bytes, BytesMut, RANGE_BYTES, View};
 use crate::message::{Origin, Token};
+use crate::version::Version;
 
 /// Bytes of an [`Origin`], or of none.
 pub(super) const ORIGIN_BYTES: usize = 29;
@@ -94,23 +95,44 @@ impl Body for Write {
     }
 }
 
+mod ack {
+    use std::ops::Range;
+
+    pub(super) const WRITE: Range<usize> = 0..8;
+    pub(super) const FOLLOWER: Range<usize> = 8..16;
+    pub(super) const END_V1: usize = 16;
+    pub(super) const MICROSECONDS: Range<usize> = 16..20;
+    pub(super) const END: usize = 24;
+}
+
 /// `Ack`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ack {
     pub(super) write: Token,
     pub(super) follower: Token,
+    /// Since version 2.
+    pub(super) microseconds: u32,
 }
 
-impl Body for Ack {
-    fn emit(&self, body: &mut [u8]) -> usize {
-        body.put_u64(0..8, self.write.0);
-        body.put_u64(8..16, self.follower.0);
-        16
+impl Ack {
+    pub(super) fn emit_in(self, version: Version, body: &mut [u8]) -> usize {
+        body.put_u64(ack::WRITE, self.write.0);
+        body.put_u64(ack::FOLLOWER, self.follower.0);
+        if version == Version::V1 {
+            return ack::END_V1;
+        }
+        body[ack::END_V1..ack::END].fill(0);
+        body.put_u32(ack::MICROSECONDS, self.microseconds);
+        ack::END
     }
 
-    fn parse(view: View<'_>) -> Result<Self, WireError> {
-        let body = view.of_length(16)?;
-        Ok(Self { write: Token(body.u64(0..8)), follower: Token(body.u64(8..16)) })
+    pub(super) fn parse_in(version: Version, view: View<'_>) -> Result<Self, WireError> {
+        let body = view.of_length(if version == Version::V1 { ack::END_V1 } else { ack::END })?;
+        Ok(Self {
+            write: Token(body.u64(ack::WRITE)),
+            follower: Token(body.u64(ack::FOLLOWER)),
+            microseconds: if version == Version::V1 { 0 } else { body.u32(ack::MICROSECONDS) },
+        })
     }
 }
 

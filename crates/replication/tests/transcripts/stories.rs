@@ -5,6 +5,7 @@ use replication::input::Control;
 use replication::membership::Members;
 use replication::resync::ResyncRate;
 use replication::start::VolumeConfig;
+use replication::version::{Version, VersionRange};
 use replication::volume::Phase;
 
 use crate::compare;
@@ -306,4 +307,54 @@ fn a_node_is_forced() {
     world.run_until(|world| world.status(1).serving);
     world.tell();
     compare("forced", &world.into_text());
+}
+
+#[test]
+fn a_pair_is_upgraded_one_node_at_a_time() {
+    let older = VersionRange::of(Version::V1, Version::V1);
+    let newer = VersionRange::of(Version::V2, Version::V2);
+    let mut world = hot("A pair is upgraded, one node after the other, and then one of them too far");
+    let restart = |world: &mut World, node: usize, versions| {
+        world.quietly(|world| {
+            world.control(node, Control::Leave);
+            world.run_until(|world| world.status(1 - node).phase == Phase::Alone);
+            world.run();
+            world.lose_power(node);
+            world.versions[node] = versions;
+            world.run_for(13_000_000);
+            world.start(node);
+        });
+    };
+    restart(&mut world, 1, older);
+    world.why(
+        "Node 1 has been replaced by one whose program speaks only version 1. Each says in its Hello what it speaks; the session
+         is in the newest version that both do, 1. Writes, leases and resync are the same in both.",
+    );
+    world.connect();
+    world.run_until(|world| world.status(1).serving);
+    world.run();
+    world.tell();
+    restart(&mut world, 1, VersionRange::ALL);
+    world.why("Node 1 was upgraded: it speaks 1 and 2 now, as node 0 does, and so does the session speak 2.");
+    world.connect();
+    world.run_until(|world| world.status(1).serving);
+    world.run();
+    world.tell();
+    restart(&mut world, 1, newer);
+    world.quietly(|world| {
+        world.lose_power(0);
+        world.versions[0] = older;
+        world.start(0);
+        world.run_until(|world| world.status(0).serving);
+        world.run();
+    });
+    world.why(
+        "A later program of node 1 does not speak version 1 any more, and node 0 was restarted with one that speaks nothing else:
+         they have no version in common. Each refuses the other and tells both ranges. Node 0, the sole member, goes on serving.",
+    );
+    world.connect();
+    world.run_for(3_000_000);
+    world.tell();
+    assert!(world.status(0).serving && !world.status(1).serving);
+    compare("upgrade", &world.into_text());
 }

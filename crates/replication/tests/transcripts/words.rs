@@ -210,7 +210,7 @@ impl Words {
         leases: bool,
     ) -> Option<String> {
         Some(match message {
-            Message::Hello(hello) => format!("Hello from {}, protocol {}", hello.node, hello.version_max),
+            Message::Hello(hello) => format!("Hello from {}, protocol {}", hello.node, hello.versions),
             Message::Goodbye(reason) => format!("Goodbye: {reason}"),
             Message::Renew { .. } if leases => "Renew".to_owned(),
             Message::Granted { .. } if leases => "Granted".to_owned(),
@@ -260,7 +260,7 @@ impl Words {
             Of::Replicate { write, range, .. } => {
                 format!("Replicate {} {range}", self.name('w', sender, *write))
             }
-            Of::Ack { write, follower } => {
+            Of::Ack { write, follower, .. } => {
                 let (write, follower) = (self.name('w', peer, *write), self.name('f', sender, *follower));
                 format!("Ack {write} ({follower})")
             }

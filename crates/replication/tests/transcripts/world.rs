@@ -17,6 +17,7 @@ use replication::meta::layout::{Layout, Place};
 use replication::meta::{Format, Opened, format, open};
 use replication::output::{Digested, Outcome, Output};
 use replication::start::VolumeConfig;
+use replication::version::VersionRange;
 use replication::volume::VolumeStatus;
 
 use crate::words::Words;
@@ -70,6 +71,8 @@ pub(crate) struct World {
     arbiter: Membership,
     pub(crate) latency: Latency,
     pub(crate) config: VolumeConfig,
+    /// What each node speaks when it is started.
+    pub(crate) versions: [VersionRange; 2],
     counter: u64,
     words: Words,
     text: String,
@@ -137,6 +140,7 @@ impl World {
             arbiter: Membership::FIRST,
             latency: Latency { disk: [100, 100], metadata: [60, 60], link_to: [20, 20] },
             config,
+            versions: [VersionRange::ALL; 2],
             counter: 0,
             words: Words::default(),
             text: format!("# {title}\n"),
@@ -221,6 +225,7 @@ impl World {
             lease: LEASE,
             limits: Limits { requests: 64, followed: 64, copies: 4, volumes: 1 },
             first_disk_slot: 1000,
+            versions: self.versions[node],
         };
         let mut engine = Engine::new(now, config);
         engine.add_volume(now, VOLUME, opened(&self.nodes[node].metadata), self.config);

@@ -27,6 +27,7 @@ use replication::mutation::Mutation;
 use replication::output::{Digested, Event, FollowedEnd, Output};
 use replication::resync::ResyncRate;
 use replication::start::VolumeConfig;
+use replication::version::VersionRange;
 use replication::volume::VolumeStatus;
 
 use crate::oracle;
@@ -325,6 +326,7 @@ impl World {
                 lease: LEASE,
                 limits: LIMITS,
                 first_disk_slot: 1000,
+                versions: VersionRange::ALL,
             },
         );
         #[cfg(feature = "mutations")]
