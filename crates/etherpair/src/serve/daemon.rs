@@ -25,7 +25,7 @@ use super::events::{Report, Severity};
 use super::peer_links::Links;
 use super::reload::WantedInterfaces;
 use super::status::{ArbiterStatus, NotServed, Status, VersionsStatus, VolumeReport};
-use super::volumes::{OpenedVolume, Volume, shard_of};
+use super::volumes::{LOCK_PATIENCE_AT_START, OpenedVolume, Volume, shard_of};
 use crate::arbiter::{Arbiter, ArbiterError};
 use crate::config::node::{NodeConfig, VolumeEntry};
 use crate::seldom::Seldom;
@@ -57,6 +57,8 @@ pub(crate) struct Daemon {
     interfaces: Mutex<Vec<String>>,
     leaving: Mutex<bool>,
     unasked: Mutex<Seldom>,
+    /// Until when another process may still be ending, whose locks are in the way.
+    pub(crate) locks_until: Instant,
 }
 
 impl Daemon {
@@ -83,6 +85,7 @@ impl Daemon {
             interfaces,
             leaving: Mutex::default(),
             unasked: Mutex::default(),
+            locks_until: Instant::now() + LOCK_PATIENCE_AT_START,
         }
     }
 
@@ -112,7 +115,7 @@ impl Daemon {
     /// # Errors
     /// If it cannot be opened, or the shard refuses it.
     pub(crate) fn add_volume(&self, entry: VolumeEntry) -> Result<(), VolumeError> {
-        let opened = OpenedVolume::open(self.config.pair, &entry)?;
+        let opened = OpenedVolume::open(self.config.pair, &entry, self.locks_until)?;
         self.serve_volume(entry, opened)
     }
 

@@ -186,8 +186,8 @@ async fn open_all(
     added: &[VolumeEntry],
     refused: &mut Vec<String>,
 ) -> Vec<(VolumeEntry, OpenedVolume)> {
-    let (pair, added) = (daemon.config.pair, added.to_vec());
-    let open = move |entry: VolumeEntry| match OpenedVolume::open(pair, &entry) {
+    let (pair, locks_until, added) = (daemon.config.pair, daemon.locks_until, added.to_vec());
+    let open = move |entry: VolumeEntry| match OpenedVolume::open(pair, &entry, locks_until) {
         Ok(opened) => Ok((entry, opened)),
         Err(error) => Err(format!("{}: {error}", entry.address)),
     };

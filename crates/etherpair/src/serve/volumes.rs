@@ -22,7 +22,10 @@ use crate::config::node::VolumeEntry;
 const MODEL: &str = "etherpair";
 /// Firmware of IDENTIFY: of mirrored volumes, not of the program, since two nodes may be of two versions during an upgrade.
 const FIRMWARE: &str = "1";
-/// The locks of a killed process go when the kernel has ended its last request, a moment after the process itself.
+/// The locks of a killed process go when the kernel has ended its last request, on a busy disk seconds after the process itself: who
+/// starts at once in its place waits so long for all of them.
+pub(crate) const LOCK_PATIENCE_AT_START: Duration = Duration::from_secs(15);
+/// Whoever has a lock later than that is most likely there to stay.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -57,9 +60,16 @@ pub(crate) struct OpenedVolume {
 impl OpenedVolume {
     /// Opens, locks and reads everything; writes nothing.
     ///
+    /// Waits for locks until `locks_until`, and a moment in any case.
+    ///
     /// # Errors
     /// What cannot be used.
-    pub(crate) fn open(pair: PairIdentity, entry: &VolumeEntry) -> Result<Self, VolumeError> {
+    pub(crate) fn open(
+        pair: PairIdentity,
+        entry: &VolumeEntry,
+        locks_until: Instant,
+    ) -> Result<Self, VolumeError> {
+        let locks_until = locks_until.max(Instant::now() + LOCK_PATIENCE);
         let disk = DiskOptions {
             path: entry.data.clone(),
             offset: 0,
@@ -68,8 +78,10 @@ impl OpenedVolume {
             read_cache: ReadCache::None,
             logical_sector_size: entry.logical_sector_size,
         };
-        let disk = patiently(|| Disk::open(&disk), |error| matches!(error, DiskError::Locked(_)))?;
+        let disk =
+            patiently(locks_until, || Disk::open(&disk), |error| matches!(error, DiskError::Locked(_)))?;
         let metadata = patiently(
+            locks_until,
             || MetadataFile::open(&entry.metadata).map_err(Box::new),
             |error| matches!(**error, MetadataError::Locked(_)),
         )?;
@@ -114,8 +126,11 @@ fn serial(address: Address, volume: VolumeIdentity) -> String {
     serial
 }
 
-fn patiently<T, E>(open: impl Fn() -> Result<T, E>, is_locked: impl Fn(&E) -> bool) -> Result<T, E> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
+fn patiently<T, E>(
+    deadline: Instant,
+    open: impl Fn() -> Result<T, E>,
+    is_locked: impl Fn(&E) -> bool,
+) -> Result<T, E> {
     loop {
         match open() {
             Err(error) if is_locked(&error) && Instant::now() < deadline => thread::sleep(LOCK_INTERVAL),
