@@ -42,6 +42,12 @@ pub const QEMU: Package = Package {
     provides: "qemu-system-x86_64",
     reason: "guests with the kernel's aoe driver and with iPXE",
 };
+/// The other replicated disk. Its module is in the guests' kernel.
+pub const DRBD_UTILS: Package = Package {
+    name: "drbd-utils",
+    provides: "drbdadm",
+    reason: "DRBD in two guests, which the pair in the same guests is compared with",
+};
 /// A network-block-device server, as one more rival in the benches.
 pub const QEMU_UTILS: Package =
     Package { name: "qemu-utils", provides: "qemu-nbd", reason: "the NBD row of the benches" };

@@ -20,7 +20,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::net::UnixStream,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -36,6 +36,7 @@ pub struct GuestOptions {
     memory_mebibytes: u32,
     modules: Vec<&'static str>,
     cards: Vec<(OwnedFd, u8)>,
+    drives: Vec<String>,
     mtu: u32,
 }
 
@@ -59,7 +60,8 @@ pub struct Job {
 impl GuestOptions {
     /// A machine with nothing but memory.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), memory_mebibytes: 384, modules: Vec::new(), cards: Vec::new(), mtu: 9000 }
+        let (modules, cards, drives) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name: name.into(), memory_mebibytes: 384, modules, cards, drives, mtu: 9000 }
     }
 
     /// Its memory.
@@ -86,6 +88,14 @@ impl GuestOptions {
         Ok(self)
     }
 
+    /// Gives it one more disk: vda, vdb and so on. The emulator writes past the host's page cache (`cache=none`), and tells the guest
+    /// that the disk has a cache of its own, which a flush empties.
+    #[must_use]
+    pub fn disk(mut self, image: &Path) -> Self {
+        self.drives.push(format!("file={},cache=none,aio=native", image.display()));
+        self
+    }
+
     /// Switches it on, and waits until it takes orders.
     pub fn start(self, scratch: &Scratch) -> Result<Guest, Error> {
         package::require(&[package::QEMU, package::BUSYBOX, package::KMOD])?;
@@ -105,7 +115,7 @@ impl GuestOptions {
         Ok(guest)
     }
 
-    fn program(self, kernel: &kernel::Kernel, directory: &std::path::Path) -> Program {
+    fn program(self, kernel: &kernel::Kernel, directory: &Path) -> Program {
         let at = |name: &str| directory.join(name).display().to_string();
         let mut program = Program::new("qemu-system-x86_64")
             .args(["-accel", "tcg,tb-size=256", "-cpu", "max,la57=off", "-m", &self.memory_mebibytes.to_string()])
@@ -121,12 +131,21 @@ impl GuestOptions {
                 "local,path=/usr,mount_tag=usr,security_model=none,readonly=on,multidevs=remap",
             ])
             .args(["-virtfs", &format!("local,path={},mount_tag=shared,security_model=none", at("shared"))]);
+        for (number, drive) in self.drives.iter().enumerate() {
+            program = attach_disk(program, drive, number);
+        }
         let mtu = self.mtu;
         for (tap, number) in self.cards {
             program = attach_card(program, tap, number, mtu);
         }
         program
     }
+}
+
+/// Adds a disk to a machine's command line.
+fn attach_disk(program: Program, drive: &str, number: usize) -> Program {
+    let drive = format!("if=none,id=disk{number},format=raw,{drive}");
+    program.args(["-drive", &drive]).args(["-device", &format!("virtio-blk-pci,drive=disk{number}")])
 }
 
 /// Adds a network card on `tap` to a machine's command line.
@@ -138,7 +157,7 @@ fn attach_card(program: Program, tap: OwnedFd, number: u8, mtu: u32) -> Program 
         .inherit(tap)
 }
 
-fn connect(process: &mut Process, path: &std::path::Path) -> Result<UnixStream, Error> {
+fn connect(process: &mut Process, path: &Path) -> Result<UnixStream, Error> {
     wait_until("the guest's control line", Duration::from_secs(20), || {
         process.expect_running()?;
         Ok(UnixStream::connect(path).ok())
@@ -190,7 +209,7 @@ impl Guest {
     }
 
     /// The directory that the guest sees as `/shared`.
-    pub fn shared(&self) -> &std::path::Path {
+    pub fn shared(&self) -> &Path {
         &self.shared
     }
 

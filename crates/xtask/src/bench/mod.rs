@@ -7,6 +7,7 @@
 
 mod contestant;
 mod exports;
+mod guests;
 mod line;
 mod measure;
 mod pair;
@@ -87,6 +88,9 @@ fn measure_all(arguments: &Arguments) -> Result<(), Error> {
         text += &exports::measure(&stage, arguments.rounds)?;
     }
     text += &pair::measure(&stage, arguments, &wanted)?;
+    if wanted(guests::NAME) {
+        text += &guests::measure(&stage, arguments)?;
+    }
     println!("{text}");
     if arguments.dry_run || arguments.only.is_some() {
         return Ok(());
