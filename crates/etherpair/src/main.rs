@@ -14,6 +14,7 @@ mod export;
 mod interrupt;
 mod seldom;
 mod serve;
+mod signals;
 mod witness;
 
 use std::io::IsTerminal;

@@ -21,7 +21,7 @@ use thiserror::Error;
 pub(crate) use etcd::Etcd;
 pub(crate) use witness::Witness;
 
-use crate::config::node::ArbiterConfig;
+use crate::config::arbiter::ArbiterConfig;
 
 /// So long an answer is waited for: less than the engine waits.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{Arbiter, ArbiterError, PATIENCE};
-use crate::config::node::ArbiterConfig;
+use crate::config::arbiter::ArbiterConfig;
 use crate::witness::{WitnessConfig, start};
 
 const KEY: RegisterKey = RegisterKey { pair: PairIdentity(0xaa), volume: VolumeIdentity(7) };

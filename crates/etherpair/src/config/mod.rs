@@ -1,9 +1,12 @@
 //! Configuration files: how they are read ([`reader`]), what the values in them look like ([`values`]), and what a node is
-//! told ([`node`]). A witness's own is with the witness.
+//! told ([`node`], of which [`arbiter`], [`volume`] and `sections` read the parts). A witness's own is with the witness.
 
+pub(crate) mod arbiter;
 pub(crate) mod node;
 pub(crate) mod reader;
+mod sections;
 pub(crate) mod values;
+pub(crate) mod volume;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,6 @@
 //! end. What takes long (syncing a state file) runs beside it, so that a slow disk does not keep a signal waiting.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -26,6 +25,7 @@ use super::report::Report;
 use super::shards::{Served, ShardEvent, Shards};
 use super::volume::Volume;
 use super::watch::Watch;
+use crate::signals::Signals;
 
 /// A shard that does not say what it did within this time is left out of the statistics.
 const STATISTICS_PATIENCE: Duration = Duration::from_secs(1);
@@ -43,10 +43,12 @@ pub(crate) fn serve(plan: &Plan) -> Result<(), ExportError> {
         .map_err(|error| ExportError::System { what: "starting the control plane", error })?;
     runtime.block_on(async {
         // From here on a signal ends us in order.
-        let signals =
-            Signals::new().map_err(|error| ExportError::System { what: "listening for signals", error })?;
+        let failed = |error| ExportError::System { what: "listening for signals", error };
+        let signals = Signals::new().map_err(failed)?;
+        // What is told then is only this command's.
+        let user = signal(SignalKind::user_defined1()).map_err(failed)?;
         let control = Control::start(plan, volumes)?;
-        control.run(signals).await
+        control.run(signals, user).await
     })
 }
 
@@ -57,24 +59,6 @@ fn open_files(plan: &Plan) -> u64 {
     let exports = plan.exports.len() * (1 + plan.interfaces.len());
     let shards = plan.shards as usize * (SHARD + 2 * plan.interfaces.len());
     (exports + shards + OTHERS) as u64
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    user: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
-        })
-    }
 }
 
 /// A state that was, or was not, made durable.
@@ -127,13 +111,13 @@ impl Control {
         })
     }
 
-    async fn run(mut self, mut signals: Signals) -> Result<(), ExportError> {
+    async fn run(mut self, mut signals: Signals, mut user: Signal) -> Result<(), ExportError> {
         let result = loop {
             tokio::select! {
                 _ = signals.terminate.recv() => break Ok(()),
                 _ = signals.interrupt.recv() => break Ok(()),
                 _ = signals.hangup.recv() => self.shards.send_all(|| Command::RefreshDisks),
-                _ = signals.user.recv() => self.report.statistics(&self.statistics()),
+                _ = user.recv() => self.report.statistics(&self.statistics()),
                 Some((shard, event)) = self.events.recv() => {
                     if let Err(error) = self.event(shard, event) {
                         break Err(error);

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::daemon::Daemon;
 use super::peer_control::{Peer, PeerRequest};
 use crate::arbiter::ArbiterError;
-use crate::config::node::{BUFFER_COUNT, VolumeEntry};
+use crate::config::volume::{BUFFER_COUNT, VolumeEntry};
 use crate::durable_file;
 
 /// A volume to be made.

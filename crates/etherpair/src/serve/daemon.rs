@@ -27,7 +27,8 @@ use super::reload::WantedInterfaces;
 use super::status::{ArbiterStatus, NotServed, Status, VersionsStatus, VolumeReport};
 use super::volumes::{LOCK_PATIENCE_AT_START, OpenedVolume, Volume, shard_of};
 use crate::arbiter::{Arbiter, ArbiterError};
-use crate::config::node::{NodeConfig, VolumeEntry};
+use crate::config::node::NodeConfig;
+use crate::config::volume::VolumeEntry;
 use crate::seldom::Seldom;
 
 /// A shard that does not answer within this time is left out.

@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 use super::daemon::Daemon;
 use super::remove::stop_serving;
 use super::volumes::{OpenedVolume, Volume};
-use crate::config::node::{NodeConfig, VolumeEntry};
+use crate::config::node::NodeConfig;
+use crate::config::volume::VolumeEntry;
 
 /// How one daemon at a time takes on what it is told.
 const RESTART: &str = "put it back, or restart this daemon: one node after the other";

@@ -23,7 +23,7 @@ use super::daemon::Daemon;
 use super::peer_control::{Peer, PeerRequest};
 use super::volumes::Volume;
 use crate::arbiter::ArbiterError;
-use crate::config::node::VolumeEntry;
+use crate::config::volume::VolumeEntry;
 use crate::durable_file;
 
 /// How long a disk may take to give back what it was asked.

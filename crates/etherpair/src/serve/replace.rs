@@ -27,7 +27,7 @@ use super::daemon::Daemon;
 use super::peer_control::{Peer, PeerRequest};
 use super::remove::{aside, stop_serving};
 use super::volumes::Volume;
-use crate::config::node::{BUFFER_COUNT, VolumeEntry};
+use crate::config::volume::{BUFFER_COUNT, VolumeEntry};
 use crate::durable_file;
 
 /// A copy to be made anew.

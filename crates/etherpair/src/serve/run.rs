@@ -1,6 +1,5 @@
 //! From the configuration to the end: starts everything in order, then runs until a signal says stop.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -13,7 +12,6 @@ use os::frame_port::{FrameFilter, PortError, PortKind, PortOptions};
 use os::open_files::allow_open_files;
 use os::shard::{Command, Event, ShardError, ShardHandle, ShardOptions};
 use replication::limits::Limits;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::admin;
@@ -22,10 +20,12 @@ use super::error::ServeError;
 use super::peer_port;
 use super::reload::{WantedInterfaces, reload};
 use crate::arbiter::Arbiter;
-use crate::config::node::{ArbiterConfig, NodeConfig};
+use crate::config::arbiter::ArbiterConfig;
+use crate::config::node::NodeConfig;
 use crate::durable_file::random;
 use crate::exit_code::Failure;
 use crate::export::{Claims, LinkChange, Links};
+use crate::signals::Signals;
 
 /// Requests of initiators that a shard holds at a time, each with a buffer.
 const OUTSTANDING_MAX: usize = 1024;
@@ -55,22 +55,6 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     drop(daemon);
     tracing::info!("stopped");
     Ok(())
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
 }
 
 struct Running {

@@ -16,7 +16,7 @@ use replication::durability::Durability;
 use replication::identity::{PairIdentity, VolumeIdentity};
 
 use super::error::VolumeError;
-use crate::config::node::VolumeEntry;
+use crate::config::volume::VolumeEntry;
 
 /// What IDENTIFY says of every volume.
 const MODEL: &str = "etherpair";

@@ -1,0 +1,170 @@
+//! A volume as it is configured: in `node.toml`, or in a file of its own in the volumes directory, where `etherpair volume create`
+//! puts it. Both have the same keys.
+
+use std::path::{Path, PathBuf};
+
+use aoe::Address;
+use block::LogicalSectorSize;
+use replication::durability::Durability;
+use replication::membership::NodeNumber;
+use replication::resync::ResyncRate;
+use replication::start::VolumeConfig;
+
+use super::reader::{ConfigError, Placed, Reader, Section};
+use super::values;
+use crate::byte_size;
+
+/// A volume as it is configured.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct VolumeEntry {
+    /// Its address.
+    pub(crate) address: Address,
+    /// Its file or device.
+    pub(crate) data: PathBuf,
+    /// Its metadata.
+    pub(crate) metadata: PathBuf,
+    /// Unit of the disk; found out if not given.
+    pub(crate) logical_sector_size: Option<LogicalSectorSize>,
+    /// Requests an initiator may have outstanding.
+    pub(crate) buffer_count: u16,
+    /// How it is mirrored.
+    pub(crate) mirror: VolumeConfig,
+    /// The file of its own that it stands in, if it does.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl VolumeEntry {
+    /// Reads the text of a volume's own file at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let entry = Reader::read(path, text, |_, top| read_volume(top))?;
+        Ok(Self { file: Some(path.to_owned()), ..entry })
+    }
+
+    /// The text of a volume's own file.
+    pub(crate) fn emit(&self) -> String {
+        let quoted = |path: &Path| serde_json::to_string(&path.to_string_lossy()).expect("text");
+        let mut text = format!(
+            "# A volume that `etherpair volume create` has made. It may be edited while the daemon is stopped.\n\
+             address = \"{}\"\ndata = {}\nmetadata = {}\n",
+            self.address,
+            quoted(&self.data),
+            quoted(&self.metadata)
+        );
+        if let Some(size) = self.logical_sector_size {
+            text += &format!("sector_size = {}\n", size.bytes());
+        }
+        text
+    }
+}
+
+/// A volume that stands in `node.toml`.
+pub(super) fn read_finished_volume(section: &Section<'_, '_>) -> Option<Placed<VolumeEntry>> {
+    let volume = read_volume(section);
+    section.finish();
+    Some(section.place().with(volume?))
+}
+
+fn read_volume(section: &Section<'_, '_>) -> Option<VolumeEntry> {
+    let address = section.required("address", "\"7.1\"", values::address);
+    let data = section.required("data", "\"/srv/e7.1.img\"", values::absolute_path);
+    let metadata = section.required("metadata", "\"/srv/e7.1.meta\"", values::absolute_path);
+    let sector_size =
+        section.number_of("sector_size", &[(512, LogicalSectorSize::B512), (4096, LogicalSectorSize::B4096)]);
+    let buffer_count = section.number("buffer_count", 2..=u64::from(u16::MAX));
+    let durability = read_durability(section);
+    let resync_rate = section.parsed("resync_rate", resync_rate);
+    let resync_checksums = section.flag("resync_checksums");
+    let usual = VolumeConfig::default();
+    Some(VolumeEntry {
+        address: address?.value,
+        data: data?.value,
+        metadata: metadata?.value,
+        logical_sector_size: sector_size.map(|size| size.value),
+        buffer_count: buffer_count.and_then(|count| u16::try_from(count.value).ok()).unwrap_or(BUFFER_COUNT),
+        mirror: VolumeConfig {
+            durability: durability?,
+            resync_rate: resync_rate.map_or(usual.resync_rate, |rate| rate.value),
+            resync_checksums: resync_checksums.is_some_and(|checksums| checksums.value),
+            ..usual
+        },
+        file: None,
+    })
+}
+
+/// What an answer to a write means; in one of the modes two keys more.
+fn read_durability(section: &Section<'_, '_>) -> Option<Durability> {
+    const WORDS: [(&str, Mode); 3] =
+        [("stable", Mode::Stable), ("memory", Mode::Memory), ("async", Mode::Async)];
+    let mode = section.parsed("durability", |text| values::one_of(text, &WORDS));
+    let mode = mode.map_or(Mode::Stable, |mode| mode.value);
+    if mode != Mode::Async {
+        for key in ["async_server", "async_lag"] {
+            section.refuse_key(key, "belongs to durability = \"async\"; remove it, or choose that");
+        }
+        return Some(if mode == Mode::Memory { Durability::Memory } else { Durability::Stable });
+    }
+    let server = section.required_number("async_server", 0..=1);
+    let lag = section.parsed("async_lag", lag);
+    let server = NodeNumber::from_number(u8::try_from(server?.value).ok()?)?;
+    Some(Durability::Async { server, lag_bytes_max: lag.map_or(ASYNC_LAG, |lag| lag.value) })
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Mode {
+    Stable,
+    Memory,
+    Async,
+}
+
+/// Bytes that the node which only follows may lack, unless told otherwise.
+pub(super) const ASYNC_LAG: u64 = 16 << 20;
+
+fn lag(text: &str) -> Result<u64, String> {
+    let bytes = byte_size::parse(text).ok().filter(|bytes| (1 << 20..=1 << 30).contains(bytes));
+    bytes.ok_or_else(|| format!("`{text}` is no lag; write bytes from \"1M\" to \"1G\""))
+}
+
+/// Requests an initiator may have outstanding; Linux uses at most 64 unless told otherwise.
+pub(crate) const BUFFER_COUNT: u16 = 128;
+
+fn resync_rate(text: &str) -> Result<ResyncRate, String> {
+    if text == "yielding" {
+        return Ok(ResyncRate::Yielding);
+    }
+    let bytes = byte_size::parse(text).ok().filter(|bytes| *bytes >= 128 << 10);
+    bytes.map(ResyncRate::BytesPerSecond).ok_or_else(|| {
+        format!(
+            "`{text}` is no rate; write \"yielding\" to give way to initiators, or bytes a second as \"100M\""
+        )
+    })
+}
+
+/// No two volumes may share an address or a file.
+pub(super) fn refuse_same_volumes(reader: &Reader<'_>, volumes: &[Option<Placed<VolumeEntry>>]) {
+    let volumes: Vec<&Placed<VolumeEntry>> = volumes.iter().flatten().collect();
+    for (index, placed) in volumes.iter().enumerate() {
+        for earlier in &volumes[..index] {
+            if let Some(text) = placed.value.clash(&earlier.value) {
+                reader.refuse(placed, format!("{text} (line {})", reader.line(earlier)));
+            }
+        }
+        if placed.value.data == placed.value.metadata {
+            reader.refuse(placed, "data and metadata are the same file; name two");
+        }
+    }
+}
+
+impl VolumeEntry {
+    /// What two volumes have in common that they must not.
+    pub(crate) fn clash(&self, other: &Self) -> Option<String> {
+        let files = [&self.data, &self.metadata];
+        if self.address == other.address {
+            return Some(format!("{} is the address of another volume; choose another", self.address));
+        }
+        let shared = files.into_iter().find(|file| [&other.data, &other.metadata].contains(file))?;
+        Some(format!("{} belongs to {} already; name another file", shared.display(), other.address))
+    }
+}
