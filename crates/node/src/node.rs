@@ -167,6 +167,7 @@ pub(crate) fn for_target(input: Input<'_>) -> Option<target::Input<'_>> {
         Input::PortChanged { port, link } => target::Input::PortChanged { port, link },
         Input::PeerAddress { port, mac } => target::Input::PeerAddress { port, mac },
         Input::Resized { export, sectors } => target::Input::Resized { export, sectors },
+        Input::OperatorMask { export, mask } => target::Input::OperatorMask { export, mask },
         Input::Timeout => target::Input::Timeout,
         _ => return None,
     })

@@ -66,6 +66,13 @@ pub enum Input<'a> {
         /// Its new size.
         sectors: u64,
     },
+    /// The operator says which initiators are listened to, or leaves that to initiators; at both nodes the same.
+    OperatorMask {
+        /// Of which export.
+        export: ExportId,
+        /// At most [`aoe::limits::MAC_MASK_EDITED_MAX`]; nobody: everybody.
+        mask: Option<Vec<MacAddress>>,
+    },
     /// The stream to the peer stands; nothing was said on it yet.
     PeerConnected,
     /// The stream to the peer is no more.

@@ -24,7 +24,7 @@ use replication::membership::NodeNumber;
 use replication::message::{Message, NumberWindow, Origin, VolumeMessage};
 use replication::meta::Opened;
 use replication::meta::small_state::SmallState;
-use replication::output::Event::Removed;
+use replication::output::Event::{MaskDiffers, Removed};
 use replication::output::{FollowedEnd, Outcome, Resolution};
 use replication::start::VolumeConfig;
 use replication::version::VersionRange;
@@ -371,7 +371,10 @@ impl Node {
                 let input = target::Input::StateAgreed { export: volume, state: &state };
                 // If there is no room for the answer its client asks again.
                 let _ = self.tell_target(now, input);
-                return;
+                match self.other_mask(volume) {
+                    Some(hosts) => Output::Event { volume, event: MaskDiffers { hosts } },
+                    None => return,
+                }
             }
             Of::Resized { volume, sectors } => {
                 let input = target::Input::Resized { export: volume, sectors };
@@ -392,6 +395,13 @@ impl Node {
             }
         };
         self.outputs.push_back(output);
+    }
+
+    /// How many hosts are on the MAC mask list that holds, if it is not the one that the operator has said at this node.
+    fn other_mask(&self, export: ExportId) -> Option<usize> {
+        let export = self.target.export(export)?;
+        let (wanted, mask) = (export.operator_mask()?, &export.state().mac_mask);
+        (!export.operator_mask_is_due() && wanted != mask.as_slice()).then_some(mask.len())
     }
 
     fn completed_by_engine(&mut self, now: Instant, id: RequestId, outcome: Outcome) {

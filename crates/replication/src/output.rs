@@ -209,6 +209,11 @@ pub enum Output {
 /// Something an operator wants to know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
+    /// The MAC mask list was changed at the other node and is not what the operator has said at this one.
+    MaskDiffers {
+        /// How many are on it now.
+        hosts: usize,
+    },
     /// The peer was lost or its lease not renewed: nothing is served.
     Frozen,
     /// The nodes are connected and both take writes.

@@ -114,6 +114,7 @@ impl Watch {
             Event::ResizeRefused(_) => "resize refused",
             Event::PeerIsLarger { .. } => "peer is larger",
             Event::Removed => "removed",
+            Event::MaskDiffers { .. } => "the other node has another MAC mask list",
         });
     }
 

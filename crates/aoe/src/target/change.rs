@@ -19,9 +19,22 @@ use crate::wire::reserve::ReserveCommand;
 #[derive(Debug)]
 pub(crate) struct Change {
     state: SmallState,
+    /// Nobody, where the operator wants it.
+    asked_by: Option<Asker>,
+}
+
+/// A client that waits for its answer.
+#[derive(Debug)]
+struct Asker {
     port: PortId,
     head: Head,
     command: ChangeCommand,
+}
+
+impl Change {
+    pub(super) const fn of_operator(state: SmallState) -> Self {
+        Self { state, asked_by: None }
+    }
 }
 
 /// What asked for it, as its answer says.
@@ -52,7 +65,8 @@ impl Target {
         }
         self.check_output_room()?;
         let export = self.export_mut(id);
-        export.change = Some(Change { state: state.clone(), port: arrival.port, head, command });
+        let asked_by = Some(Asker { port: arrival.port, head, command });
+        export.change = Some(Change { state: state.clone(), asked_by });
         self.push(Output::StoreState { export: id, state });
         Ok(())
     }
@@ -68,11 +82,15 @@ impl Target {
             assert!(export.config.mirror.is_some(), "a state is stored because a change asked for it");
             return Ok(());
         };
-        let Change { state, port, head, command } = change;
+        let Change { state, asked_by } = change;
+        if result.is_ok() {
+            export.config.state = state;
+        }
+        self.set_operator_mask(id);
+        let Some(Asker { port, head, command }) = asked_by else { return Ok(()) };
         if result.is_err() {
             return self.refuse(id, port, &head, AoeError::DeviceUnavailable);
         }
-        export.config.state = state;
         self.answer_change(id, port, &head, command)
     }
 
@@ -81,11 +99,11 @@ impl Target {
         assert!(state.is_within_limits(), "the other node's state was checked when it came");
         let Some(export) = self.exports.find_mut(id) else { return Ok(()) };
         export.config.state.clone_from(state);
-        match export.change.take() {
-            Some(Change { state: wanted, port, head, command }) if wanted == *state => {
-                self.answer_change(id, port, &head, command)
-            }
-            _ => Ok(()),
+        let change = export.change.take().filter(|change| change.state == *state);
+        self.set_operator_mask(id);
+        match change.and_then(|change| change.asked_by) {
+            Some(Asker { port, head, command }) => self.answer_change(id, port, &head, command),
+            None => Ok(()),
         }
     }
 

@@ -152,6 +152,10 @@ pub struct Export {
     pub(super) epoch: u64,
     /// Requests to the other node's address are taken as well.
     pub(super) stands_in: bool,
+    /// Who is to be listened to, if the operator says so.
+    pub(super) operator_mask: Option<Vec<MacAddress>>,
+    /// It was not set since he said it.
+    pub(super) operator_mask_is_due: bool,
 }
 
 impl Export {
@@ -166,6 +170,8 @@ impl Export {
             change: None,
             epoch: 0,
             stands_in: false,
+            operator_mask: None,
+            operator_mask_is_due: false,
             smart_enabled: true,
             advertisement: Advertisement::default(),
         }
@@ -187,6 +193,19 @@ impl Export {
     #[must_use]
     pub const fn state(&self) -> &SmallState {
         &self.config.state
+    }
+
+    /// Who is to be listened to, if the operator has said so; the list that holds may be another one for a while, or be the
+    /// other node's.
+    #[must_use]
+    pub fn operator_mask(&self) -> Option<&[MacAddress]> {
+        self.operator_mask.as_deref()
+    }
+
+    /// Whether the operator's list was not set since he said it.
+    #[must_use]
+    pub const fn operator_mask_is_due(&self) -> bool {
+        self.operator_mask_is_due
     }
 
     /// What was counted.

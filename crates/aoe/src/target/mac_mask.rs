@@ -1,6 +1,6 @@
 //! Command 2, MAC Mask List: who is listened to at all.
 //!
-//! An edit is done as a whole or not at all. A host may take itself off the list; only another one, or the operator,
+//! An edit is done as a whole or not at all, and not at all where the operator has said who is on the list. A host may take itself off the list; only another one, or the operator,
 //! can put it back.
 
 use block::ExportId;
@@ -29,6 +29,11 @@ impl Target {
         match request {
             Request::Read => self.answer_mac_mask(id, arrival.port, &head, MacMaskCommand::Read)?,
             Request::Edit(directives) => match edited(&export.state().mac_mask, directives) {
+                Ok(mac_mask) if export.operator_mask().is_some() && mac_mask != export.state().mac_mask => {
+                    self.answer_control(id, arrival.port, &head, |frame| {
+                        emit_refused(frame, MacMaskCommand::Edit, MacMaskError::Unspecified, 0)
+                    })?;
+                }
                 Ok(mac_mask) => {
                     let state = SmallState { mac_mask, ..export.state().clone() };
                     self.change(id, arrival, ChangeCommand::MacMask, state)?;

@@ -72,6 +72,7 @@ impl Target {
         let Some(export) = self.exports.find_mut(id) else { return };
         export.serving_since.get_or_insert(now);
         self.schedule_advertisement(now, id);
+        self.set_operator_mask(id);
     }
 
     fn cease_to_serve(&mut self, now: Instant, id: ExportId) {

@@ -32,6 +32,7 @@ mod latency;
 mod mac_mask;
 mod mirror;
 mod numbers;
+mod operator_mask;
 mod output;
 mod outstanding;
 mod port;
@@ -259,6 +260,10 @@ impl Target {
                 Ok(())
             }
             Input::StateAgreed { export, state } => self.state_agreed(export, state),
+            Input::OperatorMask { export, mask } => {
+                self.take_operator_mask(export, mask);
+                Ok(())
+            }
             Input::NumbersTold { export, window } => {
                 self.learn_numbers(now, export, window);
                 Ok(())

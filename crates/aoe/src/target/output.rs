@@ -12,7 +12,7 @@ use crate::mac::MacAddress;
 pub use crate::wire::ata::ReplyHead;
 
 /// What happened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Input<'a> {
     /// A frame came in.
     Frame {
@@ -74,6 +74,13 @@ pub enum Input<'a> {
         export: ExportId,
         /// What it is.
         state: &'a SmallState,
+    },
+    /// The operator says who is to be listened to, or leaves that to clients.
+    OperatorMask {
+        /// Of which export.
+        export: ExportId,
+        /// At most [`crate::limits::MAC_MASK_EDITED_MAX`]; nobody: everybody.
+        mask: Option<Vec<MacAddress>>,
     },
     /// Which numbered writes to an export the other node of a pair remembers: what it has executed was executed.
     NumbersTold {

@@ -140,7 +140,8 @@ fn read_node(reader: &Reader<'_>, top: &Section<'_, '_>) -> Option<NodeConfig> {
     admin.inspect(Section::finish);
     let threads = top.section("threads").map(|section| Threads::read(reader, &section)).unwrap_or_default();
     let volumes_directory = top.parsed("volumes_directory", values::absolute_path);
-    let volumes = top.sections("volume").iter().map(read_finished_volume).collect::<Vec<_>>();
+    let volumes = top.sections("volume");
+    let volumes: Vec<_> = volumes.iter().map(|section| read_finished_volume(reader, section)).collect();
     refuse_same_volumes(reader, &volumes);
     let (storage, peer) = (storage?, peer?);
     Some(NodeConfig {
@@ -170,9 +171,11 @@ fn read_node(reader: &Reader<'_>, top: &Section<'_, '_>) -> Option<NodeConfig> {
 
 #[cfg(test)]
 mod tests {
+    use aoe::MacAddress;
     use block::LogicalSectorSize;
     use replication::durability::Durability;
     use replication::limits::LEASE;
+    use replication::resync::ResyncRate;
     use replication::start::VolumeConfig;
 
     use super::super::volume::ASYNC_LAG;
@@ -277,6 +280,45 @@ mod tests {
         volume.logical_sector_size = Some(LogicalSectorSize::B4096);
         volume.data = PathBuf::from("/srv/with \"quotes\".img");
         volume.file = Some(PathBuf::from("/x/e7.1.toml"));
-        assert_eq!(VolumeEntry::parse(Path::new("/x/e7.1.toml"), &volume.emit()), Ok(volume));
+        let reads_back = |volume: &VolumeEntry| {
+            let text = volume.emit();
+            assert_eq!(VolumeEntry::parse(Path::new("/x/e7.1.toml"), &text).as_ref(), Ok(volume), "{text}");
+        };
+        reads_back(&volume);
+        assert_eq!(volume.settings(), "", "nothing is said of what is as usual");
+        volume.buffer_count = 17;
+        volume.masks = Some(vec![MacAddress([2, 0, 0, 0, 0, 0xa1]), MacAddress([2, 0, 0, 0, 0, 0xa2])]);
+        volume.mirror.resync_rate = ResyncRate::BytesPerSecond(123_456_789);
+        volume.mirror.resync_checksums = true;
+        let ahead = Durability::Async { server: NodeNumber::One, lag_bytes_max: 3 << 20 };
+        for durability in [Durability::Memory, ahead] {
+            volume.mirror.durability = durability;
+            reads_back(&volume);
+        }
+        volume.masks = Some(Vec::new());
+        reads_back(&volume);
+    }
+
+    #[test]
+    fn masks_are_addresses_of_hosts_each_once() {
+        let with = |masks: &str| parse(&format!("{EXAMPLE}masks = {masks}\n"));
+        let masks = |config: NodeConfig| config.volumes[0].masks.clone();
+        assert_eq!(parse(EXAMPLE).map(masks), Ok(None));
+        assert_eq!(with("[]").map(masks), Ok(Some(Vec::new())));
+        let one = MacAddress([2, 0, 0, 0, 0, 10]);
+        assert_eq!(with("[\"02:00:00:00:00:0A\"]").map(masks), Ok(Some(vec![one])));
+        let line = EXAMPLE.lines().count() + 1;
+        for (wrong, cure) in [
+            ("[\"eth1\"]", "six hexadecimal bytes"),
+            ("[\"01:00:00:00:00:01\"]", "of a group"),
+            ("[\"02:00:00:00:00:01\", \"02:00:00:00:00:01\"]", "stands there twice"),
+            ("\"02:00:00:00:00:01\"", "a list of texts"),
+        ] {
+            let error = with(wrong).expect_err(wrong);
+            let place = format!("node.toml:{line}: `volume.masks`: ");
+            assert!(error.contains(&place) && error.contains(cure), "{error}");
+        }
+        let many: Vec<String> = (0..185).map(|number| format!("\"02:00:00:00:00:{number:02x}\"")).collect();
+        assert!(with(&format!("[{}]", many.join(", "))).expect_err("too many").contains("more than 184"));
     }
 }

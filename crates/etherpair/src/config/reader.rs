@@ -219,6 +219,11 @@ impl<'r, 'a> Section<'r, 'a> {
         }
     }
 
+    /// Whether `key` is there, whatever stands under it.
+    pub(crate) fn has(&self, key: &'static str) -> bool {
+        self.value(key).is_some()
+    }
+
     /// A key that does not go with others, if it is there.
     pub(crate) fn refuse_key(&self, key: &'static str, why: &str) {
         if let Some((_, placed)) = self.value(key) {

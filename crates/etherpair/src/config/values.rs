@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use aoe::Address;
+use aoe::{Address, MacAddress};
 use block::Duration;
 use replication::version::VersionRange;
 
@@ -50,6 +50,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = number.parse().map_err(|_| refused())?;
     number.checked_mul(unit).map(Duration::from_millis).ok_or_else(refused)
+}
+
+/// `02:00:5e:10:00:01`, of one host.
+pub(crate) fn host(text: &str) -> Result<MacAddress, String> {
+    let mac: MacAddress = text.parse().map_err(|error: aoe::MacAddressError| error.to_string())?;
+    if mac.is_multicast() {
+        return Err(format!(
+            "`{text}` is the address of a group, and nobody sends from it; write that of an initiator's interface"
+        ));
+    }
+    Ok(mac)
 }
 
 /// `1`, `1-2`: versions of the peer protocol, out of those that this program speaks.
@@ -117,6 +128,7 @@ mod tests {
         assert_eq!(identity("000000000000000000000000000000ff"), Ok(255));
         assert_eq!(one_of("b", &[("a", 1), ("b", 2)]), Ok(2));
         assert!(socket_address("[::1]:5").is_ok() && absolute_path("/x").is_ok());
+        assert_eq!(host("02:00:00:00:00:01"), Ok(MacAddress([2, 0, 0, 0, 0, 1])));
         assert_eq!(
             (versions("1-2"), versions("1")),
             (Ok(VersionRange::ALL), Ok(VersionRange { oldest: 1, newest: 1 }))
@@ -129,6 +141,8 @@ mod tests {
         assert!(identity("ff").expect_err("too short").contains("etherpair config identity"));
         assert!(identity(&"0".repeat(32)).is_err(), "nobody");
         assert!(one_of("c", &[("a", 1), ("b", 2)]).expect_err("no word").contains("\"a\" or \"b\""));
+        assert!(host("02-00").expect_err("no address").contains("six hexadecimal bytes"));
+        assert!(host("ff:ff:ff:ff:ff:ff").expect_err("everybody").contains("of a group"));
         for wrong in ["0", "2-1", "1-99", "new", "-1"] {
             assert!(versions(wrong).expect_err("no versions").contains("\"1-2\""), "{wrong}");
         }

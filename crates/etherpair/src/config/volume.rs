@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use aoe::Address;
+use aoe::limits::MAC_MASK_EDITED_MAX;
+use aoe::{Address, MacAddress};
 use block::LogicalSectorSize;
 use replication::durability::Durability;
 use replication::membership::NodeNumber;
@@ -29,6 +30,8 @@ pub(crate) struct VolumeEntry {
     pub(crate) buffer_count: u16,
     /// How it is mirrored.
     pub(crate) mirror: VolumeConfig,
+    /// Initiators that are listened to; nobody in the list: all. Not said: initiators decide themselves, by the protocol.
+    pub(crate) masks: Option<Vec<MacAddress>>,
     /// The file of its own that it stands in, if it does.
     pub(crate) file: Option<PathBuf>,
 }
@@ -39,7 +42,7 @@ impl VolumeEntry {
     /// # Errors
     /// Everything that is wrong.
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let entry = Reader::read(path, text, |_, top| read_volume(top))?;
+        let entry = Reader::read(path, text, read_volume)?;
         Ok(Self { file: Some(path.to_owned()), ..entry })
     }
 
@@ -56,18 +59,49 @@ impl VolumeEntry {
         if let Some(size) = self.logical_sector_size {
             text += &format!("sector_size = {}\n", size.bytes());
         }
+        text + &self.settings()
+    }
+
+    /// The lines of everything that is not as usual, without files and the unit of the disk: what both nodes say alike.
+    pub(crate) fn settings(&self) -> String {
+        let mut text = String::new();
+        let mut line = |line: String| text += &(line + "\n");
+        if self.buffer_count != BUFFER_COUNT {
+            line(format!("buffer_count = {}", self.buffer_count));
+        }
+        match self.mirror.durability {
+            Durability::Stable => {}
+            Durability::Memory => line("durability = \"memory\"".to_owned()),
+            Durability::Async { server, lag_bytes_max } => line(format!(
+                "durability = \"async\"\nasync_server = {}\nasync_lag = \"{lag_bytes_max}\"",
+                server.number()
+            )),
+        }
+        if let ResyncRate::BytesPerSecond(bytes) = self.mirror.resync_rate {
+            line(format!("resync_rate = \"{bytes}\""));
+        }
+        if self.mirror.resync_checksums {
+            line("resync_checksums = true".to_owned());
+        }
+        if let Some(masks) = &self.masks {
+            let quoted: Vec<String> = masks.iter().map(|mask| format!("\"{mask}\"")).collect();
+            line(format!("masks = [{}]", quoted.join(", ")));
+        }
         text
     }
 }
 
 /// A volume that stands in `node.toml`.
-pub(super) fn read_finished_volume(section: &Section<'_, '_>) -> Option<Placed<VolumeEntry>> {
-    let volume = read_volume(section);
+pub(super) fn read_finished_volume(
+    reader: &Reader<'_>,
+    section: &Section<'_, '_>,
+) -> Option<Placed<VolumeEntry>> {
+    let volume = read_volume(reader, section);
     section.finish();
     Some(section.place().with(volume?))
 }
 
-fn read_volume(section: &Section<'_, '_>) -> Option<VolumeEntry> {
+fn read_volume(reader: &Reader<'_>, section: &Section<'_, '_>) -> Option<VolumeEntry> {
     let address = section.required("address", "\"7.1\"", values::address);
     let data = section.required("data", "\"/srv/e7.1.img\"", values::absolute_path);
     let metadata = section.required("metadata", "\"/srv/e7.1.meta\"", values::absolute_path);
@@ -77,6 +111,7 @@ fn read_volume(section: &Section<'_, '_>) -> Option<VolumeEntry> {
     let durability = read_durability(section);
     let resync_rate = section.parsed("resync_rate", resync_rate);
     let resync_checksums = section.flag("resync_checksums");
+    let masks = read_masks(reader, section);
     let usual = VolumeConfig::default();
     Some(VolumeEntry {
         address: address?.value,
@@ -90,8 +125,22 @@ fn read_volume(section: &Section<'_, '_>) -> Option<VolumeEntry> {
             resync_checksums: resync_checksums.is_some_and(|checksums| checksums.value),
             ..usual
         },
+        masks,
         file: None,
     })
+}
+
+/// Who is listened to. An empty list is not the same as none: it keeps initiators from making one.
+fn read_masks(reader: &Reader<'_>, section: &Section<'_, '_>) -> Option<Vec<MacAddress>> {
+    let masks = section.list("masks", values::host);
+    values::refuse_twice(reader, &masks);
+    if let Some(beyond) = masks.get(MAC_MASK_EDITED_MAX) {
+        let text = format!(
+            "more than {MAC_MASK_EDITED_MAX} initiators, which is all that the protocol can tell of; remove some"
+        );
+        reader.refuse(beyond, text);
+    }
+    section.has("masks").then(|| values::all(masks))
 }
 
 /// What an answer to a write means; in one of the modes two keys more.

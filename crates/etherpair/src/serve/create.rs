@@ -209,6 +209,7 @@ pub(super) fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> 
         logical_sector_size: None,
         buffer_count: BUFFER_COUNT,
         mirror: VolumeConfig::default(),
+        masks: None,
         file: Some(config.volume_file(address)),
     };
     let clash = daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry));

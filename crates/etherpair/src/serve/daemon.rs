@@ -158,6 +158,7 @@ impl Daemon {
         let mut volumes = self.volumes();
         self.shards[shard].send(Command::AddMirroredExport { export, reply });
         let export = outcome.recv().map_err(|_| VolumeError::Lost)?.map_err(Box::new)?;
+        self.shards[shard].send(Command::OperatorMask { export, mask: entry.masks.clone() });
         let address = entry.address;
         let volume = Volume { identity, shard, export, entry, sectors, sector_size, met: None };
         volumes.insert(address, volume);

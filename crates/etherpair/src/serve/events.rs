@@ -156,6 +156,13 @@ fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
         Event::Resized { sectors } => {
             (Info, "resized", format!("the volume has {sectors} sectors now"), json!({ "sectors": sectors }))
         }
+        Event::MaskDiffers { hosts } => {
+            let text = format!(
+                "the MAC mask list was changed at the other node and has {hosts} initiators now, not those of `masks` here: the other node's \
+                 configuration says something else, or lets initiators change the list; make `masks` alike on both and `reload`"
+            );
+            (Warning, "masks-differ", text, json!({ "initiators": hosts }))
+        }
         Event::Removed => (
             Info,
             "removed",

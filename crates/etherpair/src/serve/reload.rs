@@ -1,5 +1,5 @@
 //! The configuration is read again, and what can change while the daemon runs is changed: volumes and interfaces come and go,
-//! resyncs take another pace.
+//! resyncs take another pace, and other initiators are listened to.
 //!
 //! All of it is looked at before anything is touched: a file that is wrong, a key that takes a restart, a new volume that cannot be
 //! opened or a new interface that is not there refuse the whole, and everything stays as it was.
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use aoe::Address;
 use os::Interface;
+use os::shard::Command;
 use replication::input::Control;
 use tokio::sync::oneshot;
 
@@ -43,7 +44,7 @@ pub(crate) struct WantedInterfaces {
 struct VolumeChanges {
     added: Vec<VolumeEntry>,
     removed: Vec<Volume>,
-    paced: Vec<(Volume, VolumeEntry)>,
+    changed: Vec<(Volume, VolumeEntry)>,
     /// Could not be served before.
     tried_again: Vec<VolumeEntry>,
     forgotten: Vec<Address>,
@@ -80,8 +81,8 @@ pub(crate) async fn reload(daemon: &Arc<Daemon>, path: &Path) -> Result<String, 
         daemon.serve_volume(entry, opened).map_err(|error| format!("{address}: {error}"))?;
         told.added.push(address);
     }
-    for (volume, entry) in changes.paced {
-        set_pace(daemon, &volume, entry);
+    for (volume, entry) in changes.changed {
+        change(daemon, &volume, entry);
     }
     for entry in changes.tried_again {
         daemon.add_configured(entry);
@@ -152,7 +153,7 @@ fn volume_changes(daemon: &Daemon, wanted: &[VolumeEntry], refused: &mut Vec<Str
             Some(volume) => {
                 refused.extend(fixed_volume_keys(&volume.entry, entry));
                 if volume.entry != **entry {
-                    changes.paced.push((volume.clone(), (*entry).clone()));
+                    changes.changed.push((volume.clone(), (*entry).clone()));
                 }
             }
         }
@@ -214,9 +215,14 @@ async fn leave_and_stop(daemon: &Arc<Daemon>, volume: &Volume) -> Result<(), Str
     stop_serving(daemon, volume).await
 }
 
-fn set_pace(daemon: &Daemon, volume: &Volume, entry: VolumeEntry) {
+/// What of a volume can change while it is served.
+fn change(daemon: &Daemon, volume: &Volume, entry: VolumeEntry) {
     let (rate, checksums) = (entry.mirror.resync_rate, entry.mirror.resync_checksums);
     daemon.control(std::slice::from_ref(volume), Control::Resync { rate, checksums });
+    if volume.entry.masks != entry.masks {
+        let mask = entry.masks.clone();
+        daemon.shards[volume.shard].send(Command::OperatorMask { export: volume.export, mask });
+    }
     if let Some(volume) = daemon.volumes().get_mut(&entry.address) {
         volume.entry = entry;
     }
@@ -249,10 +255,12 @@ mod tests {
     }
 
     #[test]
-    fn of_a_volume_only_its_pace_changes() {
+    fn of_a_volume_its_pace_and_its_masks_change() {
         let ours = config(EXAMPLE).volumes.remove(0);
         let with = |line: &str| config(&format!("{EXAMPLE}{line}\n")).volumes.remove(0);
-        assert_eq!(fixed_volume_keys(&ours, &with("resync_rate = \"50M\"")), Vec::<String>::new());
+        for line in ["resync_rate = \"50M\"", "masks = [\"02:00:00:00:00:01\"]"] {
+            assert_eq!(fixed_volume_keys(&ours, &with(line)), Vec::<String>::new());
+        }
         let refused = fixed_volume_keys(&ours, &with("durability = \"memory\""));
         assert!(refused.len() == 1 && refused[0].contains("e7.1: `volume.durability`"), "{refused:?}");
     }

@@ -173,6 +173,7 @@ fn new_entry(daemon: &Daemon, request: &ReplaceRequest, address: Address) -> Res
             logical_sector_size: None,
             buffer_count: BUFFER_COUNT,
             mirror: VolumeConfig::default(),
+            masks: None,
             file: Some(file),
         },
     };

@@ -140,6 +140,9 @@ pub(crate) struct VolumeReport {
     pub(crate) counters: Counters,
     /// How long it took.
     pub(crate) latency: LatencyStatus,
+    /// Initiators that are listened to; none: all.
+    #[serde(default)]
+    pub(crate) masks: Vec<String>,
 }
 
 /// How long initiators have waited for this node since the daemon started, from the first frame of a request to its answer.
@@ -252,6 +255,8 @@ impl VolumeReport {
                 reads: target.map_or_else(Times::default, |target| Times::of(&target.reads)),
                 writes: target.map_or_else(Times::default, |target| Times::of(&target.writes)),
             },
+            masks: target
+                .map_or_else(Vec::new, |target| target.mac_mask.iter().map(ToString::to_string).collect()),
         }
     }
 }
@@ -389,6 +394,9 @@ impl VolumeReport {
         line(format!(
             "    {reads} reads, {writes} writes here, {followed} writes by the peer, {duplicates_suppressed} duplicates suppressed"
         ));
+        if !self.masks.is_empty() {
+            line(format!("    only for {}", self.masks.join(", ")));
+        }
         for (what, count, times) in
             [("reads", reads, &self.latency.reads), ("writes", writes, &self.latency.writes)]
         {

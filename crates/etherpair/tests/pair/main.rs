@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait for the real world by the real clock")]
 
 mod latency;
+mod masks;
 mod reload;
 mod removal;
 mod replacement;

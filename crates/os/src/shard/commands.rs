@@ -58,6 +58,7 @@ impl Shard {
                     self.feed(now, Input::Control { volume, control });
                 }
             }
+            Command::OperatorMask { export, mask } => self.feed(now, Input::OperatorMask { export, mask }),
             Command::VolumeStatus { volume, reply } => {
                 let _ = reply.send(self.node.volume_status(volume));
             }

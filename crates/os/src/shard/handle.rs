@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
+use aoe::MacAddress;
 use aoe::target::{ExportConfig, PortId, PortLink, SmallState, StateError, TargetError, TargetLimits};
 use block::{Duration, ExportId};
 use node::{MirrorError, PairConfig};
@@ -152,6 +153,13 @@ pub enum Command {
         volume: ExportId,
         /// What.
         control: Control,
+    },
+    /// The operator says which initiators are listened to, or leaves that to them.
+    OperatorMask {
+        /// Of which export.
+        export: ExportId,
+        /// Nobody in the list: everybody.
+        mask: Option<Vec<MacAddress>>,
     },
     /// Say how a mirrored export stands; `None` if there is no such.
     VolumeStatus {

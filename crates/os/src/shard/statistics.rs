@@ -50,6 +50,8 @@ pub struct ExportStatistics {
     pub reads: Box<aoe::target::Latency>,
     /// How long writes and flushes did.
     pub writes: Box<aoe::target::Latency>,
+    /// Which initiators are listened to; empty: all.
+    pub mac_mask: Vec<aoe::MacAddress>,
 }
 
 impl ShardStatistics {
@@ -69,6 +71,7 @@ impl ShardStatistics {
                 target: *export.statistics(),
                 reads: Box::new(*export.latency_of_reads()),
                 writes: Box::new(*export.latency_of_writes()),
+                mac_mask: export.state().mac_mask.clone(),
             })
             .collect();
         let ports = ports.statistics();

@@ -288,6 +288,86 @@ fn a_state_that_both_nodes_have_answers_who_asked_for_it() {
     }
 }
 
+impl Bench {
+    fn operator_mask(&mut self, mask: Option<&[MacAddress]>) -> Vec<Output> {
+        let input = Input::OperatorMask { export: self.export, mask: mask.map(<[_]>::to_vec) };
+        self.target.handle_input(self.now, input).expect("no frame");
+        self.drain()
+    }
+
+    fn agreed(&mut self, mac_mask: &[MacAddress]) -> Vec<Output> {
+        let state = SmallState { mac_mask: mac_mask.to_vec(), ..SmallState::default() };
+        let input = Input::StateAgreed { export: self.export, state: &state };
+        self.target.handle_input(self.now, input).expect("no frame");
+        self.drain()
+    }
+
+    /// A client puts another one on the list. What is stored, and the error that it is told, if it is told anything.
+    fn adds(&mut self, mac: MacAddress) -> (Option<SmallState>, Option<u8>) {
+        let mut frame = vec![0; 60];
+        let header = header::Repr::request(address().into(), Command::MacMaskList, Tag(3));
+        Head { ethernet: ethernet::Repr { destination: OURS, source: CLIENT }, header }.emit(&mut frame);
+        // An edit with one directive: add.
+        frame[25..30].copy_from_slice(&[1, 0, 1, 0, 1]);
+        frame[30..36].copy_from_slice(&mac.0);
+        let outputs = self.send(&frame).expect("taken");
+        let stored = outputs.iter().find_map(|output| match output {
+            Output::StoreState { state, .. } => Some(state.clone()),
+            _ => None,
+        });
+        let told = outputs.iter().find_map(|output| match output {
+            Output::SendControl { frame, .. } => Some(frame[26]),
+            _ => None,
+        });
+        (stored, told)
+    }
+}
+
+fn stored(outputs: &[Output]) -> Option<Vec<MacAddress>> {
+    outputs.iter().find_map(|output| match output {
+        Output::StoreState { state, .. } => Some(state.mac_mask.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_operators_mask_is_set_once_when_the_export_is_served_and_clients_cannot_change_it() {
+    let mirror = Some(Mirror { digest_seed: SEED });
+    let mut bench = Bench::new(ExportConfig { mirror, ..config() });
+    assert_eq!(
+        stored(&bench.operator_mask(Some(&[CLIENT]))),
+        None,
+        "a node that may not serve changes nothing"
+    );
+    assert_eq!(stored(&bench.serve(true)), Some(vec![CLIENT]));
+    assert!(bench.agreed(&[CLIENT]).is_empty(), "nobody waits for an answer");
+    assert_eq!(bench.adds(OTHER_CLIENT), (None, Some(1)), "refused, with an error of the command");
+    assert_eq!(bench.adds(CLIENT), (None, Some(0)), "what changes nothing is no change");
+    bench.serve(false);
+    assert_eq!(stored(&bench.serve(true)), None);
+    // The other node has been told another list: the later one counts, and this node does not fight.
+    assert!(bench.agreed(&[OTHER_CLIENT]).is_empty());
+    bench.serve(false);
+    assert_eq!(stored(&bench.serve(true)), None);
+    assert_eq!(stored(&bench.operator_mask(Some(&[CLIENT]))), Some(vec![CLIENT]), "until it is said again");
+    bench.agreed(&[CLIENT]);
+    assert_eq!(stored(&bench.operator_mask(None)), None, "the list stays as it is");
+    let state = SmallState { mac_mask: vec![CLIENT, OTHER_CLIENT], ..SmallState::default() };
+    assert_eq!(bench.adds(OTHER_CLIENT), (Some(state), None), "and is the clients' again");
+}
+
+#[test]
+fn the_operators_mask_waits_for_a_change_that_is_under_way() {
+    let mut bench = mirrored();
+    let (changed, _) = bench.adds(OTHER_CLIENT);
+    assert!(changed.is_some());
+    assert_eq!(stored(&bench.operator_mask(Some(&[]))), None);
+    assert_eq!(stored(&bench.agreed(&[OTHER_CLIENT])), Some(Vec::new()));
+    // A list of nobody is everybody, and kept so.
+    bench.agreed(&[]);
+    assert_eq!(bench.adds(CLIENT), (None, Some(1)));
+}
+
 const PEER: MacAddress = MacAddress([2, 0, 0, 0, 0, 0xbb]);
 
 /// The sources of the frames that are sent.
