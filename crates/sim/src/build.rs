@@ -217,6 +217,7 @@ fn client(
     };
     // Each has its own of them.
     let spots = spots.iter().copied().filter(|_| random.below(4) > 0).collect();
+    let flushes = if stock { 0 } else { options.flushes };
     let byte = |random: &mut Random, low, high| u8::try_from(random.small(low, high)).expect("a byte");
     let busy = options.period / requests.max(1);
     let plan = PlanOptions {
@@ -225,6 +226,7 @@ fn client(
         hot: byte(random, 100, 255),
         writes: byte(random, 40, 220),
         repeats: byte(random, 0, 60),
+        flushes,
         pauses: byte(random, 0, 20),
         think: busy * random.small(1, 6),
         pause: Duration::from_millis(random.between(10, 3000)),

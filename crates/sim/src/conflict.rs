@@ -190,6 +190,7 @@ fn node(index: usize, now: Instant, seed: u64) -> Node {
         hot: 220,
         writes: 170,
         repeats: 30,
+        flushes: 0,
         pauses: 0,
         think: Duration::ZERO,
         pause: Duration::ZERO,
@@ -277,7 +278,7 @@ impl Pair {
             return Err(Failure::Unequal { sector, zero, one });
         }
         let found: Vec<(Lba, Value)> = (0..).map(Lba).zip(self.nodes[0].sectors.iter().copied()).collect();
-        oracle::check_with(&self.history, &found)?;
+        oracle::check_with(&self.history, &found, crate::history::Moment::END)?;
         self.history.settle(self.nodes[0].sectors.clone());
         Ok(())
     }

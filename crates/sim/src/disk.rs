@@ -58,6 +58,8 @@ pub struct Condition {
     pub flush_errors: u32,
     /// There is no room to write anything.
     pub full: bool,
+    /// A flush is answered, and makes nothing durable. No fault that anything survives: for a test of who is to notice.
+    pub lies: bool,
 }
 
 /// How badly a loss of power treats what was not durable.
@@ -83,16 +85,28 @@ pub struct Disk {
     under_way: Vec<(Ticket, UnderWay)>,
     tickets: u64,
     /// Sectors answered and not durable: what stood there before each write, oldest first.
-    unsynced: BTreeMap<u64, Vec<[u8; SECTOR_BYTES]>>,
+    unsynced: BTreeMap<u64, Vec<Before>>,
+    /// Writes that came into effect so far, sector by sector.
+    writes: u64,
     /// Sectors that cannot be read.
     unreadable: BTreeSet<u64>,
     /// What stood in sectors before a loss of power tore them.
     torn: BTreeMap<u64, [u8; SECTOR_BYTES]>,
 }
 
+/// What a write that is not durable has taken the place of.
+#[derive(Debug)]
+struct Before {
+    bytes: [u8; SECTOR_BYTES],
+    /// The number of that write.
+    write: u64,
+}
+
 #[derive(Debug)]
 struct UnderWay {
     ask: Ask,
+    /// Writes that had come into effect when it began: a flush makes no later ones durable.
+    begun: u64,
     /// Sectors of a write that came into effect at its beginning.
     early: u64,
     fails: Option<BlockError>,
@@ -110,6 +124,7 @@ impl Disk {
             under_way: Vec::new(),
             tickets: 0,
             unsynced: BTreeMap::new(),
+            writes: 0,
             unreadable: BTreeSet::new(),
             torn: BTreeMap::new(),
         }
@@ -126,24 +141,19 @@ impl Disk {
             early = if self.random.below(8) == 0 { self.random.any() } else { 0 };
             for (index, sector) in bytes.chunks_exact(SECTOR_BYTES).enumerate() {
                 if early >> (index % 64) & 1 == 1 {
-                    put(
-                        &mut self.store,
-                        &mut self.unsynced,
-                        offset / SECTOR_BYTES as u64 + index as u64,
-                        sector,
-                    );
+                    self.put(offset / SECTOR_BYTES as u64 + index as u64, sector);
                 }
             }
         }
         let at = self.when_done(now, &ask, counts);
-        self.under_way.push((ticket, UnderWay { ask, early, fails }));
+        self.under_way.push((ticket, UnderWay { ask, begun: self.writes, early, fails }));
         (ticket, at)
     }
 
     /// Ends what was begun. `None` if a crash came in between.
     pub fn finish(&mut self, ticket: Ticket, counts: &mut FaultCounts) -> Option<Answer> {
         let place = self.under_way.iter().position(|(known, _)| *known == ticket)?;
-        let (_, UnderWay { ask, early, fails }) = self.under_way.remove(place);
+        let (_, UnderWay { ask, begun, early, fails }) = self.under_way.remove(place);
         if let Some(error) = fails {
             return Some(Err(error));
         }
@@ -154,7 +164,9 @@ impl Disk {
                 Ok(None)
             }
             Ask::Flush => {
-                self.unsynced.clear();
+                if !self.condition.lies {
+                    self.flush(begun);
+                }
                 Ok(None)
             }
         })
@@ -174,7 +186,7 @@ impl Disk {
             return;
         }
         for (sector, befores) in std::mem::take(&mut self.unsynced) {
-            let before = befores[self.random.index(befores.len())];
+            let before = befores[self.random.index(befores.len())].bytes;
             let mut now = [0; SECTOR_BYTES];
             self.store.read(sector * SECTOR_BYTES as u64, &mut now);
             self.tear(sector, &before, &now, loss);
@@ -238,7 +250,7 @@ impl Disk {
     /// What stood in a sector before all writes to it that are not durable, if there are any.
     #[must_use]
     pub fn before(&self, sector: u64) -> Option<&[u8; SECTOR_BYTES]> {
-        self.unsynced.get(&sector)?.first()
+        Some(&self.unsynced.get(&sector)?.first()?.bytes)
     }
 
     /// Whether a loss of power could lose anything that stands there.
@@ -328,7 +340,7 @@ impl Disk {
             }
             match (is_new, durable) {
                 (true, true) => self.store.write(sector * SECTOR_BYTES as u64, bytes),
-                (true, false) => put(&mut self.store, &mut self.unsynced, sector, bytes),
+                (true, false) => self.put(sector, bytes),
                 (false, _) => {}
             }
             self.unreadable.remove(&sector);
@@ -339,14 +351,14 @@ impl Disk {
     fn tear_in_flight(&mut self, sector: u64, bytes: &[u8], loss: Loss) {
         if loss == Loss::ProcessOnly {
             if self.random.coin() {
-                put(&mut self.store, &mut self.unsynced, sector, bytes);
+                self.put(sector, bytes);
             }
             return;
         }
         let mut before = [0; SECTOR_BYTES];
         self.store.read(sector * SECTOR_BYTES as u64, &mut before);
         if let Some(befores) = self.unsynced.remove(&sector) {
-            before = befores[self.random.index(befores.len())];
+            before = befores[self.random.index(befores.len())].bytes;
         }
         self.tear(sector, &before, bytes, loss);
     }
@@ -371,13 +383,23 @@ impl Disk {
         }
         self.store.write(sector * SECTOR_BYTES as u64, &result);
     }
-}
 
-fn put(store: &mut Store, unsynced: &mut BTreeMap<u64, Vec<[u8; SECTOR_BYTES]>>, sector: u64, bytes: &[u8]) {
-    let mut before = [0; SECTOR_BYTES];
-    store.read(sector * SECTOR_BYTES as u64, &mut before);
-    unsynced.entry(sector).or_default().push(before);
-    store.write(sector * SECTOR_BYTES as u64, bytes);
+    /// A sector is written, and not durable.
+    fn put(&mut self, sector: u64, bytes: &[u8]) {
+        let mut before = [0; SECTOR_BYTES];
+        self.store.read(sector * SECTOR_BYTES as u64, &mut before);
+        self.writes += 1;
+        self.unsynced.entry(sector).or_default().push(Before { bytes: before, write: self.writes });
+        self.store.write(sector * SECTOR_BYTES as u64, bytes);
+    }
+
+    /// These first writes are durable.
+    fn flush(&mut self, writes: u64) {
+        self.unsynced.retain(|_, befores| {
+            befores.retain(|before| before.write > writes);
+            !befores.is_empty()
+        });
+    }
 }
 
 #[cfg(test)]
@@ -410,6 +432,23 @@ mod tests {
             disk.finish(ticket, &mut FaultCounts::default());
             let ticket = write(&mut disk, 2, false);
             disk.finish(ticket, &mut FaultCounts::default());
+            disk.crash(Loss::KeepOrDrop);
+            seen.insert(sector(&disk)[0]);
+        }
+        assert_eq!(seen, BTreeSet::from([1, 2]));
+    }
+
+    #[test]
+    fn a_flush_makes_durable_what_was_written_before_it_began_and_nothing_else() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..40 {
+            let (mut disk, mut counts) = (disk(seed), FaultCounts::default());
+            let ticket = write(&mut disk, 1, false);
+            disk.finish(ticket, &mut counts);
+            let (flush, _) = disk.start(NOW, Ask::Flush, &mut counts);
+            let ticket = write(&mut disk, 2, false);
+            disk.finish(ticket, &mut counts);
+            disk.finish(flush, &mut counts);
             disk.crash(Loss::KeepOrDrop);
             seen.insert(sector(&disk)[0]);
         }

@@ -11,7 +11,7 @@ use replication::meta::layout::EXTENT_SECTORS;
 use replication::meta::{self, Opened};
 
 use crate::disk::Disk;
-use crate::history::History;
+use crate::history::{History, Moment};
 use crate::machine::Machine;
 use crate::property::difference_covered::Differences;
 use crate::property::{Replica, durable, replicas_equal, small_state_equal};
@@ -115,13 +115,19 @@ pub(crate) fn has_good_copy(machine: &Machine, volume: usize) -> bool {
             .is_some_and(|status| status.serving && status.copy == CopyState::Good && status.lacking == 0)
 }
 
-/// Everything that hosts were told or have read is on this disk.
+/// Everything that hosts were told or have read is on this disk, or what was there at some time `since` then.
 ///
 /// # Errors
 /// A sector in which it holds what a host must not read any more.
-pub(crate) fn disk_is_right(history: &History, node: usize, disk: &Disk, loses: bool) -> Result<(), String> {
+pub(crate) fn disk_is_right(
+    history: &History,
+    node: usize,
+    disk: &Disk,
+    loses: bool,
+    since: Moment,
+) -> Result<(), String> {
     let replica = Survivor { disk, loses };
-    durable::check(history, node, &replica, |_| true).map_err(|lost| lost.to_string())
+    durable::check(history, node, &replica, since, |_| true).map_err(|lost| lost.to_string())
 }
 
 /// Both copies of every volume are equal.

@@ -55,6 +55,8 @@ pub enum Action {
         /// Whether its initiator numbers its writes.
         sequenced: bool,
     },
+    /// Make durable what was answered.
+    Flush,
 }
 
 /// How a request stands.
@@ -109,6 +111,18 @@ pub struct LateCopy {
     pub arrival: Moment,
 }
 
+/// Both nodes have lost what only their memories held. Each sector held one of these values then, of those that were there at
+/// some time from `since` on.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// What was answered before was safe.
+    pub since: Moment,
+    /// When it was lost; two moments after it are the loss's own, too.
+    pub at: Moment,
+    /// What each node's disk held afterwards, where hosts had been.
+    pub left: [BTreeMap<Lba, Value>; NODES],
+}
+
 /// All of it.
 #[derive(Debug)]
 pub struct History {
@@ -117,6 +131,9 @@ pub struct History {
     operations: Vec<Operation>,
     sectors: Vec<SectorEnd>,
     late: Vec<LateCopy>,
+    losses: Vec<Loss>,
+    /// The last flush that was answered began then.
+    flushed: Moment,
     /// What each sector held at the beginning; those beyond the end held [`Value::INITIAL`].
     beginning: Vec<Value>,
     /// The last request that wrote a value.
@@ -144,6 +161,8 @@ impl History {
             operations: Vec::new(),
             sectors: Vec::new(),
             late: Vec::new(),
+            losses: Vec::new(),
+            flushed: Moment::BEGINNING,
             beginning: Vec::new(),
             writers: BTreeMap::new(),
             arrived: BTreeMap::new(),
@@ -159,7 +178,7 @@ impl History {
         let id = OperationId(u32::try_from(self.operations.len()).expect("a run has few requests"));
         let first = u32::try_from(self.sectors.len()).expect("and few sectors");
         let value = match action {
-            Action::Read => Value::INITIAL,
+            Action::Read | Action::Flush => Value::INITIAL,
             Action::Write { value, .. } => {
                 self.writers.insert(value, id);
                 value
@@ -171,7 +190,7 @@ impl History {
         id
     }
 
-    /// Some sectors of a write were answered.
+    /// Some sectors of a write were answered, or a flush, which has none.
     ///
     /// # Panics
     /// If they were before, or are not the request's.
@@ -182,7 +201,35 @@ impl History {
             assert!(self.sectors[index].end.is_none(), "a sector is answered once");
             self.sectors[index].end = Some(end);
         }
+        let Operation { action, call, .. } = *self.operation(id);
+        if action == Action::Flush {
+            self.flushed = self.flushed.max(call);
+        }
         self.count(id, part);
+    }
+
+    /// What was answered before this moment was to be durable at both nodes when `then` was now, if they flush by themselves what
+    /// has been answered for longer than `lag`: or only where a host has asked for it.
+    #[must_use]
+    pub fn durable_since(&self, then: Instant, lag: Option<Duration>) -> Moment {
+        let long_ago = lag.map_or(Instant::from_nanos(0), |lag| then.before(lag));
+        let calls = self.operations.iter().map(|operation| operation.call);
+        let ends = self.sectors.iter().filter_map(|sector| sector.end);
+        let last = calls.chain(ends).filter(|moment| moment.at < long_ago).max();
+        last.unwrap_or(Moment::BEGINNING).max(self.flushed)
+    }
+
+    /// Both nodes have lost what only their memories held.
+    pub fn lost(&mut self, now: Instant, since: Moment, left: [BTreeMap<Lba, Value>; NODES]) {
+        let at = self.moment(now);
+        self.moments += 2;
+        self.losses.push(Loss { since, at, left });
+    }
+
+    /// When both nodes lost what only their memories held.
+    #[must_use]
+    pub fn losses(&self) -> &[Loss] {
+        &self.losses
     }
 
     /// Some sectors of a read were answered, with these values.

@@ -27,6 +27,8 @@ pub struct Options {
     pub logical_sector_size: LogicalSectorSize,
     /// What an answer to a write means, by volume.
     pub durability: [Durability; VOLUMES_MAX],
+    /// How often, out of 256 requests, a host with our initiator asks for a flush instead.
+    pub flushes: u8,
     /// Segments of the network.
     pub segments: usize,
     /// Bytes that a frame holds.
@@ -64,7 +66,9 @@ impl Options {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut options = Self::drawn(seed);
-        if options.durability.contains(&Durability::Memory) {
+        // Somebody has to ask for it; the driver of Linux never does.
+        options.own_hosts = options.own_hosts.max(usize::from(options.flushes > 0));
+        if options.durability[..options.volumes.len()].contains(&Durability::Memory) {
             // One failure at a time: a node that has lost its memory needs the other one whole.
             options.faults.retain(|fault| !is_of_disk(*fault));
         }
@@ -83,7 +87,8 @@ impl Options {
             } else {
                 LogicalSectorSize::B512
             },
-            durability: [durability(random); VOLUMES_MAX],
+            durability: [(); VOLUMES_MAX].map(|()| durability(random)),
+            flushes: [0, 0, 3, 24][random.index(4)],
             segments: if random.below(3) == 0 { 2 } else { 1 },
             mtu: [1500, 4200, 9000][random.index(3)],
             stock_hosts: 1 + random.index(3),
@@ -123,8 +128,8 @@ impl fmt::Display for Options {
         )?;
         writeln!(
             f,
-            "{} stock host(s) and {} of our own, {} requests",
-            self.stock_hosts, self.own_hosts, self.requests
+            "{} stock host(s) and {} of our own, {} requests, of these of our own {} in 256 flushes",
+            self.stock_hosts, self.own_hosts, self.requests, self.flushes
         )?;
         writeln!(
             f,
@@ -155,9 +160,9 @@ fn volumes(random: &mut Random) -> Vec<u64> {
 
 /// Mostly the one that is meant for everybody.
 fn durability(random: &mut Random) -> Durability {
-    match random.below(8) {
-        0 => Durability::Memory,
-        1 => Durability::Async {
+    match random.below(16) {
+        0..=3 => Durability::Memory,
+        4 | 5 => Durability::Async {
             server: if random.coin() { NodeNumber::Zero } else { NodeNumber::One },
             lag_bytes_max: 1 << random.between(9, 20),
         },

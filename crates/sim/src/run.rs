@@ -140,8 +140,7 @@ fn at_the_end(world: &World) -> Result<(), String> {
         if !world.is_judged() {
             break;
         }
-        let disk = &world.machines()[0].disks[volume].data;
-        if let Err(lost) = examine::disk_is_right(history, 0, disk, world.is_stable()) {
+        if let Err(lost) = world.is_kept(volume, 0) {
             // What hosts saw is judged by the same; it tells more.
             linearizable::check(history).map_err(|violation| violation.to_string())?;
             return Err(lost);
@@ -166,4 +165,69 @@ fn go(world: &mut World, until: Instant, enough: impl Fn(&World) -> bool) -> Res
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use replication::durability::Durability;
+
+    use super::*;
+    use crate::fault::Fault;
+    use crate::scenario::{AHEAD, STORY, Scenario, Step};
+
+    const BOTH_LOSE_POWER: Scenario = Scenario {
+        steps: &[
+            Step(Fault::PowerLossBoth, 0, 3000, 500),
+            Step(Fault::PowerLossBoth, 0, 8000, 500),
+            Step(Fault::PowerLossBoth, 0, 13_000, 500),
+        ],
+        durability: Durability::Memory,
+        ..STORY
+    };
+
+    fn verdict(story: &Scenario, options: Options, change: impl FnOnce(&mut World)) -> Result<(), String> {
+        let mut world = build(&options, story.injections(), 0);
+        change(&mut world);
+        judge(&mut world, &options)
+    }
+
+    #[test]
+    fn what_both_memories_lose_is_no_fault_but_would_be_of_a_stable_volume() {
+        let options = || BOTH_LOSE_POWER.options();
+        assert_eq!(verdict(&BOTH_LOSE_POWER, options(), |_| ()), Ok(()));
+        let verdict = verdict(&BOTH_LOSE_POWER, options(), |world| world.promise(Durability::Stable));
+        assert!(verdict.is_err(), "answered writes are lost, and nobody notices");
+    }
+
+    #[test]
+    fn a_flush_that_both_disks_only_say_they_have_done_is_found() {
+        let options = Options { flushes: 60, ..BOTH_LOSE_POWER.options() };
+        let verdict = verdict(&BOTH_LOSE_POWER, options, |world| {
+            world.let_disks_lie();
+            world.is_slow_for_good();
+        });
+        assert!(verdict.is_err(), "what was flushed is lost, and nobody notices");
+    }
+
+    #[test]
+    fn what_is_never_flushed_by_the_nodes_themselves_is_found() {
+        let story = Scenario { steps: &[Step(Fault::PowerLossBoth, 0, 12_000, 500)], ..BOTH_LOSE_POWER };
+        let options = Options { flushes: 0, ..story.options() };
+        let verdict = verdict(&story, options, World::let_disks_lie);
+        assert!(verdict.is_err(), "what was answered long ago is lost, and nobody notices");
+    }
+
+    #[test]
+    fn a_follower_that_lacks_more_than_was_promised_is_found() {
+        let story = Scenario {
+            steps: &[Step(Fault::DiskHang, 0, 4900, 300), Step(Fault::PowerLoss, 1, 5000, 1000)],
+            durability: AHEAD,
+            ..STORY
+        };
+        assert_eq!(verdict(&story, story.options(), |_| ()), Ok(()));
+        let Durability::Async { server, .. } = AHEAD else { unreachable!("it is ahead") };
+        let none = Durability::Async { server, lag_bytes_max: 0 };
+        let verdict = verdict(&story, story.options(), |world| world.promise(none));
+        assert!(verdict.is_err_and(|error| error.contains("0 at most were promised")));
+    }
 }

@@ -29,7 +29,7 @@ pub struct Scenario {
 pub struct Step(pub Fault, pub usize, pub u64, pub u64);
 
 /// One in which nothing happens.
-const STORY: Scenario = Scenario {
+pub(crate) const STORY: Scenario = Scenario {
     name: "nothing-goes-wrong",
     steps: &[],
     durability: Durability::Stable,
@@ -37,7 +37,7 @@ const STORY: Scenario = Scenario {
     resync_checksums: false,
 };
 /// The mode in which only node 1 answers, and before node 0 has what it answered.
-const AHEAD: Durability = Durability::Async { server: NodeNumber::One, lag_bytes_max: 1 << 19 };
+pub(crate) const AHEAD: Durability = Durability::Async { server: NodeNumber::One, lag_bytes_max: 1 << 19 };
 
 /// Every story.
 pub const ALL: &[Scenario] = &[
@@ -168,6 +168,47 @@ pub const ALL: &[Scenario] = &[
         second: Some(AHEAD),
         ..STORY
     },
+    // Whatever a node has answered from memory, it is lost with both only.
+    Scenario {
+        name: "memories-of-both-gone",
+        steps: &[
+            Step(Fault::PowerLossBoth, 0, 3000, 1000),
+            Step(Fault::Kill, 0, 8000, 1500),
+            Step(Fault::PowerLoss, 1, 8500, 1500),
+        ],
+        durability: Durability::Memory,
+        ..STORY
+    },
+    // The source of a resync had answered from memory what its target could not go on with.
+    Scenario {
+        name: "source-of-a-resync-loses-its-memory",
+        steps: &[
+            Step(Fault::Kill, 1, 2000, 3000),
+            Step(Fault::ArbiterDown, 0, 4900, 3000),
+            Step(Fault::PowerLoss, 0, 6500, 1000),
+        ],
+        durability: Durability::Memory,
+        ..STORY
+    },
+    // The one that stays had answered from memory what nobody else was there any more to go on with.
+    Scenario {
+        name: "left-with-a-memory-and-lost-it",
+        steps: &[
+            Step(Fault::Leave, 1, 3000, 5000),
+            Step(Fault::PowerLoss, 0, 3100, 1000),
+            Step(Fault::Leave, 0, 12_000, 2000),
+            Step(Fault::PowerLoss, 1, 12_050, 1000),
+        ],
+        durability: Durability::Memory,
+        ..STORY
+    },
+    // What comes to the follower of one volume at its address, which it answers at for the other, the server answers.
+    Scenario {
+        name: "one-volume-ahead-of-two",
+        steps: &[Step(Fault::Kill, 0, 2000, 3000), Step(Fault::Leave, 0, 8000, 2000)],
+        second: Some(AHEAD),
+        ..STORY
+    },
     // Its requests go on at the other node, and the other volume's at both.
     Scenario {
         name: "disk-of-one-volume-of-two-fails",
@@ -181,18 +222,28 @@ impl Scenario {
     /// Tells the story.
     #[must_use]
     pub fn run(&self, lines_max: usize) -> Report {
-        let options = Options {
+        run_with(&self.options(), self.injections(), lines_max)
+    }
+
+    /// The world in which it happens.
+    pub(crate) fn options(&self) -> Options {
+        Options {
             period: Duration::from_secs(16),
             requests: 600,
             volumes: vec![256; 1 + usize::from(self.second.is_some())],
             logical_sector_size: LogicalSectorSize::B512,
             durability: [self.durability, self.second.unwrap_or(self.durability)],
             resync_checksums: self.resync_checksums,
+            flushes: 8,
             clock_rates: [40, -60],
             stock_hosts: 2,
             own_hosts: 1,
             ..Options::new(1)
-        };
+        }
+    }
+
+    /// What happens in it.
+    pub(crate) fn injections(&self) -> Vec<Injection> {
         let injections = (1..).zip(self.steps).map(|(number, &Step(fault, node, at, lasts))| Injection {
             number,
             fault,
@@ -202,7 +253,7 @@ impl Scenario {
             place: 4,
             strength: 300_000,
         });
-        run_with(&options, injections.collect(), lines_max)
+        injections.collect()
     }
 }
 

@@ -6,6 +6,7 @@
 mod effects;
 mod injection;
 mod meeting;
+mod promise;
 
 use std::mem::take;
 
@@ -30,6 +31,7 @@ use crate::process::{Asked, Effect, Happening};
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::watch::Watch;
+use promise::Memories;
 
 /// Nodes of a pair; hosts come after them in the order of stations.
 pub const NODES: usize = 2;
@@ -166,6 +168,10 @@ pub struct World {
     arrivals: Vec<Arrival>,
     deliveries: Deliveries,
     watch: Watch,
+    /// By volume.
+    memories: Vec<Memories>,
+    /// From then on disks and nodes take no longer than they should, unless something goes wrong anew.
+    slow_until: Instant,
     healed: bool,
 }
 
@@ -199,6 +205,8 @@ impl World {
             arrivals: Vec::new(),
             deliveries: Vec::new(),
             watch: Watch::new(rules.is_forced),
+            memories: Vec::new(),
+            slow_until: begin,
             healed: false,
         };
         world.queue.schedule(begin, Event::Connect);
@@ -269,12 +277,6 @@ impl World {
         for place in &mut self.hosts {
             place.host.finish();
         }
-    }
-
-    /// Whether what is answered survives a loss of power of both nodes.
-    #[must_use]
-    pub fn is_stable(&self) -> bool {
-        !self.rules.durability.contains(&Durability::Memory)
     }
 
     /// Whether what hosts see counts.
@@ -357,8 +359,8 @@ impl World {
             self.examine_differences(volume);
             let node = self.random.index(NODES);
             if at_promises && self.is_judged() && examine::has_good_copy(&self.machines[node], volume) {
-                let (history, disk) = (&self.histories[volume], &self.machines[node].disks[volume].data);
-                if let Err(error) = examine::disk_is_right(history, node, disk, self.is_stable()) {
+                let kept = self.is_kept(volume, node);
+                if let Err(error) = kept {
                     self.watch.violated(format!("volume {volume}: {error}"));
                 }
             }

@@ -10,6 +10,7 @@
 //! by a host that writes the same again, or by a late copy. Which of the writes a read saw is then tried out, as far as that
 //! is a matter of few possibilities; a read of which it stays open is passed over (`reading`).
 
+mod loss;
 mod reading;
 mod zone;
 
@@ -18,6 +19,7 @@ use thiserror::Error;
 
 use crate::content::Value;
 use crate::history::{Action, History, Moment, OperationId};
+use loss::judge_sector;
 pub use zone::Zone;
 
 /// Why a history is not legal. Of each value two accesses are named: what ended first, and what began last.
@@ -93,32 +95,49 @@ pub struct Access {
 /// # Errors
 /// The first violation, by sector.
 pub fn check(history: &History) -> Result<(), Violation> {
-    check_with(history, &[])
+    check_with(history, &[], Moment::END)
 }
 
-/// Judges a history together with what is found in some sectors now, after all of it, by somebody who is no initiator.
+/// Judges a history together with what is found in some sectors by somebody who is no initiator: what was there now, or at
+/// some time `since` then.
 ///
 /// # Errors
 /// The first violation, by sector.
-pub fn check_with(history: &History, found: &[(Lba, Value)]) -> Result<(), Violation> {
-    let mut points = points(history, found);
-    points.sort_unstable_by_key(|point| {
-        (point.sector, point.value, !point.access.is_write, point.access.call.order)
-    });
-    points.chunk_by(|a, b| a.sector == b.sector).try_for_each(reading::judge_sector)
+pub fn check_with(history: &History, found: &[(Lba, Value)], since: Moment) -> Result<(), Violation> {
+    let points = points(history, found, since);
+    sectors(&points).try_for_each(|points| judge_sector(history, points))
+}
+
+/// The same, sector by sector: every violation, one for each sector.
+#[must_use]
+pub fn violations(history: &History, found: &[(Lba, Value)], since: Moment) -> Vec<Violation> {
+    let points = points(history, found, since);
+    sectors(&points).filter_map(|points| judge_sector(history, points).err()).collect()
+}
+
+fn sectors(points: &[Point]) -> impl Iterator<Item = &[Point]> {
+    points.chunk_by(|a, b| a.sector == b.sector)
 }
 
 /// An access to one sector with what it read or wrote.
+#[derive(Clone, Copy)]
 struct Point {
     sector: Lba,
     value: Value,
     access: Access,
 }
 
-fn points(history: &History, found: &[(Lba, Value)]) -> Vec<Point> {
+impl Point {
+    /// Sectors one after the other, value by value, writes first, in the order of their calls.
+    fn place(&self) -> (Lba, Value, bool, u64) {
+        (self.sector, self.value, !self.access.is_write, self.access.call.order)
+    }
+}
+
+fn points(history: &History, found: &[(Lba, Value)], since: Moment) -> Vec<Point> {
     let mut points = Vec::with_capacity(history.operations().len() * 8);
     for (id, operation) in history.enumerated() {
-        let is_write = operation.action != Action::Read;
+        let is_write = matches!(operation.action, Action::Write { .. });
         for (sector, end) in (operation.range.start().0..).zip(history.sector_ends(operation)) {
             if !is_write && end.end.is_none() {
                 continue;
@@ -156,7 +175,7 @@ fn points(history: &History, found: &[(Lba, Value)]) -> Vec<Point> {
         is_write: false,
         sequenced: false,
         range: LbaRange::default(),
-        call: Moment::END,
+        call: since,
         end: None,
     };
     points.extend(found.iter().map(|&(sector, value)| Point { sector, value, access: nobody }));
@@ -170,13 +189,18 @@ fn points(history: &History, found: &[(Lba, Value)]) -> Vec<Point> {
         value: history.beginning(sector),
         access: beginning,
     }));
+    points.sort_unstable_by_key(Point::place);
     points
 }
 
 impl std::fmt::Display for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Some(OperationId(operation)) = self.operation else {
-            return write!(f, "{}", if self.is_write { "the beginning" } else { "a look at the disk" });
+            return match (self.is_write, self.call) {
+                (true, Moment::BEGINNING) => write!(f, "the beginning"),
+                (true, _) => write!(f, "what both nodes' loss left at {}", self.call),
+                (false, _) => write!(f, "a look at the disk"),
+            };
         };
         let kind = match (self.is_write, self.sequenced) {
             (true, true) => "sequenced write",

@@ -149,11 +149,11 @@ fn what_a_disk_holds_counts_as_a_last_read() {
     let mut scene = Scene::new();
     let old = scene.write(OLD);
     scene.done(old);
-    assert_eq!(check_with(&scene.history, &[(SECTOR, OLD)]), Ok(()));
-    assert!(check_with(&scene.history, &[(SECTOR, Value::INITIAL)]).is_err());
+    assert_eq!(check_with(&scene.history, &[(SECTOR, OLD)], Moment::END), Ok(()));
+    assert!(check_with(&scene.history, &[(SECTOR, Value::INITIAL)], Moment::END).is_err());
     scene.write(NEW);
-    assert_eq!(check_with(&scene.history, &[(SECTOR, OLD)]), Ok(()));
-    assert_eq!(check_with(&scene.history, &[(SECTOR, NEW)]), Ok(()));
+    assert_eq!(check_with(&scene.history, &[(SECTOR, OLD)], Moment::END), Ok(()));
+    assert_eq!(check_with(&scene.history, &[(SECTOR, NEW)], Moment::END), Ok(()));
 }
 
 #[test]
@@ -183,4 +183,58 @@ fn a_sequenced_write_takes_effect_once_unless_a_node_has_forgotten_it() {
     assert_eq!(run(&[0], false), Ok(()));
     assert!(run(&[0], true).is_err(), "the other one has told it");
     assert_eq!(run(&[0, 1], true), Ok(()));
+}
+
+/// Both nodes lose what was not safe; each has one of these left.
+fn lose(scene: &mut Scene, since: Moment, left: [Value; 2]) {
+    let now = scene.tick();
+    scene.history.lost(now, since, left.map(|value| [(SECTOR, value)].into()));
+}
+
+#[test]
+fn what_both_lose_comes_back_once_if_it_was_not_safe() {
+    let mut scene = Scene::new();
+    let old = scene.write(OLD);
+    scene.done(old);
+    let now = scene.tick();
+    let flush = scene.history.call(now, 1, Action::Flush, LbaRange::default());
+    let now = scene.tick();
+    scene.history.written(now, flush, LbaRange::default());
+    let safe = scene.history.durable_since(Instant::from_nanos(0), None);
+    let new = scene.write(NEW);
+    scene.done(new);
+    scene.sees(NEW);
+    lose(&mut scene, safe, [OLD, OLD]);
+    scene.sees(OLD);
+    assert_eq!(check(&scene.history), Ok(()));
+    scene.sees(NEW);
+    assert!(check(&scene.history).is_err(), "what was lost is lost");
+}
+
+#[test]
+fn what_was_flushed_or_never_there_does_not_come_back() {
+    for (left, is_good) in [(OLD, true), (NEW, true), (Value::INITIAL, false), (Value::new(3, 1), false)] {
+        let mut scene = Scene::new();
+        let old = scene.write(OLD);
+        scene.done(old);
+        let safe = scene.history.operation(scene.history.enumerated().next().expect("one").0).call;
+        let safe = Moment { order: safe.order + 2, ..safe };
+        let new = scene.write(NEW);
+        scene.done(new);
+        lose(&mut scene, safe, [left; 2]);
+        scene.sees(left);
+        assert_eq!(check(&scene.history).is_ok(), is_good, "{left}");
+    }
+}
+
+#[test]
+fn what_one_of_the_two_disks_has_left_is_enough_but_only_one_of_them() {
+    let mut scene = Scene::new();
+    let new = scene.write(NEW);
+    scene.done(new);
+    lose(&mut scene, Moment::BEGINNING, [Value::INITIAL, NEW]);
+    scene.sees(NEW);
+    assert_eq!(check(&scene.history), Ok(()));
+    scene.sees(Value::INITIAL);
+    assert!(check(&scene.history).is_err());
 }

@@ -156,7 +156,7 @@ fn written(history: &History, range: LbaRange, since: Instant) -> bool {
     let late = history.late_copies().iter().any(|copy| copy.part.overlaps(range) && copy.arrival.at >= since);
     late || history.operations().iter().any(|operation| {
         let ends = history.sector_ends(operation).iter();
-        operation.action != Action::Read
+        matches!(operation.action, Action::Write { .. })
             && operation.range.overlaps(range)
             && (operation.fate != Fate::Done || ends.filter_map(|end| end.end).any(|end| end.at >= since))
     })

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::Replica;
 use crate::content::Value;
-use crate::history::History;
+use crate::history::{History, Moment};
 use crate::oracle::{self, Violation};
 
 /// A disk that lacks something.
@@ -23,7 +23,8 @@ pub struct NotDurable {
     pub violation: Violation,
 }
 
-/// Judges one copy in all sectors that hosts have used and where it is said to be good.
+/// Judges one copy in all sectors that hosts have used and where it is said to be good: it holds what a host may read now, or
+/// might have read at some time `since` then.
 ///
 /// # Errors
 /// The first sector with something that a host must not read any more.
@@ -31,18 +32,23 @@ pub fn check(
     history: &History,
     node: usize,
     replica: &dyn Replica,
+    since: Moment,
     is_good: impl Fn(Lba) -> bool,
 ) -> Result<(), NotDurable> {
+    let mut found = held(history, replica);
+    found.retain(|(sector, _)| is_good(*sector));
+    oracle::check_with(history, &found, since).map_err(|violation| NotDurable { node, violation })
+}
+
+/// What a copy holds in the sectors that hosts have used.
+#[must_use]
+pub fn held(history: &History, replica: &dyn Replica) -> Vec<(Lba, Value)> {
     let mut bytes = [0; SECTOR_BYTES];
-    let found: Vec<(Lba, Value)> = touched(history)
-        .into_iter()
-        .filter(|sector| is_good(*sector))
-        .map(|sector| {
-            replica.read(sector, &mut bytes);
-            (sector, Value::of(sector, &bytes))
-        })
-        .collect();
-    oracle::check_with(history, &found).map_err(|violation| NotDurable { node, violation })
+    let read = |sector| {
+        replica.read(sector, &mut bytes);
+        (sector, Value::of(sector, &bytes))
+    };
+    touched(history).into_iter().map(read).collect()
 }
 
 /// The sectors that hosts have used.
@@ -68,13 +74,13 @@ mod tests {
         let value = Value::new(1, 1);
         let write = history.call(now, 1, Action::Write { value, sequenced: false }, range);
         let empty = Sectors(vec![[0; SECTOR_BYTES]; 2]);
-        assert_eq!(check(&history, 0, &empty, |_| true), Ok(()), "it is not acknowledged yet");
+        assert_eq!(check(&history, 0, &empty, Moment::END, |_| true), Ok(()), "it is not acknowledged yet");
         history.written(now, write, range);
-        let error = check(&history, 0, &empty, |_| true).expect_err("it is lost");
+        let error = check(&history, 0, &empty, Moment::END, |_| true).expect_err("it is lost");
         assert!(error.to_string().starts_with("the disk of node 0 does not hold what it must: sector 1"));
-        assert_eq!(check(&history, 0, &empty, |sector| sector != Lba(1)), Ok(()));
+        assert_eq!(check(&history, 0, &empty, Moment::END, |sector| sector != Lba(1)), Ok(()));
         let mut full = empty;
         value.fill(Lba(1), &mut full.0[1]);
-        assert_eq!(check(&history, 0, &full, |_| true), Ok(()));
+        assert_eq!(check(&history, 0, &full, Moment::END, |_| true), Ok(()));
     }
 }

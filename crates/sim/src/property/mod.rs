@@ -2,6 +2,7 @@
 //!
 //! - [`linearizable`]: what the hosts saw could have come from one correct disk. At the end.
 //! - [`durable`]: what was acknowledged or read is on each member's disk. At any moment, for what would survive it.
+//! - [`lag`]: a follower lacks no more than was promised. Whenever the node ends that answers ahead of it.
 //! - [`replicas_equal`]: after healing both disks hold the same.
 //! - [`difference_covered`]: sectors in which the copies differ are known to differ. After every step.
 //! - [`one_history`]: at most one node serves alone, and an epoch has one owner. After every step.
@@ -13,6 +14,7 @@
 pub mod answered_once;
 pub mod difference_covered;
 pub mod durable;
+pub mod lag;
 pub mod lease;
 pub mod linearizable;
 pub mod liveness;

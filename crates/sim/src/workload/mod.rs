@@ -176,7 +176,11 @@ impl Client {
         let request = RequestName(u32::try_from(worker).expect("few workers"));
         let ask = self.plan.ask();
         let sequenced = driver.is_sequenced();
-        let action = ask.value.map_or(Action::Read, |value| Action::Write { value, sequenced });
+        let action = match ask.value {
+            Some(value) => Action::Write { value, sequenced },
+            None if ask.is_flush() => Action::Flush,
+            None => Action::Read,
+        };
         let operation = history.call(now, self.options.initiator, action, ask.range);
         self.open.insert(request, (operation, ask));
         driver.submit(now, request, ask);

@@ -79,6 +79,7 @@ impl Ours {
                 let data = BufferSlice { buffer: BufferName(name.0.into()), offset: 0, length };
                 initiator::Ask::Write { range, data }
             }
+            None if ask.is_flush() => initiator::Ask::Flush,
             None => initiator::Ask::Read(range),
         };
         self.open.insert(name, ask);
@@ -152,11 +153,11 @@ impl Ours {
     }
 
     fn completed(&mut self, request: RequestName, done: bool) {
-        let Ask { range, value } = self.open.remove(&request).expect("a request ends once");
+        let ask = self.open.remove(&request).expect("a request ends once");
         if !done {
             self.outputs.push_back(DriverOutput::Failed { request });
-        } else if value.is_some() {
-            self.outputs.push_back(DriverOutput::Answered { request, part: range, values: None });
+        } else if ask.value.is_some() || ask.is_flush() {
+            self.outputs.push_back(DriverOutput::Answered { request, part: ask.range, values: None });
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct PlanOptions {
     pub writes: u8,
     /// That a write repeats the content of an earlier one.
     pub repeats: u8,
+    /// That it is a flush instead.
+    pub flushes: u8,
     /// That a pause is long: the host comes in bursts.
     pub pauses: u8,
     /// Longest short pause between the end of a request and the next.
@@ -38,10 +40,18 @@ pub struct PlanOptions {
 /// What to ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ask {
-    /// Where.
+    /// Where; nowhere for a flush.
     pub range: LbaRange,
     /// What to write; nothing for a read.
     pub value: Option<Value>,
+}
+
+impl Ask {
+    /// Whether what was answered is to be made durable.
+    #[must_use]
+    pub const fn is_flush(self) -> bool {
+        self.range.is_empty()
+    }
 }
 
 /// The choices of one host.
@@ -72,6 +82,9 @@ impl Plan {
 
     /// What to ask next.
     pub fn ask(&mut self) -> Ask {
+        if self.options.flushes > 0 && self.chance(self.options.flushes) {
+            return Ask { range: LbaRange::default(), value: None };
+        }
         if !self.chance(self.options.writes) {
             return Ask { range: self.range(), value: None };
         }
@@ -152,6 +165,7 @@ mod tests {
             hot: 200,
             writes: 128,
             repeats: 64,
+            flushes: 0,
             pauses: 20,
             think: Duration::from_millis(1),
             pause: Duration::from_millis(100),

@@ -69,6 +69,7 @@ impl World {
         self.effects = effects;
         self.deliver();
         self.watch.look(self.now, &self.machines);
+        self.watch_memories();
         if let Some(due) = self.machines[node].poll_timeout() {
             let due = due.max(self.now);
             if self.timers[node].is_none_or(|scheduled| due < scheduled) {

@@ -117,20 +117,13 @@ impl World {
 
     pub(super) fn stop(&mut self, node: usize, mut loss: Loss, lasts: Duration) {
         let other = 1 - node;
-        // What only memory holds is lost with both nodes, and that is what was promised.
-        if !self.is_stable() && !self.is_complete(other) {
-            return;
-        }
         let has_all = self.has_all(other);
         if loss == Loss::Tear && !(has_all && self.mends(other)) {
             loss = Loss::KeepOrDrop;
         }
-        // Without flushes the other node must have everything.
-        if !self.is_stable() && !has_all {
-            loss = Loss::ProcessOnly;
-        }
         // It may lack what was answered until it has met the other one.
-        self.replaced[node] |= !self.is_stable();
+        let volumes = self.histories.len();
+        self.replaced[node] |= self.rules.durability[..volumes].contains(&Durability::Memory);
         for disks in &mut self.machines[other].disks {
             disks.data.forgive_torn();
         }
@@ -138,7 +131,9 @@ impl World {
         if self.random.below(4) == 0 {
             self.examine(false);
         }
+        self.examine_lag(node);
         let connection = self.machines[node].stop(loss);
+        self.memory_is_gone(node);
         self.broken[node] = false;
         match (loss, connection) {
             (Loss::ProcessOnly, Some(connection)) => {
@@ -247,6 +242,7 @@ impl World {
             return;
         }
         self.counts.add(Fault::Pause);
+        self.slowed_by(injection);
         self.machines[node].pause(injection.end());
         self.queue.schedule(injection.end(), Event::Resume { node });
     }
@@ -261,6 +257,9 @@ impl World {
 
     fn begin_at_disk(&mut self, injection: &Injection) {
         let node = injection.node;
+        if matches!(injection.fault, Fault::DiskSlow | Fault::DiskHang) {
+            self.slowed_by(injection);
+        }
         let volumes = self.machines[node].disks.len() as u64;
         let volume = usize::try_from(injection.place % volumes).expect("few volumes");
         let disks = &mut self.machines[node].disks[volume];
