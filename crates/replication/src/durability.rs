@@ -3,11 +3,14 @@
 //! | mode | a write is answered when | what is lost when |
 //! |---|---|---|
 //! | `Stable` | both nodes have it on stable storage | nothing, whatever one failure or loss of power |
-//! | `Memory` | both nodes' disks have taken it, perhaps into a cache | the last second, if *both* nodes lose power at once |
+//! | `Memory` | both nodes' disks have taken it, perhaps into a cache | the last second, if *both* nodes lose power before one goes on alone; never what a FLUSH was answered for |
 //! | `Async` | the serving node has it on stable storage, and the other lacks at most the lag | the lag, if an operator forces the other node to go on without the serving one |
 //!
 //! In `Memory` mode a node that comes back after losing power waits for its peer, or for an operator: it may lack what was
-//! answered. A node that serves alone in this mode writes through.
+//! answered. So memory is relied on only while the other node could go on alone with what it has: both are members, both know
+//! it durably, and neither lacks anything. At all other times writes go through to stable storage, and a node goes on alone,
+//! or meets its peer anew, only when nothing is left in its disk's cache. Whether a process that has ended took the cache with
+//! it nobody can tell: that counts as a loss of power, too.
 //!
 //! A write that is not on stable storage keeps its extents in the activity log on both nodes until a flush: if a node loses
 //! power, what it may have lost is found there and copied again. In `Async` mode one node serves and the other only
@@ -111,6 +114,15 @@ impl Volume {
         self.server().is_none_or(|server| server == node)
     }
 
+    /// Whether a write may be answered from the memory of both nodes: either of them could go on alone with it.
+    pub(crate) fn may_cache(&self) -> bool {
+        self.is_whole()
+            && self.is_superblock_durable()
+            && self.meeting.known_to_peer == Some(self.membership())
+            && !self.leaving
+            && !self.meeting.peer_left
+    }
+
     /// Which node alone answers, and ahead of the other.
     pub(crate) fn server(&self) -> Option<NodeNumber> {
         match self.durability {
@@ -142,6 +154,18 @@ impl Volume {
 }
 
 impl Engine {
+    /// Whether all that was answered here or can be read here is on stable storage, or soon will be without more being done:
+    /// what comes from now on is.
+    pub(crate) fn needs_no_memory(&mut self, export: ExportId) -> bool {
+        if self.volume(export).durability != Durability::Memory {
+            return true;
+        }
+        // Nobody will say what has become of these.
+        self.drop_remotes(export);
+        let in_cache = self.remotes.iter().any(|(_, remote)| remote.export == export && !remote.durable);
+        self.volume(export).unflushed.is_empty() && !in_cache
+    }
+
     /// Flushes in the background what is answered and not on stable storage: in time, or when it fills the log.
     pub(crate) fn flush_in_background(&mut self, export: ExportId) {
         let (now, due) = (self.now, self.now.after(FLUSH_INTERVAL));
@@ -152,7 +176,8 @@ impl Engine {
         }
         let is_full = volume.local_extents > volume.layout().hot_extents() / 4;
         let at = *volume.flush_at.get_or_insert(due);
-        if now < at && !is_full && volume.phase != Phase::Frozen {
+        let is_waited_for = volume.phase == Phase::Frozen || volume.meeting.peer_left;
+        if now < at && !is_full && !is_waited_for {
             return self.wake_at(at);
         }
         if volume.is_flushing

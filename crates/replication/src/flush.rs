@@ -40,10 +40,13 @@ impl Engine {
     }
 
     pub(crate) fn begin_flush(&mut self, export: ExportId, asker: Asker) {
-        let phase = self.volume(export).phase;
+        let volume = self.volume(export);
+        let (phase, peer_left) = (volume.phase, volume.meeting.peer_left);
         let waits_for_disk = phase != Phase::Passing;
         let waits_for_peer = match asker {
             Asker::Request(_) if self.mutated(Mutation::FlushOfOneDisk) => false,
+            // Before this node goes on alone its own disk is to have everything.
+            Asker::Nobody if peer_left => false,
             Asker::Request(_) | Asker::Nobody => matches!(phase, Phase::Paired | Phase::Passing),
             Asker::Peer(_) => false,
         };
@@ -120,6 +123,15 @@ impl Engine {
     pub(crate) fn flush_without_peer(&mut self, export: ExportId) {
         for token in self.flushes_of(export) {
             self.handle_flushed(token);
+        }
+    }
+
+    /// The peer is about to be gone: what this node flushes by itself does not wait for it.
+    pub(crate) fn flush_here_alone(&mut self, export: ExportId) {
+        for token in self.flushes_of(export) {
+            if self.flushes.find(token).is_some_and(|flush| flush.asker == Asker::Nobody) {
+                self.handle_flushed(token);
+            }
         }
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct RemoteWrite {
     write: Token,
     pub(crate) range: LbaRange,
     data: Option<BufferSlice>,
-    durable: bool,
+    pub(crate) durable: bool,
     pub(crate) origin: Option<Origin>,
     came: Instant,
     claim: Option<EntryId>,

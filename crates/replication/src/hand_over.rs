@@ -61,6 +61,10 @@ impl Engine {
         if volume.leaving {
             return !serving && matches!(volume.phase, Phase::Paired | Phase::Left | Phase::Frozen);
         }
+        if volume.phase == Phase::Paired && !serving && !volume.may_serve_paired(self.config.node) {
+            // The peer answers at this node's address, but a switch leads there what is meant for other volumes here.
+            return true;
+        }
         let (begin, end) = (volume.peer_quiet_until, volume.peer_quiet_until.after(HAND_BACK));
         let is_back = volume.phase == Phase::Paired && begin > Instant::from_nanos(0);
         if is_back && self.now < end {

@@ -329,6 +329,7 @@ impl Engine {
         superblock.inconsistent = (lacking > 0 || !are_equals) && is_noted;
         superblock.clean = false;
         volume.meeting.owes_ready = true;
+        volume.meeting.known_to_peer = Some(membership);
         self.event(export, Event::Paired { membership, lacking, peer_lacks: 0 });
         self.attend(export);
     }
@@ -357,6 +358,7 @@ impl Engine {
     pub(crate) fn handle_ready(&mut self, export: ExportId) {
         let volume = self.volume_mut(export);
         volume.meeting.target_is_ready = true;
+        volume.meeting.known_to_peer = Some(volume.membership());
         // It has heard what there was to tell, and cannot be the source before it has every block.
         volume.doubtful.clear();
         volume.forgetful = false;
@@ -420,6 +422,7 @@ impl Engine {
             return self.refuse(Refusal::Protocol("a member that lacks blocks"));
         }
         volume.disk.superblock.membership = membership;
+        volume.meeting.known_to_peer = Some(membership);
         if volume.phase == Phase::Paired {
             volume.meeting.is_source = false;
         }
@@ -459,6 +462,7 @@ impl Engine {
             // The arbiter has said it to this node, which has told the peer before it believed it.
             volume.disk.superblock.membership = membership;
         }
+        volume.meeting.known_to_peer = Some(membership);
         if membership == volume.membership() && volume.phase == Phase::Paired {
             self.event(export, Event::InSync(membership));
             self.attend(export);

@@ -155,6 +155,14 @@ mutations! {
     WriteErrorTold,
     /// A FLUSH is answered when one disk has done it
     FlushOfOneDisk,
+    /// Writes are answered from memory while the other node could not go on with it
+    CachedWhileNotWhole,
+    /// A node goes on alone, after its peer has left, with answered writes in its disk's cache
+    LeftWithCache,
+    /// A write in flight when the peer has left is answered from the memory of one node
+    NotWrittenThrough,
+    /// A write that a freeze has dropped stays in the disk's cache
+    DroppedIntoCache,
     /// A node leaves with requests in flight
     LeavesBusy,
     /// A node leaves that has what its peer lacks

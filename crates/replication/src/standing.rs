@@ -164,6 +164,9 @@ impl Engine {
     /// The peer has left on purpose, or has lost its disk: nothing stalls, this node goes on as soon as it may.
     fn go_on_after_leaver(&mut self, export: ExportId) {
         let node = self.config.node;
+        if !self.needs_no_memory(export) && !self.mutated(Mutation::LeftWithCache) {
+            return;
+        }
         let volume = self.volume(export);
         let membership = volume.membership();
         if membership.members == Members::Both {
@@ -241,6 +244,8 @@ impl Engine {
                 meeting.peer_left = true;
             }
         }
+        self.flush_here_alone(export);
+        self.write_all_through(export);
         self.attend(export);
     }
 
@@ -303,8 +308,8 @@ impl Engine {
     /// A node that has left and has nothing on its way says so on disk: nothing is in doubt when it comes back.
     fn note_clean_end(&mut self, export: ExportId) {
         let volume = self.volume(export);
-        let is_over =
-            volume.at_disk == 0 && volume.is_bitmap_durable() || self.mutated(Mutation::CleanTooEarly);
+        let is_drained = volume.at_disk == 0 && volume.unflushed.is_empty();
+        let is_over = is_drained && volume.is_bitmap_durable() || self.mutated(Mutation::CleanTooEarly);
         if volume.leaving && volume.phase == Phase::Frozen && is_over {
             self.volume_mut(export).disk.superblock.clean = true;
         }

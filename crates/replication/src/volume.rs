@@ -111,6 +111,8 @@ pub(crate) struct Meeting {
     pub(crate) owes_ready: bool,
     /// A membership that the peer is to be told when it is durable here.
     pub(crate) owes_member: Option<Membership>,
+    /// A membership that the peer is known to have durably.
+    pub(crate) known_to_peer: Option<Membership>,
     /// A membership that is to be acknowledged when it is durable here.
     pub(crate) owes_member_known: Option<Membership>,
     /// This node has asked for blocks that it cannot read, or that a verify has found to differ.

@@ -240,7 +240,9 @@ impl Engine {
         let LocalWrite { export, range, data, durable, origin, .. } = *self.local(token);
         let volume = self.volume(export);
         // What only one node has in memory is not safe there.
-        let durable = durable || volume.phase == Phase::Alone && volume.durability == Durability::Memory;
+        let may_cache = volume.may_cache()
+            || volume.phase == Phase::Paired && self.mutated(Mutation::CachedWhileNotWhole);
+        let durable = durable || volume.durability == Durability::Memory && !may_cache;
         let was_in_flight = self.is_local_in_flight(self.local(token));
         let write = self.local_mut(token);
         write.durable = durable;
@@ -276,8 +278,42 @@ impl Engine {
             return self.local_failed(token, error);
         }
         let range = write.range;
+        if self.must_write_through(token) {
+            return self.write_through(token);
+        }
         self.volume_mut(export).here_now(range);
         self.local_is_over_here(token);
+    }
+
+    /// Whether the peer has gone since a write was given to the disk's cache.
+    fn must_write_through(&self, token: Token) -> bool {
+        let write = self.local(token);
+        let volume = self.volume(write.export);
+        !write.durable
+            && !write.has_failed()
+            && volume.durability == Durability::Memory
+            && (volume.phase == Phase::Alone || volume.meeting.peer_left)
+            && !self.mutated(Mutation::NotWrittenThrough)
+    }
+
+    /// The peer is about to be gone: what waits only for it is to be durable here first.
+    pub(crate) fn write_all_through(&mut self, export: ExportId) {
+        let waits = |write: &LocalWrite| write.export == export && write.on_disk;
+        let tokens: Vec<Token> =
+            self.locals.iter().filter(|(_, write)| waits(write)).map(|(token, _)| token).collect();
+        for token in tokens {
+            if self.must_write_through(token) {
+                self.write_through(token);
+            }
+        }
+    }
+
+    /// What the disk has in its cache is written once more: nobody else has it any more.
+    fn write_through(&mut self, token: Token) {
+        let write = self.local_mut(token);
+        (write.durable, write.on_disk) = (true, false);
+        let LocalWrite { export, range, data, .. } = *write;
+        self.ask_disk(export, DiskWork::Local(token), Operation::Write { range, data, durable: true });
     }
 
     /// The peer has sent a write that waits here as well, sent to both nodes by its initiator: it is executed once. (Two that
@@ -389,8 +425,10 @@ impl Engine {
         let write = self.locals.remove(token).expect("a write that is not over");
         self.claims.remove(write.claim.expect("claimed when it came"));
         self.outdate_copies(write.export, write.range);
+        let is_flushed = matches!(outcome, Outcome::Done(_)) || !self.mutated(Mutation::DroppedIntoCache);
         let volume = self.volume_mut(write.export);
-        let is_cached = !write.durable && matches!(outcome, Outcome::Done(_));
+        // What was dropped may be in the disk's cache as well, where reads find it.
+        let is_cached = !write.durable && outcome != Outcome::Dropped && is_flushed;
         match write.stage {
             LocalStage::Waiting => {}
             _ if is_cached => {

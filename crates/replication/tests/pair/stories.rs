@@ -35,7 +35,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 28] = [
+pub(crate) const ALL: [(&str, Plan, Story); 32] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -63,6 +63,10 @@ pub(crate) const ALL: [(&str, Plan, Story); 28] = [
     ("superseded by nothing", LARGE, a_write_meets_one_that_waits_for_the_log_and_is_dropped),
     ("superseder lost", SMALL, a_superseder_is_lost_with_the_power),
     ("copy of a write that waits", LARGE, a_copy_of_a_write_that_waits_for_the_log_comes_from_the_peer),
+    ("memory of a source lost", IN_MEMORY, a_write_is_lost_from_the_memory_of_one_whose_peer_is_not_whole),
+    ("left with a cache", IN_MEMORY, a_node_loses_power_after_the_other_has_left),
+    ("left in flight", IN_MEMORY, a_node_loses_power_after_the_other_has_left_without_having_a_write),
+    ("dropped into a cache", IN_MEMORY, what_a_freeze_has_dropped_is_read_and_the_power_lost),
     ("clean end", LARGE, a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt),
 ];
 
@@ -108,6 +112,57 @@ fn what_a_flush_has_answered_survives_the_power_of_both(world: &mut World) -> To
     world.until("the flush is over", |world| world.are_all_answered())?;
     world.is_busy = false;
     (0..2).for_each(|index| world.crash_with(index, [Nothing, Nothing]));
+    Ok(())
+}
+
+/// Node 1 has come back, and lacks something: it cannot go on with what it has in memory.
+fn a_write_is_lost_from_the_memory_of_one_whose_peer_is_not_whole(world: &mut World) -> Told {
+    serves_and_lacks(world)?;
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.until("the write is over", |world| world.are_all_answered())?;
+    world.crash_with(0, [Nothing, Nothing]);
+    Ok(())
+}
+
+fn a_node_loses_power_after_the_other_has_left(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    world.is_busy = true;
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.ask(1, true, 6 * EXTENT, 1);
+    world.until("the writes are over", |world| world.are_all_answered())?;
+    world.stall(Stage::Disk, 0, FOR_GOOD);
+    world.control(1, Control::Leave);
+    world.run(3000);
+    world.crash_with(0, [Nothing, Nothing]);
+    world.is_busy = false;
+    Ok(())
+}
+
+fn a_node_loses_power_after_the_other_has_left_without_having_a_write(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    world.is_busy = true;
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.run(100);
+    world.control(1, Control::Leave);
+    world.until("the write is over", |world| world.are_all_answered())?;
+    world.crash_with(0, [Nothing, Nothing]);
+    world.is_busy = false;
+    Ok(())
+}
+
+fn what_a_freeze_has_dropped_is_read_and_the_power_lost(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.stall(Stage::Link, 1, FOR_GOOD);
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.run(100);
+    world.crash_with(1, [Nothing, Nothing]);
+    world.until("the other goes on", |world| world.is_alone(0) && world.serves(0))?;
+    world.ask(0, false, 5 * EXTENT, 1);
+    world.until("the read is over", |world| world.are_all_answered())?;
+    world.crash_with(0, [Nothing, Nothing]);
     Ok(())
 }
 
