@@ -119,7 +119,7 @@ impl Judge {
         }
         found.sort_unstable_by_key(|(sector, _)| *sector);
         found.dedup();
-        oracle::check_with(&history, &found)?;
+        oracle::check_with(&history, &found, sim::history::Moment::END)?;
         let accesses =
             history.operations().iter().map(|operation| u64::from(operation.range.count().0)).sum();
         let looked = Looked {
