@@ -123,6 +123,15 @@ impl Pair {
 }
 
 impl Node {
+    /// Its engine makes a mistake from now on; to be called before anything else.
+    ///
+    /// # Panics
+    /// If it has no peer.
+    #[cfg(feature = "mutations")]
+    pub fn mutate(&mut self, mutation: replication::mutation::Mutation) {
+        self.pair_mut().engine.mutate(mutation);
+    }
+
     /// A node without exports that has a peer. `now` is when its process started.
     ///
     /// # Panics

@@ -26,7 +26,7 @@ const UNNOTICED: [(Mutation, &str); 6] = [
     (Mutation::TargetKeepsItsEffects, "no client here sends a write twice; the simulator's do"),
     (
         Mutation::NumbersNotTold,
-        "no client here writes with numbers; the simulator's do, and a test of the node",
+        "no client here writes with numbers; the story `late_number` of two whole nodes breaks with it (`crates/node/tests/mutations.rs`)",
     ),
     (
         Mutation::RemoteDoubtsDropped,

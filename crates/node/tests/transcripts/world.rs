@@ -19,6 +19,7 @@ use replication::membership::{Membership, NodeNumber};
 use replication::message::{Message, VolumeMessage};
 use replication::meta::layout::{HOT_EXTENTS_MIN, Layout};
 use replication::meta::{Format, format, open};
+use replication::mutation::Mutation;
 use replication::output::Event;
 use replication::start::VolumeConfig;
 use replication::version::VersionRange;
@@ -106,6 +107,8 @@ fn mac(node: usize) -> MacAddress {
 /// A node, what is on its disks, and what it is about to hear.
 struct Side {
     node: Option<Node>,
+    #[allow(dead_code, reason = "none is made without the feature")]
+    mistake: Option<Mutation>,
     export: ExportId,
     incarnation: u64,
     sectors: BTreeMap<u64, Vec<u8>>,
@@ -135,12 +138,12 @@ pub(crate) struct World {
 
 impl World {
     /// A pair that has met and serves.
-    pub(crate) fn new(title: &str) -> Self {
+    pub(crate) fn new(title: &str, mistake: Option<Mutation>) -> Self {
         let begin = Instant::default().after(block::Duration::from_secs(100));
         let mut world = Self {
             now: begin,
             begin,
-            sides: [side(0), side(1)],
+            sides: [side(0, mistake), side(1, mistake)],
             arbiter: Membership::FIRST,
             next_buffer: 0,
             text: String::new(),
@@ -396,6 +399,10 @@ impl Side {
             versions: VersionRange::ALL,
         };
         let mut node = Node::with_peer(now, limits, pair);
+        #[cfg(feature = "mutations")]
+        if let Some(mistake) = self.mistake {
+            node.mutate(mistake);
+        }
         let metadata = &self.metadata;
         let opened = open(|place, bytes| {
             let at = usize::try_from(place.0).expect("small");
@@ -426,7 +433,7 @@ impl Side {
     }
 }
 
-fn side(number: usize) -> Side {
+fn side(number: usize, mistake: Option<Mutation>) -> Side {
     let records = format(Format {
         format: FormatIdentity(50 + number as u128),
         volume: VOLUME,
@@ -443,6 +450,7 @@ fn side(number: usize) -> Side {
     }
     Side {
         node: None,
+        mistake,
         export: ExportId(0),
         incarnation: 0,
         sectors: BTreeMap::new(),

@@ -1,0 +1,62 @@
+//! The stories: what happens, and what both disks hold then. Each can be told of engines that make a mistake.
+
+use replication::mutation::Mutation;
+
+use crate::world::{Frame, World};
+
+/// A stock initiator's write, again and again.
+#[allow(dead_code, reason = "only one of the two tests that share this tells it")]
+pub(crate) fn late_duplicate(mistake: Option<Mutation>) -> String {
+    let mut world = World::new("A duplicate that comes late, by either node", mistake);
+    world.note("A stock initiator writes A to node 0, and its answer is late. It sends the same again under another tag by node 1.");
+    let first = Frame::stock(1, 'A');
+    world.arrives(0, first);
+    world.note("Node 1 has followed A, and answers from memory (D1). Its disk is not asked.");
+    world.arrives(1, first.again(2));
+    world.note("Another initiator writes B over it.");
+    world.arrives(1, Frame::stock(3, 'B').of(2));
+    world.note("Copies of A's frame that the network has held come now. Executed, they would undo B (D1): dropped at both nodes.");
+    world.passes(400);
+    world.arrives(0, first.again(4));
+    world.arrives(1, first);
+    world.note("Longer than a duplicate can be under way, the same bytes are a new write.");
+    world.passes(1500);
+    world.arrives(1, first.again(5));
+    world.stands('A');
+    world.told()
+}
+
+/// A numbered write, after whoever executed it was killed, or the other one was away.
+pub(crate) fn late_number(mistake: Option<Mutation>) -> String {
+    let title = "A numbered write that comes again to a node which was killed, and to one that was away";
+    let mut world = World::new(title, mistake);
+    world.note("Our own initiator writes A as its number 1 to node 0; the answer is lost. Somebody writes B over it.");
+    let first = Frame::numbered(1, 1, 'A');
+    world.arrives(0, first);
+    world.arrives(1, Frame::stock(2, 'B'));
+    world.note("Node 0 is killed and is back before the arbiter is asked. It has forgotten what it executed, and node 1 tells it.");
+    world.kill(0);
+    world.start(0);
+    world.passes(4000);
+    world.note("However late the frame comes: it is answered and not executed (D6).");
+    world.arrives(0, first.again(3));
+    world.stands('B');
+    world.note("Now it is node 1 that was killed: what node 0 has been told it can tell.");
+    world.kill(1);
+    world.start(1);
+    world.passes(4000);
+    world.arrives(1, first.again(4));
+    world.stands('B');
+    world.note("Node 1 is away for longer. Node 0 goes on alone, executes number 2, whose answer is lost, and D over it.");
+    world.kill(1);
+    world.passes(3000);
+    let second = Frame::numbered(5, 2, 'C');
+    world.arrives(0, second);
+    world.arrives(0, Frame::stock(6, 'D'));
+    world.note("It is back, and is told before it serves.");
+    world.start(1);
+    world.passes(5000);
+    world.arrives(1, second.again(7));
+    world.stands('D');
+    world.told()
+}
