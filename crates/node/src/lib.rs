@@ -15,6 +15,6 @@ mod read_modify_write;
 mod virtual_mac;
 
 pub use node::{Node, NodeError};
-pub use output::{Input, Output};
+pub use output::{Input, Output, SlowRequest};
 pub use pair::{MirrorError, PairConfig};
 pub use virtual_mac::virtual_mac;

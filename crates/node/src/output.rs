@@ -1,14 +1,15 @@
 //! What a node is told and what it wants done.
 
 use aoe::MacAddress;
-use aoe::target::{PortId, PortLink, SmallState, StateError, Transmit};
-use block::{BlockError, BlockRequest, BufferName, BufferSlice, Completion, ExportId, Instant};
+use aoe::target::{PortId, PortLink, Slow, SmallState, StateError, Transmit};
+use block::{BlockError, BlockRequest, BufferName, BufferSlice, Completion, Duration, ExportId, Instant};
 use replication::input::{ArbiterAnswer, Control, MetadataId};
 use replication::membership::Membership;
 use replication::message::{Message, Refusal};
 use replication::meta::layout::Place;
 use replication::output::{Digested, Event};
 use replication::resize::Capacity;
+use replication::spent::Spent;
 
 /// What happened. All that is about the peer, metadata, digests, the arbiter and control is for nodes that have a peer.
 #[derive(Debug)]
@@ -73,6 +74,8 @@ pub enum Input<'a> {
         /// At most [`aoe::limits::MAC_MASK_EDITED_MAX`]; nobody: everybody.
         mask: Option<Vec<MacAddress>>,
     },
+    /// From now on requests of mirrored exports that take so long are counted, and some told of by [`Output::Slow`]; without, none.
+    SlowAfter(Option<Duration>),
     /// The stream to the peer stands; nothing was said on it yet.
     PeerConnected,
     /// The stream to the peer is no more.
@@ -123,6 +126,15 @@ pub enum Input<'a> {
     },
     /// The time given by [`crate::Node::poll_timeout`] has come.
     Timeout,
+}
+
+/// A request that took long, and where its time went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SlowRequest {
+    /// Which, and how long.
+    pub request: Slow,
+    /// Where the time went once it was handed to the mirror, if that was long.
+    pub spent: Option<Spent>,
 }
 
 /// What to do, in the order given.
@@ -204,6 +216,8 @@ pub enum Output {
         /// What it shall hold.
         next: Membership,
     },
+    /// A request took long.
+    Slow(Box<SlowRequest>),
     /// Something an operator wants to know.
     Event {
         /// About which volume.

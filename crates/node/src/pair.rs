@@ -26,6 +26,7 @@ use replication::meta::Opened;
 use replication::meta::small_state::SmallState;
 use replication::output::Event::{MaskDiffers, Removed};
 use replication::output::{FollowedEnd, Outcome, Resolution};
+use replication::spent::Spent;
 use replication::start::VolumeConfig;
 use replication::version::VersionRange;
 use replication::volume::VolumeStatus;
@@ -34,7 +35,7 @@ use thiserror::Error;
 
 use crate::hand_over::{HandOver, Manner};
 use crate::node::{Node, NodeError, for_target};
-use crate::output::{Input, Output};
+use crate::output::{Input, Output, SlowRequest};
 use crate::read_modify_write::ReadModifyWrite;
 
 /// What a node is told about the pair it belongs to.
@@ -92,6 +93,8 @@ pub(crate) struct Pair {
     /// By export.
     volumes: Vec<Option<Mirrored>>,
     pub(crate) hand_over: HandOver,
+    /// Where the time went of the request that is completed next.
+    spent: Option<Box<Spent>>,
 }
 
 /// A volume that both nodes hold.
@@ -163,6 +166,7 @@ impl Node {
                 first_disk_slot,
                 volumes: Vec::new(),
                 hand_over: HandOver::default(),
+                spent: None,
             })),
         }
     }
@@ -262,6 +266,10 @@ impl Node {
             }
             Input::Capacity { volume, capacity } => {
                 self.tell_engine(now, input::Input::Capacity { volume, capacity })
+            }
+            Input::SlowAfter(after) => {
+                self.tell_target(now, target::Input::SlowAfter(after))?;
+                self.tell_engine(now, input::Input::SlowAfter(after))
             }
             Input::Control { volume, control } => {
                 self.tell_engine(now, input::Input::Control { volume, control })
@@ -389,6 +397,10 @@ impl Node {
                 let input = target::Input::Resized { export: volume, sectors };
                 return self.tell_target(now, input).expect("only frames are refused");
             }
+            Of::Spent { spent, .. } => {
+                self.pair_mut().spent = Some(spent);
+                return;
+            }
             Of::Release(buffer) => Output::Release(buffer),
             Of::Send { message, data } => Output::PeerSend { message, data },
             Of::Disconnect { reason } => Output::PeerDisconnect { reason },
@@ -423,6 +435,11 @@ impl Node {
             Outcome::Doubtful => dropped(MirrorEnd::Doubtful),
         };
         self.tell_target(now, input).expect("only frames are refused");
+        let spent = self.pair_mut().spent.take();
+        if let Some(request) = self.target.take_slow() {
+            self.outputs
+                .push_back(Output::Slow(Box::new(SlowRequest { request, spent: spent.map(|spent| *spent) })));
+        }
     }
 
     /// Which numbered writes this node remembers.

@@ -112,6 +112,8 @@ pub struct Engine {
     attention: Vec<ExportId>,
     /// When something is due, besides the lease.
     wake: Option<Instant>,
+    /// Where the time went is told of what took so long.
+    slow_after: Option<Duration>,
     mutations: Mutations,
 }
 
@@ -151,6 +153,7 @@ impl Engine {
             questions: 0,
             attention: Vec::with_capacity(volumes),
             wake: None,
+            slow_after: None,
             mutations: Mutations::default(),
         }
     }
@@ -187,6 +190,7 @@ impl Engine {
             Input::SmallState { volume, state } => self.handle_small_state(volume, state),
             Input::Capacity { volume, capacity } => self.handle_capacity(volume, capacity),
             Input::Control { volume, control } => self.handle_control(volume, control),
+            Input::SlowAfter(after) => self.slow_after = after,
             Input::HandOver { volume, port, to_receiver, received, frame } => {
                 self.hand_over(volume, port, to_receiver, received, frame);
             }
@@ -295,7 +299,9 @@ impl Engine {
             (VolumeMessage::Copy { copy, range }, Some(data)) => self.handle_copy(export, copy, range, data),
             (VolumeMessage::Handed(handed), Some(frame)) => self.handle_handed(export, handed, frame),
             (VolumeMessage::Fetched { read, result }, data) => self.handle_fetched(read, result, data),
-            (VolumeMessage::Ack { write, follower, .. }, _) => self.handle_ack(write, follower),
+            (VolumeMessage::Ack { write, follower, microseconds }, _) => {
+                self.handle_ack(write, follower, microseconds);
+            }
             (VolumeMessage::Commit { follower }, _) => self.handle_commit(follower),
             (VolumeMessage::Fetch { read, range }, _) => self.handle_fetch(export, read, range),
             (VolumeMessage::Forwarded { write, result }, _) => self.handle_forwarded(write, result),
@@ -388,6 +394,12 @@ impl Engine {
 
     pub(crate) fn event(&mut self, volume: ExportId, event: Event) {
         self.push(Output::Event { volume, event });
+    }
+
+    /// Whether a request that took so long here may be one that is told of. Part of its time may have passed before it came.
+    #[inline]
+    pub(crate) fn may_be_slow(&self, took: Duration) -> bool {
+        self.slow_after.is_some_and(|after| took >= after / 4)
     }
 
     /// Says something about a volume to the peer, if it can be reached and knows the volume.

@@ -1,6 +1,6 @@
 //! What the engine is told.
 
-use block::{BlockError, BlockRequest, BufferSlice, Completion, ExportId, Instant};
+use block::{BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant};
 
 use crate::membership::Membership;
 use crate::message::{Message, Origin};
@@ -120,6 +120,8 @@ pub enum Input {
         /// What.
         control: Control,
     },
+    /// From now on [`crate::output::Output::Spent`] is given for requests that take so long, and for some that take less; without, for none.
+    SlowAfter(Option<Duration>),
     /// A frame has come for a volume whose frames are handed over ([`crate::output::Output::Serving`]).
     HandOver {
         /// For which volume.

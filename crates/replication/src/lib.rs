@@ -51,6 +51,7 @@ pub mod resync;
 mod session;
 mod slots;
 mod small_state;
+pub mod spent;
 mod standing;
 pub mod start;
 pub mod version;

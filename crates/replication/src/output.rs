@@ -8,6 +8,7 @@ use crate::message::{Message, NumberWindow, Origin, Refusal, Token};
 use crate::meta::layout::Place;
 use crate::meta::small_state::SmallState;
 use crate::resize::ResizeError;
+use crate::spent::Spent;
 
 /// What a digest is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -196,6 +197,13 @@ pub enum Output {
         volume: ExportId,
         /// How many sectors it has.
         sectors: u64,
+    },
+    /// Where the time of the request went that is completed next, if it took long ([`crate::input::Input::SlowAfter`]).
+    Spent {
+        /// Which request.
+        id: RequestId,
+        /// Where.
+        spent: Box<Spent>,
     },
     /// Something an operator wants to know.
     Event {

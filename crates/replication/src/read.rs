@@ -13,13 +13,14 @@
 //! R5 is applied when the disk has given the value, to exactly the writes in flight at that moment: the value may be of one
 //! of them, and later ones need no waiting.
 
-use block::{BlockError, BufferSlice, EntryId, ExportId, LbaRange, Operation, RequestId};
+use block::{BlockError, BufferSlice, EntryId, ExportId, Instant, LbaRange, Operation, RequestId};
 
 use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine};
 use crate::message::{Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Outcome, Output};
+use crate::spent::Spent;
 use crate::volume::Phase;
 use crate::write::Asker;
 
@@ -39,6 +40,9 @@ pub(crate) struct Read {
     asker: Asker,
     range: LbaRange,
     stage: ReadStage,
+    /// Since when, and where its time went before.
+    since: Instant,
+    spent: Spent,
     claim: Option<EntryId>,
     /// When the value was taken, in the order of what happens.
     pub(crate) order: u64,
@@ -51,6 +55,17 @@ pub(crate) struct Read {
 }
 
 impl Read {
+    /// What it has done until now is over.
+    fn enter(&mut self, now: Instant, stage: ReadStage) {
+        let spent = match self.stage {
+            ReadStage::AtDisk => &mut self.spent.disk,
+            ReadStage::Fetching => &mut self.spent.peer,
+            ReadStage::Behind | ReadStage::Waiting(_) => &mut self.spent.waiting,
+        };
+        *spent += now.since(self.since);
+        (self.since, self.stage) = (now, stage);
+    }
+
     /// Nobody waits for it: it is to find out what can be read where.
     pub(crate) const fn is_healing(&self) -> bool {
         matches!(self.asker, Asker::Nobody)
@@ -90,6 +105,8 @@ impl Engine {
             asker,
             range,
             stage,
+            since: self.now,
+            spent: Spent::default(),
             claim: None,
             order: 0,
             waits_for: 0,
@@ -116,7 +133,7 @@ impl Engine {
         if waits_for > 0 && self.is_answered_ahead(export, range) {
             return self.wait_for_writes(token, waits_for, ReadStage::Behind);
         }
-        self.read_mut(token).stage = ReadStage::Fetching;
+        self.enter_stage(token, ReadStage::Fetching);
         self.volume_mut(export).counters.fetched += 1;
         self.say(export, VolumeMessage::Fetch { read: token, range }, None);
     }
@@ -149,8 +166,9 @@ impl Engine {
         let order = self.next_order();
         let Read { export, range, .. } = *self.read(token);
         let claim = self.claims.insert(export, range, Claim::Read(token)).expect("a claim for each read");
+        self.enter_stage(token, stage);
         let read = self.read_mut(token);
-        (read.order, read.waits_for, read.claim, read.stage) = (order, waits_for, Some(claim), stage);
+        (read.order, read.waits_for, read.claim) = (order, waits_for, Some(claim));
         self.reads_waiting += 1;
         self.volume_mut(export).counters.reads_waited += 1;
     }
@@ -167,7 +185,7 @@ impl Engine {
                 if self.volume(export).phase == Phase::Paired {
                     return self.fetch(token);
                 }
-                self.read_mut(token).stage = ReadStage::AtDisk;
+                self.enter_stage(token, ReadStage::AtDisk);
                 self.ask_disk(export, DiskWork::Read(token), Operation::Read { range });
             }
             ReadStage::AtDisk | ReadStage::Fetching => unreachable!("these wait for no write"),
@@ -220,8 +238,9 @@ impl Engine {
 
     /// The peer could not read it, and what this node's disk has lost or lacked may have been written anew meanwhile.
     fn ask_again(&mut self, token: Token) {
+        self.enter_stage(token, ReadStage::AtDisk);
         let read = self.read_mut(token);
-        (read.stage, read.is_asked_again) = (ReadStage::AtDisk, true);
+        read.is_asked_again = true;
         let (export, range) = (read.export, read.range);
         self.ask_disk(export, DiskWork::Read(token), Operation::Read { range });
     }
@@ -234,7 +253,8 @@ impl Engine {
 
     /// Takes a read out of everything and answers it.
     fn forget_read(&mut self, token: Token, outcome: Outcome) {
-        let Read { export, asker, claim, .. } = self.reads.remove(token).expect("a read that is not over");
+        let mut read = self.reads.remove(token).expect("a read that is not over");
+        let Read { export, asker, claim, .. } = read;
         if let Some(claim) = claim {
             self.claims.remove(claim);
             self.reads_waiting -= 1;
@@ -242,6 +262,11 @@ impl Engine {
         match asker {
             Asker::Request(id) => {
                 self.volume_mut(export).counters.reads += 1;
+                read.enter(self.now, ReadStage::AtDisk);
+                let Spent { waiting, disk, peer, .. } = read.spent;
+                if self.may_be_slow(waiting + disk + peer) {
+                    self.push(Output::Spent { id, spent: Box::new(read.spent) });
+                }
                 self.complete(export, id, outcome);
             }
             Asker::Nobody => {
@@ -272,9 +297,8 @@ impl Engine {
             .map(|(token, _)| token)
             .collect();
         for token in tokens {
-            let read = self.read_mut(token);
-            read.stage = ReadStage::AtDisk;
-            let range = read.range;
+            self.enter_stage(token, ReadStage::AtDisk);
+            let range = self.read(token).range;
             self.ask_disk(export, DiskWork::Read(token), Operation::Read { range });
         }
     }
@@ -293,6 +317,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn enter_stage(&mut self, token: Token, stage: ReadStage) {
+        let now = self.now;
+        self.read_mut(token).enter(now, stage);
     }
 
     fn read(&self, token: Token) -> &Read {

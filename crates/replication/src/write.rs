@@ -22,6 +22,7 @@ use crate::meta::layout::EXTENT_SECTORS;
 use crate::meta::record::Sequence;
 use crate::mutation::Mutation;
 use crate::output::{Outcome, Output};
+use crate::spent::WriteTimes;
 use crate::volume::Phase;
 
 /// Who is told when it is over.
@@ -65,6 +66,7 @@ pub(crate) struct LocalWrite {
     answered_ahead: bool,
     claim: Option<EntryId>,
     pub(crate) stage: LocalStage,
+    pub(crate) times: WriteTimes,
     /// When it came and when it was admitted, in the order of what happens.
     pub(crate) arrived: u64,
     admitted: u64,
@@ -135,6 +137,7 @@ impl Engine {
             answered_ahead: false,
             claim: None,
             stage: LocalStage::Waiting,
+            times: WriteTimes::new(self.now),
             arrived,
             admitted: 0,
             acked_at: None,
@@ -189,7 +192,9 @@ impl Engine {
         volume.local_extents += extents;
         volume.locals += 1;
         let admitted = self.next_order();
-        self.local_mut(token).admitted = admitted;
+        let now = self.now;
+        let write = self.local_mut(token);
+        (write.admitted, write.times.admitted) = (admitted, Some(now));
         match begun {
             Begun::After(_) if self.mutated(Mutation::LogNotAwaited) => {
                 self.attend(export);
@@ -255,8 +260,9 @@ impl Engine {
             } else {
                 self.volume_mut(export).disk.bitmap.set(range)
             };
+            let time = self.now;
             let write = self.local_mut(token);
-            (write.acked_at, write.tickets) = (Some(now), tickets);
+            (write.acked_at, write.tickets, write.times.acked) = (Some(now), tickets, Some(time));
             if !tickets.is_empty() {
                 self.volume_mut(export).promised.push(token);
                 self.attend(export);
@@ -264,7 +270,9 @@ impl Engine {
         } else {
             self.say(export, VolumeMessage::Replicate { write: token, range, durable, origin }, Some(data));
         }
-        self.local_mut(token).stage = LocalStage::InFlight;
+        let time = self.now;
+        let write = self.local_mut(token);
+        (write.stage, write.times.started) = (LocalStage::InFlight, Some(time));
         self.ask_disk(export, DiskWork::Local(token), Operation::Write { range, data, durable });
     }
 
@@ -360,8 +368,9 @@ impl Engine {
     }
 
     fn local_is_over_here(&mut self, token: Token) {
+        let now = self.now;
         let write = self.local_mut(token);
-        write.on_disk = true;
+        (write.on_disk, write.times.on_disk) = (true, Some(now));
         let (export, range, admitted, acked_at) = (write.export, write.range, write.admitted, write.acked_at);
         self.release_remotes_of_local(export, range, admitted, acked_at);
         self.finish_local(token);
@@ -378,12 +387,13 @@ impl Engine {
     }
 
     /// The follower has it.
-    pub(crate) fn handle_ack(&mut self, token: Token, follower: Token) {
-        let now = self.next_order();
+    pub(crate) fn handle_ack(&mut self, token: Token, follower: Token, microseconds: u32) {
+        let (now, time) = (self.next_order(), self.now);
         // One that was given up at a freeze, or by a peer that is mistaken, finds nothing.
         let Some(write) = self.locals.find_mut(token) else { return };
         if write.stage == LocalStage::InFlight && write.acked_at.is_none() && !write.dropped {
             (write.acked_at, write.follower) = (Some(now), Some(follower));
+            (write.times.acked, write.times.at_peer_microseconds) = (Some(time), microseconds);
             self.finish_local(token);
         }
     }
@@ -451,7 +461,13 @@ impl Engine {
         }
         match write.asker {
             Asker::Nobody => {}
-            Asker::Request(id) => self.complete(write.export, id, outcome),
+            Asker::Request(id) => {
+                if self.may_be_slow(write.times.total(self.now)) {
+                    let spent = Box::new(write.times.spent(self.now));
+                    self.push(Output::Spent { id, spent });
+                }
+                self.complete(write.export, id, outcome);
+            }
             Asker::Peer(write_token) => {
                 self.push(Output::Release(write.data.buffer));
                 let result = match outcome {
@@ -500,7 +516,7 @@ impl Engine {
     /// The peer is gone for good, and this node has gone on alone without a freeze: writes that it has not acknowledged
     /// need not be.
     pub(crate) fn go_on_without_acks(&mut self, export: ExportId) {
-        let now = self.next_order();
+        let (now, time) = (self.next_order(), self.now);
         let tokens: Vec<Token> =
             self.locals.iter().filter(|(_, write)| write.export == export).map(|(token, _)| token).collect();
         for token in tokens {
@@ -512,6 +528,7 @@ impl Engine {
             let tickets = self.volume_mut(export).disk.bitmap.set(range);
             let write = self.local_mut(token);
             write.acked_at = write.acked_at.or(Some(now));
+            write.times.acked = write.times.acked.or(Some(time));
             (write.tickets, write.follower) = (tickets, None);
             self.volume_mut(export).promised.push(token);
         }

@@ -342,6 +342,7 @@ impl Pair {
             | Output::TellNumbers { .. }
             | Output::Numbers { .. }
             | Output::SmallState { .. }
+            | Output::Spent { .. }
             | Output::Event { .. } => {}
         }
         Ok(())

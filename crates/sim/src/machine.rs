@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use aoe::target::{ExportConfig, PortId, PortLink, TargetLimits};
 use aoe::{Digest, MacAddress};
-use block::{Completion, Instant};
+use block::{Completion, Duration, Instant};
 use node::{Input, Node, Output, PairConfig};
 use replication::identity::FormatIdentity;
 use replication::membership::Membership;
@@ -60,6 +60,9 @@ impl MachineConfig {
         }
     }
 }
+
+/// Requests that take longer tell where their time went.
+const SLOW: Duration = Duration::from_millis(20);
 
 /// What fresh metadata of a volume says.
 pub type Fresh = meta::Format;
@@ -144,6 +147,7 @@ impl Machine {
         }
         let buffers = Buffers::default();
         self.process = Some(Process { node, buffers, exports, stream: None, asked: Vec::new() });
+        self.input(now, Input::SlowAfter(Some(SLOW)), counts, effects);
         for (port, link) in (0..).map(PortId).zip(self.config.links.clone()) {
             self.input(now, Input::PortChanged { port, link: Some(link) }, counts, effects);
         }

@@ -5,10 +5,11 @@
 
 use aoe::target::PortId;
 use block::{BlockRequest, BufferSlice, ExportId, Instant, Operation, RequestId};
-use node::{Input, Node, Output};
+use node::{Input, Node, Output, SlowRequest};
 use replication::input::{ArbiterAnswer, Control, MetadataId};
 use replication::membership::Membership;
 use replication::output::Event;
+use replication::spent::Spent;
 
 use crate::buffers::Buffers;
 use crate::disk::{Answer, Ask, Ticket};
@@ -157,6 +158,7 @@ impl Process {
                 self.asked.push((volume, question));
                 Effect::Ask { volume, number: question, expected, next }
             }
+            Output::Slow(slow) => return assert_parts_fit(&slow),
             Output::Event { volume, event } => Effect::Event { volume: self.volume(volume), event },
             Output::StoreState { .. } => {
                 unreachable!("the state of a mirrored export stands in its metadata")
@@ -208,4 +210,11 @@ impl Process {
             Operation::Flush => Ask::Flush,
         }
     }
+}
+
+/// What is told of where the time of a request went is no more than it took.
+fn assert_parts_fit(SlowRequest { request, spent }: &SlowRequest) {
+    let Spent { waiting, log, disk, peer, bitmap, .. } = spent.unwrap_or_default();
+    let parts = request.waited + waiting + log + disk.max(peer) + bitmap;
+    assert!(parts <= request.took, "{parts:?} of {request:?}: {spent:?}");
 }

@@ -67,7 +67,14 @@ impl Target {
         self.check_room()?;
         let work = Work::Read { range };
         self.admit(
-            Request { export: id, received: arrival.received, began: arrival.received, answer, work },
+            Request {
+                export: id,
+                received: arrival.received,
+                began: arrival.received,
+                started: arrival.now,
+                answer,
+                work,
+            },
             Some(range),
         );
         let statistics = &mut self.export_mut(id).statistics;
@@ -145,7 +152,14 @@ impl Target {
         let ordered = range.widened_to(export.config.logical_sector_size.sectors());
         let work = Work::Write { identity, data, durable: !cached, sequence };
         self.admit(
-            Request { export: id, received: arrival.received, began: arrival.received, answer, work },
+            Request {
+                export: id,
+                received: arrival.received,
+                began: arrival.received,
+                started: arrival.now,
+                answer,
+                work,
+            },
             Some(ordered),
         );
         Ok(Buffer::Kept)
@@ -164,6 +178,7 @@ impl Target {
                 export: id,
                 received: arrival.received,
                 began: arrival.received,
+                started: arrival.now,
                 answer,
                 work: Work::Flush,
             },

@@ -47,6 +47,7 @@ impl Target {
             };
             latency.record(now.since(request.began));
         }
+        self.note_time(now, request, true);
         match request.work {
             Work::Write { identity, data, sequence, .. } => {
                 let ending = if result.is_err() { Ending::Failed } else { Ending::Executed };
@@ -180,7 +181,10 @@ impl Target {
     pub(super) fn start_ready(&mut self, now: Instant) {
         while let Some(id) = self.outstanding.next_ready() {
             match self.obstacle(now, id) {
-                None => self.start(id),
+                None => {
+                    self.outstanding.note_start(now, id);
+                    self.start(id);
+                }
                 Some(obstacle) => self.give_up(now, id, &obstacle),
             }
         }

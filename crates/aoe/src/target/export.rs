@@ -6,6 +6,7 @@ use super::advertise::Advertisement;
 use super::change::Change;
 use super::latency::Latency;
 use super::refusal::RefusalCounters;
+use super::slow::SlowRequests;
 use crate::address::Address;
 use crate::ata::AtaString;
 use crate::limits;
@@ -118,6 +119,8 @@ pub struct Statistics {
     pub stale_dropped: u64,
     /// Requests dropped because the node may not serve the export any more.
     pub dropped: u64,
+    /// Requests that took longer than the operator thinks good.
+    pub slow: u64,
     /// Writes that came by the other node.
     pub followed: u64,
     /// Reads that the disk failed.
@@ -152,6 +155,7 @@ pub struct Export {
     pub(super) epoch: u64,
     /// Requests to the other node's address are taken as well.
     pub(super) stands_in: bool,
+    pub(super) slow: SlowRequests,
     /// Who is to be listened to, if the operator says so.
     pub(super) operator_mask: Option<Vec<MacAddress>>,
     /// It was not set since he said it.
@@ -170,6 +174,7 @@ impl Export {
             change: None,
             epoch: 0,
             stands_in: false,
+            slow: SlowRequests::default(),
             operator_mask: None,
             operator_mask_is_due: false,
             smart_enabled: true,

@@ -104,6 +104,7 @@ impl Target {
     /// A request that was handed out has ended without an answer.
     fn dropped(&mut self, now: Instant, id: RequestId, end: MirrorEnd) {
         let finished = self.outstanding.finish(id);
+        self.note_time(now, &finished.request, false);
         if let Work::Write { identity, data, sequence, .. } = finished.request.work {
             self.remember(now, identity, sequence, ending(end));
             self.push(Output::Release(data.buffer));

@@ -41,6 +41,7 @@ mod reserve;
 mod sector_sequence;
 mod sequenced;
 mod slab;
+mod slow;
 
 pub use export::{Export, ExportConfig, Identity, Mirror, SmallState, Statistics};
 pub use latency::Latency;
@@ -49,10 +50,11 @@ pub use output::{FollowedWrite, Input, MirrorEnd, MirrorInput, Origin, Output};
 pub use output::{ReplyHead, StateError, Transmit};
 pub use port::{PortId, PortLink};
 pub use refusal::{Refusal, RefusalCounters};
+pub use slow::{Slow, SlowKind};
 
 use std::collections::VecDeque;
 
-use block::{BufferName, ExportId, Instant};
+use block::{BufferName, Duration, ExportId, Instant};
 use thiserror::Error;
 
 use crate::address::Address;
@@ -156,6 +158,9 @@ pub struct Target {
     refusals: RefusalCounters,
     export_max: usize,
     digest_seed: u64,
+    /// What takes so long is counted and told of.
+    slow_after: Option<Duration>,
+    slow: Option<Slow>,
 }
 
 impl Target {
@@ -185,6 +190,8 @@ impl Target {
             refusals: RefusalCounters::default(),
             export_max,
             digest_seed,
+            slow_after: None,
+            slow: None,
         }
     }
 
@@ -260,6 +267,10 @@ impl Target {
                 Ok(())
             }
             Input::StateAgreed { export, state } => self.state_agreed(export, state),
+            Input::SlowAfter(after) => {
+                self.slow_after = after;
+                Ok(())
+            }
             Input::OperatorMask { export, mask } => {
                 self.take_operator_mask(export, mask);
                 Ok(())

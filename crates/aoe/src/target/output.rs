@@ -1,7 +1,9 @@
 //! What a target is told and what it gives out. No payload byte is in either: frames are looked at where they lie,
 //! and answers say which buffer to send.
 
-use block::{BlockRequest, BufferName, BufferSlice, Completion, ExportId, Instant, LbaRange, RequestId};
+use block::{
+    BlockRequest, BufferName, BufferSlice, Completion, Duration, ExportId, Instant, LbaRange, RequestId,
+};
 use thiserror::Error;
 
 use super::export::SmallState;
@@ -75,6 +77,8 @@ pub enum Input<'a> {
         /// What it is.
         state: &'a SmallState,
     },
+    /// From now on requests that take so long are counted, and some of them given by [`super::Target::take_slow`]; without, none.
+    SlowAfter(Option<Duration>),
     /// The operator says who is to be listened to, or leaves that to clients.
     OperatorMask {
         /// Of which export.

@@ -88,6 +88,8 @@ pub(crate) struct Request {
     pub(crate) received: Instant,
     /// When its first frame was.
     pub(crate) began: Instant,
+    /// When it was handed on, or came, as long as it was not.
+    pub(crate) started: Instant,
     /// Who waits for the outcome.
     pub(crate) answer: Answer,
     /// What to do.
@@ -205,6 +207,12 @@ impl Outstanding {
     #[inline]
     pub(crate) fn request(&self, id: RequestId) -> &Request {
         &self.slots[self.slot(id)].request
+    }
+
+    /// Its turn has come, which it has waited for.
+    pub(crate) fn note_start(&mut self, now: Instant, id: RequestId) {
+        let slot = self.slot(id);
+        self.slots[slot].request.started = now;
     }
 
     /// Takes a request out that was completed or given up, and makes ready what waited for it.
@@ -365,7 +373,8 @@ mod tests {
             WriteIdentity { export: EXPORT, initiator: MacAddress::default(), range, digest: Digest(0) };
         let data = BufferSlice { buffer: BufferName(0), offset: 36, length: 512 };
         let work = Work::Write { identity, data, durable: true, sequence: Sequence::default() };
-        Request { export: EXPORT, received: at(0), began: at(0), answer: answer(0), work }
+        let (received, began, started) = (at(0), at(0), at(0));
+        Request { export: EXPORT, received, began, started, answer: answer(0), work }
     }
 
     fn read(start: u64, count: u16) -> Request {

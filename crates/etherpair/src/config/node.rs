@@ -44,6 +44,8 @@ pub(crate) struct NodeConfig {
     pub(crate) port_kinds: &'static [PortKind],
     /// Answer from addresses of the pair's, which the other node takes over, and not from the interfaces' own.
     pub(crate) virtual_macs: bool,
+    /// Requests that take longer are told of.
+    pub(crate) slow_request: Duration,
     /// Where the peer finds this node.
     pub(crate) listen: Vec<SocketAddr>,
     /// Where this node finds the peer, tried in turn.
@@ -151,6 +153,7 @@ fn read_node(reader: &Reader<'_>, top: &Section<'_, '_>) -> Option<NodeConfig> {
         interfaces: storage.interfaces,
         port_kinds: storage.port_kinds,
         virtual_macs: storage.virtual_macs,
+        slow_request: storage.slow_request,
         listen: peer.listen,
         peer_addresses: peer.addresses,
         versions: peer.versions,

@@ -27,6 +27,7 @@ pub(super) struct Storage {
     pub(super) interfaces: Vec<String>,
     pub(super) port_kinds: &'static [PortKind],
     pub(super) virtual_macs: bool,
+    pub(super) slow_request: Duration,
 }
 
 impl Storage {
@@ -40,14 +41,24 @@ impl Storage {
         }
         let port = section.parsed("port", |text| values::one_of(text, &PORTS));
         let virtual_macs = section.flag("virtual_macs");
+        let slow_request =
+            section.parsed("slow_request", |text| values::duration_within(text, SLOW_MIN, SLOW_MAX));
         section.finish();
         Self {
             interfaces: values::all(interfaces),
             port_kinds: port.map_or(PORTS[0].1, |port| port.value),
             virtual_macs: virtual_macs.is_none_or(|flag| flag.value),
+            slow_request: slow_request.map_or(SLOW_REQUEST, |slow| slow.value),
         }
     }
 }
+
+/// What takes longer is worth a look: no disk in good health does, and users notice.
+const SLOW_REQUEST: Duration = Duration::from_millis(1000);
+/// Less would tell of a disk that works as it should.
+const SLOW_MIN: Duration = Duration::from_millis(1);
+/// Initiators have given up long before.
+const SLOW_MAX: Duration = Duration::from_millis(600_000);
 
 /// `[peer]`.
 pub(super) struct Peer {

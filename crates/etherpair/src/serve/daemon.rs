@@ -24,6 +24,7 @@ use super::error::VolumeError;
 use super::events::{Report, Severity};
 use super::peer_links::Links;
 use super::reload::WantedInterfaces;
+use super::slow;
 use super::status::{ArbiterStatus, NotServed, Status, VersionsStatus, VolumeReport};
 use super::volumes::{LOCK_PATIENCE_AT_START, OpenedVolume, Volume, shard_of};
 use crate::arbiter::{Arbiter, ArbiterError};
@@ -180,6 +181,11 @@ impl Daemon {
                     self.report(report);
                 }
             }
+            Event::Slow(slow) => {
+                if let Some(volume) = self.find(shard, slow.request.export) {
+                    self.report(slow::report(&volume.entry.address.to_string(), &slow));
+                }
+            }
             Event::RefreshFailed { error, .. } => tracing::error!("{error}"),
             Event::Failed(error) => return Err(error.to_string()),
             // The engine keeps what clients set in the metadata, and the size as well.
@@ -205,6 +211,13 @@ impl Daemon {
             Control::Leave => *self.leaving() = true,
             Control::Join => *self.leaving() = false,
             _ => {}
+        }
+    }
+
+    /// Requests that take longer than this are told of from now on.
+    pub(crate) fn tell_of_slow(&self, after: Duration) {
+        for shard in &self.shards {
+            shard.send(Command::SlowAfter(after));
         }
     }
 

@@ -18,6 +18,7 @@ mod remove;
 mod replace;
 mod resize;
 mod run;
+mod slow;
 pub(crate) mod status;
 mod volumes;
 

@@ -68,6 +68,7 @@ pub(crate) async fn reload(daemon: &Arc<Daemon>, path: &Path) -> Result<String, 
     if interfaces_now != config.interfaces {
         daemon.change_interfaces(config.interfaces).await?;
     }
+    daemon.tell_of_slow(config.slow_request);
     let mut told = Told::default();
     for volume in &changes.removed {
         leave_and_stop(daemon, volume).await?;

@@ -92,6 +92,7 @@ impl Running {
         }
         let (wanted, interfaces_wanted) = unbounded_channel();
         let daemon = Arc::new(Daemon::new(config, shards, arbiter, wanted));
+        daemon.tell_of_slow(daemon.config.slow_request);
         for change in links.now() {
             tell(&daemon, &change);
         }

@@ -217,6 +217,9 @@ pub(crate) struct Counters {
     pub(crate) duplicates_suppressed: u64,
     /// Requests dropped because this node may not serve.
     pub(crate) dropped: u64,
+    /// Requests that took longer than `slow_request` says.
+    #[serde(default)]
+    pub(crate) slow: u64,
     /// Blocks of 4 KiB copied to the peer.
     pub(crate) blocks_copied: u64,
     /// Times that the volume froze.
@@ -317,6 +320,7 @@ fn counters(status: &VolumeStatus, target: Option<&aoe::target::Statistics>) -> 
         bytes_read: target.sectors_read * SECTOR_BYTES as u64,
         bytes_written: target.sectors_written * SECTOR_BYTES as u64,
         followed: target.followed,
+        slow: target.slow,
         duplicates_suppressed: target.duplicates_joined + target.duplicates_answered + target.stale_dropped,
         ..counters
     }
@@ -390,10 +394,13 @@ impl VolumeReport {
             });
             line(format!("    out of sync {}{resync}", byte_size::display(self.out_of_sync_bytes)));
         }
-        let Counters { reads, writes, followed, duplicates_suppressed, .. } = self.counters;
+        let Counters { reads, writes, followed, duplicates_suppressed, slow, .. } = self.counters;
         line(format!(
             "    {reads} reads, {writes} writes here, {followed} writes by the peer, {duplicates_suppressed} duplicates suppressed"
         ));
+        if slow > 0 {
+            line(format!("    {slow} slow requests; see the log, or `etherpair events`"));
+        }
         if !self.masks.is_empty() {
             line(format!("    only for {}", self.masks.join(", ")));
         }

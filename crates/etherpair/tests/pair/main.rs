@@ -7,6 +7,7 @@ mod masks;
 mod reload;
 mod removal;
 mod replacement;
+mod slow;
 mod upgrade;
 mod with_etcd;
 mod world;

@@ -59,6 +59,7 @@ impl Shard {
                 }
             }
             Command::OperatorMask { export, mask } => self.feed(now, Input::OperatorMask { export, mask }),
+            Command::SlowAfter(after) => self.feed(now, Input::SlowAfter(Some(after))),
             Command::VolumeStatus { volume, reply } => {
                 let _ = reply.send(self.node.volume_status(volume));
             }

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use aoe::MacAddress;
 use aoe::target::{ExportConfig, PortId, PortLink, SmallState, StateError, TargetError, TargetLimits};
 use block::{Duration, ExportId};
-use node::{MirrorError, PairConfig};
+use node::{MirrorError, PairConfig, SlowRequest};
 use replication::input::{ArbiterAnswer, Control};
 use replication::membership::Membership;
 use replication::meta::Opened;
@@ -161,6 +161,8 @@ pub enum Command {
         /// Nobody in the list: everybody.
         mask: Option<Vec<MacAddress>>,
     },
+    /// Tell of requests of mirrored exports that take so long, some of them by [`Event::Slow`].
+    SlowAfter(Duration),
     /// Say how a mirrored export stands; `None` if there is no such.
     VolumeStatus {
         /// Which.
@@ -244,6 +246,8 @@ pub enum Event {
         /// What.
         event: VolumeEvent,
     },
+    /// A request took long.
+    Slow(Box<SlowRequest>),
     /// The shard cannot go on.
     Failed(io::Error),
 }

@@ -275,6 +275,7 @@ impl Shard {
                 | Output::MetadataWrite { .. }
                 | Output::Digest { .. }
                 | Output::Ask { .. }
+                | Output::Slow(_)
                 | Output::Event { .. }) => self.carry_out_for_peer(now, output),
             }
         }

@@ -178,6 +178,7 @@ impl Shard {
             Output::Ask { volume, question, expected, next } => {
                 (self.notify)(Event::Ask { volume, question, expected, next });
             }
+            Output::Slow(slow) => (self.notify)(Event::Slow(slow)),
             Output::Event { volume, event } => {
                 if event == Removed {
                     self.forget_disk(volume);

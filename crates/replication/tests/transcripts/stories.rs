@@ -1,5 +1,6 @@
 //! The scripts.
 
+use block::Duration;
 use replication::durability::Durability;
 use replication::input::Control;
 use replication::membership::Members;
@@ -357,4 +358,28 @@ fn a_pair_is_upgraded_one_node_at_a_time() {
     world.tell();
     assert!(world.status(0).serving && !world.status(1).serving);
     compare("upgrade", &world.into_text());
+}
+
+#[test]
+fn a_slow_write_tells_where_its_time_went() {
+    let mut world = World::new("A request that takes long", PLAIN);
+    world.tell_of_slow(Duration::from_millis(20));
+    world.latency.disk = [3_000, 40_000];
+    world.why(
+        "Writes to a cold extent wait for the activity log first. The Ack says how long the write was at the follower, whose disk is
+         slow: what is left of the peer's part is the link's. A quarter of what the operator thinks slow is told already, because the
+         request may have waited before it came here.",
+    );
+    world.write(0, 0, 8, 'A');
+    world.run();
+    world.why(
+        "A read waits for the write in flight below it (R5), and one that waits for nothing is not told of.",
+    );
+    world.write(0, 0, 8, 'B');
+    world.run_for(10_000);
+    world.read(0, 0, 8);
+    world.read(0, 32, 8);
+    world.run();
+    world.tell();
+    compare("slow_request", &world.into_text());
 }

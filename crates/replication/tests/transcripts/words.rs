@@ -15,6 +15,7 @@ use replication::meta::layout::{Layout, Place};
 use replication::meta::superblock::Superblock;
 use replication::meta::twin::Side;
 use replication::output::{Event, FollowedEnd, Outcome, Output, Resolution};
+use replication::spent::Spent;
 use replication::volume::VolumeStatus;
 
 use crate::world::{FORMAT, layout};
@@ -48,6 +49,7 @@ impl Words {
             Input::Request { request, .. } => {
                 format!("request {}: {}", request.id.0, self.operation(request.operation, content))
             }
+            Input::SlowAfter(_) => "is to tell of slow requests".to_owned(),
             Input::Disk(completion) => {
                 let asked = self.asked.remove(&(node, completion.id)).unwrap_or_default();
                 match (&completion.result, content) {
@@ -102,6 +104,12 @@ impl Words {
                 let text = record_text(*place, record.unwrap_or_default());
                 self.records.insert((node, *id), text.clone());
                 format!("metadata: {text}")
+            }
+            Output::Spent { spent, .. } => {
+                let Spent { waiting, log, disk, peer, at_peer, .. } = **spent;
+                format!(
+                    "tells where its time went: waiting {waiting:?}, log {log:?}, disk {disk:?}, peer {peer:?}, {at_peer:?} of it there"
+                )
             }
             Output::Digest { .. } => "asks for the digest".to_owned(),
             Output::Ask { expected, next, .. } if expected == next => {

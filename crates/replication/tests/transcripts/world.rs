@@ -215,6 +215,13 @@ impl World {
         self.input(node, Input::Control { volume: VOLUME, control });
     }
 
+    /// Both nodes tell of requests that take so long.
+    pub(crate) fn tell_of_slow(&mut self, after: Duration) {
+        for node in 0..2 {
+            self.input_as(node, Some("is to tell of slow requests"), Input::SlowAfter(Some(after)));
+        }
+    }
+
     /// The process starts and finds what its disks hold.
     pub(crate) fn start(&mut self, node: usize) {
         let now = self.clock();

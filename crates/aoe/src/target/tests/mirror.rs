@@ -288,6 +288,49 @@ fn a_state_that_both_nodes_have_answers_who_asked_for_it() {
     }
 }
 
+#[test]
+fn of_slow_requests_all_are_counted_and_some_are_told_of_with_what_they_waited_for() {
+    let mut bench = mirrored();
+    let slow_after = Input::SlowAfter(Some(Duration::from_millis(500)));
+    bench.target.handle_input(bench.now, slow_after).expect("no frame");
+    let (first, _) = mirror_request(&bench.write(0, 8, 1).expect("admitted"));
+    // It waits for the first.
+    bench.write(4, 8, 2).expect("admitted");
+    bench.now = at(10_499);
+    let outputs = bench.complete(first.id, Ok(None));
+    let (second, _) = mirror_request(&outputs);
+    assert_eq!(bench.target.take_slow(), None, "not so long");
+    bench.now = at(10_600);
+    bench.complete(second.id, Ok(None));
+    let slow = bench.target.take_slow().expect("told of");
+    let expected = Slow {
+        export: bench.export,
+        kind: SlowKind::Write,
+        range: Some(range(4, 8)),
+        initiator: CLIENT,
+        took: Duration::from_millis(600),
+        waited: Duration::from_millis(499),
+        answered: true,
+        others: 0,
+    };
+    assert_eq!((slow, bench.target.take_slow()), (expected, None));
+    let read = |bench: &mut Bench, takes: u64, end: Option<MirrorEnd>| {
+        let (read, _) = mirror_request(&bench.read(100, 1).expect("admitted"));
+        bench.now = bench.now.after(Duration::from_millis(takes));
+        match end {
+            None => bench.complete(read.id, Err(BlockError::Medium)),
+            Some(end) => bench.mirror(MirrorInput::Dropped { id: read.id, end }),
+        };
+        bench.target.take_slow()
+    };
+    for _ in 0..4 {
+        assert_eq!(read(&mut bench, 1000, None), None, "one in five seconds is enough");
+    }
+    let slow = read(&mut bench, 1000, Some(MirrorEnd::Abandoned)).expect("told of");
+    assert_eq!((slow.kind, slow.answered, slow.others), (SlowKind::Read, false, 4));
+    assert_eq!(bench.statistics().slow, 6);
+}
+
 impl Bench {
     fn operator_mask(&mut self, mask: Option<&[MacAddress]>) -> Vec<Output> {
         let input = Input::OperatorMask { export: self.export, mask: mask.map(<[_]>::to_vec) };

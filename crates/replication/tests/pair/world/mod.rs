@@ -416,7 +416,10 @@ impl World {
             Output::Resized { volume, sectors } => self.note_growth(index, volume, sectors),
             Output::Event { event: Event::Removed, .. } => self.note_removal(index),
             Output::Event { event, .. } => self.check_event(index, event),
-            Output::SmallState { .. } | Output::TellNumbers { .. } | Output::Numbers { .. } => {}
+            Output::SmallState { .. }
+            | Output::Spent { .. }
+            | Output::TellNumbers { .. }
+            | Output::Numbers { .. } => {}
             Output::Handed { .. } => unreachable!("nobody here hands over a frame"),
         }
     }
