@@ -2,7 +2,7 @@
 //!
 //! A request is known by its sender and its tag, and begins anew when the tag is used for something else. Copies that the
 //! network made are requests of their own to a node, and may each be answered; what they answer must agree, unless a write
-//! to the same sectors was open at some time between the two answers.
+//! to the same sectors was open at some time between the two answers, or both nodes lost what they held in memory only.
 
 use std::collections::BTreeMap;
 
@@ -151,15 +151,19 @@ impl AnsweredOnce {
     }
 }
 
-/// Whether a write to these sectors was open at some time since that moment. One that was given up stays open.
+/// Whether a write to these sectors was open at some time since that moment, or what stood there was lost by permission. A write that
+/// was given up stays open.
 fn written(history: &History, range: LbaRange, since: Instant) -> bool {
+    let is_lost = history.losses().iter().any(|loss| loss.at.at >= since);
     let late = history.late_copies().iter().any(|copy| copy.part.overlaps(range) && copy.arrival.at >= since);
-    late || history.operations().iter().any(|operation| {
-        let ends = history.sector_ends(operation).iter();
-        matches!(operation.action, Action::Write { .. })
-            && operation.range.overlaps(range)
-            && (operation.fate != Fate::Done || ends.filter_map(|end| end.end).any(|end| end.at >= since))
-    })
+    is_lost
+        || late
+        || history.operations().iter().any(|operation| {
+            let ends = history.sector_ends(operation).iter();
+            matches!(operation.action, Action::Write { .. })
+                && operation.range.overlaps(range)
+                && (operation.fate != Fate::Done || ends.filter_map(|end| end.end).any(|end| end.at >= since))
+        })
 }
 
 fn parse(bytes: &[u8]) -> Option<(Frame<'_>, ata::View<'_>)> {
@@ -176,6 +180,7 @@ mod tests {
     use block::{Duration, Lba, SECTOR_BYTES};
 
     use super::*;
+    use crate::history::Moment;
 
     const HOST: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
     const NODE: MacAddress = MacAddress([2, 0, 0, 0, 1, 0]);
@@ -243,5 +248,22 @@ mod tests {
         let range = LbaRange::new(Lba(4), block::SectorCount(2)).expect("two sectors");
         history.call(NOW, 1, Action::Write { value: Value::new(1, 2), sequenced: false }, range);
         assert_eq!(property.sent(0, &answer(Value::new(1, 2)), &history), Ok(()));
+    }
+
+    #[test]
+    fn another_answer_is_allowed_after_the_memories_of_both_nodes_were_lost() {
+        let mut property = AnsweredOnce::default();
+        for _ in 0..3 {
+            property.came(NOW, 0, &read());
+        }
+        let lost_at = |now| {
+            let mut history = History::new(Duration::ZERO);
+            history.lost(now, Moment::BEGINNING, Default::default());
+            history
+        };
+        let (before, after) = (lost_at(Instant::from_nanos(1)), lost_at(NOW.after(Duration::from_nanos(1))));
+        assert_eq!(property.sent(0, &answer(Value::new(1, 2)), &before), Ok(()));
+        assert!(property.sent(0, &answer(Value::new(1, 1)), &before).is_err(), "a loss before the request");
+        assert_eq!(property.sent(0, &answer(Value::new(1, 1)), &after), Ok(()));
     }
 }

@@ -56,6 +56,10 @@ impl World {
                         }
                     }
                     self.watch.told(&event);
+                    if matches!(event, Told::Alone(_)) {
+                        // The other one would have put right what is torn here, and counts no more.
+                        self.machines[node].disks[volume].data.forgive_torn();
+                    }
                     if let Told::Paired { lacking: 1.., .. } = event {
                         self.histories[volume].target_met(self.now, node);
                     }
