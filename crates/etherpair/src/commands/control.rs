@@ -1,5 +1,6 @@
 //! Commands for a running daemon: each sends a request to its socket, and tells what it answers.
 
+use admin::{CreateRequest, RemoveRequest, ReplaceRequest, Reply, Request};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -14,7 +15,6 @@ use crate::byte_size;
 use crate::config::node::SOCKET;
 use crate::exit_code::{self, Failure};
 use crate::serve::status::Status;
-use crate::serve::{CreateRequest, RemoveRequest, ReplaceRequest, Reply, Request};
 
 /// How often `status --watch` looks.
 const WATCH: Duration = Duration::from_secs(1);

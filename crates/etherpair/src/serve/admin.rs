@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admin::{LINE_BYTES_MAX, Reply, Request, RequestError};
 use aoe::Address;
 use replication::input::Control;
 use replication::message::CopyState;
 use replication::volume::Phase;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -19,81 +19,20 @@ use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use super::create::{CreateRequest, create};
+use super::create::create;
 use super::daemon::Daemon;
 use super::error::ServeError;
 use super::reload::reload;
-use super::remove::{RemoveRequest, remove};
-use super::replace::{ReplaceRequest, replace};
+use super::remove::remove;
+use super::replace::replace;
 use super::resize::resize;
 use super::volumes::Volume;
 use crate::arbiter::ArbiterError;
 
-/// The longest request.
-const LINE_BYTES_MAX: u64 = 64 << 10;
 /// Commands at once.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a command may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What is wanted of a daemon.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "command", deny_unknown_fields)]
-pub(crate) enum Request {
-    /// How does everything stand?
-    Status,
-    /// Tell what happens from now on.
-    Events,
-    /// The peer is to go on alone.
-    Leave,
-    /// Come back after that.
-    Join,
-    /// Serve although the copy may be stale.
-    Promote {
-        /// Which volume.
-        address: String,
-        /// Also a copy that is not whole.
-        #[serde(default)]
-        inconsistent: bool,
-    },
-    /// Make a volume at both nodes.
-    CreateVolume(CreateRequest),
-    /// Compare the two copies.
-    Verify {
-        /// Which volume.
-        address: String,
-        /// Copy what differs.
-        fix: bool,
-    },
-    /// Make it larger.
-    Resize {
-        /// Which volume.
-        address: String,
-        /// How many bytes it is to have.
-        bytes: u64,
-    },
-    /// Remove it from both nodes, or from this one.
-    RemoveVolume(RemoveRequest),
-    /// Get a copy anew from the peer.
-    ReplaceVolume(ReplaceRequest),
-    /// Make the arbiter's register of a volume that both nodes serve in sync; of all if none is named.
-    Register {
-        /// Which volume.
-        address: Option<String>,
-    },
-    /// Read the configuration again.
-    Reload,
-}
-
-/// What a daemon says.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Reply {
-    /// It is done; or this is what was wanted.
-    Done(Value),
-    /// It is not; what to do.
-    Refused(String),
-}
 
 /// Listens for commands.
 ///
@@ -151,23 +90,26 @@ async fn accept(listener: UnixListener, daemon: Arc<Daemon>, config: Arc<Path>) 
 async fn converse(daemon: &Arc<Daemon>, stream: UnixStream, config: &Path) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
-        let mut line = String::new();
-        let mut bounded = (&mut stream).take(LINE_BYTES_MAX);
-        let Ok(count) = timeout(PATIENCE, bounded.read_line(&mut line)).await else { return Ok(()) };
+        let mut line = Vec::new();
+        let mut bounded = (&mut stream).take(LINE_BYTES_MAX as u64);
+        let Ok(count) = timeout(PATIENCE, bounded.read_until(b'\n', &mut line)).await else { return Ok(()) };
         if count? == 0 {
             return Ok(());
         }
-        let reply = match serde_json::from_str(&line) {
+        let request = Request::read(&line);
+        let is_cut_off = matches!(request, Err(RequestError::CutOff { .. }));
+        let reply = match request {
             Ok(Request::Events) => return tell_events(daemon, stream).await,
             Ok(request) => carry_out(daemon, request, config).await,
-            Err(error) => Err(format!("not a request: {error}")),
+            Err(error) => {
+                daemon.complain_of_command(&error);
+                Err(error.to_string())
+            }
         };
-        let is_understood = reply.is_ok();
         let reply = reply.map_or_else(Reply::Refused, Reply::Done);
-        let mut text = serde_json::to_string(&reply).expect("texts and numbers");
-        text.push('\n');
-        stream.write_all(text.as_bytes()).await?;
-        if !is_understood && !line.ends_with('\n') {
+        stream.write_all(reply.line().as_bytes()).await?;
+        if is_cut_off {
+            // Where the next request begins nobody knows.
             return Ok(());
         }
     }
@@ -301,29 +243,4 @@ async fn register(daemon: &Daemon, address: Option<&str>) -> Result<Value, Strin
         }
     }
     Ok(Value::String(format!("the arbiter has the registers of {}", made.join(", "))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_requests_of_the_documents_are_requests() {
-        let text = include_str!("../../../../docs/operating/admin-socket.md");
-        let rows = text.lines().filter(|line| line.starts_with("| `{"));
-        let requests: Vec<&str> =
-            rows.flat_map(|row| row.split('`')).filter(|part| part.starts_with('{')).collect();
-        assert!(requests.len() > 8, "{requests:?}");
-        for request in requests {
-            let request = request.replace('…', "4096");
-            serde_json::from_str::<Request>(&request).unwrap_or_else(|error| panic!("{request}: {error}"));
-        }
-    }
-
-    #[test]
-    fn anything_else_is_none() {
-        for line in ["", "{}", "status", "{\"command\":\"fly\"}", "{\"command\":\"promote\"}", "[[[[[[[["] {
-            assert!(serde_json::from_str::<Request>(line).is_err(), "{line}");
-        }
-    }
 }

@@ -11,6 +11,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use admin::CreateRequest;
 use aoe::Address;
 use block::{LogicalSectorSize, SECTOR_BYTES};
 use os::disk::{Disk, DiskOptions};
@@ -28,25 +29,6 @@ use super::peer_control::{Peer, PeerRequest};
 use crate::arbiter::ArbiterError;
 use crate::config::volume::{BUFFER_COUNT, VolumeEntry};
 use crate::durable_file;
-
-/// A volume to be made.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct CreateRequest {
-    /// Its address.
-    pub(crate) address: String,
-    /// Its size in bytes; that of the image if there is one.
-    pub(crate) bytes: Option<u64>,
-    /// Its file or device here; otherwise a new one in the volumes directory.
-    pub(crate) data: Option<PathBuf>,
-    /// Its metadata here; otherwise a new file in the volumes directory.
-    pub(crate) metadata: Option<PathBuf>,
-    /// Its file or device at the peer.
-    pub(crate) peer_data: Option<PathBuf>,
-    /// Its metadata at the peer.
-    pub(crate) peer_metadata: Option<PathBuf>,
-    /// What is on a device at the peer may be overwritten.
-    pub(crate) overwrite_peer: bool,
-}
 
 /// A volume to be made at one node.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use admin::RequestError;
 use aoe::Address;
 use block::ExportId;
 use os::shard::{Command, Event, ExportStatistics, ShardHandle, ShardStatistics};
@@ -59,6 +60,7 @@ pub(crate) struct Daemon {
     interfaces: Mutex<Vec<String>>,
     leaving: Mutex<bool>,
     unasked: Mutex<Seldom>,
+    not_understood: Mutex<Seldom>,
     /// Until when another process may still be ending, whose locks are in the way.
     pub(crate) locks_until: Instant,
 }
@@ -87,6 +89,7 @@ impl Daemon {
             interfaces,
             leaving: Mutex::default(),
             unasked: Mutex::default(),
+            not_understood: Mutex::default(),
             locks_until: Instant::now() + LOCK_PATIENCE_AT_START,
         }
     }
@@ -212,6 +215,14 @@ impl Daemon {
             Control::Join => *self.leaving() = false,
             _ => {}
         }
+    }
+
+    /// Something was said at the socket for commands that is no request: a line in the log, but not for each one.
+    pub(crate) fn complain_of_command(&self, error: &RequestError) {
+        let mut not_understood = self.not_understood.lock().unwrap_or_else(PoisonError::into_inner);
+        not_understood.write(Instant::now(), |more| {
+            tracing::warn!("socket {}: {error}{more}", self.config.socket.display());
+        });
     }
 
     /// Requests that take longer than this are told of from now on.

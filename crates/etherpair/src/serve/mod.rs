@@ -22,8 +22,4 @@ mod slow;
 pub(crate) mod status;
 mod volumes;
 
-pub(crate) use admin::{Reply, Request};
-pub(crate) use create::CreateRequest;
-pub(crate) use remove::RemoveRequest;
-pub(crate) use replace::ReplaceRequest;
 pub(crate) use run::run;

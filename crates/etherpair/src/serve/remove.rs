@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use admin::RemoveRequest;
 use aoe::Address;
 use replication::identity::VolumeIdentity;
 use replication::input::Control;
@@ -31,17 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(10);
 /// The register may change while its removal is asked for.
 const TRIES: usize = 4;
-
-/// A volume to be removed.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct RemoveRequest {
-    /// Its address.
-    pub(crate) address: String,
-    /// Its data is deleted, too, at every node that it is removed from.
-    pub(crate) delete_data: bool,
-    /// It is removed from this node only; the peer, if it has it, goes on alone.
-    pub(crate) here_only: bool,
-}
 
 /// A volume of the peer's to be removed.
 #[derive(Clone, Debug, Deserialize, Serialize)]

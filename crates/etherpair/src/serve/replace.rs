@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use admin::ReplaceRequest;
 use aoe::Address;
 use block::SECTOR_BYTES;
 use os::disk::{Disk, DiskOptions};
@@ -29,17 +30,6 @@ use super::remove::{aside, stop_serving};
 use super::volumes::Volume;
 use crate::config::volume::{BUFFER_COUNT, VolumeEntry};
 use crate::durable_file;
-
-/// A copy to be made anew.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct ReplaceRequest {
-    /// Of which volume; none: of all volumes of the peer's that this node cannot serve.
-    pub(crate) address: Option<String>,
-    /// Its file or device, if it is not configured yet; otherwise a new file in the volumes directory.
-    pub(crate) data: Option<PathBuf>,
-    /// Likewise its metadata.
-    pub(crate) metadata: Option<PathBuf>,
-}
 
 /// What a node says of a volume to its peer, which is to get it anew.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -2,6 +2,7 @@
 //! the volume through both nodes and checks what it reads. Run as root.
 #![allow(clippy::disallowed_methods, reason = "tests wait for the real world by the real clock")]
 
+mod garbage;
 mod latency;
 mod masks;
 mod reload;
@@ -129,33 +130,6 @@ fn an_image_is_taken_as_it_is_and_what_was_made_is_there_after_both_have_died() 
     assert_eq!(world.volume(0)["identity"], world.volume(1)["identity"]);
     world.does(0, "volume verify 7.2");
     assert!(fs::read(&image).expect("the image") == content, "nothing was changed");
-}
-
-#[test]
-fn garbage_at_the_ports_changes_nothing_and_is_told_once() {
-    let world = World::new();
-    let (_witness, _nodes) = pair(&world);
-    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 4";
-    let output = thread::scope(|scope| {
-        let load = scope.spawn(|| world.bench(load));
-        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 300], b"EPp\n\x01\x01\x01", b"EP\r\n", b""] {
-            for _ in 0..20 {
-                world.send_to_peer_port(0, bytes);
-                world.send_to_peer_port(1, bytes);
-            }
-        }
-        for line in ["{}\n", "nonsense", "{\"command\":\"fly\"}\n", "\0\0\0\n"] {
-            world.send_to_socket(0, line.as_bytes());
-        }
-        load.join().expect("no panic")
-    });
-    assert!(output.status.success(), "{output:?}\n{}", world.logs());
-    world.wait_for_in_sync();
-    let log = fs::read_to_string(world.scratch.join("node0.log")).expect("a log");
-    let lines = log.lines().filter(|line| line.contains("connection from")).count();
-    assert!((1..=4).contains(&lines), "{lines} lines: {log}");
-    assert!(!log.contains("panicked"), "{log}");
-    assert_equal_copies(&world);
 }
 
 #[test]

@@ -91,14 +91,15 @@ impl World {
         said.expect("it listens");
     }
 
-    /// Says something at the socket of a node's daemon, and waits for an answer or the end.
-    pub(crate) fn send_to_socket(&self, node: usize, bytes: &[u8]) {
+    /// Says something at the socket of a node's daemon; what is answered to it until the end.
+    pub(crate) fn send_to_socket(&self, node: usize, bytes: &[u8]) -> String {
         let mut stream = UnixStream::connect(self.directory(node).join("socket")).expect("it listens");
-        stream.write_all(bytes).expect("it listens");
-        stream.shutdown(Shutdown::Write).expect("it listens");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        assert!(answer.contains("refused"), "{answer}");
+        // A daemon that has read enough ends the conversation before all was said.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8(answer).expect("text")
     }
 }
 

@@ -1,0 +1,83 @@
+//! What nobody should send, at the port for the peer and at the socket for commands of running daemons.
+
+use std::fs;
+use std::thread;
+
+use crate::world::World;
+use crate::{assert_equal_copies, pair};
+
+#[test]
+fn garbage_at_the_peer_port_changes_nothing_and_is_told_once() {
+    let world = World::new();
+    let (_witness, _nodes) = pair(&world);
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 4";
+    let output = thread::scope(|scope| {
+        let load = scope.spawn(|| world.bench(load));
+        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 300], b"EPp\n\x01\x01\x01", b"EP\r\n", b""] {
+            for _ in 0..20 {
+                world.send_to_peer_port(0, bytes);
+                world.send_to_peer_port(1, bytes);
+            }
+        }
+        load.join().expect("no panic")
+    });
+    assert!(output.status.success(), "{output:?}\n{}", world.logs());
+    world.wait_for_in_sync();
+    let log = fs::read_to_string(world.scratch.join("node0.log")).expect("a log");
+    let lines = log.lines().filter(|line| line.contains("connection from")).count();
+    assert!((1..=4).contains(&lines), "{lines} lines: {log}");
+    assert!(!log.contains("panicked"), "{log}");
+    assert_equal_copies(&world);
+}
+
+/// Requests as they are documented, and as they were recorded: sent again, cut anywhere, and what never was one.
+#[test]
+fn garbage_cut_and_repeated_requests_at_the_socket_change_nothing_and_are_told_once() {
+    let world = World::new();
+    let (_witness, _nodes) = pair(&world);
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 5 --answer-timeout 30";
+    let request =
+        "{\"command\":\"remove_volume\",\"address\":\"7.1\",\"delete_data\":true,\"here_only\":false}";
+    let create = "{\"command\":\"create_volume\",\"address\":\"7.1\",\"bytes\":67108864,\"data\":null,\"metadata\":null,\
+                  \"peer_data\":null,\"peer_metadata\":null,\"overwrite_peer\":true}\n";
+    let output = thread::scope(|scope| {
+        let load = scope.spawn(|| world.bench(load));
+        for end in 1..=request.len() {
+            let said = world.send_to_socket(0, &request.as_bytes()[..end]);
+            assert!(said.contains("cut off"), "{said}");
+            let said = world.send_to_socket(0, format!("{}\n", &request[..end - 1]).as_bytes());
+            assert!(said.contains("not a request"), "{said}");
+        }
+        let long = [vec![b'x'; 1 << 20], b"\n".to_vec()].concat();
+        let deep = "[".repeat(60_000) + "\n";
+        for line in [
+            &b"{}\n"[..],
+            b"nonsense",
+            b"{\"command\":\"fly\"}\n",
+            b"\0\0\0\n",
+            b"\xff\xfe\n",
+            b"\n",
+            &long,
+            deep.as_bytes(),
+        ] {
+            let said = world.send_to_socket(0, line);
+            assert!(said.lines().all(|line| line.contains("not a request")), "{said}");
+        }
+        // A request that was carried out once is refused when it comes again, or does nothing.
+        for _ in 0..5 {
+            let said = world.send_to_socket(0, create.repeat(3).as_bytes());
+            assert_eq!(said.matches("e7.1 is the address of another volume").count(), 3, "{said}");
+            let said = world
+                .send_to_socket(0, "{\"command\":\"join\"}\n{\"command\":\"reload\"}\n".repeat(3).as_bytes());
+            assert_eq!(said.matches("done").count(), 6, "{said}");
+        }
+        load.join().expect("no panic")
+    });
+    assert!(output.status.success(), "{output:?}\n{}", world.logs());
+    world.wait_for_in_sync();
+    let log = fs::read_to_string(world.scratch.join("node0.log")).expect("a log");
+    let lines = log.lines().filter(|line| line.contains("not a request")).count();
+    assert!((1..=4).contains(&lines), "{lines} lines: {log}");
+    assert!(!log.contains("panicked"), "{log}");
+    assert_equal_copies(&world);
+}
