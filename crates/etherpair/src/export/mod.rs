@@ -21,3 +21,4 @@ pub(crate) use control::serve;
 pub(crate) use error::ExportError;
 pub(crate) use links::{LinkChange, Links};
 pub(crate) use plan::Plan;
+pub(crate) use probe::{Heard, Probe};

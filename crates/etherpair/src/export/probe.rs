@@ -1,7 +1,7 @@
 //! Whether somebody else on the wire serves an address that we are about to serve, or starts to at the same moment.
 //!
-//! Asks for the configuration of each address on each interface, more than once because frames get lost, and listens for less
-//! than half a second. The question says that a target is starting, and names it: of two that hear each other's questions
+//! Asks for the configuration of each address on each interface, more than once because frames get lost, and listens for a short
+//! while. Where both sides of a race are to be told apart, the question says that a target is starting, and names it: of two that hear each other's questions
 //! the one with the lower MAC address goes on and answers the other, as it answers whoever asks later. It goes on
 //! listening while its disks are made ready and a while after, because frames get lost. Frames are made and read here;
 //! what follows from them is decided in [`super::watch`].
@@ -14,10 +14,6 @@ use aoe::{Address, Command, MacAddress, Tag};
 use os::Interface;
 use os::frame_port::{FrameFilter, FramePort, PortError, PortKind, PortOptions, TransmitFrame};
 
-/// How often each address is asked for.
-const ROUNDS: u32 = 3;
-/// From one round to the next, and after the last.
-const ROUND: Duration = Duration::from_millis(120);
 /// Requests that leave together; what is answered to them is taken before the next ones.
 const BURST: usize = 64;
 /// Room for answers.
@@ -30,24 +26,42 @@ const STARTING: &[u8] = b"etherpair starts ";
 
 /// Something that somebody said about one of our addresses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// It is served, whatever the answer was.
-    Served { address: Address, mac: MacAddress },
+    Served {
+        /// Which.
+        address: Address,
+        /// By whom.
+        mac: MacAddress,
+    },
     /// A target of this number is about to serve it, and would like to know of others.
-    Starting { address: Address, mac: MacAddress, number: MacAddress },
+    Starting {
+        /// Which.
+        address: Address,
+        /// Who.
+        mac: MacAddress,
+        /// Its number.
+        number: MacAddress,
+    },
 }
 
 /// Asks and listens on one interface.
-pub(super) struct Probe {
+pub(crate) struct Probe {
     port: FramePort,
     interface: Interface,
     addresses: BTreeSet<Address>,
     /// Of all our interfaces: two of them may be on one wire.
     own: BTreeSet<MacAddress>,
+    /// Others that may answer: the nodes of a pair.
+    expected: BTreeSet<MacAddress>,
 }
 
 impl Probe {
-    pub(super) fn new(
+    /// Listens there for who speaks of these addresses.
+    ///
+    /// # Errors
+    /// If the interface cannot be listened on.
+    pub(crate) fn new(
         addresses: &[Address],
         interface: &Interface,
         interfaces: &[Interface],
@@ -63,7 +77,13 @@ impl Probe {
             interface: interface.clone(),
             addresses: addresses.iter().copied().collect(),
             own: interfaces.iter().map(|interface| MacAddress(interface.mac)).collect(),
+            expected: BTreeSet::new(),
         })
+    }
+
+    /// The same for a node of a pair, of which both may serve: it only asks, and claims nothing.
+    pub(crate) fn of_pair(self, nodes: &BTreeSet<MacAddress>) -> Self {
+        Self { expected: nodes.clone(), ..self }
     }
 
     /// Where it listens.
@@ -76,25 +96,30 @@ impl Probe {
         self.own.first().copied().unwrap_or(MacAddress(self.interface.mac))
     }
 
-    /// Asks for each address three times and listens; ends at the first thing heard that `on_heard` makes an error of.
-    pub(super) fn ask<E>(
+    /// Asks for each address so often and listens for that long each time; ends at the first thing heard that `on_heard` makes an
+    /// error of.
+    ///
+    /// # Errors
+    /// What `on_heard` has made.
+    pub(crate) fn ask<E>(
         &mut self,
+        (rounds, round_time): (u32, Duration),
         mut on_heard: impl FnMut(&mut Self, Heard) -> Result<(), E>,
     ) -> Result<(), E> {
         let start = Instant::now();
         let addresses: Vec<Address> = self.addresses.iter().copied().collect();
-        for round in 1..=ROUNDS {
+        for round in 1..=rounds {
             for burst in addresses.chunks(BURST) {
                 for &address in burst {
-                    let question = question(MacAddress(self.interface.mac), self.number(), address);
-                    self.send(&question);
+                    let starting = self.expected.is_empty().then(|| self.number());
+                    self.send(&question(MacAddress(self.interface.mac), starting, address));
                 }
                 // What is not sent is asked again in the next round.
                 let _ = self.port.flush();
                 self.port.discard_queued();
                 self.hear(&mut on_heard)?;
             }
-            let deadline = start + ROUND * round;
+            let deadline = start + round_time * round;
             while let Some(left) = deadline.checked_duration_since(Instant::now()) {
                 self.listen(left, &mut on_heard)?;
             }
@@ -134,6 +159,7 @@ impl Probe {
                 heard
                 && self.addresses.contains(&address)
                 && !self.own.contains(&mac)
+                && !self.expected.contains(&mac)
             {
                 on_heard(self, heard)?;
             }
@@ -142,14 +168,15 @@ impl Probe {
     }
 }
 
-fn question(source: MacAddress, number: MacAddress, address: Address) -> Vec<u8> {
+/// `starting` is the number of the target that starts, if that is to be told.
+fn question(source: MacAddress, starting: Option<MacAddress>, address: Address) -> Vec<u8> {
     let mut frame = vec![0; aoe::limits::FRAME_BYTES_MIN];
     Head {
         ethernet: ethernet::Repr { destination: MacAddress::BROADCAST, source },
         header: header::Repr::request(address.into(), Command::QueryConfig, TAG),
     }
     .emit(&mut frame);
-    let string = [STARTING, &number.0].concat();
+    let string = starting.map_or_else(Vec::new, |number| [STARTING, &number.0].concat());
     let length = config_of(&string).emit(&mut frame);
     wire::pad(&mut frame, length);
     frame
@@ -200,7 +227,7 @@ mod tests {
     #[test]
     fn a_question_names_the_target_that_starts_and_a_claim_the_one_that_answers() {
         let number = MacAddress([2, 0, 0, 0, 0, 0]);
-        let question = question(THEIRS, number, address());
+        let question = question(THEIRS, Some(number), address());
         assert_eq!(question.len(), 60);
         assert_eq!(heard(&question), Some(Heard::Starting { address: address(), mac: THEIRS, number }));
         let claim = claim(OURS, address(), THEIRS);
@@ -210,7 +237,15 @@ mod tests {
 
     #[test]
     fn a_target_takes_a_question_for_an_ordinary_read() {
-        let question = question(THEIRS, THEIRS, address());
+        let question = question(THEIRS, Some(THEIRS), address());
+        let request = config::Request::parse(Frame::new(&question).expect("a frame"));
+        assert_eq!(request, Ok(config::Request::Read));
+    }
+
+    #[test]
+    fn a_node_of_a_pair_only_asks() {
+        let question = question(THEIRS, None, address());
+        assert_eq!((heard(&question), question.len()), (None, 60));
         let request = config::Request::parse(Frame::new(&question).expect("a frame"));
         assert_eq!(request, Ok(config::Request::Read));
     }

@@ -23,6 +23,9 @@ const LISTEN: Duration = Duration::from_secs(10);
 /// How soon a thread notices that it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How often each address is asked for, and the time from one to the next and after the last.
+const ROUNDS: (u32, Duration) = (3, Duration::from_millis(120));
+
 const STARTING: u8 = 0;
 const SERVING: u8 = 1;
 const OVER: u8 = 2;
@@ -73,7 +76,7 @@ impl Drop for Watch {
 }
 
 fn follow(mut probe: Probe, stage: &AtomicU8, findings: &Sender<Result<(), ExportError>>) {
-    let found = probe.ask(refuse);
+    let found = probe.ask(ROUNDS, refuse);
     let is_free = found.is_ok();
     // Nobody waits for it only when another thread has found somebody.
     let _ = findings.send(found);

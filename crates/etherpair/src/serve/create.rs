@@ -205,6 +205,9 @@ pub(super) fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> 
             config.volume_file(address).display()
         ));
     }
+    if let Some(stranger) = daemon.strangers(&[address]).remove(&address) {
+        return Err(format!("{address}: {stranger}"));
+    }
     fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut prepared = Prepared { entry: entry.clone(), sectors: plan.sectors, made: Vec::new() };
     make_data(&entry.data, plan, &mut prepared.made)?;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use admin::RequestError;
 use aoe::Address;
 use block::ExportId;
+use os::Interface;
 use os::shard::{Command, Event, ExportStatistics, ShardHandle, ShardStatistics};
 use replication::input::{ArbiterAnswer, Control};
 use replication::membership::{Members, Membership};
@@ -23,6 +24,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::error::VolumeError;
 use super::events::{Report, Severity};
+use super::look::{Stranger, strangers};
 use super::peer_links::Links;
 use super::reload::WantedInterfaces;
 use super::slow;
@@ -131,18 +133,26 @@ impl Daemon {
             Ok(()) => {
                 self.broken().remove(&address);
             }
-            Err(error) => {
-                let text = format!("this node does not serve it: {error}");
-                self.broken().insert(address, (entry, error.to_string()));
-                self.report(Report::new(
-                    &address.to_string(),
-                    Severity::Error,
-                    "not-served",
-                    text,
-                    Value::Null,
-                ));
-            }
+            Err(error) => self.not_served(entry, &error),
         }
+    }
+
+    /// A configured volume is not served, which is told.
+    pub(super) fn not_served(&self, entry: VolumeEntry, error: &VolumeError) {
+        let (about, text) = (entry.address.to_string(), format!("this node does not serve it: {error}"));
+        self.broken().insert(entry.address, (entry, error.to_string()));
+        self.report(Report::new(&about, Severity::Error, "not-served", text, Value::Null));
+    }
+
+    /// Who else serves these addresses. Waits for a moment whether anybody answers.
+    pub(crate) fn strangers(&self, addresses: &[Address]) -> BTreeMap<Address, VolumeError> {
+        let names = self.interfaces().clone();
+        let interfaces: Vec<Interface> =
+            names.iter().filter_map(|name| Interface::named(name).ok()).collect();
+        let found = strangers(&self.config, &interfaces, addresses).into_iter();
+        found
+            .map(|(address, Stranger { interface, mac })| (address, VolumeError::Stranger { interface, mac }))
+            .collect()
     }
 
     /// Volumes that are configured and cannot be served, and why.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use aoe::MacAddress;
 use os::InterfaceError;
 use os::disk::DiskError;
 use os::metadata_file::MetadataError;
@@ -83,6 +84,18 @@ pub(crate) enum VolumeError {
         found: PairIdentity,
         /// Whose it should be.
         expected: PairIdentity,
+    },
+    /// Somebody else serves its address.
+    #[error(
+        "{mac} on {interface} answers for this address and is not of this pair: initiators would write to both disks and find their data on \
+         neither. Stop that server or choose another address, then `etherpair reload`; if it is the peer, `virtual_macs` must be alike on \
+         both nodes"
+    )]
+    Stranger {
+        /// On which of our interfaces.
+        interface: String,
+        /// Who.
+        mac: MacAddress,
     },
     /// The shard is gone.
     #[error("its thread has ended; see the log")]

@@ -10,6 +10,7 @@ mod create;
 mod daemon;
 mod error;
 pub(crate) mod events;
+mod look;
 mod peer_control;
 mod peer_links;
 mod peer_port;

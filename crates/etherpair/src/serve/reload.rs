@@ -15,6 +15,7 @@ use replication::input::Control;
 use tokio::sync::oneshot;
 
 use super::daemon::Daemon;
+use super::error::VolumeError;
 use super::remove::stop_serving;
 use super::volumes::{OpenedVolume, Volume};
 use crate::config::node::NodeConfig;
@@ -61,6 +62,11 @@ pub(crate) async fn reload(daemon: &Arc<Daemon>, path: &Path) -> Result<String, 
     let interfaces_now = daemon.interfaces().clone();
     refused.extend(interface_changes(&interfaces_now, &config.interfaces).err());
     let changes = volume_changes(daemon, &config.volumes, &mut refused);
+    let mut strangers = strangers(daemon, &changes).await;
+    for entry in &changes.added {
+        let stranger = strangers.remove(&entry.address);
+        refused.extend(stranger.map(|error| format!("{}: {error}", entry.address)));
+    }
     let opened = open_all(daemon, &changes.added, &mut refused).await;
     if !refused.is_empty() {
         return Err(format!("nothing was changed: {}", refused.join("; ")));
@@ -86,7 +92,10 @@ pub(crate) async fn reload(daemon: &Arc<Daemon>, path: &Path) -> Result<String, 
         change(daemon, &volume, entry);
     }
     for entry in changes.tried_again {
-        daemon.add_configured(entry);
+        match strangers.remove(&entry.address) {
+            None => daemon.add_configured(entry),
+            Some(error) => daemon.not_served(entry, &error),
+        }
     }
     Ok(told.text())
 }
@@ -181,6 +190,14 @@ fn fixed_volume_keys(ours: &VolumeEntry, wanted: &VolumeEntry) -> Vec<String> {
         format!("{}: `volume.{key}` cannot change while the daemon runs; {cure}", ours.address)
     };
     refused.map(text).collect()
+}
+
+/// Who else serves the addresses that are to be served from now on.
+async fn strangers(daemon: &Arc<Daemon>, changes: &VolumeChanges) -> BTreeMap<Address, VolumeError> {
+    let entries = changes.added.iter().chain(&changes.tried_again);
+    let addresses: Vec<Address> = entries.map(|entry| entry.address).collect();
+    let daemon = Arc::clone(daemon);
+    tokio::task::spawn_blocking(move || daemon.strangers(&addresses)).await.unwrap_or_default()
 }
 
 /// Opens every new volume, which locks it and writes nothing.

@@ -96,8 +96,12 @@ impl Running {
         for change in links.now() {
             tell(&daemon, &change);
         }
+        let mut strangers = daemon.strangers(&addresses);
         for volume in volumes {
-            daemon.add_configured(volume);
+            match strangers.remove(&volume.address) {
+                None => daemon.add_configured(volume),
+                Some(error) => daemon.not_served(volume, &error),
+            }
         }
         let path = path.to_owned();
         Ok(Self { path, daemon, signals, links, events, interfaces_wanted, claims })

@@ -9,6 +9,7 @@ mod reload;
 mod removal;
 mod replacement;
 mod slow;
+mod stranger;
 mod upgrade;
 mod with_etcd;
 mod world;

@@ -1,0 +1,71 @@
+//! Somebody who is not of the pair serves an address of the pair's, on the same wire.
+
+use std::fs;
+
+use lab::network::MTU_JUMBO;
+use lab::{FrameSocket, Namespace, Process};
+
+use crate::world::{PATIENCE, World};
+use crate::{assert_equal_copies, pair};
+
+/// A server of an image on the first storage network, which asks nobody.
+fn serve(world: &World, host: &Namespace, address: &str) -> Process {
+    let image = world.scratch.join(format!("stranger-{address}"));
+    fs::write(&image, vec![0x5a; 1 << 20]).expect("an image");
+    let program = host.program(env!("CARGO_BIN_EXE_etherpair"));
+    let program = program.args(["export", address]).arg(image).args(["-i", "eth1", "--force"]);
+    let mut process =
+        program.start(world.scratch.join(format!("stranger-{address}.log"))).expect("a process");
+    process.wait_for_line("serving", PATIENCE).expect("it serves");
+    process
+}
+
+#[test]
+fn an_address_that_a_stranger_serves_is_not_served_and_the_stranger_is_named() {
+    let world = World::new();
+    let (_witness, mut nodes) = pair(&world);
+    let host = world.add_host("stranger", &[0], MTU_JUMBO).expect("a host");
+    let socket = FrameSocket::open(&host, "eth1", PATIENCE).expect("a socket");
+    let mac = socket.mac().map(|byte| format!("{byte:02x}")).join(":");
+    drop(socket);
+
+    // Made anew.
+    let mut stranger = serve(&world, &host, "7.2");
+    let refused = world.command(0, "volume create 7.2 --size 4M").output().expect("it ends");
+    assert!(refused.stderr.contains(&format!("{mac} on eth1 answers for this address")), "{refused:?}");
+    assert!(!world.directory(0).join("e7.2.img").exists(), "nothing is left");
+    stranger.kill().expect("it can be killed");
+    world.does(0, "volume create 7.2 --size 4M");
+
+    // Served when the daemon starts: the other volumes are, and so is this one by the other node.
+    assert!(nodes[1].terminate(PATIENCE).expect("it ends").success());
+    let mut stranger = serve(&world, &host, "7.1");
+    nodes[1] = world.start_node(1);
+    let status = world.status(1);
+    assert_eq!(status["not_served"][0]["address"], "e7.1", "{status}");
+    let error = status["not_served"][0]["error"].as_str().expect("an error");
+    for part in [&mac, "eth1", "Stop that server", "etherpair reload"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    world.wait_for(1, "serves the other", |volume| volume["address"] == "e7.2" && volume["serving"] == true);
+    assert_eq!(world.volume(0)["serving"], true);
+    world.does(1, "reload");
+    assert_eq!(world.status(1)["not_served"][0]["address"], "e7.1", "it is looked again");
+    stranger.kill().expect("it can be killed");
+    world.does(1, "reload");
+    world.wait_for_in_sync();
+    assert_eq!(world.status(1)["not_served"], serde_json::json!([]), "{}", world.logs());
+
+    // The peer is no stranger, whether both serve or one stands in for the other.
+    nodes[0].kill().expect("it can be killed");
+    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    nodes[0] = world.start_node(0);
+    world.wait_for_in_sync();
+    let load = "7.1 -i eth2 --rw randrw --verify --allow-writes --requests 200 --answer-timeout 30";
+    let second = world.add_host("second", &[1], MTU_JUMBO).expect("a host");
+    let load = load.replace("eth2", "eth1");
+    let program =
+        second.program(env!("CARGO_BIN_EXE_etherpair")).args(["bench"]).args(load.split_whitespace());
+    assert!(program.within(PATIENCE).output().expect("it ends").status.success(), "{}", world.logs());
+    assert_equal_copies(&world);
+}
