@@ -62,6 +62,28 @@ impl VolumeEntry {
         text + &self.settings()
     }
 
+    /// A volume that is as usual in everything else.
+    pub(crate) fn plain(address: Address, data: PathBuf, metadata: PathBuf) -> Self {
+        Self {
+            address,
+            data,
+            metadata,
+            logical_sector_size: None,
+            buffer_count: BUFFER_COUNT,
+            mirror: VolumeConfig::default(),
+            masks: None,
+            file: None,
+        }
+    }
+
+    /// The same with lines of settings, to stand in a file of its own.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn with_settings(&self, file: &Path, settings: &str) -> Result<Self, ConfigError> {
+        Self::parse(file, &(self.emit() + settings))
+    }
+
     /// The lines of everything that is not as usual, without files and the unit of the disk: what both nodes say alike.
     pub(crate) fn settings(&self) -> String {
         let mut text = String::new();
@@ -177,7 +199,7 @@ fn lag(text: &str) -> Result<u64, String> {
 }
 
 /// Requests an initiator may have outstanding; Linux uses at most 64 unless told otherwise.
-pub(crate) const BUFFER_COUNT: u16 = 128;
+const BUFFER_COUNT: u16 = 128;
 
 fn resync_rate(text: &str) -> Result<ResyncRate, String> {
     if text == "yielding" {

@@ -20,14 +20,13 @@ use replication::identity::{FormatIdentity, VolumeIdentity};
 use replication::membership::Membership;
 use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
 use replication::meta::{Format, format};
-use replication::start::VolumeConfig;
 use replication::witness::RegisterKey;
 use serde::{Deserialize, Serialize};
 
 use super::daemon::Daemon;
 use super::peer_control::{Peer, PeerRequest};
 use crate::arbiter::ArbiterError;
-use crate::config::volume::{BUFFER_COUNT, VolumeEntry};
+use crate::config::volume::VolumeEntry;
 use crate::durable_file;
 
 /// A volume to be made at one node.
@@ -184,16 +183,8 @@ pub(super) fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> 
         path.clone().unwrap_or_else(|| directory.join(format!("{address}.{suffix}")))
     };
     let (data, metadata) = (named(&plan.data, "img"), named(&plan.metadata, "meta"));
-    let mut entry = VolumeEntry {
-        address,
-        data,
-        metadata,
-        logical_sector_size: None,
-        buffer_count: BUFFER_COUNT,
-        mirror: VolumeConfig::default(),
-        masks: None,
-        file: Some(config.volume_file(address)),
-    };
+    let file = Some(config.volume_file(address));
+    let mut entry = VolumeEntry { file, ..VolumeEntry::plain(address, data, metadata) };
     let clash = daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry));
     let clash = clash.or_else(|| daemon.broken().values().find_map(|(broken, _)| entry.clash(broken)));
     if let Some(text) = clash {

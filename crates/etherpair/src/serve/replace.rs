@@ -19,7 +19,6 @@ use replication::membership::{Epoch, Members, Membership};
 use replication::message::CopyState;
 use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
 use replication::meta::{Format, format};
-use replication::start::VolumeConfig;
 use replication::volume::{Phase, VolumeStatus};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +27,7 @@ use super::daemon::Daemon;
 use super::peer_control::{Peer, PeerRequest};
 use super::remove::{aside, stop_serving};
 use super::volumes::Volume;
-use crate::config::volume::{BUFFER_COUNT, VolumeEntry};
+use crate::config::volume::VolumeEntry;
 use crate::durable_file;
 
 /// What a node says of a volume to its peer, which is to get it anew.
@@ -42,6 +41,9 @@ pub(super) struct Described {
     epoch: u64,
     /// This node serves alone, with a copy that lacks nothing.
     is_sole_and_good: bool,
+    /// What both nodes are to say of it alike ([`VolumeEntry::settings`]).
+    #[serde(default)]
+    settings: String,
 }
 
 /// Makes the copy of a volume anew, or those of all that are not served here.
@@ -94,6 +96,7 @@ pub(super) async fn describe(daemon: &Daemon, address: Option<&str>) -> Result<V
                 && status.membership.members == Members::Only(daemon.config.node)
                 && status.copy == CopyState::Good
                 && status.lacking == 0,
+            settings: volume.entry.settings(),
         })
     });
     described.collect()
@@ -125,6 +128,7 @@ async fn replace_one(
              use: see `etherpair status` on both nodes"
         ));
     }
+    let mut configured = None;
     if let Some((volume, status)) = status_here(daemon, described).await {
         if status.copy != CopyState::Diskless {
             return Err(format!(
@@ -133,18 +137,26 @@ async fn replace_one(
             ));
         }
         stop_serving(daemon, &volume).await?;
+        // It may stand in `node.toml` and nowhere else.
+        configured = Some(volume.entry);
     }
-    let configured = daemon.broken().get(&address).map(|(entry, _)| entry.clone());
+    let configured = configured.or_else(|| daemon.broken().get(&address).map(|(entry, _)| entry.clone()));
     let entry = match configured {
         Some(entry) => entry,
-        None => new_entry(daemon, request, address)?,
+        None => new_entry(daemon, request, address, &described.settings)?,
     };
     let described = described.clone();
     blocking(daemon, move |daemon| make_anew(&daemon, entry, &described)).await?;
     Ok(address.to_string())
 }
 
-fn new_entry(daemon: &Daemon, request: &ReplaceRequest, address: Address) -> Result<VolumeEntry, String> {
+/// As a file of its own describes it, or as the peer does, in places of this node's.
+fn new_entry(
+    daemon: &Daemon,
+    request: &ReplaceRequest,
+    address: Address,
+    settings: &str,
+) -> Result<VolumeEntry, String> {
     let config = &daemon.config;
     let is_one = request.address.is_some();
     let named = |path: &Option<PathBuf>, suffix: &str| {
@@ -154,18 +166,14 @@ fn new_entry(daemon: &Daemon, request: &ReplaceRequest, address: Address) -> Res
     };
     let file = config.volume_file(address);
     let entry = match fs::read_to_string(&file) {
-        // It was served by this daemon until now.
         Ok(text) => VolumeEntry::parse(&file, &text).map_err(|error| error.to_string())?,
-        Err(_) => VolumeEntry {
-            address,
-            data: named(&request.data, "img"),
-            metadata: named(&request.metadata, "meta"),
-            logical_sector_size: None,
-            buffer_count: BUFFER_COUNT,
-            mirror: VolumeConfig::default(),
-            masks: None,
-            file: Some(file),
-        },
+        Err(_) => VolumeEntry::plain(address, named(&request.data, "img"), named(&request.metadata, "meta"))
+            .with_settings(&file, settings)
+            .map_err(|error| {
+                format!(
+                    "the peer says of {address} what this node does not know; upgrade etherpair here: {error}"
+                )
+            })?,
     };
     match daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry)) {
         Some(text) => Err(text),

@@ -60,10 +60,19 @@ fn a_new_node_gets_every_volume_and_never_serves_before_it_has_them() {
     // Made slow on the one that copies, so that the other dies in the middle of it.
     let file = world.directory(1).join("e7.1.volume.toml");
     let text = fs::read_to_string(&file).expect("a description");
-    fs::write(&file, format!("{text}resync_rate = \"1M\"\n")).expect("slower");
+    fs::write(&file, format!("{text}resync_rate = \"1M\"\nbuffer_count = 99\n")).expect("slower");
+    assert!(!world.command(1, "reload").output().expect("it ends").status.success(), "that takes a restart");
+    fs::write(&file, format!("{text}resync_rate = \"1M\"\nresync_checksums = true\nmasks = []\n"))
+        .expect("slower");
     world.does(1, "reload");
     let said = world.does(0, "volume replace --all --yes");
     assert!(said.contains("e7.1") && said.contains("e7.2"), "{said}");
+    // What is not described here any more is what the peer says of it.
+    let description = |name: &str| fs::read_to_string(world.directory(0).join(name)).expect("a description");
+    for line in ["resync_rate = \"1048576\"\n", "resync_checksums = true\n", "masks = []\n"] {
+        assert!(description("e7.1.volume.toml").contains(line), "{}", description("e7.1.volume.toml"));
+    }
+    assert!(!description("e7.2.volume.toml").contains("resync"), "{}", description("e7.2.volume.toml"));
     world.wait_for(0, "target", |volume| volume["replication"] == "SyncTarget");
     // The only good copy goes away in the middle of it: nobody serves, also after a start, until it is back.
     nodes[1].kill().expect("it can be killed");
