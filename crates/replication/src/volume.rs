@@ -76,11 +76,24 @@ pub(crate) struct Question {
     pub(crate) given_up_at: Instant,
 }
 
-/// How far two nodes that are connected have come with meeting.
+/// How far two nodes that are connected have come with meeting. What every write asks for comes first.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub(crate) struct Meeting {
     /// What the peer calls the volume, once it has said so.
     pub(crate) peer_export: Option<ExportId>,
+    /// This node is to be the source, and waits until what differs is durable and nothing it began alone is in flight.
+    pub(crate) settling: bool,
+    /// The peer has left, or has no disk any more.
+    pub(crate) peer_left: bool,
+    /// As the source: the target is to be told when it lacks nothing any more, though both are members already.
+    pub(crate) owes_in_sync: bool,
+    /// The target has said that it is ready.
+    pub(crate) target_is_ready: bool,
+    /// The target must be ready before the source serves.
+    pub(crate) serve_when_ready: bool,
+    /// A membership that the peer is known to have durably.
+    pub(crate) known_to_peer: Option<Membership>,
     /// What this node has offered, once in a session.
     pub(crate) offered: Option<Offer>,
     /// Instead of an offer this node has said that it leaves.
@@ -99,37 +112,31 @@ pub(crate) struct Meeting {
     pub(crate) joined: bool,
     /// This node is the source of this pairing.
     pub(crate) is_source: bool,
-    /// This node is to be the source, and waits until what differs is durable and nothing it began alone is in flight.
-    pub(crate) settling: bool,
-    /// The target has said that it is ready.
-    pub(crate) target_is_ready: bool,
-    /// The target must be ready before the source serves.
-    pub(crate) serve_when_ready: bool,
-    /// As the source: the target is to be told when it lacks nothing any more, though both are members already.
-    pub(crate) owes_in_sync: bool,
     /// As the target: `Ready` is to be said when the superblock is durable.
     pub(crate) owes_ready: bool,
     /// A membership that the peer is to be told when it is durable here.
     pub(crate) owes_member: Option<Membership>,
-    /// A membership that the peer is known to have durably.
-    pub(crate) known_to_peer: Option<Membership>,
     /// A membership that is to be acknowledged when it is durable here.
     pub(crate) owes_member_known: Option<Membership>,
     /// This node has asked for blocks that it cannot read, or that a verify has found to differ.
     pub(crate) has_asked_for_repair: bool,
-    /// The peer has left, or has no disk any more.
-    pub(crate) peer_left: bool,
     /// The size that the peer was asked to agree to.
     pub(crate) resize_asked: Option<u64>,
 }
 
-/// The metadata of the volume: what it shall say and what it says.
+/// The metadata of the volume: what it shall say and what it says. What every write asks for comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct OnDisk {
-    pub(crate) format: FormatIdentity,
+    /// Whether the log is to be made blank before it is written (1), or is being made so (0).
+    pub(crate) log_blanks: Option<u8>,
+    pub(crate) log: ActivityLog,
+    /// What the peer lacks, or may lack.
+    pub(crate) bitmap: Bitmap,
+    pub(crate) superblock_durable: Superblock,
     /// What the superblock shall say, and what it durably says.
     pub(crate) superblock: Superblock,
-    pub(crate) superblock_durable: Superblock,
+    pub(crate) format: FormatIdentity,
     pub(crate) superblock_writing: Option<Superblock>,
     pub(crate) superblock_turns: Turns,
     pub(crate) small_state: SmallState,
@@ -139,36 +146,48 @@ pub(crate) struct OnDisk {
     /// Whether the peer is to have it, too, before whoever set it is told.
     pub(crate) small_state_waits_for_peer: bool,
     pub(crate) small_state_is_told: bool,
-    pub(crate) log: ActivityLog,
-    /// Whether the log is to be made blank before it is written (1), or is being made so (0).
-    pub(crate) log_blanks: Option<u8>,
     pub(crate) blanks_under_way: u64,
     /// No metadata write has failed.
     pub(crate) is_writable: bool,
-    /// What the peer lacks, or may lack.
-    pub(crate) bitmap: Bitmap,
     /// Blocks of the bitmap being written.
     pub(crate) bitmap_writes: u32,
 }
 
-/// One volume.
+/// One volume. What every write asks for comes first and close together, through [`OnDisk`] to [`Meeting`]: going round a
+/// thousand volumes each line of the cache has to be fetched anew, and these were spread over twenty.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Volume {
+    /// Local writes that wait for their turn, in the order they came.
+    pub(crate) waiting: VecDeque<Token>,
+    /// Writes of both nodes that wait for the activity log: for room in it, or until it is durable.
+    pub(crate) waiting_for_log: VecDeque<Claim>,
     pub(crate) export: ExportId,
+    /// Own requests under way, of all kinds.
+    pub(crate) requests: u32,
+    /// Requests that the data disk has.
+    pub(crate) at_disk: u32,
+    /// Local writes in flight (admitted and not over).
+    pub(crate) locals: u32,
+    /// Extents that local writes in flight hold in the log, counted with multiplicity.
+    pub(crate) local_extents: u32,
     pub(crate) phase: Phase,
-    pub(crate) disk: OnDisk,
-    /// Blocks that this node lacks: only the peer's copy of them is good.
-    pub(crate) lacks: Bitmap,
-    /// What the data disk is worth.
-    pub(crate) has_disk: bool,
     /// What was said last by `Output::Serving`.
     pub(crate) serving: bool,
+    /// An operator has asked this node to leave.
+    pub(crate) leaving: bool,
+    /// What the data disk is worth.
+    pub(crate) has_disk: bool,
+    pub(crate) durability: Durability,
+    pub(crate) counters: Counters,
+    /// Blocks that this node lacks: only the peer's copy of them is good.
+    pub(crate) lacks: Bitmap,
+    pub(crate) disk: OnDisk,
+    pub(crate) meeting: Meeting,
     /// Likewise.
     pub(crate) stands_in: bool,
     /// Likewise.
     pub(crate) hands_over: bool,
-    /// An operator has asked this node to leave.
-    pub(crate) leaving: bool,
     /// The volume is on its way out of this node: it only ends what it began.
     pub(crate) removing: bool,
     /// When it was added: what was remembered of it before is gone.
@@ -195,30 +214,16 @@ pub(crate) struct Volume {
     /// The arbiter holds something that shuts this node out.
     pub(crate) shut_out: bool,
     pub(crate) forced: bool,
-    pub(crate) meeting: Meeting,
     /// How large it could be made here.
     pub(crate) capacity: Capacity,
     /// Set while it is on its way to another size.
     pub(crate) growth: Option<Growth>,
     /// The size that was last told upwards.
     pub(crate) sectors_told: u64,
-    /// Local writes that wait for their turn, in the order they came.
-    pub(crate) waiting: VecDeque<Token>,
-    /// Writes of both nodes that wait for the activity log: for room in it, or until it is durable.
-    pub(crate) waiting_for_log: VecDeque<Claim>,
     /// Writes served alone that wait for the bitmap to be durable.
     pub(crate) promised: Vec<Token>,
-    /// Extents that local writes in flight hold in the log, counted with multiplicity.
-    pub(crate) local_extents: u32,
-    /// Local writes in flight (admitted and not over).
-    pub(crate) locals: u32,
-    /// Own requests under way, of all kinds.
-    pub(crate) requests: u32,
-    /// Requests that the data disk has.
-    pub(crate) at_disk: u32,
     /// Writes that were in flight when a session ended, until both nodes know what has become of them.
     pub(crate) doubtful: Vec<Doubt>,
-    pub(crate) durability: Durability,
     pub(crate) pass_through: bool,
     pub(crate) unflushed: Unflushed,
     /// When what is answered and not on stable storage is flushed, and whether it is being flushed.
@@ -230,7 +235,6 @@ pub(crate) struct Volume {
     pub(crate) resync: crate::resync::Resync,
     /// Where a read that failed on both disks was looked at block by block.
     pub(crate) healing: Places,
-    pub(crate) counters: Counters,
 }
 
 /// What has happened, counted since the process started.

@@ -245,9 +245,10 @@ impl Engine {
         let LocalWrite { export, range, data, durable, origin, .. } = *self.local(token);
         let volume = self.volume(export);
         // What only one node has in memory is not safe there.
-        let may_cache = volume.may_cache()
-            || volume.phase == Phase::Paired && self.mutated(Mutation::CachedWhileNotWhole);
-        let durable = durable || volume.durability == Durability::Memory && !may_cache;
+        let may_cache = || {
+            volume.may_cache() || volume.phase == Phase::Paired && self.mutated(Mutation::CachedWhileNotWhole)
+        };
+        let durable = durable || volume.durability == Durability::Memory && !may_cache();
         let was_in_flight = self.is_local_in_flight(self.local(token));
         let write = self.local_mut(token);
         write.durable = durable;

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 pub(super) struct Idle {
     /// Slots and when they fell idle; also such as did so again later, or are in use.
     ring: VecDeque<(u32, u32)>,
+    /// The end of the ring, if there is one.
+    last: Option<(u32, u32)>,
     /// Counts how often something fell idle. It may begin again at zero: what is out of date is gone long before.
     now: u32,
     count: usize,
@@ -17,7 +19,7 @@ pub(super) struct Idle {
 impl Idle {
     /// None of so many slots is idle.
     pub(super) fn new(slots: usize) -> Self {
-        Self { ring: VecDeque::with_capacity(slots * 2), now: 0, count: 0 }
+        Self { ring: VecDeque::with_capacity(slots * 2), last: None, now: 0, count: 0 }
     }
 
     pub(super) const fn count(&self) -> usize {
@@ -28,7 +30,7 @@ impl Idle {
     pub(super) fn push(&mut self, slot: usize, before: u32, is_so: impl Fn(usize, u32) -> bool) -> u32 {
         let slot = u32::try_from(slot).expect("slots are counted in 32 bits");
         self.count += 1;
-        if self.now == before && self.ring.back() == Some(&(slot, before)) {
+        if self.now == before && self.last == Some((slot, before)) {
             return before;
         }
         if self.ring.len() == self.ring.capacity() {
@@ -37,6 +39,7 @@ impl Idle {
         }
         self.now = self.now.wrapping_add(1);
         self.ring.push_back((slot, self.now));
+        self.last = Some((slot, self.now));
         self.now
     }
 
@@ -48,6 +51,7 @@ impl Idle {
     /// Takes the slot that has been idle longest.
     pub(super) fn pop(&mut self, is_so: impl Fn(usize, u32) -> bool) -> Option<usize> {
         while let Some((slot, since)) = self.ring.pop_front() {
+            self.last = self.last.filter(|last| *last != (slot, since));
             if is_so(slot as usize, since) {
                 self.count -= 1;
                 return Some(slot as usize);

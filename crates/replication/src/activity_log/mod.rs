@@ -67,22 +67,23 @@ pub struct Counters {
     pub transactions: u64,
 }
 
-/// The hot extents of one volume on one node.
+/// The hot extents of one volume on one node. What every write asks for comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub struct ActivityLog {
     layout: Layout,
-    format: FormatIdentity,
-    /// The log as the next transactions will leave it, pending changes included.
-    slots: Vec<Slot>,
     table: Table,
-    idle: Idle,
     /// Slots below this hold an extent; the rest were never used.
     used: usize,
     /// The newest transaction that is durable.
     durable: Sequence,
+    /// The log as the next transactions will leave it, pending changes included.
+    slots: Vec<Slot>,
+    idle: Idle,
+    counters: Counters,
+    format: FormatIdentity,
     writing: bool,
     batch: Batch,
-    counters: Counters,
 }
 
 /// Changes not yet in a transaction, oldest first: slots in a ring, since each slot changes at most once before it is

@@ -80,16 +80,22 @@ struct Block {
     cleared: bool,
 }
 
-/// The out-of-sync blocks of one volume.
+/// The out-of-sync blocks of one volume. What every write asks, whether there are any, stands where the bitmap stands.
 #[derive(Debug)]
 pub struct Bitmap {
+    out_of_sync: u64,
+    blocks: Box<Blocks>,
+}
+
+/// The bits, and what is on disk of them.
+#[derive(Debug)]
+struct Blocks {
     layout: Layout,
     format: FormatIdentity,
     words: Vec<u64>,
     /// Set bits of each block, apart from the rest so that a search passes over empty ones fast.
     counts: Vec<u16>,
-    blocks: Vec<Block>,
-    out_of_sync: u64,
+    states: Vec<Block>,
     /// Blocks that must be written, in the order they became so.
     urgent: VecDeque<u32>,
     /// How many blocks have cleared bits to write, and where to look for the next.
@@ -103,17 +109,17 @@ impl Bitmap {
     pub fn new(layout: Layout, format: FormatIdentity) -> Self {
         let blocks = index(layout.bitmap_blocks());
         let block = Block { sequence: Sequence::NONE, version: 0, durable: 0, writing: None, cleared: false };
-        Self {
+        let blocks = Blocks {
             layout,
             format,
             words: vec![0; blocks * WORDS_PER_BLOCK],
             counts: vec![0; blocks],
-            blocks: vec![block; blocks],
-            out_of_sync: 0,
+            states: vec![block; blocks],
             urgent: VecDeque::with_capacity(blocks),
             cleared: 0,
             cleared_cursor: 0,
-        }
+        };
+        Self { out_of_sync: 0, blocks: Box::new(blocks) }
     }
 
     /// Takes a block as it was read from disk, both slots.
@@ -125,10 +131,13 @@ impl Bitmap {
     /// If bits of the block were changed since the bitmap was made, or `pair` is not both slots.
     pub fn load(&mut self, block: u32, pair: &[u8]) -> Result<Loaded, TwinError> {
         let at = index(block);
-        assert!(self.blocks[at].version == 0 && self.counts[at] == 0, "a block is loaded before it is used");
-        match read(pair, self.layout, self.format, block) {
+        assert!(
+            self.blocks.states[at].version == 0 && self.blocks.counts[at] == 0,
+            "a block is loaded before it is used"
+        );
+        match read(pair, self.blocks.layout, self.blocks.format, block) {
             Ok(twin) => {
-                self.blocks[at].sequence = twin.sequence();
+                self.blocks.states[at].sequence = twin.sequence();
                 if let Some((_, bits)) = twin.newest {
                     self.merge_words(block, bits.words());
                 }
@@ -136,7 +145,7 @@ impl Bitmap {
             }
             Err(error @ TwinError::Refused(_)) => Err(error),
             Err(error) => {
-                self.set_bits(block, 0..bits_in_block(self.layout, block));
+                self.set_bits(block, 0..bits_in_block(self.blocks.layout, block));
                 Ok(Loaded::InDoubt(error))
             }
         }
@@ -155,7 +164,7 @@ impl Bitmap {
     #[must_use]
     pub fn touches(&self, range: LbaRange) -> bool {
         let bits = self.bits_around(range);
-        masks(bits.start, bits.end).any(|(word, mask)| self.words[word] & mask != 0)
+        masks(bits.start, bits.end).any(|(word, mask)| self.blocks.words[word] & mask != 0)
     }
 
     /// The peer misses `range`: sets every block it touches. What is returned must be durable before the write that did
@@ -183,8 +192,8 @@ impl Bitmap {
     /// If the volume has no such extent.
     pub fn set_extent(&mut self, extent: Extent) -> Tickets {
         let start = u64::from(extent.0) * EXTENT_SECTORS;
-        assert!(start < self.layout.volume_sectors(), "an extent of this volume");
-        let sectors = EXTENT_SECTORS.min(self.layout.volume_sectors() - start);
+        assert!(start < self.blocks.layout.volume_sectors(), "an extent of this volume");
+        let sectors = EXTENT_SECTORS.min(self.blocks.layout.volume_sectors() - start);
         let count = SectorCount(u16::try_from(sectors).expect("an extent is 8,192 sectors"));
         self.set(LbaRange::new(Lba(start), count).expect("within the volume"))
     }
@@ -195,14 +204,14 @@ impl Bitmap {
     /// # Panics
     /// If it is not larger.
     pub fn grow(&mut self, layout: Layout, in_doubt: bool) -> Vec<Ticket> {
-        let old = std::mem::replace(&mut self.layout, layout);
+        let old = std::mem::replace(&mut self.blocks.layout, layout);
         assert!(layout.volume_sectors() > old.volume_sectors(), "a bitmap only grows");
         let blocks = index(layout.bitmap_blocks());
         let fresh = Block { sequence: Sequence::NONE, version: 0, durable: 0, writing: None, cleared: false };
-        self.words.resize(blocks * WORDS_PER_BLOCK, 0);
-        self.counts.resize(blocks, 0);
-        self.blocks.resize(blocks, fresh);
-        self.urgent.reserve(blocks - self.urgent.len());
+        self.blocks.words.resize(blocks * WORDS_PER_BLOCK, 0);
+        self.blocks.counts.resize(blocks, 0);
+        self.blocks.states.resize(blocks, fresh);
+        self.blocks.urgent.reserve(blocks - self.blocks.urgent.len());
         if !in_doubt {
             return Vec::new();
         }
@@ -219,8 +228,8 @@ impl Bitmap {
 
     /// Nothing is known: sets everything.
     pub fn set_all(&mut self) {
-        for block in 0..self.layout.bitmap_blocks() {
-            self.set_bits(block, 0..bits_in_block(self.layout, block));
+        for block in 0..self.blocks.layout.bitmap_blocks() {
+            self.set_bits(block, 0..bits_in_block(self.blocks.layout, block));
         }
     }
 
@@ -243,14 +252,14 @@ impl Bitmap {
     pub fn clear(&mut self, range: LbaRange) {
         let bits = self.bits_within(range);
         for (word, mask) in masks(bits.start, bits.end) {
-            let removed = (self.words[word] & mask).count_ones();
+            let removed = (self.blocks.words[word] & mask).count_ones();
             if removed > 0 {
-                self.words[word] &= !mask;
+                self.blocks.words[word] &= !mask;
                 let block = word / WORDS_PER_BLOCK;
-                self.counts[block] -= small(removed);
+                self.blocks.counts[block] -= small(removed);
                 self.out_of_sync -= u64::from(removed);
-                self.cleared += usize::from(!self.blocks[block].cleared);
-                self.blocks[block].cleared = true;
+                self.blocks.cleared += usize::from(!self.blocks.states[block].cleared);
+                self.blocks.states[block].cleared = true;
             }
         }
     }
@@ -268,7 +277,7 @@ impl Bitmap {
     pub fn for_each_run(&self, mut visit: impl FnMut(BlockRun)) {
         let mut from = 0;
         while let Some(start) = self.next_set(from) {
-            let end = self.run_end(start, self.layout.bits());
+            let end = self.run_end(start, self.blocks.layout.bits());
             visit(BlockRun { start, count: end - start });
             from = end;
         }
@@ -277,7 +286,7 @@ impl Bitmap {
     /// Whether a block must be written that is not being written.
     #[must_use]
     pub fn has_urgent(&self) -> bool {
-        !self.urgent.is_empty()
+        !self.blocks.urgent.is_empty()
     }
 
     /// Whether everything a write waits for is durable.
@@ -289,26 +298,26 @@ impl Bitmap {
     /// The same for what a growth waits for.
     #[must_use]
     pub fn are_durable(&self, tickets: &[Ticket]) -> bool {
-        tickets.iter().all(|ticket| self.blocks[index(ticket.block)].durable >= ticket.version)
+        tickets.iter().all(|ticket| self.blocks.states[index(ticket.block)].durable >= ticket.version)
     }
 
     /// Makes the next block that must be written, in `slot`; writes wait for it.
     pub fn poll_write(&mut self, slot: &mut [u8; RECORD_BYTES]) -> Option<BlockWrite> {
-        let block = self.urgent.pop_front()?;
+        let block = self.blocks.urgent.pop_front()?;
         Some(self.begin_write(block, slot))
     }
 
     /// Makes the next block that only has cleared bits to write: for when there is nothing better to do.
     pub fn poll_idle_write(&mut self, slot: &mut [u8; RECORD_BYTES]) -> Option<BlockWrite> {
-        if self.cleared == 0 {
+        if self.blocks.cleared == 0 {
             return None;
         }
-        let blocks = self.blocks.len();
+        let blocks = self.blocks.states.len();
         let free = |block: &Block| block.cleared && block.writing.is_none() && block.version == block.durable;
         let found = (0..blocks)
-            .map(|step| (self.cleared_cursor + step) % blocks)
-            .find(|at| free(&self.blocks[*at]))?;
-        self.cleared_cursor = found;
+            .map(|step| (self.blocks.cleared_cursor + step) % blocks)
+            .find(|at| free(&self.blocks.states[*at]))?;
+        self.blocks.cleared_cursor = found;
         Some(self.begin_write(u32::try_from(found).expect("blocks are counted in 32 bits"), slot))
     }
 
@@ -317,11 +326,11 @@ impl Bitmap {
     /// # Panics
     /// If it was not being written.
     pub fn handle_written(&mut self, block: u32) {
-        let state = &mut self.blocks[index(block)];
+        let state = &mut self.blocks.states[index(block)];
         state.durable = state.writing.take().expect("a block that was being written");
         state.sequence = state.sequence.next();
         if state.version > state.durable {
-            self.urgent.push_back(block);
+            self.blocks.urgent.push_back(block);
         }
     }
 
@@ -331,9 +340,10 @@ impl Bitmap {
     pub fn next_out_of_sync(&self, cursor: Lba, max: SectorCount) -> Option<LbaRange> {
         let start = self.next_set(cursor.0.div_ceil(SECTORS_PER_BIT))?;
         let max_bits = u64::from(max.0) / SECTORS_PER_BIT;
-        let limit = (start + max_bits.max(1)).min(self.layout.bits());
+        let limit = (start + max_bits.max(1)).min(self.blocks.layout.bits());
         let end = self.run_end(start, limit);
-        let sectors = (end * SECTORS_PER_BIT).min(self.layout.volume_sectors()) - start * SECTORS_PER_BIT;
+        let sectors =
+            (end * SECTORS_PER_BIT).min(self.blocks.layout.volume_sectors()) - start * SECTORS_PER_BIT;
         let count = SectorCount(u16::try_from(sectors).expect("no longer than max, or a block"));
         LbaRange::new(Lba(start * SECTORS_PER_BIT), count)
     }
@@ -344,18 +354,18 @@ impl Bitmap {
     /// If the bitmap has no such block.
     #[must_use]
     pub fn words(&self, block: u32) -> &[u64] {
-        &self.words[index(block) * WORDS_PER_BLOCK..][..WORDS_PER_BLOCK]
+        &self.blocks.words[index(block) * WORDS_PER_BLOCK..][..WORDS_PER_BLOCK]
     }
 
     fn set_bits(&mut self, block: u32, bits: Range<u64>) -> Option<Ticket> {
         let base = u64::from(block) * BITS_PER_BLOCK;
         let mut added = 0;
         for (word, mask) in masks(base + bits.start, base + bits.end) {
-            added += (mask & !self.words[word]).count_ones();
-            self.words[word] |= mask;
+            added += (mask & !self.blocks.words[word]).count_ones();
+            self.blocks.words[word] |= mask;
         }
         if added > 0 {
-            self.counts[index(block)] += small(added);
+            self.blocks.counts[index(block)] += small(added);
             self.out_of_sync += u64::from(added);
             self.touched(block);
         }
@@ -364,8 +374,8 @@ impl Bitmap {
 
     /// Adds bits without making the block one that must be written; says how many.
     fn merge_words(&mut self, block: u32, words: impl Iterator<Item = u64>) -> u32 {
-        let valid = bits_in_block(self.layout, block);
-        let held = &mut self.words[index(block) * WORDS_PER_BLOCK..][..WORDS_PER_BLOCK];
+        let valid = bits_in_block(self.blocks.layout, block);
+        let held = &mut self.blocks.words[index(block) * WORDS_PER_BLOCK..][..WORDS_PER_BLOCK];
         let mut added = 0;
         for ((held, word), at) in held.iter_mut().zip(words).zip(0..) {
             let new = word & valid_mask(valid, at) & !*held;
@@ -375,63 +385,63 @@ impl Bitmap {
                 added += new.count_ones();
             }
         }
-        self.counts[index(block)] += small(added);
+        self.blocks.counts[index(block)] += small(added);
         self.out_of_sync += u64::from(added);
         added
     }
 
     /// Bits were set: the block must be written, now or after the write in flight.
     fn touched(&mut self, block: u32) {
-        let state = &mut self.blocks[index(block)];
+        let state = &mut self.blocks.states[index(block)];
         let queued = state.version > state.durable || state.writing.is_some();
         state.version += 1;
         if !queued {
-            self.urgent.push_back(block);
+            self.blocks.urgent.push_back(block);
         }
     }
 
     fn ticket(&self, block: u32) -> Option<Ticket> {
-        let Block { version, durable, .. } = self.blocks[index(block)];
+        let Block { version, durable, .. } = self.blocks.states[index(block)];
         (version > durable).then_some(Ticket { block, version })
     }
 
     fn begin_write(&mut self, block: u32, slot: &mut [u8; RECORD_BYTES]) -> BlockWrite {
-        let state = &mut self.blocks[index(block)];
+        let state = &mut self.blocks.states[index(block)];
         assert!(state.writing.is_none(), "two writes of a block at once could tear both slots");
         state.writing = Some(state.version);
-        self.cleared -= usize::from(state.cleared);
+        self.blocks.cleared -= usize::from(state.cleared);
         state.cleared = false;
         let sequence = state.sequence.next();
-        emit(slot, self.layout, self.format, block, sequence, self.words(block));
-        BlockWrite { block, place: self.layout.bitmap_block(block, Side::of(sequence)) }
+        emit(slot, self.blocks.layout, self.blocks.format, block, sequence, self.words(block));
+        BlockWrite { block, place: self.blocks.layout.bitmap_block(block, Side::of(sequence)) }
     }
 
     fn next_set(&self, from: u64) -> Option<u64> {
-        if from >= self.layout.bits() {
+        if from >= self.blocks.layout.bits() {
             return None;
         }
         let first = index(block_of(from));
         // The block the search begins in may have bits before it only.
         let end = (first as u64 + 1) * BITS_PER_BLOCK;
-        if self.counts[first] > 0
+        if self.blocks.counts[first] > 0
             && let Some(bit) = self.scan(from, end)
         {
             return Some(bit);
         }
-        let block = first + 1 + self.counts[first + 1..].iter().position(|count| *count > 0)?;
+        let block = first + 1 + self.blocks.counts[first + 1..].iter().position(|count| *count > 0)?;
         self.scan(block as u64 * BITS_PER_BLOCK, (block as u64 + 1) * BITS_PER_BLOCK)
     }
 
     fn scan(&self, from: u64, end: u64) -> Option<u64> {
         masks(from, end).find_map(|(word, mask)| {
-            let found = self.words[word] & mask;
+            let found = self.blocks.words[word] & mask;
             (found != 0).then(|| word as u64 * 64 + u64::from(found.trailing_zeros()))
         })
     }
 
     fn run_end(&self, start: u64, limit: u64) -> u64 {
         let gap = masks(start, limit).find_map(|(word, mask)| {
-            let clear = !self.words[word] & mask;
+            let clear = !self.blocks.words[word] & mask;
             (clear != 0).then(|| word as u64 * 64 + u64::from(clear.trailing_zeros()))
         });
         gap.unwrap_or(limit)
@@ -439,7 +449,7 @@ impl Bitmap {
 
     /// The bits of all blocks that `range` touches.
     fn bits_around(&self, range: LbaRange) -> Range<u64> {
-        assert!(range.end().0 <= self.layout.volume_sectors(), "a range of this volume");
+        assert!(range.end().0 <= self.blocks.layout.volume_sectors(), "a range of this volume");
         if range.is_empty() {
             return 0..0;
         }
@@ -448,9 +458,9 @@ impl Bitmap {
 
     /// The bits of all blocks that lie in `range`; the volume's last block may be a short one.
     fn bits_within(&self, range: LbaRange) -> Range<u64> {
-        assert!(range.end().0 <= self.layout.volume_sectors(), "a range of this volume");
-        let whole = range.end().0 == self.layout.volume_sectors();
-        let end = if whole { self.layout.bits() } else { range.end().0 / SECTORS_PER_BIT };
+        assert!(range.end().0 <= self.blocks.layout.volume_sectors(), "a range of this volume");
+        let whole = range.end().0 == self.blocks.layout.volume_sectors();
+        let end = if whole { self.blocks.layout.bits() } else { range.end().0 / SECTORS_PER_BIT };
         let start = range.start().0.div_ceil(SECTORS_PER_BIT);
         start..end.max(start)
     }
