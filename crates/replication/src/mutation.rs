@@ -167,6 +167,8 @@ mutations! {
     LeavesBusy,
     /// A node leaves that has what its peer lacks
     LeavesIndispensable,
+    /// A node leaves before its peer has heard that it lacks nothing any more
+    LeavesUntold,
     /// A leaver is clean before its disk has had everything
     CleanTooEarly,
     /// A node that has forgotten what it finished serves at once

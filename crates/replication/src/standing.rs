@@ -297,11 +297,14 @@ impl Engine {
     /// Whether the peer would go on by itself.
     fn may_be_left(&self, export: ExportId) -> bool {
         let volume = self.volume(export);
-        // The peer can go on: it is a member or the only one, has been told so, and lacks nothing.
+        // The peer can go on: it is a member or the only one, lacks nothing, and has been told both.
         let dispensable = !volume.is_sole(self.config.node) && volume.disk.bitmap.out_of_sync() == 0
             || self.mutated(Mutation::LeavesIndispensable);
         // And the arbiter will let it: nothing that this node has asked can come in between.
-        let is_told = volume.meeting.owes_member.is_none() && volume.stray_until.is_none();
+        let is_whole = !volume.meeting.owes_in_sync
+            || self.mutated(Mutation::LeavesUntold)
+            || self.mutated(Mutation::LeavesIndispensable);
+        let is_told = is_whole && volume.meeting.owes_member.is_none() && volume.stray_until.is_none();
         volume.phase == Phase::Paired && dispensable && is_told && !volume.meeting.peer_left
     }
 

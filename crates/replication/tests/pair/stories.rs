@@ -35,7 +35,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 32] = [
+pub(crate) const ALL: [(&str, Plan, Story); 33] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -60,6 +60,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 32] = [
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
     ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
+    ("untold leaver", LARGE, a_node_is_told_to_leave_whose_last_write_makes_its_peer_whole),
     ("superseded by nothing", LARGE, a_write_meets_one_that_waits_for_the_log_and_is_dropped),
     ("superseder lost", SMALL, a_superseder_is_lost_with_the_power),
     ("copy of a write that waits", LARGE, a_copy_of_a_write_that_waits_for_the_log_comes_from_the_peer),
@@ -459,6 +460,28 @@ fn a_node_is_told_to_leave_that_has_what_its_peer_lacks(world: &mut World) -> To
     world.control(0, Control::Leave);
     world.run(1000);
     Ok(())
+}
+
+fn a_node_is_told_to_leave_whose_last_write_makes_its_peer_whole(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.ask(0, true, 5 * EXTENT, 8);
+    world.run(100);
+    world.cut();
+    world.go_on(Stage::Write, 1);
+    world.stall(Stage::Disk, 0, FOR_GOOD);
+    world.uncut();
+    world.until("both serve again", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    let client = world.ask(0, true, 5 * EXTENT, 8);
+    world.control(0, Control::Leave);
+    world.until("the write is over", |world| world.are_all_answered())?;
+    world.run(1000);
+    match world.outcome(client) {
+        Some(Outcome::Done(_)) => Ok(()),
+        other => Err(format!("stall: a leaver ends a write with {other:?}")),
+    }
 }
 
 fn a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt(world: &mut World) -> Told {
