@@ -52,9 +52,10 @@ impl Engine {
         })
     }
 
-    /// R2, R3, R4: finds the place of a remote write, which has come just now, among the local ones.
-    pub(crate) fn meet(&self, export: ExportId, range: LbaRange) -> Met {
-        let mut met = Met::default();
+    /// R2, R3, R4: finds the place of a remote write, which has come just now, among the local ones. What is said is to be given
+    /// back by [`Engine::met`].
+    pub(crate) fn meet(&mut self, export: ExportId, range: LbaRange) -> Met {
+        let mut met = std::mem::take(&mut self.spare_met);
         for (_, other, claim) in self.claims.overlapping(export, range) {
             match claim {
                 Claim::Local(token) => {
@@ -84,6 +85,27 @@ impl Engine {
             }
         }
         met
+    }
+
+    /// What a remote write has met is known.
+    pub(crate) fn met(&mut self, mut met: Met) {
+        met.superseded.clear();
+        met.overtaken.clear();
+        self.spare_met = Met { held_by: 0, superseded_by: 0, ..met };
+    }
+
+    /// What is left of `range` without the others, in memory that is to be given back.
+    pub(crate) fn pieces_of(&mut self, range: LbaRange, others: &mut [LbaRange]) -> Vec<LbaRange> {
+        let mut left = self.spare_pieces.pop().unwrap_or_default();
+        without(range, others, &mut left);
+        left
+    }
+
+    pub(crate) fn return_pieces(&mut self, pieces: Option<Vec<LbaRange>>) {
+        self.spare_pieces.extend(pieces.map(|mut pieces| {
+            pieces.clear();
+            pieces
+        }));
     }
 
     /// R2: whether this node's writes supersede concurrent ones of the peer's.
@@ -222,10 +244,9 @@ impl Engine {
     }
 }
 
-/// What is left of `range` without the others; empty if nothing.
-pub(crate) fn without(range: LbaRange, others: &mut [LbaRange]) -> Vec<LbaRange> {
+/// What is left of `range` without the others: nothing, if nothing is added to `left`.
+fn without(range: LbaRange, others: &mut [LbaRange], left: &mut Vec<LbaRange>) {
     others.sort_unstable();
-    let mut left = Vec::new();
     let mut from = range.start();
     for other in others {
         if other.start() > from {
@@ -234,7 +255,6 @@ pub(crate) fn without(range: LbaRange, others: &mut [LbaRange]) -> Vec<LbaRange>
         from = from.max(other.end());
     }
     left.extend(between(from, range.end()));
-    left
 }
 
 fn between(start: block::Lba, end: block::Lba) -> Option<LbaRange> {
@@ -262,7 +282,8 @@ mod tests {
         ) {
             let whole = range(start, count);
             let mut others: Vec<_> = others.into_iter().map(|(start, count)| range(start, count)).collect();
-            let left = without(whole, &mut others);
+            let mut left = Vec::new();
+            without(whole, &mut others, &mut left);
             for sector in 0..80 {
                 let one = range(sector, 1);
                 let expected = whole.overlaps(one) && !others.iter().any(|other| other.overlaps(one));

@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 
 use block::{
-    BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant, IntervalTable, Operation,
-    RequestId,
+    BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant, IntervalTable, LbaRange,
+    Operation, RequestId,
 };
 
-use crate::conflict::Claim;
+use crate::conflict::{Claim, Met};
 use crate::flush::Flush;
 use crate::follow::RemoteWrite;
 use crate::forward::Forward;
@@ -103,6 +103,9 @@ pub struct Engine {
     /// Memory that is used again.
     pub(crate) spare_records: Vec<Box<[u8; SMALL_STATE_BYTES]>>,
     pub(crate) spare_claims: Vec<Vec<Claim>>,
+    pub(crate) spare_met: Met,
+    pub(crate) spare_pieces: Vec<Vec<LbaRange>>,
+    spare_tokens: Vec<Vec<Token>>,
     disk: Slots<(ExportId, DiskWork)>,
     outputs: VecDeque<Output>,
     /// Counts admissions, acknowledgements and samples, so that any two of them can be told apart by age.
@@ -147,6 +150,9 @@ impl Engine {
             records: Slots::new(volumes * RECORDS_PER_VOLUME),
             spare_records: Vec::new(),
             spare_claims: Vec::new(),
+            spare_met: Met::default(),
+            spare_pieces: Vec::new(),
+            spare_tokens: Vec::new(),
             disk: Slots::new(usize::from(u16::MAX - config.first_disk_slot)),
             outputs: VecDeque::with_capacity(requests + followed),
             order: 0,
@@ -427,6 +433,16 @@ impl Engine {
         let token = self.disk.token_at(place).expect("the disk completes what it was asked");
         assert!(token.0 >> 32 & 0xffff == u64::from(id.0 >> 16), "the disk completes a request once");
         token
+    }
+
+    /// An empty list, in memory that is to be given back.
+    pub(crate) fn token_list(&mut self) -> Vec<Token> {
+        self.spare_tokens.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back(&mut self, mut tokens: Vec<Token>) {
+        tokens.clear();
+        self.spare_tokens.push(tokens);
     }
 
     /// The next number in the order of what happens.

@@ -121,31 +121,40 @@ impl Engine {
 
     /// The peer is gone: what waits for it alone is over.
     pub(crate) fn flush_without_peer(&mut self, export: ExportId) {
-        for token in self.flushes_of(export) {
+        let tokens = self.flushes_of(export);
+        for token in tokens.iter().copied() {
             self.handle_flushed(token);
         }
+        self.give_back(tokens);
     }
 
     /// The peer is about to be gone: what this node flushes by itself does not wait for it.
     pub(crate) fn flush_here_alone(&mut self, export: ExportId) {
-        for token in self.flushes_of(export) {
+        let tokens = self.flushes_of(export);
+        for token in tokens.iter().copied() {
             if self.flushes.find(token).is_some_and(|flush| flush.asker == Asker::Nobody) {
                 self.handle_flushed(token);
             }
         }
+        self.give_back(tokens);
     }
 
     pub(crate) fn drop_flushes(&mut self, export: ExportId) {
-        for token in self.flushes_of(export) {
+        let tokens = self.flushes_of(export);
+        for token in tokens.iter().copied() {
             let flush = self.flushes.find_mut(token).expect("just listed");
             flush.dropped = true;
             if !flush.waits_for_disk {
                 self.end_flush(token, Outcome::Dropped);
             }
         }
+        self.give_back(tokens);
     }
 
-    fn flushes_of(&self, export: ExportId) -> Vec<Token> {
-        self.flushes.iter().filter(|(_, flush)| flush.export == export).map(|(token, _)| token).collect()
+    /// In a list that is to be given back.
+    fn flushes_of(&mut self, export: ExportId) -> Vec<Token> {
+        let mut tokens = self.token_list();
+        self.flushes.list(&mut tokens, |flush| flush.export == export);
+        tokens
     }
 }

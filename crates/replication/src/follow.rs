@@ -11,7 +11,7 @@
 use block::{BufferSlice, EntryId, ExportId, Instant, LbaRange, Operation};
 
 use crate::activity_log::Begun;
-use crate::conflict::{Claim, Met, without};
+use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine, Written};
 use crate::membership::NodeNumber;
 use crate::message::{Effect, Origin, Token, VolumeMessage};
@@ -97,9 +97,12 @@ impl Engine {
             return self.push(Output::Release(data.buffer));
         }
         self.yield_to_copy(export, range, origin);
-        let Met { held_by, superseded_by, mut superseded, overtaken } = self.meet(export, range);
-        self.overtake(&overtaken);
-        let pieces = (!superseded.is_empty()).then(|| without(range, &mut superseded));
+        let mut met = self.meet(export, range);
+        self.overtake(&met.overtaken);
+        let (held_by, superseded_by) = (met.held_by, met.superseded_by);
+        let is_superseded = !met.superseded.is_empty();
+        let pieces = is_superseded.then(|| self.pieces_of(range, &mut met.superseded));
+        self.met(met);
         let counters = &mut self.volume_mut(export).counters;
         counters.followed += 1;
         counters.held += u64::from(held_by > 0);
@@ -186,8 +189,8 @@ impl Engine {
         remote.stage = RemoteStage::Applying;
         let (export, range, durable) = (remote.export, remote.range, remote.durable);
         let data = remote.data.expect("kept until it is on disk");
-        let pieces = remote.pieces.take();
-        let pieces = pieces.as_deref().unwrap_or(std::slice::from_ref(&range));
+        let taken = remote.pieces.take();
+        let pieces = taken.as_deref().unwrap_or(std::slice::from_ref(&range));
         remote.pieces_at_disk = u32::try_from(pieces.len()).expect("a few");
         for piece in pieces {
             let offset = usize::try_from(piece.start().0 - range.start().0).expect("within the write")
@@ -269,6 +272,7 @@ impl Engine {
         let remote = self.remotes.remove(token).expect("a write that is not over");
         self.claims.remove(remote.claim.expect("claimed when it came"));
         self.remotes_behind -= usize::from(remote.is_behind);
+        self.return_pieces(remote.pieces);
         self.outdate_copies(remote.export, remote.range);
         if let Some(data) = remote.data {
             self.push(Output::Release(data.buffer));
@@ -295,13 +299,9 @@ impl Engine {
     /// The node freezes: nobody knows whether the coordinator has what is not committed, so it counts as out of sync. What is
     /// on its way to this disk counts as done for whoever goes on with it.
     pub(crate) fn drop_remotes(&mut self, export: ExportId) {
-        let tokens: Vec<Token> = self
-            .remotes
-            .iter()
-            .filter(|(_, remote)| remote.export == export && !remote.dropped)
-            .map(|(token, _)| token)
-            .collect();
-        for token in tokens {
+        let mut tokens = self.token_list();
+        self.remotes.list(&mut tokens, |remote| remote.export == export && !remote.dropped);
+        for token in tokens.iter().copied() {
             let remote = self.remote_mut(token);
             remote.dropped = true;
             let (range, stage) = (remote.range, remote.stage);
@@ -312,6 +312,7 @@ impl Engine {
                 self.end_dropped_remote(token);
             }
         }
+        self.give_back(tokens);
     }
 
     /// A write that is followed no more will not touch the disk any more.

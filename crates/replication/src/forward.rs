@@ -53,15 +53,12 @@ impl Engine {
     }
 
     pub(crate) fn drop_forwards(&mut self, export: ExportId) {
-        let tokens: Vec<Token> = self
-            .forwards
-            .iter()
-            .filter(|(_, forward)| forward.export == export)
-            .map(|(token, _)| token)
-            .collect();
-        for token in tokens {
+        let mut tokens = self.token_list();
+        self.forwards.list(&mut tokens, |forward| forward.export == export);
+        for token in tokens.iter().copied() {
             let Forward { id, .. } = self.forwards.remove(token).expect("just listed");
             self.complete(export, id, Outcome::Doubtful);
         }
+        self.give_back(tokens);
     }
 }

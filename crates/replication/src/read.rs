@@ -290,24 +290,21 @@ impl Engine {
 
     /// The peer is gone, and this node goes on alone: what was to come from there is read here, for better or worse.
     pub(crate) fn read_without_peer(&mut self, export: ExportId) {
-        let tokens: Vec<Token> = self
-            .reads
-            .iter()
-            .filter(|(_, read)| read.export == export && read.stage == ReadStage::Fetching)
-            .map(|(token, _)| token)
-            .collect();
-        for token in tokens {
+        let mut tokens = self.token_list();
+        self.reads.list(&mut tokens, |read| read.export == export && read.stage == ReadStage::Fetching);
+        for token in tokens.iter().copied() {
             self.enter_stage(token, ReadStage::AtDisk);
             let range = self.read(token).range;
             self.ask_disk(export, DiskWork::Read(token), Operation::Read { range });
         }
+        self.give_back(tokens);
     }
 
     /// The node freezes: nobody is to be answered.
     pub(crate) fn drop_reads(&mut self, export: ExportId) {
-        let tokens: Vec<Token> =
-            self.reads.iter().filter(|(_, read)| read.export == export).map(|(token, _)| token).collect();
-        for token in tokens {
+        let mut tokens = self.token_list();
+        self.reads.list(&mut tokens, |read| read.export == export);
+        for token in tokens.iter().copied() {
             match self.read(token).stage {
                 ReadStage::AtDisk => self.read_mut(token).dropped = true,
                 ReadStage::Behind | ReadStage::Fetching => self.forget_read(token, Outcome::Dropped),
@@ -317,6 +314,7 @@ impl Engine {
                 }
             }
         }
+        self.give_back(tokens);
     }
 
     fn enter_stage(&mut self, token: Token, stage: ReadStage) {

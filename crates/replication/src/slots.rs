@@ -84,6 +84,11 @@ impl<T> Slots<T> {
         })
     }
 
+    /// Adds the tokens of those that are wanted to a list, by place.
+    pub(crate) fn list(&self, list: &mut Vec<Token>, is_wanted: impl Fn(&T) -> bool) {
+        list.extend(self.iter().filter(|(_, value)| is_wanted(value)).map(|(token, _)| token));
+    }
+
     /// All that are in use, to be changed.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.entries.iter_mut().filter_map(|entry| entry.value.as_mut())

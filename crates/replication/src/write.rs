@@ -308,13 +308,14 @@ impl Engine {
     /// The peer is about to be gone: what waits only for it is to be durable here first.
     pub(crate) fn write_all_through(&mut self, export: ExportId) {
         let waits = |write: &LocalWrite| write.export == export && write.on_disk;
-        let tokens: Vec<Token> =
-            self.locals.iter().filter(|(_, write)| waits(write)).map(|(token, _)| token).collect();
-        for token in tokens {
+        let mut tokens = self.token_list();
+        self.locals.list(&mut tokens, |write| waits(write));
+        for token in tokens.iter().copied() {
             if self.must_write_through(token) {
                 self.write_through(token);
             }
         }
+        self.give_back(tokens);
     }
 
     /// What the disk has in its cache is written once more: nobody else has it any more.
@@ -495,9 +496,9 @@ impl Engine {
     /// The node freezes: what has not been at the disk is dropped at once, the rest when the disk has had it. Nobody knows
     /// whether the peer has what was sent, so it counts as out of sync.
     pub(crate) fn drop_locals(&mut self, export: ExportId) {
-        let tokens: Vec<Token> =
-            self.locals.iter().filter(|(_, write)| write.export == export).map(|(token, _)| token).collect();
-        for token in tokens {
+        let mut tokens = self.token_list();
+        self.locals.list(&mut tokens, |write| write.export == export);
+        for token in tokens.iter().copied() {
             let write = self.local_mut(token);
             if write.stage != LocalStage::InFlight {
                 self.forget_local(token, Outcome::Dropped);
@@ -512,15 +513,16 @@ impl Engine {
                 self.end_dropped(token, !has_failed);
             }
         }
+        self.give_back(tokens);
     }
 
     /// The peer is gone for good, and this node has gone on alone without a freeze: writes that it has not acknowledged
     /// need not be.
     pub(crate) fn go_on_without_acks(&mut self, export: ExportId) {
         let (now, time) = (self.next_order(), self.now);
-        let tokens: Vec<Token> =
-            self.locals.iter().filter(|(_, write)| write.export == export).map(|(token, _)| token).collect();
-        for token in tokens {
+        let mut tokens = self.token_list();
+        self.locals.list(&mut tokens, |write| write.export == export);
+        for token in tokens.iter().copied() {
             let write = self.local(token);
             if write.stage != LocalStage::InFlight || self.mutated(Mutation::LeaverNotNoted) {
                 continue;
@@ -533,6 +535,7 @@ impl Engine {
             (write.tickets, write.follower) = (tickets, None);
             self.volume_mut(export).promised.push(token);
         }
+        self.give_back(tokens);
         self.attend(export);
     }
 

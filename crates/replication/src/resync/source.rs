@@ -201,19 +201,16 @@ impl Engine {
 
     /// Copies are given up: those that the disk has end when it has had them.
     pub(crate) fn drop_copies(&mut self, export: ExportId) {
-        let tokens: Vec<Token> = self
-            .copies_out
-            .iter()
-            .filter(|(_, copy)| copy.export == export)
-            .map(|(token, _)| token)
-            .collect();
-        for token in tokens {
+        let mut tokens = self.token_list();
+        self.copies_out.list(&mut tokens, |copy| copy.export == export);
+        for token in tokens.iter().copied() {
             match self.copy_mut(token).stage {
                 CopyStage::Reading => self.copy_mut(token).stage = CopyStage::Dropped,
                 CopyStage::Dropped => {}
                 CopyStage::Digesting | CopyStage::Sent => self.end_copy(token, false),
             }
         }
+        self.give_back(tokens);
         self.volume_mut(export).resync.verify = None;
         self.drop_copies_in(export);
     }

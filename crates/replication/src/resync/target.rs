@@ -173,15 +173,16 @@ impl Engine {
     }
 
     pub(crate) fn drop_copies_in(&mut self, export: ExportId) {
-        let tokens: Vec<Token> =
-            self.copies_in.iter().filter(|(_, held)| held.export == export).map(|(token, _)| token).collect();
-        for token in tokens {
+        let mut tokens = self.token_list();
+        self.copies_in.list(&mut tokens, |held| held.export == export);
+        for token in tokens.iter().copied() {
             if self.held_mut(token).at_disk {
                 self.held_mut(token).dropped = true;
             } else {
                 self.release_held(token);
             }
         }
+        self.give_back(tokens);
     }
 
     pub(crate) fn held_mut(&mut self, token: Token) -> &mut CopyIn {
