@@ -19,7 +19,7 @@ use world::{Kind, ORDINARY, World};
 #[test]
 fn what_is_written_through_one_node_is_read_through_the_other() {
     // However busy the machine is, the nodes are to have this out together.
-    let patient = Kind { lease: Duration::from_secs(10), ..ORDINARY };
+    let patient = Kind { lease: Duration::from_secs(4), ..ORDINARY };
     for kind in [
         patient,
         Kind { port: PortKind::Plain, engine: EngineKind::Threads, ..patient },
@@ -35,8 +35,9 @@ fn what_is_written_through_one_node_is_read_through_the_other() {
         world.assert_equal_copies();
         world.await_paired();
         let peer = world.nodes[0].statistics().peer.expect("a peer");
+        // Of each of its own writes `Replicate` and `Commit`, of each of the other's `Ack`.
         assert!(
-            peer.is_connected && peer.messages_sent >= 80 && peer.bytes_received >= 20 * 4096,
+            peer.is_connected && peer.messages_sent >= 60 && peer.bytes_received >= 20 * 4096,
             "{peer:?}"
         );
         assert_eq!(world.nodes[0].statistics().buffers_taken, 0);
