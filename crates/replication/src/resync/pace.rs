@@ -15,17 +15,34 @@ pub enum ResyncRate {
 const COPIES_MAX: u32 = 8;
 /// Copies at once beside foreground requests: progress is never given up, so that a loaded pair becomes whole again.
 const COPIES_BESIDE_FOREGROUND: u32 = 1;
+/// For so long after foreground requests were seen there are more to come: between two of them there is often a moment with
+/// none, and the copies that began in it would be in the way of the next.
+const FOREGROUND_LINGERS: Duration = Duration::from_millis(20);
 
 /// When the next copy may begin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     rate: ResyncRate,
     next: Instant,
+    beside_foreground_until: Instant,
+    /// What was seen of foreground requests last, and when.
+    seen: u64,
+    seen_at: Instant,
+}
+
+/// What initiators want meanwhile, as far as this node knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Foreground {
+    /// Whether one of this node's waits just now.
+    pub(crate) under_way: bool,
+    /// How many requests there have been so far, at either node.
+    pub(crate) so_far: u64,
 }
 
 impl Pace {
     pub(crate) const fn new(rate: ResyncRate) -> Self {
-        Self { rate, next: Instant::from_nanos(0) }
+        let never = Instant::from_nanos(0);
+        Self { rate, next: never, beside_foreground_until: never, seen: 0, seen_at: never }
     }
 
     /// Whether a copy of `bytes` may begin beside `copies` others; or when.
@@ -34,9 +51,11 @@ impl Pace {
         now: Instant,
         bytes: usize,
         copies: u32,
-        is_foreground_busy: bool,
+        foreground: Foreground,
     ) -> Admission {
-        let max = if is_foreground_busy && self.rate == ResyncRate::Yielding {
+        self.look_at(now, foreground);
+        let is_beside_foreground = now < self.beside_foreground_until;
+        let max = if is_beside_foreground && self.rate == ResyncRate::Yielding {
             COPIES_BESIDE_FOREGROUND
         } else {
             COPIES_MAX
@@ -53,6 +72,15 @@ impl Pace {
             self.next.max(now.before(Duration::from_millis(10))).after(Duration::from_nanos(nanoseconds));
         Admission::Now
     }
+
+    /// Requests are noticed that wait now, and those that came and went since the last look, if that was a moment ago.
+    fn look_at(&mut self, now: Instant, Foreground { under_way, so_far }: Foreground) {
+        let are_new = so_far != self.seen && now.since(self.seen_at) < FOREGROUND_LINGERS;
+        if under_way || are_new {
+            self.beside_foreground_until = now.after(FOREGROUND_LINGERS);
+        }
+        (self.seen, self.seen_at) = (so_far, now);
+    }
 }
 
 /// When a copy may begin.
@@ -68,13 +96,16 @@ pub(crate) enum Admission {
 mod tests {
     use super::*;
 
+    const BUSY: Foreground = Foreground { under_way: true, so_far: 7 };
+    const IDLE: Foreground = Foreground { under_way: false, so_far: 7 };
+
     #[test]
     fn a_fixed_rate_is_kept_over_a_second() {
         let mut pace = Pace::new(ResyncRate::BytesPerSecond(1_000_000));
         let (mut now, mut bytes) = (Instant::from_nanos(5_000_000_000), 0);
         let end = now.after(Duration::from_secs(1));
         while now < end {
-            match pace.admit(now, 10_000, 0, true) {
+            match pace.admit(now, 10_000, 0, BUSY) {
                 Admission::Now => bytes += 10_000,
                 Admission::At(at) => now = at,
                 Admission::AfterCopy => unreachable!("no copy is under way"),
@@ -84,12 +115,25 @@ mod tests {
     }
 
     #[test]
-    fn foreground_requests_leave_room_for_one_copy() {
+    fn foreground_requests_leave_room_for_one_copy_and_those_that_follow_are_expected() {
         let mut pace = Pace::new(ResyncRate::Yielding);
         let now = Instant::from_nanos(1);
-        assert_eq!(pace.admit(now, 4096, 0, true), Admission::Now);
-        assert_eq!(pace.admit(now, 4096, 1, true), Admission::AfterCopy);
-        assert_eq!(pace.admit(now, 4096, 1, false), Admission::Now);
-        assert_eq!(pace.admit(now, 4096, 8, false), Admission::AfterCopy);
+        assert_eq!(pace.admit(now, 4096, 0, BUSY), Admission::Now);
+        assert_eq!(pace.admit(now, 4096, 1, BUSY), Admission::AfterCopy);
+        assert_eq!(pace.admit(now, 4096, 1, IDLE), Admission::AfterCopy, "there are more to come");
+        let later = now.after(FOREGROUND_LINGERS);
+        assert_eq!(pace.admit(later, 4096, 1, IDLE), Admission::Now);
+        assert_eq!(pace.admit(later, 4096, 8, IDLE), Admission::AfterCopy);
+    }
+
+    #[test]
+    fn requests_that_came_and_went_between_two_looks_count_if_the_first_look_was_a_moment_ago() {
+        let mut pace = Pace::new(ResyncRate::Yielding);
+        let so_far = |so_far| Foreground { under_way: false, so_far };
+        let begun = Instant::from_nanos(1 << 40);
+        assert_eq!(pace.admit(begun, 4096, 1, so_far(5)), Admission::Now, "these were long ago");
+        let now = begun.after(Duration::from_millis(1));
+        assert_eq!(pace.admit(now, 4096, 1, so_far(5)), Admission::Now);
+        assert_eq!(pace.admit(now, 4096, 1, so_far(6)), Admission::AfterCopy);
     }
 }

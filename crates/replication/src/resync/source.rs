@@ -2,7 +2,7 @@
 
 use block::{BlockError, BufferSlice, ExportId, Lba, LbaRange, Operation, SectorCount};
 
-use super::pace::Admission;
+use super::pace::{Admission, Foreground};
 use super::{CopyOut, CopyStage};
 use crate::engine::{DiskWork, Engine};
 use crate::limits::COPY_SECTORS;
@@ -25,9 +25,12 @@ impl Engine {
         while let Some(range) = self.next_to_copy(export) {
             let (now, bytes) = (self.now, range.bytes());
             let volume = self.volume_mut(export);
-            let is_foreground_busy = volume.requests > 0;
+            let foreground = Foreground {
+                under_way: volume.requests > 0,
+                so_far: volume.counters.reads + volume.counters.writes + volume.counters.followed,
+            };
             let copies = volume.resync.copies;
-            match volume.resync.pace.admit(now, bytes, copies, is_foreground_busy) {
+            match volume.resync.pace.admit(now, bytes, copies, foreground) {
                 Admission::Now => {
                     volume.resync.cursor = range.end();
                     volume.resync.singly = volume.resync.singly.saturating_sub(1);
