@@ -104,6 +104,12 @@ impl Node {
         [self.target.poll_timeout(), of_pair].into_iter().flatten().min()
     }
 
+    /// Requests of initiators that have not ended.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.target.outstanding()
+    }
+
     /// An export as it is now.
     #[must_use]
     pub fn export(&self, export: ExportId) -> Option<&Export> {

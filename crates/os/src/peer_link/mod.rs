@@ -112,6 +112,11 @@ impl PeerLink {
         self.sender.has_data_queued()
     }
 
+    /// Whether commits are queued and nothing else: they may wait a little for what is sent next.
+    pub(crate) const fn has_only_commits(&self) -> bool {
+        self.sender.has_only_commits()
+    }
+
     /// Whether a buffer that somebody frees is queued here. It comes back by [`PeerLink::take_done`] then.
     pub(crate) fn holds(&mut self, name: BufferName) -> bool {
         self.sender.holds(name)

@@ -40,6 +40,8 @@ pub(super) struct Sender {
     held: Vec<BufferName>,
     /// Those of them that nobody else needs any more.
     done: Vec<BufferName>,
+    /// Messages in the queue that are not commits.
+    pressing: usize,
     /// What the kernel had no room for.
     unsent: VecDeque<u8>,
     pub(super) messages: u64,
@@ -65,6 +67,7 @@ impl Sender {
             pieces: Vec::with_capacity(PIECES_MAX),
             held: Vec::with_capacity(QUEUED_MAX),
             done: Vec::with_capacity(QUEUED_MAX),
+            pressing: 0,
             unsent: VecDeque::new(),
             messages: 0,
             bytes: 0,
@@ -92,6 +95,13 @@ impl Sender {
             self.held.push(name);
         }
         self.messages += 1;
+        let is_commit = matches!(message, Message::Volume(_, VolumeMessage::Commit { .. }));
+        self.pressing += usize::from(!is_commit);
+    }
+
+    /// Whether commits are queued and nothing else.
+    pub(super) const fn has_only_commits(&self) -> bool {
+        self.pressing == 0 && !self.queue.is_empty()
     }
 
     /// Whether a message with data is queued.
@@ -130,6 +140,7 @@ impl Sender {
         self.queue.clear();
         self.held.clear();
         self.heads_used = 0;
+        self.pressing = 0;
     }
 
     fn send_unsent(&mut self, stream: &PeerStream) -> Result<(), PeerFailure> {

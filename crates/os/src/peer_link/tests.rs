@@ -221,6 +221,23 @@ fn what_the_kernel_has_no_room_for_is_kept_and_no_buffer_is_held_for_it() {
 }
 
 #[test]
+fn commits_may_wait_until_something_else_is_queued() {
+    let (mut link, _far) = link();
+    let commit = Message::Volume(ExportId(1), VolumeMessage::Commit { follower: Token(1) });
+    assert!(!link.has_only_commits(), "nothing waits");
+    link.send(&commit, None);
+    link.send(&commit, None);
+    assert!(link.has_only_commits());
+    link.send(&ack(1), None);
+    link.send(&commit, None);
+    assert!(!link.has_only_commits(), "the acknowledgement is waited for");
+    link.flush();
+    assert!(!link.has_only_commits());
+    link.send(&commit, None);
+    assert!(link.has_only_commits());
+}
+
+#[test]
 fn a_peer_that_is_gone_is_noticed_when_something_is_sent() {
     let (mut link, far) = link();
     drop(far);

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use aoe::Digest;
-use block::{BufferName, BufferSlice, ExportId, Instant, SectorCount};
+use block::{BufferName, BufferSlice, Duration, ExportId, Instant, SectorCount};
 use node::{Input, Output, PairConfig};
 use replication::identity::PairIdentity;
 use replication::limits::COPY_SECTORS;
@@ -27,6 +27,9 @@ use crate::peer_link::{PeerFailure, PeerLink, PeerStatistics, PeerStream, Receiv
 const MESSAGES_A_TURN: usize = 64;
 /// Bytes of their data, after which the turn's other work comes first.
 const DATA_BYTES_A_TURN: usize = 512 << 10;
+/// How long commits wait for something else to be sent while initiators wait for this node: with many requests at a time it
+/// comes sooner, and commits alone would cost a call here and wake the peer for nothing that anybody waits for.
+const COMMITS_HELD_MAX: Duration = Duration::from_micros(100);
 
 /// What a shard with a peer has besides.
 pub(super) struct Peer {
@@ -36,6 +39,8 @@ pub(super) struct Peer {
     versions: VersionRange,
     /// When the lease ends that the answers depend on which are queued.
     lease_end: Option<Instant>,
+    /// Since when commits have waited, if they do.
+    commits_held: Option<Instant>,
     /// Of connections that are over.
     past: PeerStatistics,
 }
@@ -48,6 +53,7 @@ impl Peer {
             digest_seed: digest_seed(pair.pair),
             versions: pair.versions,
             lease_end: None,
+            commits_held: None,
             past: PeerStatistics::default(),
         })
     }
@@ -65,6 +71,22 @@ impl Peer {
     /// Whether the connection is to be looked at soon, though nothing has come.
     pub(super) fn is_blocked(&self) -> bool {
         self.link.as_ref().is_some_and(PeerLink::is_blocked)
+    }
+
+    /// When commits that wait are to be sent alone.
+    pub(super) fn commits_due(&self) -> Option<Instant> {
+        Some(self.commits_held?.after(COMMITS_HELD_MAX))
+    }
+
+    /// Sends what is queued, unless it may wait: `is_busy` says that initiators wait for this node.
+    fn transmit(&mut self, now: Instant, is_busy: bool) {
+        let Some(link) = &mut self.link else { return };
+        let may_wait = is_busy && link.has_only_commits() && !link.is_blocked();
+        if may_wait && now.since(*self.commits_held.get_or_insert(now)) < COMMITS_HELD_MAX {
+            return;
+        }
+        self.commits_held = None;
+        link.flush();
     }
 
     /// Whether what has come waits for a buffer.
@@ -210,12 +232,11 @@ impl Shard {
     }
 
     /// Sends messages and starts metadata writes.
-    pub(super) fn transmit_to_peer(&mut self) {
+    pub(super) fn transmit_to_peer(&mut self, now: Instant) {
+        let is_busy = self.node.outstanding() > 0;
         let Some(peer) = &mut self.peer else { return };
         peer.metadata.start(&self.node, &mut self.disks);
-        if let Some(link) = &mut peer.link {
-            link.flush();
-        }
+        peer.transmit(now, is_busy);
         self.release_sent();
     }
 
@@ -257,6 +278,7 @@ impl Shard {
             self.release(name);
         }
         if let Some(peer) = &mut self.peer {
+            peer.commits_held = None;
             link.add_to(&mut peer.past);
             peer.past.bytes_unsent = 0;
         }
