@@ -80,6 +80,12 @@ const SECTORS: u8 = 8;
 const WINDOW: u64 = 64;
 /// Longer than a new export is advertised, again and again; each time costs an allocation.
 const WARM_UP: Duration = Duration::from_secs(3);
+/// For each shard in turn while they all warm up.
+const WARM_UP_REQUESTS: u64 = 1000;
+/// So many that whatever is counted in 16 bits begins anew.
+const MANY: u64 = 70_000;
+/// So many that every place in tables and queues was used again and again.
+const SOME: u64 = 10_000;
 
 fn address() -> Address {
     "7.1".parse().expect("an address")
@@ -209,35 +215,41 @@ fn serve(shard: &ShardHandle, path: &Path, read_cache: ReadCache, write_cache: b
     outcome.recv().expect("an answer").expect("an export");
 }
 
-/// Serves `requests` requests, half of them writes, and gives the allocations made meanwhile.
-fn allocations(
-    kind: PortKind,
-    engine: EngineKind,
-    read_cache: ReadCache,
-    order: Order,
-    requests: u64,
-) -> u64 {
-    COUNTED.set(false);
-    let wire = Wire::new(9000);
-    let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
-    // Written once: the first write to a place of a file takes much longer than all others.
-    std::io::copy(&mut std::io::Read::take(std::io::repeat(1), DISK_BYTES), &mut file).expect("a disk");
-    let shard = start(&wire, kind, engine);
-    // Scattered writes need not wait for the disk: the test is about what the shard does, a hundred thousand times.
-    serve(&shard, file.path(), read_cache, order == Order::Scattered);
-    let mut client = Client::new(&wire, order);
-    let start = Instant::now();
-    while start.elapsed() < WARM_UP {
-        client.run(1000);
+/// A shard and a client of it, with the wire and the file that both need.
+struct Load {
+    _wire: Wire,
+    _file: tempfile::NamedTempFile,
+    shard: ShardHandle,
+    client: Client,
+    what: String,
+}
+
+impl Load {
+    fn new(kind: PortKind, engine: EngineKind, read_cache: ReadCache, order: Order) -> Self {
+        let wire = Wire::new(9000);
+        let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
+        // Written once: the first write to a place of a file takes much longer than all others.
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(1), DISK_BYTES), &mut file).expect("a disk");
+        let shard = start(&wire, kind, engine);
+        // Scattered writes need not wait for the disk: the test is about what the shard does, ten thousands of times.
+        serve(&shard, file.path(), read_cache, order == Order::Scattered);
+        let client = Client::new(&wire, order);
+        let what = format!("requests with {kind}, {engine:?}, {read_cache:?} and {order:?}");
+        Self { _wire: wire, _file: file, shard, client, what }
     }
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    client.run(requests);
-    let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    if order == Order::InRow {
-        let merged = merged(&shard);
-        assert!(merged > client.sent / 2, "of {} requests only {merged} were merged", client.sent);
+
+    /// Serves so many requests, half of them writes; no thread makes an allocation meanwhile.
+    fn run(&mut self, requests: u64) {
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        self.client.run(requests);
+        let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        assert_eq!(made, 0, "allocations in {requests} {}", self.what);
+        let Client { order, sent, .. } = self.client;
+        if order == Order::InRow {
+            let merged = merged(&self.shard);
+            assert!(merged > sent / 2, "of {sent} requests only {merged} were merged");
+        }
     }
-    made
 }
 
 /// The same for two nodes of a pair, each of which is asked for every other request.
@@ -252,7 +264,7 @@ fn allocations_of_a_pair(kind: PortKind, engine: EngineKind, requests: u64) -> u
     let mut client = world.client();
     let start = Instant::now();
     while start.elapsed() < WARM_UP {
-        run_pair(&mut client, 1000);
+        run_pair(&mut client, WARM_UP_REQUESTS);
     }
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     run_pair(&mut client, requests);
@@ -295,22 +307,28 @@ fn a_shard_in_steady_state_allocates_nothing() {
         ALLOCATIONS.load(Ordering::Relaxed) - before
     };
     assert!(counted >= 1, "the allocator counts");
-    let runs = [
-        (PortKind::Ring, EngineKind::Uring, ReadCache::None, Order::Scattered, 200_000),
-        (PortKind::Ring, EngineKind::Uring, ReadCache::Page, Order::Scattered, 20_000),
-        (PortKind::Uring, EngineKind::Uring, ReadCache::None, Order::Scattered, 20_000),
-        (PortKind::Plain, EngineKind::Threads, ReadCache::None, Order::Scattered, 20_000),
-        (PortKind::Ring, EngineKind::Uring, ReadCache::None, Order::InRow, 50_000),
-        (PortKind::Plain, EngineKind::Threads, ReadCache::None, Order::InRow, 20_000),
-        (PortKind::Xdp, EngineKind::Uring, ReadCache::None, Order::Scattered, 20_000),
-    ];
-    for (kind, engine, read_cache, order, requests) in runs {
-        let made = allocations(kind, engine, read_cache, order, requests);
-        let what = format!("{requests} requests with {kind}, {engine:?}, {read_cache:?} and {order:?}");
-        assert_eq!(made, 0, "allocations in {what}");
+    COUNTED.set(false);
+    let mut loads = [
+        (PortKind::Ring, EngineKind::Uring, ReadCache::None, Order::Scattered, MANY),
+        (PortKind::Ring, EngineKind::Uring, ReadCache::Page, Order::Scattered, SOME),
+        (PortKind::Uring, EngineKind::Uring, ReadCache::None, Order::Scattered, SOME),
+        (PortKind::Plain, EngineKind::Threads, ReadCache::None, Order::Scattered, SOME),
+        (PortKind::Ring, EngineKind::Uring, ReadCache::None, Order::InRow, SOME),
+        (PortKind::Plain, EngineKind::Threads, ReadCache::None, Order::InRow, SOME),
+        (PortKind::Xdp, EngineKind::Uring, ReadCache::None, Order::Scattered, SOME),
+    ]
+    .map(|(kind, engine, read_cache, order, requests)| {
+        (Load::new(kind, engine, read_cache, order), requests)
+    });
+    let start = Instant::now();
+    while start.elapsed() < WARM_UP {
+        loads.iter_mut().for_each(|(load, _)| load.client.run(WARM_UP_REQUESTS));
+    }
+    for (mut load, requests) in loads {
+        load.run(requests);
     }
     for (kind, engine) in [(PortKind::Ring, EngineKind::Uring), (PortKind::Plain, EngineKind::Threads)] {
-        let made = allocations_of_a_pair(kind, engine, 20_000);
-        assert_eq!(made, 0, "allocations in 20,000 requests to a pair with {kind} and {engine:?}");
+        let made = allocations_of_a_pair(kind, engine, SOME);
+        assert_eq!(made, 0, "allocations in {SOME} requests to a pair with {kind} and {engine:?}");
     }
 }
