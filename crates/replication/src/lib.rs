@@ -8,7 +8,7 @@
 //! 3. [`engine`] hands each input to the file named after it: the life of a write is in `write` (as its coordinator) and
 //!    `follow` (as its follower), that of a read in `read` (`heal` if both disks have lost part of it); who is in whose way (rules R1 to R5) in `conflict`.
 //! 4. [`volume`] is what a node knows of one volume, with the drawing of its phases. `session` is the conversation with the
-//!    peer; `standing` loses the peer, serves alone and leaves, `arbiter` asks whether it may; `meeting` finds the peer again, and
+//!    peer; `standing` loses the peer, serves alone and leaves, `arbiter` asks whether it may; `meeting` finds the peer again (`role`: whose copy counts, `lacking`: where the other's does not, `promotion`: both are members), and
 //!    `doubt` what became of the writes that were in flight; [`resync`] makes the copies equal, [`resize`] makes them larger.
 //!    [`durability`] says what an answer promises; `forward` serves a node without a disk.
 //! 5. `records` writes the metadata in the order that makes all this true after a loss of power; [`activity_log`] and
@@ -35,6 +35,7 @@ mod hand_over;
 mod heal;
 pub mod identity;
 pub mod input;
+mod lacking;
 pub mod lease;
 pub mod limits;
 mod meeting;
@@ -43,11 +44,13 @@ pub mod message;
 pub mod meta;
 pub mod mutation;
 pub mod output;
+mod promotion;
 mod read;
 mod records;
 mod removal;
 pub mod resize;
 pub mod resync;
+mod role;
 mod session;
 mod slots;
 mod small_state;

@@ -10,106 +10,20 @@
 //!     │ ─── copies ... Member ───────────────────────▶ │  when nothing is lacking and the arbiter agrees
 //! ```
 //!
-//! Who is the source follows from the two offers alone, so both find the same. Nothing here touches a write or a read.
+//! Who is the source says `role`, what is lacking `lacking`, how the target becomes a member `promotion`. Nothing here touches a
+//! write or a read.
 
-use block::{ExportId, Instant, Lba, LbaRange, SectorCount};
+use block::{ExportId, Instant};
 
 use crate::engine::Engine;
-use crate::limits::{COPY_SECTORS, MEMORY_WINDOW, PEER_QUIET, RUNS_PER_MESSAGE};
-use crate::membership::{Cause, Epoch, Members, Membership, NodeNumber};
-use crate::message::{BlockRun, CopyState, Offer, Refusal, VolumeMessage};
-use crate::meta::layout::SECTORS_PER_BIT;
+use crate::lacking::for_each_range;
+use crate::limits::{MEMORY_WINDOW, PEER_QUIET};
+use crate::membership::{Members, Membership};
+use crate::message::{CopyState, Offer, Refusal, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::Event;
-use crate::volume::{Phase, Volume};
-
-/// What two offers make of the node that holds one of them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Role {
-    /// Its copy counts. Where the bitmaps cannot tell what the other missed, everything is in doubt.
-    Source {
-        /// Whether everything is.
-        everything: bool,
-    },
-    /// The peer's copy counts.
-    Target,
-    /// It serves alone in an epoch that is over, because an operator has forced the peer: it stops, and offers again.
-    Yield,
-    /// The peer is about to do that.
-    Wait,
-    /// The peer has no disk: this node serves alone, and for it, as if the peer had left.
-    Serve,
-    /// This node has no disk: its requests go to the peer once that serves alone.
-    Pass,
-    /// No copy can be trusted to be the newer one.
-    Neither,
-}
-
-/// Who is what, by what both have offered.
-pub(crate) fn decide(node: NodeNumber, server: Option<NodeNumber>, own: Offer, peer: Offer) -> Role {
-    match (own.copy, peer.copy) {
-        (CopyState::Diskless, CopyState::Diskless) => return Role::Neither,
-        (CopyState::Diskless, _) => return Role::Pass,
-        (_, CopyState::Diskless) => return Role::Serve,
-        _ => {}
-    }
-    let is_older = rank(own) < rank(peer);
-    if own.alone && peer.alone {
-        return if is_older { Role::Yield } else { Role::Wait };
-    }
-    // Inconsistent against good: only while both are members does the membership not say the same.
-    let (newer, older) = if is_older { (peer, own) } else { (own, peer) };
-    let source = match newer.membership.members {
-        Members::Only(member) => member,
-        Members::Both if own.membership.epoch != peer.membership.epoch => {
-            if newer == own {
-                node
-            } else {
-                node.other()
-            }
-        }
-        Members::Both => match (own.copy, peer.copy, server) {
-            (CopyState::Inconsistent, CopyState::Inconsistent, _) => return Role::Neither,
-            (CopyState::Inconsistent, _, _) => node.other(),
-            (_, CopyState::Inconsistent, _) => node,
-            // What was answered ahead only one node has.
-            (_, _, Some(server)) => server,
-            // What was only in the memory of both is still in that of one.
-            _ if own.forgetful != peer.forgetful => {
-                if own.forgetful {
-                    node.other()
-                } else {
-                    node
-                }
-            }
-            _ => NodeNumber::Zero,
-        },
-    };
-    let (of_source, is_newer) = if source == node { (own, newer == own) } else { (peer, newer == peer) };
-    if of_source.copy != CopyState::Good || !is_newer && own.membership != peer.membership {
-        return Role::Neither;
-    }
-    if source == node { Role::Source { everything: !is_covered(source, newer, older) } } else { Role::Target }
-}
-
-/// Which of two offers is the newer one. Two sole members of one epoch there are only if an operator has forced one of them while
-/// the arbiter let the other one serve: node 0's history stands then, on both nodes.
-fn rank(offer: Offer) -> (Epoch, bool) {
-    (offer.membership.epoch, offer.membership.members == Members::Only(NodeNumber::Zero))
-}
-
-/// Whether the bitmaps cover what the older one missed: it was a member when the newer one began to serve alone, has come
-/// back to that one since, or only has not been told that it is a member again.
-fn is_covered(source: NodeNumber, newer: Offer, older: Offer) -> bool {
-    let before = newer.membership.epoch.0.checked_sub(1).map(Epoch);
-    let was_next = Some(older.membership.epoch) == before;
-    match (newer.membership.members, older.membership.members) {
-        _ if newer.membership == older.membership => true,
-        (Members::Only(_), Members::Both) => was_next,
-        (Members::Both, Members::Only(member)) => was_next && member == source,
-        _ => false,
-    }
-}
+use crate::role::{Role, decide};
+use crate::volume::Phase;
 
 impl Engine {
     /// Advances the meeting with the peer as far as it goes.
@@ -191,22 +105,6 @@ impl Engine {
         self.say(export, VolumeMessage::Offer(offer), None);
     }
 
-    /// Tells the peer every out-of-sync block that the bitmap knows.
-    fn say_runs(&mut self, export: ExportId) {
-        let mut runs = Vec::new();
-        let mut all = Vec::new();
-        self.volume(export).disk.bitmap.for_each_run(|run| all.push(run));
-        for run in all {
-            runs.push(run);
-            if runs.len() == RUNS_PER_MESSAGE {
-                self.say(export, VolumeMessage::OutOfSync(std::mem::take(&mut runs)), None);
-            }
-        }
-        if !runs.is_empty() {
-            self.say(export, VolumeMessage::OutOfSync(runs), None);
-        }
-    }
-
     pub(crate) fn handle_offer(&mut self, export: ExportId, offer: Offer) {
         let volume = self.volume_mut(export);
         if volume.phase == Phase::Paired && !volume.meeting.peer_left {
@@ -218,23 +116,6 @@ impl Engine {
         volume.meeting.peer_left = offer.copy == CopyState::Diskless;
         volume.meeting.joined = false;
         self.attend(export);
-    }
-
-    /// Before an offer or `Proceed` a part of it; on its own: blocks that the target lacks from now on.
-    pub(crate) fn handle_out_of_sync(&mut self, export: ExportId, runs: &[BlockRun]) {
-        let bits = self.volume(export).layout().bits();
-        if runs.iter().any(|run| run.start.checked_add(run.count).is_none_or(|end| end > bits)) {
-            return self.refuse(Refusal::Protocol("out-of-sync blocks beyond the volume"));
-        }
-        let volume = self.volume_mut(export);
-        match volume.phase {
-            Phase::Paired => runs.iter().for_each(|run| {
-                for_each_range(volume.layout().volume_sectors(), *run, |range| {
-                    volume.lacks.set(range);
-                })
-            }),
-            _ => volume.meeting.runs.extend_from_slice(runs),
-        }
     }
 
     /// As the source: joins what differs, waits until that is durable and nothing begun alone is in flight, and goes on
@@ -366,7 +247,7 @@ impl Engine {
     }
 
     /// Says what was to be said as soon as something was durable.
-    fn keep_word(&mut self, export: ExportId) {
+    pub(crate) fn keep_word(&mut self, export: ExportId) {
         let volume = self.volume_mut(export);
         if !volume.is_superblock_durable() {
             return;
@@ -385,90 +266,6 @@ impl Engine {
         }
     }
 
-    /// As the source, with nothing lacking at the target any more: makes it a member.
-    pub(crate) fn promote(&mut self, export: ExportId) {
-        let peer = self.config.node.other();
-        let volume = self.volume_mut(export);
-        let membership = volume.membership();
-        match membership.members {
-            Members::Both => {
-                if std::mem::take(&mut volume.meeting.owes_in_sync) {
-                    volume.meeting.owes_member = Some(membership);
-                    self.keep_word(export);
-                }
-            }
-            Members::Only(_) => {
-                if let Ok(next) = membership.succeed(Cause::InSync(peer)) {
-                    self.ask(export, membership, next);
-                }
-            }
-        }
-    }
-
-    /// The peer has made a membership durable and lets this node know.
-    pub(crate) fn handle_member(&mut self, export: ExportId, membership: Membership) {
-        let volume = self.volume_mut(export);
-        if membership.epoch < volume.membership().epoch {
-            return;
-        }
-        let in_sync = membership.members == Members::Both;
-        // What was asked for to repair it the peer may not have heard of yet. And a node that is leaving was a member first.
-        let lacks = volume.lacks.out_of_sync() > 0 && !volume.meeting.has_asked_for_repair;
-        if in_sync && !matches!(volume.phase, Phase::Paired | Phase::Left) {
-            // Said before the peer heard that this node's disk has failed.
-            return;
-        }
-        if in_sync && lacks {
-            return self.refuse(Refusal::Protocol("a member that lacks blocks"));
-        }
-        volume.disk.superblock.membership = membership;
-        volume.meeting.known_to_peer = Some(membership);
-        if volume.phase == Phase::Paired {
-            volume.meeting.is_source = false;
-        }
-        if in_sync {
-            volume.disk.superblock.inconsistent = false;
-            volume.meeting.owes_member_known = Some(membership);
-            self.event(export, Event::InSync(membership));
-        } else if volume.phase == Phase::Left {
-            self.freeze(export);
-            self.volume_mut(export).meeting.begin_anew();
-        } else if volume.phase == Phase::Frozen && !volume.has_disk {
-            // The peer serves alone now, and for this node, once both have offered again.
-            volume.meeting.begin_anew();
-        }
-        self.attend(export);
-    }
-
-    /// Or, from a node that was told of a leave: it knows, and what it said before does not count.
-    pub(crate) fn handle_member_known(&mut self, export: ExportId, membership: Membership) {
-        let node = self.config.node;
-        let volume = self.volume_mut(export);
-        if volume.meeting.has_left {
-            volume.meeting.leave_is_known = true;
-            volume.meeting.offer = None;
-            volume.meeting.runs.clear();
-            return self.attend(export);
-        }
-        let is_newer = membership.members == Members::Both && membership.epoch > volume.membership().epoch;
-        if is_newer
-            && volume.membership().members == Members::Only(node.other())
-            && volume.lacks.out_of_sync() == 0
-        {
-            // The peer healed the register, and heard from this node what the arbiter holds before it could say so itself.
-            return self.handle_member(export, membership);
-        }
-        if is_newer && volume.is_whole() {
-            // The arbiter has said it to this node, which has told the peer before it believed it.
-            volume.disk.superblock.membership = membership;
-        }
-        volume.meeting.known_to_peer = Some(membership);
-        if membership == volume.membership() && volume.phase == Phase::Paired {
-            self.event(export, Event::InSync(membership));
-            self.attend(export);
-        }
-    }
-
     /// An operator has forced the peer to serve while this node did: what was written here alone since is lost.
     fn yield_to_forced(&mut self, export: ExportId) {
         self.freeze(export);
@@ -481,70 +278,5 @@ impl Engine {
     fn pass(&mut self, export: ExportId) {
         let volume = self.volume_mut(export);
         volume.change_phase(Phase::Passing);
-    }
-}
-
-/// Cuts a run of blocks into ranges that a request may have.
-pub(crate) fn for_each_range(volume_sectors: u64, run: BlockRun, mut visit: impl FnMut(LbaRange)) {
-    let end = ((run.start + run.count) * SECTORS_PER_BIT).min(volume_sectors);
-    let mut start = run.start * SECTORS_PER_BIT;
-    while start < end {
-        let count = u16::try_from((end - start).min(u64::from(COPY_SECTORS))).expect("no more than a copy");
-        visit(LbaRange::new(Lba(start), SectorCount(count)).expect("within the volume"));
-        start += u64::from(count);
-    }
-}
-
-impl Volume {
-    /// What this node lacks is also what it has to bring to the next meeting: unless only a repair was under way, in which
-    /// case this copy is as good as it was.
-    pub(crate) fn keep_lacks(&mut self) {
-        let superblock = &self.disk.superblock;
-        if superblock.inconsistent || !superblock.membership.members.includes(superblock.node) {
-            let sectors = self.layout().volume_sectors();
-            let mut runs = Vec::new();
-            self.lacks.for_each_run(|run| runs.push(run));
-            for run in runs {
-                for_each_range(sectors, run, |range| {
-                    self.disk.bitmap.set(range);
-                });
-            }
-        }
-        self.lacks.clear_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn alone(member: NodeNumber, alone: bool) -> Offer {
-        Offer {
-            membership: Membership { epoch: Epoch(7), members: Members::Only(member) },
-            copy: CopyState::Good,
-            alone,
-            forgetful: false,
-            small_state_revision: 0,
-        }
-    }
-
-    #[test]
-    fn of_two_sole_members_of_one_epoch_exactly_one_gives_way() {
-        let (zero, one) = (NodeNumber::Zero, NodeNumber::One);
-        for both_alone in [true, false] {
-            let offers = [alone(zero, both_alone), alone(one, both_alone)];
-            let roles = [decide(zero, None, offers[0], offers[1]), decide(one, None, offers[1], offers[0])];
-            let expected = if both_alone {
-                [Role::Wait, Role::Yield]
-            } else {
-                [Role::Source { everything: true }, Role::Target]
-            };
-            assert_eq!(roles, expected);
-        }
-        let after_yielding = [alone(zero, true), alone(one, false)];
-        assert_eq!(
-            decide(zero, None, after_yielding[0], after_yielding[1]),
-            Role::Source { everything: true }
-        );
     }
 }

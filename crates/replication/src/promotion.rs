@@ -1,0 +1,96 @@
+//! A node that lacks nothing any more becomes a member: the source asks the arbiter, notes what it says, and tells the target;
+//! the target notes it and says so. Whoever was told too early or too late is not believed.
+
+use block::ExportId;
+
+use crate::engine::Engine;
+use crate::membership::{Cause, Members, Membership};
+use crate::message::Refusal;
+use crate::output::Event;
+use crate::volume::Phase;
+
+impl Engine {
+    /// As the source, with nothing lacking at the target any more: makes it a member.
+    pub(crate) fn promote(&mut self, export: ExportId) {
+        let peer = self.config.node.other();
+        let volume = self.volume_mut(export);
+        let membership = volume.membership();
+        match membership.members {
+            Members::Both => {
+                if std::mem::take(&mut volume.meeting.owes_in_sync) {
+                    volume.meeting.owes_member = Some(membership);
+                    self.keep_word(export);
+                }
+            }
+            Members::Only(_) => {
+                if let Ok(next) = membership.succeed(Cause::InSync(peer)) {
+                    self.ask(export, membership, next);
+                }
+            }
+        }
+    }
+
+    /// The peer has made a membership durable and lets this node know.
+    pub(crate) fn handle_member(&mut self, export: ExportId, membership: Membership) {
+        let volume = self.volume_mut(export);
+        if membership.epoch < volume.membership().epoch {
+            return;
+        }
+        let in_sync = membership.members == Members::Both;
+        // What was asked for to repair it the peer may not have heard of yet. And a node that is leaving was a member first.
+        let lacks = volume.lacks.out_of_sync() > 0 && !volume.meeting.has_asked_for_repair;
+        if in_sync && !matches!(volume.phase, Phase::Paired | Phase::Left) {
+            // Said before the peer heard that this node's disk has failed.
+            return;
+        }
+        if in_sync && lacks {
+            return self.refuse(Refusal::Protocol("a member that lacks blocks"));
+        }
+        volume.disk.superblock.membership = membership;
+        volume.meeting.known_to_peer = Some(membership);
+        if volume.phase == Phase::Paired {
+            volume.meeting.is_source = false;
+        }
+        if in_sync {
+            volume.disk.superblock.inconsistent = false;
+            volume.meeting.owes_member_known = Some(membership);
+            self.event(export, Event::InSync(membership));
+        } else if volume.phase == Phase::Left {
+            self.freeze(export);
+            self.volume_mut(export).meeting.begin_anew();
+        } else if volume.phase == Phase::Frozen && !volume.has_disk {
+            // The peer serves alone now, and for this node, once both have offered again.
+            volume.meeting.begin_anew();
+        }
+        self.attend(export);
+    }
+
+    /// Or, from a node that was told of a leave: it knows, and what it said before does not count.
+    pub(crate) fn handle_member_known(&mut self, export: ExportId, membership: Membership) {
+        let node = self.config.node;
+        let volume = self.volume_mut(export);
+        if volume.meeting.has_left {
+            volume.meeting.leave_is_known = true;
+            volume.meeting.offer = None;
+            volume.meeting.runs.clear();
+            return self.attend(export);
+        }
+        let is_newer = membership.members == Members::Both && membership.epoch > volume.membership().epoch;
+        if is_newer
+            && volume.membership().members == Members::Only(node.other())
+            && volume.lacks.out_of_sync() == 0
+        {
+            // The peer healed the register, and heard from this node what the arbiter holds before it could say so itself.
+            return self.handle_member(export, membership);
+        }
+        if is_newer && volume.is_whole() {
+            // The arbiter has said it to this node, which has told the peer before it believed it.
+            volume.disk.superblock.membership = membership;
+        }
+        volume.meeting.known_to_peer = Some(membership);
+        if membership == volume.membership() && volume.phase == Phase::Paired {
+            self.event(export, Event::InSync(membership));
+            self.attend(export);
+        }
+    }
+}

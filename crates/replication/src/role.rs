@@ -1,0 +1,129 @@
+//! Whose copy counts when two nodes meet: it follows from what both have offered, so both find the same. Nothing is asked and
+//! nothing is changed here.
+
+use crate::membership::{Epoch, Members, NodeNumber};
+use crate::message::{CopyState, Offer};
+
+/// What two offers make of the node that holds one of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Role {
+    /// Its copy counts. Where the bitmaps cannot tell what the other missed, everything is in doubt.
+    Source {
+        /// Whether everything is.
+        everything: bool,
+    },
+    /// The peer's copy counts.
+    Target,
+    /// It serves alone in an epoch that is over, because an operator has forced the peer: it stops, and offers again.
+    Yield,
+    /// The peer is about to do that.
+    Wait,
+    /// The peer has no disk: this node serves alone, and for it, as if the peer had left.
+    Serve,
+    /// This node has no disk: its requests go to the peer once that serves alone.
+    Pass,
+    /// No copy can be trusted to be the newer one.
+    Neither,
+}
+
+/// Who is what, by what both have offered.
+pub(crate) fn decide(node: NodeNumber, server: Option<NodeNumber>, own: Offer, peer: Offer) -> Role {
+    match (own.copy, peer.copy) {
+        (CopyState::Diskless, CopyState::Diskless) => return Role::Neither,
+        (CopyState::Diskless, _) => return Role::Pass,
+        (_, CopyState::Diskless) => return Role::Serve,
+        _ => {}
+    }
+    let is_older = rank(own) < rank(peer);
+    if own.alone && peer.alone {
+        return if is_older { Role::Yield } else { Role::Wait };
+    }
+    // Inconsistent against good: only while both are members does the membership not say the same.
+    let (newer, older) = if is_older { (peer, own) } else { (own, peer) };
+    let source = match newer.membership.members {
+        Members::Only(member) => member,
+        Members::Both if own.membership.epoch != peer.membership.epoch => {
+            if newer == own {
+                node
+            } else {
+                node.other()
+            }
+        }
+        Members::Both => match (own.copy, peer.copy, server) {
+            (CopyState::Inconsistent, CopyState::Inconsistent, _) => return Role::Neither,
+            (CopyState::Inconsistent, _, _) => node.other(),
+            (_, CopyState::Inconsistent, _) => node,
+            // What was answered ahead only one node has.
+            (_, _, Some(server)) => server,
+            // What was only in the memory of both is still in that of one.
+            _ if own.forgetful != peer.forgetful => {
+                if own.forgetful {
+                    node.other()
+                } else {
+                    node
+                }
+            }
+            _ => NodeNumber::Zero,
+        },
+    };
+    let (of_source, is_newer) = if source == node { (own, newer == own) } else { (peer, newer == peer) };
+    if of_source.copy != CopyState::Good || !is_newer && own.membership != peer.membership {
+        return Role::Neither;
+    }
+    if source == node { Role::Source { everything: !is_covered(source, newer, older) } } else { Role::Target }
+}
+
+/// Which of two offers is the newer one. Two sole members of one epoch there are only if an operator has forced one of them while
+/// the arbiter let the other one serve: node 0's history stands then, on both nodes.
+fn rank(offer: Offer) -> (Epoch, bool) {
+    (offer.membership.epoch, offer.membership.members == Members::Only(NodeNumber::Zero))
+}
+
+/// Whether the bitmaps cover what the older one missed: it was a member when the newer one began to serve alone, has come
+/// back to that one since, or only has not been told that it is a member again.
+fn is_covered(source: NodeNumber, newer: Offer, older: Offer) -> bool {
+    let before = newer.membership.epoch.0.checked_sub(1).map(Epoch);
+    let was_next = Some(older.membership.epoch) == before;
+    match (newer.membership.members, older.membership.members) {
+        _ if newer.membership == older.membership => true,
+        (Members::Only(_), Members::Both) => was_next,
+        (Members::Both, Members::Only(member)) => was_next && member == source,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::Membership;
+
+    fn alone(member: NodeNumber, alone: bool) -> Offer {
+        Offer {
+            membership: Membership { epoch: Epoch(7), members: Members::Only(member) },
+            copy: CopyState::Good,
+            alone,
+            forgetful: false,
+            small_state_revision: 0,
+        }
+    }
+
+    #[test]
+    fn of_two_sole_members_of_one_epoch_exactly_one_gives_way() {
+        let (zero, one) = (NodeNumber::Zero, NodeNumber::One);
+        for both_alone in [true, false] {
+            let offers = [alone(zero, both_alone), alone(one, both_alone)];
+            let roles = [decide(zero, None, offers[0], offers[1]), decide(one, None, offers[1], offers[0])];
+            let expected = if both_alone {
+                [Role::Wait, Role::Yield]
+            } else {
+                [Role::Source { everything: true }, Role::Target]
+            };
+            assert_eq!(roles, expected);
+        }
+        let after_yielding = [alone(zero, true), alone(one, false)];
+        assert_eq!(
+            decide(zero, None, after_yielding[0], after_yielding[1]),
+            Role::Source { everything: true }
+        );
+    }
+}
