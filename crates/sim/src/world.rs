@@ -4,19 +4,18 @@
 //! right and wrong; it only notes what happened.
 
 mod effects;
+mod healing;
+mod hosts;
 mod injection;
 mod meeting;
 mod promise;
 
-use std::mem::take;
-
 use block::{Duration, Instant};
 use replication::durability::Durability;
-use replication::input::Control;
 use replication::membership::Members;
 
 use crate::arbiter::{Arbiter, Question};
-use crate::disk::{Loss, Ticket};
+use crate::disk::Ticket;
 use crate::event::Queue;
 use crate::examine;
 use crate::fault::{FaultCounts, Injection};
@@ -24,7 +23,7 @@ use crate::glimpse;
 use crate::history::History;
 use crate::host::Host;
 use crate::machine::Machine;
-use crate::network::{Arrival, Network, Station};
+use crate::network::{Arrival, Network};
 use crate::options::VOLUMES_MAX;
 use crate::peer_link::{Deliveries, Delivery, PeerLink};
 use crate::process::{Asked, Effect, Happening};
@@ -238,47 +237,6 @@ impl World {
         true
     }
 
-    /// Everything that was wrong is put right, and nothing goes wrong any more.
-    pub fn heal(&mut self) {
-        self.trace.say(self.now, format_args!("everything is put right"));
-        self.healed = true;
-        self.network.heal();
-        for node in 0..NODES {
-            self.set_mtu(node, self.rules.mtu);
-        }
-        self.arbiter.heal();
-        self.peer.heal(self.now, &mut self.deliveries);
-        self.deliver();
-        for node in 0..NODES {
-            for disks in &mut self.machines[node].disks {
-                disks.data.heal();
-                disks.metadata.heal();
-            }
-            self.repair(node);
-            self.control(node, Control::Join);
-            if self.machines[node].is_paused() {
-                self.machines[node].pause(self.now);
-                self.queue.schedule(self.now, Event::Resume { node });
-            }
-            if !self.machines[node].is_up() {
-                self.queue.schedule(self.now, Event::Start { node });
-            }
-        }
-    }
-
-    fn repair(&mut self, node: usize) {
-        if take(&mut self.broken[node]) && self.machines[node].is_up() {
-            self.stop(node, Loss::ProcessOnly, Duration::ZERO);
-        }
-    }
-
-    /// Hosts ask nothing new.
-    pub fn finish(&mut self) {
-        for place in &mut self.hosts {
-            place.host.finish();
-        }
-    }
-
     /// Whether what hosts see counts.
     #[must_use]
     pub const fn is_judged(&self) -> bool {
@@ -431,62 +389,6 @@ impl World {
         }
     }
 
-    fn frame_arrives(&mut self, Arrival { station, port, bytes, .. }: Arrival) {
-        self.trace.note(&[1, u64::from(station.0), u64::from(port)]);
-        self.trace.note_bytes(&bytes);
-        let station = usize::from(station.0);
-        if station < NODES {
-            if self.machines[station].is_up() {
-                if self.trace.is_read_whole() {
-                    self.trace.say(self.now, format_args!("  node {station} <- {}", glimpse::of(&bytes)));
-                }
-                self.frame_came(station, &bytes);
-            }
-            let boot = self.machines[station].boot();
-            return self.tell(station, boot, Happening::Frame { port, bytes });
-        }
-        // Operators do not wait for answers.
-        let Some(place) = self.hosts.get_mut(station - NODES) else { return };
-        let mac = place.host.mac(port).0;
-        if bytes.len() >= 14 && (bytes[..6] == mac || bytes[..6] == [0xff; 6]) {
-            place.host.handle_frame(self.now, port, &bytes, &mut self.histories[place.volume]);
-            self.after_host(station - NODES);
-        }
-    }
-
-    /// A frame is about to be looked at by a node.
-    fn frame_came(&mut self, node: usize, bytes: &[u8]) {
-        if let Some(history) = volume_of(bytes).and_then(|volume| self.histories.get_mut(volume)) {
-            history.frame_reached_node(self.now, node, bytes);
-        }
-        self.watch.came(self.now, node, bytes);
-    }
-
-    fn host_timeout(&mut self, host: usize) {
-        let place = &mut self.hosts[host];
-        if place.due.is_none_or(|due| due > self.now) {
-            return;
-        }
-        place.due = None;
-        place.host.handle_timeout(self.now, &mut self.histories[place.volume]);
-        self.after_host(host);
-    }
-
-    fn after_host(&mut self, host: usize) {
-        let station = Station(u8::try_from(NODES + host).expect("few hosts"));
-        while let Some(frame) = self.hosts[host].host.poll_frame() {
-            self.carry(station, frame.port, frame.bytes);
-        }
-        let place = &mut self.hosts[host];
-        if let Some(due) = place.host.poll_timeout() {
-            let due = due.max(self.now.after(Duration::from_nanos(1)));
-            if place.due.is_none_or(|scheduled| due < scheduled) {
-                place.due = Some(due);
-                self.queue.schedule(due, Event::Host(host));
-            }
-        }
-    }
-
     fn start(&mut self, node: usize) {
         if self.machines[node].is_up() {
             return;
@@ -503,10 +405,4 @@ impl World {
         }
         self.carry_out(node);
     }
-}
-
-/// Which volume a frame is about: its slot is its number.
-fn volume_of(bytes: &[u8]) -> Option<usize> {
-    const SLOT: usize = 18;
-    bytes.get(SLOT).copied().map(usize::from)
 }

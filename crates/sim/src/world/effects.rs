@@ -4,7 +4,8 @@ use std::mem::take;
 
 use replication::output::Event as Told;
 
-use super::{Event, World, glimpse, volume_of};
+use super::hosts::volume_of;
+use super::{Event, World, glimpse};
 use crate::arbiter::Question;
 use crate::network::Station;
 use crate::process::{Effect, Happening};

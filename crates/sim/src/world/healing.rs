@@ -1,0 +1,52 @@
+//! Everything is put right: what was broken works, what was down has power, and hosts ask nothing new.
+
+use std::mem::take;
+
+use block::Duration;
+use replication::input::Control;
+
+use super::{Event, NODES, World};
+use crate::disk::Loss;
+
+impl World {
+    /// Everything that was wrong is put right, and nothing goes wrong any more.
+    pub fn heal(&mut self) {
+        self.trace.say(self.now, format_args!("everything is put right"));
+        self.healed = true;
+        self.network.heal();
+        for node in 0..NODES {
+            self.set_mtu(node, self.rules.mtu);
+        }
+        self.arbiter.heal();
+        self.peer.heal(self.now, &mut self.deliveries);
+        self.deliver();
+        for node in 0..NODES {
+            for disks in &mut self.machines[node].disks {
+                disks.data.heal();
+                disks.metadata.heal();
+            }
+            self.repair(node);
+            self.control(node, Control::Join);
+            if self.machines[node].is_paused() {
+                self.machines[node].pause(self.now);
+                self.queue.schedule(self.now, Event::Resume { node });
+            }
+            if !self.machines[node].is_up() {
+                self.queue.schedule(self.now, Event::Start { node });
+            }
+        }
+    }
+
+    pub(super) fn repair(&mut self, node: usize) {
+        if take(&mut self.broken[node]) && self.machines[node].is_up() {
+            self.stop(node, Loss::ProcessOnly, Duration::ZERO);
+        }
+    }
+
+    /// Hosts ask nothing new.
+    pub fn finish(&mut self) {
+        for place in &mut self.hosts {
+            place.host.finish();
+        }
+    }
+}
