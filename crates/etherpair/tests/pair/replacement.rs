@@ -54,7 +54,11 @@ fn a_new_node_gets_every_volume_and_never_serves_before_it_has_them() {
     for name in ["e7.1.img", "e7.1.meta", "e7.1.volume.toml", "e7.2.img", "e7.2.meta", "e7.2.volume.toml"] {
         fs::remove_file(world.directory(0).join(name)).expect("gone with the machine");
     }
-    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for(1, "alone with every volume", |_| {
+        let status = world.status(1);
+        let volumes = status["volumes"].as_array().expect("a list");
+        volumes.iter().all(|volume| volume["phase"] == "Alone" && volume["serving"] == true)
+    });
     nodes[0] = world.start_node(0);
     assert_eq!(world.status(0)["volumes"], json!([]));
     // Made slow on the one that copies, so that the other dies in the middle of it.
