@@ -44,7 +44,9 @@ impl Engine {
     /// The peer has got a frame that this node is to answer.
     pub(crate) fn handle_handed(&mut self, volume: ExportId, handed: Handed, frame: BufferSlice) {
         let Handed { port, to_receiver, renewal, after, .. } = handed;
+        // Where the peer's clock is the faster one the moment would be one to come.
         let received = self.lease.sent(renewal).and_then(|sent| moved_by(sent, after));
+        let received = received.map(|received| received.min(self.now));
         let fresh = received.filter(|received| self.now.since(*received) <= HANDED_AGE_MAX);
         self.push(match fresh {
             Some(received) => Output::Handed { volume, port, to_receiver, received, frame },
