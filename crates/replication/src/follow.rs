@@ -14,7 +14,8 @@ use crate::activity_log::Begun;
 use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine, Written};
 use crate::membership::NodeNumber;
-use crate::message::{Effect, Origin, Token, VolumeMessage};
+use crate::message::{BlockRun, Effect, Origin, Token, VolumeMessage};
+use crate::meta::layout::SECTORS_PER_BIT;
 use crate::meta::record::Sequence;
 use crate::mutation::Mutation;
 use crate::output::{FollowedEnd, Output};
@@ -70,6 +71,8 @@ pub(crate) struct RemoteWrite {
     dropped: bool,
     /// A piece of it failed at the disk since.
     failed: bool,
+    /// Its coordinator's disk could not write these sectors: what is on this one counts for nothing.
+    revoked: bool,
 }
 
 impl RemoteWrite {
@@ -115,6 +118,7 @@ impl Engine {
         let remote = RemoteWrite {
             export, write, range, data, durable, origin, came: self.now, claim, stage, logged, order, held_by, superseded_by,
             superseded: pieces.is_some(), pieces, is_behind, pieces_at_disk: 0, dropped: false, failed: false,
+            revoked: false,
         };
         let Some(token) = self.remotes.insert(remote) else {
             self.push(Output::Release(data.expect("just put there").buffer));
@@ -258,13 +262,29 @@ impl Engine {
         self.say(export, VolumeMessage::Ack { write, follower: token, microseconds }, None);
     }
 
-    /// Both have it.
+    /// The coordinator says that this node lacks these blocks. Whatever is under way to them has failed at its disk, which holds
+    /// the only copy that counts; the commit that comes next only ends it.
+    pub(crate) fn revoke_remotes(&mut self, export: ExportId, run: BlockRun) {
+        let (start, end) = (run.start * SECTORS_PER_BIT, (run.start + run.count) * SECTORS_PER_BIT);
+        let mut tokens = self.token_list();
+        self.remotes.list(&mut tokens, |remote| {
+            remote.export == export && remote.range.start().0 < end && start < remote.range.end().0
+        });
+        for token in tokens.iter().copied() {
+            self.remote_mut(token).revoked = true;
+        }
+        self.give_back(tokens);
+    }
+
+    /// Both have it, unless it was revoked.
     pub(crate) fn handle_commit(&mut self, token: Token) {
         let Some(remote) = self.remotes.find(token).filter(|remote| remote.is_acked()) else { return };
-        let (export, range) = (remote.export, remote.range);
-        let volume = self.volume_mut(export);
-        volume.here_now(range);
-        volume.both_have(range);
+        let (export, range, revoked) = (remote.export, remote.range, remote.revoked);
+        if !revoked || self.mutated(Mutation::RevokedCounts) {
+            let volume = self.volume_mut(export);
+            volume.here_now(range);
+            volume.both_have(range);
+        }
         self.forget_remote(token, FollowedEnd::Finished);
     }
 

@@ -33,14 +33,16 @@ impl Engine {
             return self.refuse(Refusal::Protocol("out-of-sync blocks beyond the volume"));
         }
         let volume = self.volume_mut(export);
-        match volume.phase {
-            Phase::Paired => runs.iter().for_each(|run| {
-                for_each_range(volume.layout().volume_sectors(), *run, |range| {
-                    volume.lacks.set(range);
-                })
-            }),
-            _ => volume.meeting.runs.extend_from_slice(runs),
+        if volume.phase != Phase::Paired {
+            return volume.meeting.runs.extend_from_slice(runs);
         }
+        let sectors = volume.layout().volume_sectors();
+        for run in runs {
+            for_each_range(sectors, *run, |range| {
+                volume.lacks.set(range);
+            });
+        }
+        runs.iter().for_each(|run| self.revoke_remotes(export, *run));
     }
 }
 

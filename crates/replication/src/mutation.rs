@@ -153,6 +153,8 @@ mutations! {
     DiskFailureNotTold,
     /// An initiator is told of a failed write that the peer can do
     WriteErrorTold,
+    /// A write that has failed at its coordinator's disk, the only one that counts, counts at its follower
+    RevokedCounts,
     /// A FLUSH is answered when one disk has done it
     FlushOfOneDisk,
     /// Writes are answered from memory while the other node could not go on with it

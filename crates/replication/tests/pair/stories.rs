@@ -35,7 +35,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 33] = [
+pub(crate) const ALL: [(&str, Plan, Story); 34] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -57,6 +57,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 33] = [
     ("copy and write", LARGE, a_copy_is_read_before_a_write_and_sent_after_it),
     ("copy on its way to the disk", LARGE, a_copy_is_on_its_way_to_the_disk_when_it_is_read),
     ("bad sector", SMALL, a_bad_sector_is_read),
+    ("bad source", LARGE, a_write_fails_at_the_source_and_is_on_the_disk_of_the_target),
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
     ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
@@ -426,6 +427,21 @@ fn a_bad_sector_is_read(world: &mut World) -> Told {
     world.run(3000);
     let is_mended = world.nodes[1].sectors.unreadable.is_empty();
     if is_mended { Ok(()) } else { Err("silence: a sector that could not be read is not mended".into()) }
+}
+
+fn a_write_fails_at_the_source_and_is_on_the_disk_of_the_target(world: &mut World) -> Told {
+    serves_and_lacks(world)?;
+    world.nodes[0].sectors.refuses_writes = true;
+    world.ask(0, true, EXTENT, 8);
+    world.until("the write is over", |world| world.are_all_answered())?;
+    world.nodes[0].sectors.refuses_writes = false;
+    world.run(60);
+    world.ask(1, false, EXTENT, 8);
+    world.run(200);
+    world.go_on(Stage::Disk, 0);
+    world.until("the read is over", |world| world.are_all_answered())?;
+    world.ask(0, false, EXTENT, 8);
+    world.until("the other read is over", |world| world.are_all_answered())
 }
 
 fn a_sector_is_lost_that_the_peer_does_not_have_yet(world: &mut World) -> Told {

@@ -15,6 +15,8 @@ pub(crate) struct Sectors {
     /// What is on stable storage, where that is something else than is shown.
     unstable: BTreeMap<u64, u64>,
     pub(crate) unreadable: BTreeSet<u64>,
+    /// No write gets there.
+    pub(crate) refuses_writes: bool,
 }
 
 /// A request that the disk has not completed.

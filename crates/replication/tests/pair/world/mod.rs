@@ -554,6 +554,9 @@ impl World {
                 if self.faults.write_errors && !self.calm && self.chance.one_in(400) {
                     return;
                 }
+                if self.nodes[index].sectors.refuses_writes {
+                    return;
+                }
                 let values = self.content(index, data);
                 self.nodes[index].sectors.land(range, &values);
                 self.nodes[index].at_disk[chosen].landed = true;
