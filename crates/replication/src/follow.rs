@@ -251,9 +251,17 @@ impl Engine {
         let export = remote.export;
         self.say_acknowledged(token);
         let volume = self.volume(export);
-        if !volume.waiting.is_empty() || !volume.waiting_for_log.is_empty() {
+        if !volume.waiting.is_empty() || !volume.waiting_for_log.is_empty() || volume.meeting.peer_left {
             self.attend(export);
         }
+    }
+
+    /// Whether writes that the peer, which has left, may have answered ahead are still on their way to this disk.
+    pub(crate) fn awaits_what_was_answered_ahead(&self, export: ExportId) -> bool {
+        let is_follower = self.volume(export).server() == Some(self.config.node.other());
+        let is_under_way =
+            || self.remotes.iter().any(|(_, remote)| remote.export == export && !remote.is_acked());
+        is_follower && is_under_way() && !self.mutated(Mutation::LeftWithoutAhead)
     }
 
     fn say_acknowledged(&mut self, token: Token) {

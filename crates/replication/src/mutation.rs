@@ -155,6 +155,8 @@ mutations! {
     WriteErrorTold,
     /// A write that has failed at its coordinator's disk, the only one that counts, counts at its follower
     RevokedCounts,
+    /// The follower of an async volume goes on, after the server's disk has failed, without what was answered ahead
+    LeftWithoutAhead,
     /// A FLUSH is answered when one disk has done it
     FlushOfOneDisk,
     /// Writes are answered from memory while the other node could not go on with it

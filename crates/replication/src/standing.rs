@@ -167,6 +167,9 @@ impl Engine {
         if !self.needs_no_memory(export) && !self.mutated(Mutation::LeftWithCache) {
             return;
         }
+        if self.awaits_what_was_answered_ahead(export) {
+            return;
+        }
         let volume = self.volume(export);
         let membership = volume.membership();
         if membership.members == Members::Both {

@@ -35,7 +35,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 34] = [
+pub(crate) const ALL: [(&str, Plan, Story); 35] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -59,6 +59,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 34] = [
     ("bad sector", SMALL, a_bad_sector_is_read),
     ("bad source", LARGE, a_write_fails_at_the_source_and_is_on_the_disk_of_the_target),
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
+    ("disk lost ahead", AHEAD, the_disk_of_the_server_fails_before_the_follower_has_what_was_answered),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
     ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
     ("untold leaver", LARGE, a_node_is_told_to_leave_whose_last_write_makes_its_peer_whole),
@@ -454,6 +455,22 @@ fn a_sector_is_lost_that_the_peer_does_not_have_yet(world: &mut World) -> Told {
     world.run(200);
     world.go_on(Stage::Write, 0);
     world.until("the read is over", |world| world.are_all_answered())
+}
+
+fn the_disk_of_the_server_fails_before_the_follower_has_what_was_answered(world: &mut World) -> Told {
+    world.until("node 1 serves", |world| world.serves(1))?;
+    world.stall(Stage::Log, 0, FOR_GOOD);
+    world.ask(1, true, 10, 2);
+    world.until("the write is answered", |world| world.are_all_answered())?;
+    world.nodes[1].sectors.refuses_writes = true;
+    world.ask(1, true, 30, 1);
+    world.run(400);
+    world.go_on(Stage::Log, 0);
+    world.until("node 0 serves", |world| world.serves(0))?;
+    world.ask(0, false, 10, 2);
+    world.run(200);
+    world.nodes[1].sectors.refuses_writes = false;
+    Ok(())
 }
 
 fn a_node_is_told_to_leave_with_a_write_in_flight(world: &mut World) -> Told {
