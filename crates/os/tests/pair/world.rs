@@ -15,9 +15,9 @@ use aoe::{Address, AddressPattern, Command as AoeCommand, MacAddress, Tag};
 use block::{ExportId, Lba, SECTOR_BYTES};
 use lab::{Namespace, network};
 use node::PairConfig;
-use os::disk::{Disk, DiskOptions};
+use os::disk::{Disk, DiskError, DiskOptions};
 use os::frame_port::{FrameFilter, FramePort, Payload, PortKind, PortOptions, TransmitFrame};
-use os::metadata_file::MetadataFile;
+use os::metadata_file::{MetadataError, MetadataFile};
 use os::pcap::{PcapLimits, PcapWriter};
 use os::peer_link::PeerStream;
 use os::shard::{Command, Event, MirroredExport, ShardHandle, ShardOptions, ShardStatistics};
@@ -35,6 +35,8 @@ use replication::volume::VolumeStatus;
 
 pub(crate) const DISK_BYTES: u64 = 64 << 20;
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
+/// The kernel lets go of a file's lock when it has ended the last request, a moment after whoever asked for it.
+const UNLOCKED_WITHIN: Duration = Duration::from_secs(20);
 const NUMBERS: [NodeNumber; 2] = [NodeNumber::Zero, NodeNumber::One];
 const MTU: u32 = 9000;
 const PAIR: PairIdentity = PairIdentity(0x1234_5678_9abc);
@@ -419,8 +421,21 @@ fn config(disk: &Disk) -> ExportConfig {
 }
 
 fn add(shard: &ShardHandle, data: &Path, meta: &Path) -> ExportId {
-    let disk = Disk::open(&DiskOptions { path: data.to_owned(), ..DiskOptions::default() }).expect("a disk");
-    let metadata = MetadataFile::open(meta).expect("metadata");
+    let options = DiskOptions { path: data.to_owned(), ..DiskOptions::default() };
+    let disk = lab::wait_until("the lock of a disk", UNLOCKED_WITHIN, || {
+        Ok(match Disk::open(&options) {
+            Err(DiskError::Locked(_)) => None,
+            opened => Some(opened.expect("a disk")),
+        })
+    });
+    let disk = disk.expect("a disk that nobody has");
+    let metadata = lab::wait_until("the lock of the metadata", UNLOCKED_WITHIN, || {
+        Ok(match MetadataFile::open(meta) {
+            Err(MetadataError::Locked(_)) => None,
+            opened => Some(opened.expect("metadata")),
+        })
+    });
+    let metadata = metadata.expect("metadata that nobody has");
     let opened = metadata.read().expect("metadata");
     let config = config(&disk);
     let export = MirroredExport { disk, metadata, opened, config, volume: VolumeConfig::default() };
