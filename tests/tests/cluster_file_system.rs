@@ -15,7 +15,7 @@ use tests::{DISCOVER, Pair};
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// Rounds of the load that each machine does before something else happens.
-const ROUNDS: u64 = 4;
+const ROUNDS: u64 = 2;
 
 /// The cluster: both machines' names and addresses, and patience for a busy host: two minutes until a machine counts as dead.
 const JOIN: &str = r"
