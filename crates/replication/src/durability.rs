@@ -3,7 +3,7 @@
 //! | mode | a write is answered when | what is lost when |
 //! |---|---|---|
 //! | `Stable` | both nodes have it on stable storage | nothing, whatever one failure or loss of power |
-//! | `Memory` | both nodes' disks have taken it, perhaps into a cache | the last second, if *both* nodes lose power before one goes on alone; never what a FLUSH was answered for |
+//! | `Memory` | both nodes' disks have taken it, perhaps into a cache (on stable storage if the request says so) | the last second, if *both* nodes lose power before one goes on alone; never what a FLUSH was answered for |
 //! | `Async` | the serving node has it on stable storage, and the other lacks at most the lag | the lag, if an operator forces the other node to go on without the serving one |
 //!
 //! In `Memory` mode a node that comes back after losing power waits for its peer, or for an operator: it may lack what was

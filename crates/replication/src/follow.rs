@@ -99,7 +99,7 @@ impl Engine {
             // Sent before the peer heard that this volume is not followed any more.
             return self.push(Output::Release(data.buffer));
         }
-        self.yield_to_copy(export, range, origin);
+        self.yield_to_copy(export, range, durable, origin);
         let mut met = self.meet(export, range);
         self.overtake(&met.overtaken);
         let (held_by, superseded_by) = (met.held_by, met.superseded_by);

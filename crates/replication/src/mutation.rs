@@ -161,6 +161,8 @@ mutations! {
     FlushOfOneDisk,
     /// Writes are answered from memory while the other node could not go on with it
     CachedWhileNotWhole,
+    /// In memory mode, a write that is to be on stable storage is answered from memory
+    WishForgotten,
     /// A node goes on alone, after its peer has left, with answered writes in its disk's cache
     LeftWithCache,
     /// A write in flight when the peer has left is answered from the memory of one node

@@ -109,8 +109,10 @@ impl Engine {
             return self.push(Output::Completed { id, outcome: Outcome::Dropped });
         }
         volume.requests += 1;
-        let durable = durable && volume.durability != Durability::Memory;
-        match volume.phase {
+        let (phase, durability) = (volume.phase, volume.durability);
+        let is_forgotten = durability == Durability::Memory && self.mutated(Mutation::WishForgotten);
+        let durable = durable && !is_forgotten;
+        match phase {
             Phase::Passing => self.forward(export, id, range, data, durable, origin),
             _ => self.begin_write(export, Asker::Request(id), range, data, durable, origin),
         }
@@ -328,7 +330,13 @@ impl Engine {
 
     /// The peer has sent a write that waits here as well, sent to both nodes by its initiator: it is executed once. (Two that
     /// have set out already are superseded one by the other, with nothing in between.)
-    pub(crate) fn yield_to_copy(&mut self, export: ExportId, range: LbaRange, origin: Option<Origin>) {
+    pub(crate) fn yield_to_copy(
+        &mut self,
+        export: ExportId,
+        range: LbaRange,
+        durable: bool,
+        origin: Option<Origin>,
+    ) {
         if origin.is_none() || self.mutated(Mutation::CopiesExecuted) {
             return;
         }
@@ -336,7 +344,8 @@ impl Engine {
             let Claim::Local(token) = claim else { return None };
             let local = self.locals.find(token)?;
             let is_copy = other == range && local.origin == origin && local.stage != LocalStage::InFlight;
-            is_copy.then_some(token)
+            // What is asked to be on stable storage is not answered by one that is only in memory.
+            (is_copy && (durable || !local.durable)).then_some(token)
         });
         if let Some(token) = waiting {
             self.forget_local(token, Outcome::Dropped);

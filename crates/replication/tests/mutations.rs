@@ -21,9 +21,11 @@ use world::Plan;
 /// So many runs, over all worlds in turn, before a mistake counts as one that nobody notices.
 const RUNS_MAX: u64 = 320;
 /// Mistakes that nothing shows, and why that is so. Not looked for, unless by name.
-const UNNOTICED: [(Mutation, &str); 6] = [
-    (Mutation::CopiesExecuted, "no client here sends a write twice; the simulator's do"),
-    (Mutation::TargetKeepsItsEffects, "no client here sends a write twice; the simulator's do"),
+const UNNOTICED: [(Mutation, &str); 5] = [
+    (
+        Mutation::TargetKeepsItsEffects,
+        "no client here sends a write again after the nodes have parted; three seeds of the simulator failed before there was the rule (`docs/fault-coverage.md`)",
+    ),
     (
         Mutation::NumbersNotTold,
         "no client here writes with numbers; the story `late_number` of two whole nodes breaks with it (`crates/node/tests/mutations.rs`)",

@@ -60,6 +60,7 @@ pub(crate) fn build(options: &Options, injections: Vec<Injection>, lines_max: us
         rules: Rules {
             mtu: options.mtu,
             durability: options.durability,
+            written_through: options.written_through,
             is_forced: options.faults.contains(&Fault::Force),
         },
         random: Random::new(seed, "world"),
@@ -95,7 +96,7 @@ fn machine(options: &Options, node: usize) -> Machine {
         logical_sector_size: options.logical_sector_size,
         identity: Identity::new("sim", "simulated", "1"),
         read_only: false,
-        write_cache: durability == Durability::Memory,
+        write_cache: durability == Durability::Memory && !options.written_through[usize::from(slot)],
         buffer_count: 16,
         state: SmallState::default(),
         mirror: None,

@@ -37,6 +37,8 @@ pub struct Options {
     pub stock_hosts: usize,
     /// Hosts with our own.
     pub own_hosts: usize,
+    /// Hosts have switched the write cache of these off, where there is one.
+    pub written_through: [bool; VOLUMES_MAX],
     /// How long frames take.
     pub network_latency: Duration,
     /// How long the peer link takes.
@@ -88,6 +90,7 @@ impl Options {
                 LogicalSectorSize::B512
             },
             durability: [(); VOLUMES_MAX].map(|()| durability(random)),
+            written_through: written_through(seed),
             flushes: [0, 0, 3, 24][random.index(4)],
             segments: if random.below(3) == 0 { 2 } else { 1 },
             mtu: [1500, 4200, 9000][random.index(3)],
@@ -119,10 +122,11 @@ impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "volumes of {:?} sectors on disks of {:?}, {:?}, {} segment(s), MTU {}",
+            "volumes of {:?} sectors on disks of {:?}, {:?}, written through {:?}, {} segment(s), MTU {}",
             self.volumes,
             self.logical_sector_size,
             &self.durability[..self.volumes.len()],
+            &self.written_through[..self.volumes.len()],
             self.segments,
             self.mtu
         )?;
@@ -168,6 +172,12 @@ fn durability(random: &mut Random) -> Durability {
         },
         _ => Durability::Stable,
     }
+}
+
+/// Mostly they leave it on.
+fn written_through(seed: u64) -> [bool; VOLUMES_MAX] {
+    let mut random = Random::new(seed, "write cache");
+    [(); VOLUMES_MAX].map(|()| random.below(4) == 0)
 }
 
 /// Mostly that of a crystal; sometimes as bad as the lease's margin allows.

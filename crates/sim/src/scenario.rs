@@ -6,7 +6,7 @@ use replication::durability::Durability;
 use replication::membership::NodeNumber;
 
 use crate::fault::{Fault, Injection};
-use crate::options::Options;
+use crate::options::{Options, VOLUMES_MAX};
 use crate::run::{BEGIN, Report, run_with};
 
 /// A story.
@@ -20,6 +20,8 @@ pub struct Scenario {
     pub durability: Durability,
     /// What it means for a second volume, if there is one.
     pub second: Option<Durability>,
+    /// Hosts have switched the write cache off.
+    pub written_through: bool,
     /// Whether a resync compares before it copies.
     pub resync_checksums: bool,
 }
@@ -34,6 +36,7 @@ pub(crate) const STORY: Scenario = Scenario {
     steps: &[],
     durability: Durability::Stable,
     second: None,
+    written_through: false,
     resync_checksums: false,
 };
 /// The mode in which only node 1 answers, and before node 0 has what it answered.
@@ -179,6 +182,14 @@ pub const ALL: &[Scenario] = &[
         durability: Durability::Memory,
         ..STORY
     },
+    // Not what was to be on stable storage.
+    Scenario {
+        name: "memories-of-both-gone-and-nothing-in-them",
+        steps: &[Step(Fault::PowerLossBoth, 0, 3000, 1000), Step(Fault::PowerLossBoth, 0, 9000, 500)],
+        durability: Durability::Memory,
+        written_through: true,
+        ..STORY
+    },
     // The source of a resync had answered from memory what its target could not go on with.
     Scenario {
         name: "source-of-a-resync-loses-its-memory",
@@ -233,6 +244,7 @@ impl Scenario {
             volumes: vec![256; 1 + usize::from(self.second.is_some())],
             logical_sector_size: LogicalSectorSize::B512,
             durability: [self.durability, self.second.unwrap_or(self.durability)],
+            written_through: [self.written_through; VOLUMES_MAX],
             resync_checksums: self.resync_checksums,
             flushes: 8,
             clock_rates: [40, -60],

@@ -107,6 +107,8 @@ pub struct Rules {
     pub mtu: u32,
     /// What an answer to a write means, by volume.
     pub durability: [Durability; VOLUMES_MAX],
+    /// Whether each write is to be on stable storage, by volume.
+    pub written_through: [bool; VOLUMES_MAX],
     /// An operator may force a node to serve: then what hosts see is not judged.
     pub is_forced: bool,
 }

@@ -35,11 +35,13 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 35] = [
+pub(crate) const ALL: [(&str, Plan, Story); 37] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
     ("full logs", LARGE, both_nodes_have_more_to_write_than_the_log_holds),
+    ("written through, power lost", IN_MEMORY, what_was_to_be_on_stable_storage_survives_the_power_of_both),
+    ("sent to both", SMALL, a_write_sent_to_both_nodes_waits_at_one_and_is_outdated),
     ("bits late", LARGE, an_extent_is_forgotten_before_the_bits_of_its_writes_are_durable),
     ("doubts late", LARGE, an_extent_is_forgotten_before_its_doubts_are_durable),
     ("epoch late", SMALL, power_is_lost_before_the_epoch_is_durable),
@@ -114,6 +116,17 @@ fn what_a_flush_has_answered_survives_the_power_of_both(world: &mut World) -> To
     world.ask_to_flush(1);
     world.until("the flush is over", |world| world.are_all_answered())?;
     world.is_busy = false;
+    (0..2).for_each(|index| world.crash_with(index, [Nothing, Nothing]));
+    Ok(())
+}
+
+/// Nobody has flushed anything.
+fn what_was_to_be_on_stable_storage_survives_the_power_of_both(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.writes_through = true;
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.ask(1, true, 6 * EXTENT, 1);
+    world.until("the writes are over", |world| world.are_all_answered())?;
     (0..2).for_each(|index| world.crash_with(index, [Nothing, Nothing]));
     Ok(())
 }
@@ -583,6 +596,28 @@ fn a_copy_of_a_write_that_waits_for_the_log_comes_from_the_peer(world: &mut Worl
     world.go_on(Stage::Log, 1);
     world.is_busy = false;
     world.until("the read is over", |world| world.are_all_answered())
+}
+
+/// It waits at node 1 for one before it, while node 0 executes it, and another one after it.
+fn a_write_sent_to_both_nodes_waits_at_one_and_is_outdated(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.is_busy = true;
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.ask(1, true, 3, 1);
+    world.run(100);
+    world.ask(1, true, 3, 1);
+    world.run(10);
+    let executed = world.ask_the_same(0, 3, 1);
+    world.run(100);
+    world.go_on(Stage::Write, 1);
+    world.until("it is answered", |world| world.outcome(executed).is_some())?;
+    world.tick += 1;
+    world.ask(0, true, 3, 1);
+    world.until("all is over", |world| world.are_all_answered())?;
+    world.ask(0, false, 3, 1);
+    world.until("the read is over", |world| world.are_all_answered())?;
+    world.is_busy = false;
+    Ok(())
 }
 
 /// What stories are told with.

@@ -3,7 +3,7 @@
 //! - `Stable`: all of it is on the disk of whoever serves with a good copy, whatever happens.
 //! - `Memory`: the same of what was answered before a flush that was answered, or so long ago that the nodes have flushed by
 //!   themselves. The rest is lost only if both nodes end while they are together: one that goes on alone has everything, and
-//!   from then on writes through until the other one has it, too.
+//!   from then on writes through until the other one has it, too. Where hosts have switched the write cache off, as in `Stable`.
 //! - `Async`: what is answered survives as in `Stable`. The follower lacks so many bytes at most as long as it is a member with
 //!   nothing to fetch; that is what forcing it would lose.
 
@@ -39,12 +39,17 @@ impl World {
     pub(crate) fn is_kept(&self, volume: usize, node: usize) -> Result<(), String> {
         let (history, disk) = (&self.histories[volume], &self.machines[node].disks[volume].data);
         let now = crate::history::Moment::END;
-        if self.rules.durability[volume] != Durability::Memory {
+        if !self.is_in_memory(volume) {
             return examine::disk_is_right(history, node, disk, true, now);
         }
         let flushed = history.durable_since(self.now, self.lag(self.now));
         examine::disk_is_right(history, node, disk, true, flushed)?;
         examine::disk_is_right(history, node, disk, false, now)
+    }
+
+    /// Whether an answer to a write means no more than that it is in both memories.
+    fn is_in_memory(&self, volume: usize) -> bool {
+        self.rules.durability[volume] == Durability::Memory && !self.rules.written_through[volume]
     }
 
     /// How long ago that must have been what the nodes have flushed by themselves at that moment, if that is certain.
@@ -61,7 +66,7 @@ impl World {
     pub(super) fn watch_memories(&mut self) {
         self.memories.resize(self.histories.len(), Memories::default());
         for volume in 0..self.memories.len() {
-            if self.rules.durability[volume] != Durability::Memory {
+            if !self.is_in_memory(volume) {
                 continue;
             }
             let statuses = [0, 1].map(|node: usize| self.machines[node].status(volume));
@@ -142,6 +147,7 @@ impl World {
     /// Something else is taken for promised.
     pub(crate) const fn promise(&mut self, durability: Durability) {
         self.rules.durability = [durability; crate::options::VOLUMES_MAX];
+        self.rules.written_through = [false; crate::options::VOLUMES_MAX];
     }
 
     /// Flushes make nothing durable.

@@ -1,6 +1,7 @@
 //! Who reads and writes, and what was seen.
 
 use block::{BlockRequest, Lba, LbaRange, Operation, RequestId, SectorCount};
+use replication::durability::Durability;
 use replication::identity::VolumeIdentity;
 use replication::input::Input;
 use replication::message::Origin;
@@ -83,7 +84,8 @@ impl World {
         self.clients[chosen].request = Some(Pending { id, is_write, range, values: values.clone(), begin });
         let operation = if is_write {
             let data = self.buffer(index, values);
-            Operation::Write { range, data, durable: true }
+            let durable = self.writes_through || self.plan.durability != Durability::Memory;
+            Operation::Write { range, data, durable }
         } else {
             Operation::Read { range }
         };
@@ -125,9 +127,10 @@ impl World {
         self.input(index, Input::Request { request, origin: None });
     }
 
-    /// A client sends the same write to the other node as well.
+    /// A client sends the same write to the other node as well: it is one write, answered when either answers.
     pub(crate) fn ask_the_same(&mut self, index: usize, start: u64, count: u64) -> usize {
         self.next_value -= 1;
+        self.sends_twice = true;
         self.ask(index, true, start, count)
     }
 
@@ -167,8 +170,17 @@ impl World {
 
     fn record(&mut self, is_write: bool, range: LbaRange, values: &[u64], begin: u64, end: Option<u64>) {
         for (sector, value) in (range.start().0..).zip(values) {
-            let operation = oracle::Operation { sector, value: *value, is_write, begin, end };
-            self.history.push(operation);
+            let same = |before: &&mut oracle::Operation| {
+                is_write && before.is_write && (before.sector, before.value) == (sector, *value)
+            };
+            let before = if self.sends_twice { self.history.iter_mut().find(same) } else { None };
+            match before {
+                Some(before) => {
+                    before.begin = before.begin.min(begin);
+                    before.end = before.end.into_iter().chain(end).min();
+                }
+                None => self.history.push(oracle::Operation { sector, value: *value, is_write, begin, end }),
+            }
         }
     }
 

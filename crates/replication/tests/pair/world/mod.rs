@@ -186,7 +186,7 @@ pub(crate) struct World {
     clients: Vec<Client>,
     next_buffer: u64,
     next_value: u64,
-    tick: u64,
+    pub(crate) tick: u64,
     pub(crate) history: Vec<oracle::Operation>,
     pub(crate) trace: bool,
     pub(crate) calm: bool,
@@ -194,6 +194,10 @@ pub(crate) struct World {
     pub(crate) closed: bool,
     /// Time passes only as fast as things happen.
     pub(crate) is_busy: bool,
+    /// Clients have sent a write to both nodes.
+    pub(crate) sends_twice: bool,
+    /// Clients want what they write on stable storage, in memory mode, too.
+    pub(crate) writes_through: bool,
     pub(crate) grants_are_lost: bool,
     pub(crate) finished: u64,
     #[allow(dead_code, reason = "of use with the feature only")]
@@ -276,6 +280,8 @@ impl World {
             calm: false,
             closed: false,
             is_busy: false,
+            sends_twice: false,
+            writes_through: false,
             grants_are_lost: false,
             finished: 0,
             plan,
