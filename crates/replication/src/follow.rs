@@ -284,7 +284,7 @@ impl Engine {
         self.give_back(tokens);
     }
 
-    /// Both have it, unless it was revoked.
+    /// Both have it, unless it was revoked: then it counts as never done, and is done anew if its initiator sends it once more.
     pub(crate) fn handle_commit(&mut self, token: Token) {
         let Some(remote) = self.remotes.find(token).filter(|remote| remote.is_acked()) else { return };
         let (export, range, revoked) = (remote.export, remote.range, remote.revoked);
@@ -293,7 +293,8 @@ impl Engine {
             volume.here_now(range);
             volume.both_have(range);
         }
-        self.forget_remote(token, FollowedEnd::Finished);
+        let is_forgotten = revoked && !self.mutated(Mutation::RevokedRemembered);
+        self.forget_remote(token, if is_forgotten { FollowedEnd::Dropped } else { FollowedEnd::Finished });
     }
 
     fn forget_remote(&mut self, token: Token, end: FollowedEnd) {

@@ -155,6 +155,8 @@ mutations! {
     WriteErrorTold,
     /// A write that has failed at its coordinator's disk, the only one that counts, counts at its follower
     RevokedCounts,
+    /// A write that has failed at its coordinator's disk, the only one that counts, is remembered as executed by its follower
+    RevokedRemembered,
     /// The follower of an async volume goes on, after the server's disk has failed, without what was answered ahead
     LeftWithoutAhead,
     /// A FLUSH is answered when one disk has done it

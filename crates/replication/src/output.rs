@@ -42,7 +42,7 @@ pub enum FollowedEnd {
     Finished,
     /// It was on its way to this disk when the session ended, and counts as done at a node that goes on with this disk.
     Started,
-    /// It never came so far.
+    /// It never came so far, or has failed at the disk that counts.
     Dropped,
     /// The session has ended, and nobody knows what this disk has of it.
     Doubtful,

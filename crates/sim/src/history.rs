@@ -139,7 +139,7 @@ pub struct History {
     /// The last request that wrote a value.
     writers: BTreeMap<Value, OperationId>,
     /// When a frame's sectors first came to a node, or when the copy came that may have taken effect last.
-    arrived: BTreeMap<(OperationId, Lba), Instant>,
+    arrived: BTreeMap<(Value, Lba), (OperationId, Instant)>,
     /// Since when each node remembers sequenced writes, and when it last started.
     forgot: [Instant; NODES],
     started: [Instant; NODES],
@@ -272,13 +272,18 @@ impl History {
         sequenced: bool,
     ) {
         let Some(&id) = self.writers.get(&value) else { return };
-        let arrived = self.arrived.entry((id, part.start())).or_insert(now);
+        let (first, arrived) = self.arrived.entry((value, part.start())).or_insert((id, now));
         let remembered =
             if sequenced { *arrived >= self.forgot[node] } else { now.since(*arrived) <= self.memory };
         if remembered {
             return;
         }
-        *arrived = now;
+        // A host that writes the same once more may be answered from what is remembered of the first time.
+        let is_first = *first != id && self.operations[id.0 as usize].fate == Fate::Open;
+        (*first, *arrived) = (id, now);
+        if is_first {
+            return;
+        }
         let arrival = self.moment(now);
         self.late.push(LateCopy { operation: id, part, arrival });
     }

@@ -284,6 +284,12 @@ impl Machine {
         process.node.volume_status(process.exports[volume])
     }
 
+    /// Whether no request is under way in its process.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.process.as_ref().is_none_or(|process| process.node.outstanding() == 0)
+    }
+
     /// Buffers that its process uses.
     #[must_use]
     pub fn buffers_in_use(&self) -> usize {

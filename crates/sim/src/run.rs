@@ -10,6 +10,7 @@ use replication::volume::VolumeStatus;
 use crate::build::build;
 use crate::examine;
 use crate::fault::{self, FaultCounts, Injection};
+use crate::machine::Machine;
 use crate::options::Options;
 use crate::property::{linearizable, liveness};
 use crate::random::Random;
@@ -120,7 +121,13 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
         let bound = world.now().after(bound);
         go(world, bound, World::is_whole)?;
     }
+    // A frame that was held until now may be one more write.
+    go(world, world.now().after(LIVENESS_BOUND), |world| is_idle(world) && are_disks_idle(world))?;
     at_the_end(world)
+}
+
+fn is_idle(world: &World) -> bool {
+    world.machines().iter().all(Machine::is_idle)
 }
 
 fn are_disks_idle(world: &World) -> bool {

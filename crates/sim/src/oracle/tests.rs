@@ -117,6 +117,42 @@ fn a_copy_that_came_after_the_memory_may_take_effect_once_more() {
 }
 
 #[test]
+fn what_is_written_again_is_remembered_from_the_first_time() {
+    let mut scene = Scene::new();
+    for arrived in [1, 8] {
+        let same = scene.write(OLD);
+        scene.history.write_arrived(Instant::from_nanos(arrived), 0, OLD, range(), false);
+        scene.done(same);
+    }
+    let new = scene.write(NEW);
+    scene.done(new);
+    scene.sees(NEW);
+    scene.history.write_arrived(Instant::from_nanos(12), 0, OLD, range(), false);
+    scene.sees(OLD);
+    assert_eq!(
+        check(&scene.history),
+        Ok(()),
+        "whoever remembers the first time for ten executes it once more"
+    );
+}
+
+#[test]
+fn what_is_written_again_later_is_no_late_copy() {
+    let mut scene = Scene::new();
+    let first = scene.write(OLD);
+    scene.history.write_arrived(Instant::from_nanos(1), 0, OLD, range(), false);
+    scene.done(first);
+    let same = scene.write(OLD);
+    scene.history.write_arrived(Instant::from_nanos(20), 0, OLD, range(), false);
+    scene.done(same);
+    let new = scene.write(NEW);
+    scene.done(new);
+    scene.sees(NEW);
+    scene.sees(OLD);
+    assert!(check(&scene.history).is_err(), "its frame came once");
+}
+
+#[test]
 fn a_value_from_nowhere_or_from_the_future_is_told() {
     let mut scene = Scene::new();
     scene.sees(OLD);

@@ -188,14 +188,17 @@ impl World {
         }
     }
 
-    /// A node's disks are replaced, if the other one has everything.
+    /// A node's disks are replaced, if the other one has everything and the third party does not say that only this one counts.
     fn replace_disks(&mut self, node: usize, injection: &Injection) {
         let other = &self.machines[1 - node];
         let is_good = (0..other.disks.len()).all(|volume| {
             let disks = &other.disks[volume];
             examine::has_good_copy(other, volume) && disks.data.is_flawless() && disks.metadata.is_flawless()
         });
-        let is_kept = is_good && !other.is_paused() && !self.broken[1 - node] && !self.replaced[1 - node];
+        let other_number = [NodeNumber::One, NodeNumber::Zero][node];
+        let counts = self.arbiter.registers().iter().all(|register| register.members.includes(other_number));
+        let is_kept =
+            is_good && counts && !other.is_paused() && !self.broken[1 - node] && !self.replaced[1 - node];
         if !is_kept || !self.machines[node].is_up() {
             return;
         }

@@ -160,6 +160,9 @@ impl World {
         };
         self.finished += u64::from(end.is_some());
         self.check_outcome(index, outcome);
+        if is_write && matches!(outcome, Outcome::Failed(_)) {
+            self.failed.insert(u128::from(values[0] / 100 + 1));
+        }
         if is_write && end.is_some() {
             self.answer(index, u128::from(values[0] / 100 + 1));
         }

@@ -194,6 +194,8 @@ pub(crate) struct World {
     pub(crate) closed: bool,
     /// Time passes only as fast as things happen.
     pub(crate) is_busy: bool,
+    /// Writes that clients were told to have failed.
+    failed: BTreeSet<u128>,
     /// Clients have sent a write to both nodes.
     pub(crate) sends_twice: bool,
     /// Clients want what they write on stable storage, in memory mode, too.
@@ -280,6 +282,7 @@ impl World {
             calm: false,
             closed: false,
             is_busy: false,
+            failed: BTreeSet::new(),
             sends_twice: false,
             writes_through: false,
             grants_are_lost: false,
@@ -415,6 +418,11 @@ impl World {
                 if end == FollowedEnd::Dropped {
                     self.nodes[index].known.remove(&digest);
                 }
+                let counts = matches!(end, FollowedEnd::Finished | FollowedEnd::Started);
+                assert!(
+                    !counts || !self.failed.contains(&digest),
+                    "memory: node {index} takes {digest:x} for executed, which has failed"
+                );
             }
             Output::Resolved { range, origin, resolution, .. } => {
                 self.check_resolution(index, range, clients::digest_of(origin), resolution);
