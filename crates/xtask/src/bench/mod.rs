@@ -65,6 +65,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     measure_all(&arguments).map_err(|error| error.to_string())
 }
 
+/// Tables, each said as soon as it is known: what comes after it may take long, or be interrupted.
+#[derive(Default)]
+struct Report {
+    text: String,
+}
+
+impl Report {
+    fn add(&mut self, table: &str) {
+        print!("{table}");
+        self.text += table;
+    }
+}
+
 fn measure_all(arguments: &Arguments) -> Result<(), Error> {
     package::require(&[package::IPROUTE2, package::FIO, package::VBLADE, package::QEMU_UTILS])?;
     let stage = Stage::new(arguments)?;
@@ -79,21 +92,21 @@ fn measure_all(arguments: &Arguments) -> Result<(), Error> {
         }
         rounds.push(results);
     }
-    let mut text = table::header(arguments);
+    let mut report = Report::default();
+    report.add(&table::header(arguments));
     for (index, line) in lines.iter().enumerate() {
         let of_line: Vec<&[Option<Measurement>]> = rounds.iter().map(|round| &*round[index]).collect();
-        text += &table::line(line, &of_line);
+        report.add(&table::line(line, &of_line));
     }
     if wanted(exports::NAME) {
-        text += &exports::measure(&stage, arguments.rounds)?;
+        report.add(&exports::measure(&stage, arguments.rounds)?);
     }
-    text += &pair::measure(&stage, arguments, &wanted)?;
+    pair::measure(&stage, arguments, &wanted, &mut report)?;
     if wanted(guests::NAME) {
-        text += &guests::measure(&stage, arguments)?;
+        report.add(&guests::measure(&stage, arguments)?);
     }
-    println!("{text}");
     if arguments.dry_run || arguments.only.is_some() {
         return Ok(());
     }
-    table::write(&text)
+    table::write(&report.text)
 }

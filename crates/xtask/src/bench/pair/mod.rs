@@ -16,8 +16,8 @@ mod volumes;
 use lab::Error;
 
 use self::stage::PairStage;
-use super::Arguments;
 use super::stage::Stage;
+use super::{Arguments, Report};
 
 /// For `--only`, all of them: `pair:`.
 const FAIL_OVER: &str = "pair: kill -9 of a node";
@@ -25,34 +25,34 @@ const LEAVE: &str = "pair: planned leave and join";
 const RESYNC: &str = "pair: resync";
 const VOLUMES: &str = "pair: 1 to 1000 volumes";
 
-/// The tables of all lines whose names are wanted.
+/// Adds the tables of all lines whose names are wanted.
 pub(super) fn measure(
     stage: &Stage,
     arguments: &Arguments,
     wanted: &dyn Fn(&str) -> bool,
-) -> Result<String, Error> {
-    let mut text = String::new();
+    report: &mut Report,
+) -> Result<(), Error> {
     let lines: Vec<_> = beside::LINES.iter().filter(|line| wanted(line.name)).collect();
     let with_one_volume = !lines.is_empty() || [FAIL_OVER, LEAVE, RESYNC].into_iter().any(wanted);
     if with_one_volume {
         let mut pair = PairStage::new(stage)?;
         for line in lines {
-            text += &beside::measure(line, &pair, arguments.rounds)?;
+            report.add(&beside::measure(line, &pair, arguments.rounds)?);
         }
         if wanted(RESYNC) {
-            text += &resync::measure(RESYNC, &pair, arguments)?;
+            report.add(&resync::measure(RESYNC, &pair, arguments)?);
         }
         if wanted(FAIL_OVER) {
-            text += &fail_over::kills(FAIL_OVER, &mut pair, arguments.rounds)?;
+            report.add(&fail_over::kills(FAIL_OVER, &mut pair, arguments.rounds)?);
         }
         if wanted(LEAVE) {
-            text += &fail_over::leaves(LEAVE, &pair, arguments.rounds)?;
+            report.add(&fail_over::leaves(LEAVE, &pair, arguments.rounds)?);
         }
     }
     if wanted(VOLUMES) {
-        text += &volumes::measure(VOLUMES, stage, arguments)?;
+        report.add(&volumes::measure(VOLUMES, stage, arguments)?);
     }
-    Ok(text)
+    Ok(())
 }
 
 fn system(action: &str) -> impl FnOnce(std::io::Error) -> Error {
