@@ -272,15 +272,15 @@ impl History {
         sequenced: bool,
     ) {
         let Some(&id) = self.writers.get(&value) else { return };
-        let (first, arrived) = self.arrived.entry((value, part.start())).or_insert((id, now));
+        let (last, arrived) = self.arrived.entry((value, part.start())).or_insert((id, now));
+        // A host that writes the same once more may be answered from what is remembered of the first time.
+        let is_first = std::mem::replace(last, id) != id;
         let remembered =
             if sequenced { *arrived >= self.forgot[node] } else { now.since(*arrived) <= self.memory };
         if remembered {
             return;
         }
-        // A host that writes the same once more may be answered from what is remembered of the first time.
-        let is_first = *first != id && self.operations[id.0 as usize].fate == Fate::Open;
-        (*first, *arrived) = (id, now);
+        *arrived = now;
         if is_first {
             return;
         }

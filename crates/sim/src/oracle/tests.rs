@@ -137,6 +137,25 @@ fn what_is_written_again_is_remembered_from_the_first_time() {
 }
 
 #[test]
+fn what_is_written_again_is_sent_again_like_anything_else() {
+    let mut scene = Scene::new();
+    let first = scene.write(OLD);
+    scene.history.write_arrived(Instant::from_nanos(1), 0, OLD, range(), false);
+    scene.done(first);
+    let new = scene.write(NEW);
+    scene.done(new);
+    scene.write(OLD);
+    scene.history.write_arrived(Instant::from_nanos(8), 0, OLD, range(), false);
+    scene.sees(OLD);
+    let new = scene.write(NEW);
+    scene.done(new);
+    scene.sees(NEW);
+    scene.history.write_arrived(Instant::from_nanos(12), 0, OLD, range(), false);
+    scene.sees(OLD);
+    assert_eq!(check(&scene.history), Ok(()));
+}
+
+#[test]
 fn what_is_written_again_later_is_no_late_copy() {
     let mut scene = Scene::new();
     let first = scene.write(OLD);
