@@ -7,6 +7,7 @@ use block::{
     BlockError, BlockRequest, BufferName, BufferSlice, Completion, Duration, ExportId, Instant, Lba,
     LbaRange, Operation, RequestId, SectorCount,
 };
+use replication::durability::Durability;
 use replication::engine::{Engine, EngineConfig};
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
 use replication::input::{ArbiterAnswer, Control, Input, MetadataId};
@@ -192,7 +193,8 @@ impl World {
         let range = sectors(start, count);
         let data = self.buffer(node, letter.to_string().repeat(usize::from(count)));
         let origin = Origin::Stock { initiator: [2, 0, 0, 0, 0, 1], digest: u128::from(u32::from(letter)) };
-        self.request(node, Operation::Write { range, data, durable: true }, Some(origin))
+        let durable = self.config.durability != Durability::Memory;
+        self.request(node, Operation::Write { range, data, durable }, Some(origin))
     }
 
     pub(crate) fn read(&mut self, node: usize, start: u64, count: u16) -> RequestId {
