@@ -147,9 +147,19 @@ impl Daemon {
     /// Who else serves these addresses. Waits for a moment whether anybody answers.
     pub(crate) fn strangers(&self, addresses: &[Address]) -> BTreeMap<Address, VolumeError> {
         let names = self.interfaces().clone();
+        self.strangers_on(&names, 0, addresses)
+    }
+
+    /// The same on other interfaces than those of now, or on the last of them only, from that number on.
+    pub(super) fn strangers_on(
+        &self,
+        names: &[String],
+        first: usize,
+        addresses: &[Address],
+    ) -> BTreeMap<Address, VolumeError> {
         let interfaces: Vec<Interface> =
             names.iter().filter_map(|name| Interface::named(name).ok()).collect();
-        let found = strangers(&self.config, &interfaces, addresses).into_iter();
+        let found = strangers(&self.config, &interfaces, first, addresses).into_iter();
         found
             .map(|(address, Stranger { interface, mac })| (address, VolumeError::Stranger { interface, mac }))
             .collect()

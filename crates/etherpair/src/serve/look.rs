@@ -30,10 +30,12 @@ pub(super) struct Stranger {
     pub(super) mac: MacAddress,
 }
 
-/// Which of the addresses are served by strangers. Waits for them.
+/// Which of the addresses are served by strangers, on the interfaces of this node or on the last of them only, from that number on.
+/// Waits for them.
 pub(super) fn strangers(
     config: &NodeConfig,
     interfaces: &[Interface],
+    first: usize,
     addresses: &[Address],
 ) -> BTreeMap<Address, Stranger> {
     if !config.virtual_macs || addresses.is_empty() {
@@ -43,6 +45,7 @@ pub(super) fn strangers(
     let found = thread::scope(|scope| {
         let looks: Vec<_> = interfaces
             .iter()
+            .skip(first)
             .map(|interface| scope.spawn(|| look(interface, interfaces, addresses, &of_pair)))
             .collect();
         looks.into_iter().flat_map(|look| look.join().unwrap_or_default()).collect::<Vec<_>>()

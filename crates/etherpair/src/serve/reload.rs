@@ -67,6 +67,10 @@ pub(crate) async fn reload(daemon: &Arc<Daemon>, path: &Path) -> Result<String, 
         let stranger = strangers.remove(&entry.address);
         refused.extend(stranger.map(|error| format!("{}: {error}", entry.address)));
     }
+    if config.interfaces.len() > interfaces_now.len() && refused.is_empty() {
+        let found = strangers_on_new(daemon, &config.interfaces, interfaces_now.len()).await.into_iter();
+        refused.extend(found.map(|(address, error)| format!("`storage.interfaces`: {address}: {error}")));
+    }
     let opened = open_all(daemon, &changes.added, &mut refused).await;
     if !refused.is_empty() {
         return Err(format!("nothing was changed: {}", refused.join("; ")));
@@ -198,6 +202,18 @@ async fn strangers(daemon: &Arc<Daemon>, changes: &VolumeChanges) -> BTreeMap<Ad
     let addresses: Vec<Address> = entries.map(|entry| entry.address).collect();
     let daemon = Arc::clone(daemon);
     tokio::task::spawn_blocking(move || daemon.strangers(&addresses)).await.unwrap_or_default()
+}
+
+/// Who else serves, on interfaces that come to those of now, the addresses that are served already.
+async fn strangers_on_new(
+    daemon: &Arc<Daemon>,
+    names: &[String],
+    first: usize,
+) -> BTreeMap<Address, VolumeError> {
+    let addresses: Vec<Address> = daemon.volumes().keys().copied().collect();
+    let (daemon, names) = (Arc::clone(daemon), names.to_vec());
+    let look = move || daemon.strangers_on(&names, first, &addresses);
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }
 
 /// Opens every new volume, which locks it and writes nothing.

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::config::WitnessConfig;
@@ -16,6 +15,7 @@ use super::files::{Files, FilesError};
 use super::store;
 use crate::durable_file::random;
 use crate::seldom::Seldom;
+use crate::signals::Signals;
 
 /// Connections at once: a thousand pairs.
 const CONNECTIONS_MAX: usize = 2048;
@@ -55,12 +55,14 @@ pub(crate) fn serve(config: &WitnessConfig) -> Result<(), WitnessFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(system("starting"))?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(system("listening for signals"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listening for signals"))?;
+        let mut signals = Signals::new().map_err(system("listening for signals"))?;
         start(config).await?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hangup.recv() => tracing::info!("there is nothing to read again: a witness is restarted instead"),
+            }
         }
         tracing::info!("stopped");
         Ok(())

@@ -5,10 +5,11 @@ use std::fs;
 use lab::network::MTU_JUMBO;
 use lab::{FrameSocket, Namespace, Process};
 
+use crate::reload::edit;
 use crate::world::{PATIENCE, World};
 use crate::{assert_equal_copies, pair};
 
-/// A server of an image on the first storage network, which asks nobody.
+/// A server of an image on the host's storage network, which asks nobody.
 fn serve(world: &World, host: &Namespace, address: &str) -> Process {
     let image = world.scratch.join(format!("stranger-{address}"));
     fs::write(&image, vec![0x5a; 1 << 20]).expect("an image");
@@ -68,4 +69,29 @@ fn an_address_that_a_stranger_serves_is_not_served_and_the_stranger_is_named() {
         second.program(env!("CARGO_BIN_EXE_etherpair")).args(["bench"]).args(load.split_whitespace());
     assert!(program.within(PATIENCE).output().expect("it ends").status.success(), "{}", world.logs());
     assert_equal_copies(&world);
+}
+
+#[test]
+fn an_interface_behind_which_a_stranger_serves_an_address_of_ours_does_not_come() {
+    let world = World::new();
+    let (_witness, _nodes) = pair(&world);
+    let host = world.add_host("stranger", &[1], MTU_JUMBO).expect("a host");
+    for node in 0..2 {
+        edit(&world, node, "\"eth1\", \"eth2\"", "\"eth1\"");
+        world.does(node, "reload");
+    }
+    let mut stranger = serve(&world, &host, "7.1");
+    edit(&world, 0, "\"eth1\"", "\"eth1\", \"eth2\"");
+    let refused = world.command(0, "reload").output().expect("it ends");
+    assert_eq!(refused.status.code(), Some(86), "{refused:?}");
+    for part in ["`storage.interfaces`", "e7.1", "on eth2 answers for this address"] {
+        assert!(refused.stderr.contains(part), "{part} in {}", refused.stderr);
+    }
+    assert_eq!(world.volume(0)["serving"], true, "it is served where it was");
+    stranger.kill().expect("it can be killed");
+    world.does(0, "reload");
+    // The peer is no stranger there, either.
+    edit(&world, 1, "\"eth1\"", "\"eth1\", \"eth2\"");
+    world.does(1, "reload");
+    world.wait_for_in_sync();
 }
