@@ -272,9 +272,10 @@ impl History {
         sequenced: bool,
     ) {
         let Some(&id) = self.writers.get(&value) else { return };
+        let is_asked = self.is_asked(id, part.start());
         let (last, arrived) = self.arrived.entry((value, part.start())).or_insert((id, now));
         // A host that writes the same once more may be answered from what is remembered of the first time.
-        let is_first = std::mem::replace(last, id) != id;
+        let is_first = std::mem::replace(last, id) != id && is_asked;
         let remembered =
             if sequenced { *arrived >= self.forgot[node] } else { now.since(*arrived) <= self.memory };
         if remembered {
@@ -286,6 +287,13 @@ impl History {
         }
         let arrival = self.moment(now);
         self.late.push(LateCopy { operation: id, part, arrival });
+    }
+
+    /// Whether nobody has answered this write there yet.
+    fn is_asked(&self, id: OperationId, sector: Lba) -> bool {
+        let operation = &self.operations[id.0 as usize];
+        let is_in = operation.range.start() <= sector && sector < operation.range.end();
+        is_in && self.sectors[self.index(id, sector.0)].end.is_none()
     }
 
     /// A node starts with an empty memory. Sequenced writes that came before are to it what stock writes are to all nodes.
