@@ -42,190 +42,173 @@ pub(crate) const STORY: Scenario = Scenario {
 /// The mode in which only node 1 answers, and before node 0 has what it answered.
 pub(crate) const AHEAD: Durability = Durability::Async { server: NodeNumber::One, lag_bytes_max: 1 << 19 };
 
+const fn story(name: &'static str, steps: &'static [Step]) -> Scenario {
+    Scenario { name, steps, ..STORY }
+}
+
 /// Every story.
 pub const ALL: &[Scenario] = &[
     STORY,
-    Scenario { name: "peer-link-cut", steps: &[Step(Fault::PeerCut, 0, 2000, 4000)], ..STORY },
-    Scenario { name: "peer-link-cut-for-a-moment", steps: &[Step(Fault::PeerCut, 0, 2000, 300)], ..STORY },
-    Scenario { name: "peer-link-reset", steps: &[Step(Fault::PeerReset, 0, 2000, 0)], ..STORY },
-    Scenario { name: "node-0-killed", steps: &[Step(Fault::Kill, 0, 2000, 5000)], ..STORY },
-    Scenario { name: "node-1-killed", steps: &[Step(Fault::Kill, 1, 2000, 5000)], ..STORY },
-    Scenario { name: "node-1-killed-and-soon-back", steps: &[Step(Fault::Kill, 1, 2000, 100)], ..STORY },
-    Scenario { name: "node-0-loses-power", steps: &[Step(Fault::PowerLoss, 0, 2000, 5000)], ..STORY },
-    Scenario {
-        name: "node-1-loses-power-and-soon-has-it-back",
-        steps: &[Step(Fault::PowerLoss, 1, 2000, 200)],
-        ..STORY
-    },
-    Scenario { name: "both-lose-power", steps: &[Step(Fault::PowerLossBoth, 0, 3000, 1000)], ..STORY },
-    Scenario {
-        name: "the-survivor-loses-power-too",
-        steps: &[Step(Fault::Kill, 0, 2000, 6000), Step(Fault::PowerLoss, 1, 6000, 1000)],
-        ..STORY
-    },
-    Scenario {
-        name: "one-after-the-other",
-        steps: &[
+    story("peer-link-cut", &[Step(Fault::PeerCut, 0, 2000, 4000)]),
+    story("peer-link-cut-for-a-moment", &[Step(Fault::PeerCut, 0, 2000, 300)]),
+    story("peer-link-reset", &[Step(Fault::PeerReset, 0, 2000, 0)]),
+    story("node-0-killed", &[Step(Fault::Kill, 0, 2000, 5000)]),
+    story("node-1-killed", &[Step(Fault::Kill, 1, 2000, 5000)]),
+    story("node-1-killed-and-soon-back", &[Step(Fault::Kill, 1, 2000, 100)]),
+    story("node-0-loses-power", &[Step(Fault::PowerLoss, 0, 2000, 5000)]),
+    story("node-1-loses-power-and-soon-has-it-back", &[Step(Fault::PowerLoss, 1, 2000, 200)]),
+    story("both-lose-power", &[Step(Fault::PowerLossBoth, 0, 3000, 1000)]),
+    story(
+        "the-survivor-loses-power-too",
+        &[Step(Fault::Kill, 0, 2000, 6000), Step(Fault::PowerLoss, 1, 6000, 1000)],
+    ),
+    story(
+        "one-after-the-other",
+        &[
             Step(Fault::Kill, 0, 2000, 1500),
             Step(Fault::Kill, 1, 7000, 1500),
             Step(Fault::Kill, 0, 12_000, 1500),
         ],
-        ..STORY
-    },
-    Scenario { name: "planned-leave", steps: &[Step(Fault::Leave, 1, 2000, 5000)], ..STORY },
-    Scenario {
-        name: "leave-while-the-other-is-killed",
-        steps: &[Step(Fault::Leave, 1, 2000, 3000), Step(Fault::Kill, 0, 2001, 3000)],
-        ..STORY
-    },
-    Scenario { name: "pause-within-the-lease", steps: &[Step(Fault::Pause, 0, 2000, 300)], ..STORY },
-    Scenario { name: "pause-beyond-the-lease", steps: &[Step(Fault::Pause, 0, 2000, 5000)], ..STORY },
-    Scenario {
-        name: "both-pause-one-after-the-other",
-        steps: &[Step(Fault::Pause, 0, 2000, 3000), Step(Fault::Pause, 1, 4000, 3000)],
-        ..STORY
-    },
-    Scenario {
-        name: "arbiter-race",
-        steps: &[Step(Fault::PeerCut, 0, 2000, 8000), Step(Fault::ArbiterSlow, 0, 1000, 6000)],
-        ..STORY
-    },
-    Scenario {
-        name: "arbiter-grants-and-its-answer-is-lost",
-        steps: &[Step(Fault::ArbiterDeaf, 0, 1000, 4500), Step(Fault::PeerCut, 0, 2000, 8000)],
-        ..STORY
-    },
-    Scenario {
-        name: "arbiter-down-at-the-failover",
-        steps: &[Step(Fault::ArbiterDown, 0, 1000, 6000), Step(Fault::Kill, 1, 2000, 8000)],
-        ..STORY
-    },
-    Scenario { name: "node-isolated", steps: &[Step(Fault::NodeIsolated, 1, 2000, 5000)], ..STORY },
-    Scenario {
-        name: "crash-of-the-target-of-a-resync",
-        steps: &[Step(Fault::Kill, 1, 2000, 3000), Step(Fault::PowerLoss, 1, 5150, 1000)],
-        ..STORY
-    },
-    Scenario {
-        name: "crash-of-the-source-of-a-resync",
-        steps: &[Step(Fault::Kill, 1, 2000, 3000), Step(Fault::PowerLoss, 0, 5150, 1000)],
-        ..STORY
-    },
-    Scenario {
-        name: "read-error-healed",
-        steps: &[Step(Fault::ReadError, 0, 2000, 0), Step(Fault::ReadError, 1, 4000, 0)],
-        ..STORY
-    },
-    Scenario { name: "disk-fails", steps: &[Step(Fault::WriteError, 1, 2000, 500)], ..STORY },
-    Scenario { name: "disk-of-node-0-fails", steps: &[Step(Fault::WriteError, 0, 2000, 500)], ..STORY },
-    Scenario { name: "disk-hangs", steps: &[Step(Fault::DiskHang, 0, 2000, 4000)], ..STORY },
-    Scenario {
-        name: "frames-held-for-long",
-        steps: &[Step(Fault::FrameHeld, 0, 1000, 6000), Step(Fault::Kill, 1, 3000, 3000)],
-        ..STORY
-    },
-    Scenario { name: "peer-link-flaps", steps: &[Step(Fault::PeerFlap, 0, 2000, 4000)], ..STORY },
-    Scenario { name: "verify-under-load", steps: &[Step(Fault::Verify, 0, 2000, 0)], ..STORY },
+    ),
+    story("planned-leave", &[Step(Fault::Leave, 1, 2000, 5000)]),
+    story(
+        "leave-while-the-other-is-killed",
+        &[Step(Fault::Leave, 1, 2000, 3000), Step(Fault::Kill, 0, 2001, 3000)],
+    ),
+    story("pause-within-the-lease", &[Step(Fault::Pause, 0, 2000, 300)]),
+    story("pause-beyond-the-lease", &[Step(Fault::Pause, 0, 2000, 5000)]),
+    story(
+        "both-pause-one-after-the-other",
+        &[Step(Fault::Pause, 0, 2000, 3000), Step(Fault::Pause, 1, 4000, 3000)],
+    ),
+    story("arbiter-race", &[Step(Fault::PeerCut, 0, 2000, 8000), Step(Fault::ArbiterSlow, 0, 1000, 6000)]),
+    story(
+        "arbiter-grants-and-its-answer-is-lost",
+        &[Step(Fault::ArbiterDeaf, 0, 1000, 4500), Step(Fault::PeerCut, 0, 2000, 8000)],
+    ),
+    story(
+        "arbiter-down-at-the-failover",
+        &[Step(Fault::ArbiterDown, 0, 1000, 6000), Step(Fault::Kill, 1, 2000, 8000)],
+    ),
+    story("node-isolated", &[Step(Fault::NodeIsolated, 1, 2000, 5000)]),
+    story(
+        "crash-of-the-target-of-a-resync",
+        &[Step(Fault::Kill, 1, 2000, 3000), Step(Fault::PowerLoss, 1, 5150, 1000)],
+    ),
+    story(
+        "crash-of-the-source-of-a-resync",
+        &[Step(Fault::Kill, 1, 2000, 3000), Step(Fault::PowerLoss, 0, 5150, 1000)],
+    ),
+    story("read-error-healed", &[Step(Fault::ReadError, 0, 2000, 0), Step(Fault::ReadError, 1, 4000, 0)]),
+    story("disk-fails", &[Step(Fault::WriteError, 1, 2000, 500)]),
+    story("disk-of-node-0-fails", &[Step(Fault::WriteError, 0, 2000, 500)]),
+    story("disk-hangs", &[Step(Fault::DiskHang, 0, 2000, 4000)]),
+    story("frames-held-for-long", &[Step(Fault::FrameHeld, 0, 1000, 6000), Step(Fault::Kill, 1, 3000, 3000)]),
+    story("peer-link-flaps", &[Step(Fault::PeerFlap, 0, 2000, 4000)]),
+    story("verify-under-load", &[Step(Fault::Verify, 0, 2000, 0)]),
     // What was under way at a killed node stands in a cache, where a resync finds it equal.
     Scenario {
-        name: "killed-with-writes-in-a-cache",
-        steps: &[
-            Step(Fault::DiskSlow, 0, 4000, 9000),
-            Step(Fault::Kill, 0, 5000, 100),
-            Step(Fault::Kill, 0, 8000, 100),
-            Step(Fault::Kill, 0, 11_000, 100),
-        ],
         resync_checksums: true,
-        ..STORY
+        ..story(
+            "killed-with-writes-in-a-cache",
+            &[
+                Step(Fault::DiskSlow, 0, 4000, 9000),
+                Step(Fault::Kill, 0, 5000, 100),
+                Step(Fault::Kill, 0, 8000, 100),
+                Step(Fault::Kill, 0, 11_000, 100),
+            ],
+        )
     },
     // The server's copy counts when it is back, also of what was being written when the power failed.
     Scenario {
-        name: "server-loses-power",
-        steps: &[Step(Fault::DiskHang, 1, 4900, 200), Step(Fault::PowerLoss, 1, 5000, 1000)],
         durability: AHEAD,
-        ..STORY
+        ..story(
+            "server-loses-power",
+            &[Step(Fault::DiskHang, 1, 4900, 200), Step(Fault::PowerLoss, 1, 5000, 1000)],
+        )
     },
     // A node without a disk answered a repeated write from memory though its peer had executed another one since.
+    story("metadata-is-full", &[Step(Fault::MetadataFull, 1, 2000, 1500), Step(Fault::Kill, 0, 2500, 500)]),
     Scenario {
-        name: "metadata-is-full",
-        steps: &[Step(Fault::MetadataFull, 1, 2000, 1500), Step(Fault::Kill, 0, 2500, 500)],
-        ..STORY
-    },
-    Scenario {
-        name: "one-volume-from-memory",
-        steps: &[
-            Step(Fault::PeerCut, 0, 1000, 3000),
-            Step(Fault::Kill, 1, 7000, 3000),
-            Step(Fault::Flush, 0, 9000, 0),
-        ],
         second: Some(Durability::Memory),
-        ..STORY
+        ..story(
+            "one-volume-from-memory",
+            &[
+                Step(Fault::PeerCut, 0, 1000, 3000),
+                Step(Fault::Kill, 1, 7000, 3000),
+                Step(Fault::Flush, 0, 9000, 0),
+            ],
+        )
     },
     Scenario {
-        name: "one-volume-ahead",
-        steps: &[
-            Step(Fault::PeerCut, 0, 1000, 3000),
-            Step(Fault::PowerLoss, 1, 7000, 1000),
-            Step(Fault::PowerLossBoth, 0, 12_000, 1000),
-        ],
         second: Some(AHEAD),
-        ..STORY
+        ..story(
+            "one-volume-ahead",
+            &[
+                Step(Fault::PeerCut, 0, 1000, 3000),
+                Step(Fault::PowerLoss, 1, 7000, 1000),
+                Step(Fault::PowerLossBoth, 0, 12_000, 1000),
+            ],
+        )
     },
     // Whatever a node has answered from memory, it is lost with both only.
     Scenario {
-        name: "memories-of-both-gone",
-        steps: &[
-            Step(Fault::PowerLossBoth, 0, 3000, 1000),
-            Step(Fault::Kill, 0, 8000, 1500),
-            Step(Fault::PowerLoss, 1, 8500, 1500),
-        ],
         durability: Durability::Memory,
-        ..STORY
+        ..story(
+            "memories-of-both-gone",
+            &[
+                Step(Fault::PowerLossBoth, 0, 3000, 1000),
+                Step(Fault::Kill, 0, 8000, 1500),
+                Step(Fault::PowerLoss, 1, 8500, 1500),
+            ],
+        )
     },
     // Not what was to be on stable storage.
     Scenario {
-        name: "memories-of-both-gone-and-nothing-in-them",
-        steps: &[Step(Fault::PowerLossBoth, 0, 3000, 1000), Step(Fault::PowerLossBoth, 0, 9000, 500)],
         durability: Durability::Memory,
         written_through: true,
-        ..STORY
+        ..story(
+            "memories-of-both-gone-and-nothing-in-them",
+            &[Step(Fault::PowerLossBoth, 0, 3000, 1000), Step(Fault::PowerLossBoth, 0, 9000, 500)],
+        )
     },
     // The source of a resync had answered from memory what its target could not go on with.
     Scenario {
-        name: "source-of-a-resync-loses-its-memory",
-        steps: &[
-            Step(Fault::Kill, 1, 2000, 3000),
-            Step(Fault::ArbiterDown, 0, 4900, 3000),
-            Step(Fault::PowerLoss, 0, 6500, 1000),
-        ],
         durability: Durability::Memory,
-        ..STORY
+        ..story(
+            "source-of-a-resync-loses-its-memory",
+            &[
+                Step(Fault::Kill, 1, 2000, 3000),
+                Step(Fault::ArbiterDown, 0, 4900, 3000),
+                Step(Fault::PowerLoss, 0, 6500, 1000),
+            ],
+        )
     },
     // The one that stays had answered from memory what nobody else was there any more to go on with.
     Scenario {
-        name: "left-with-a-memory-and-lost-it",
-        steps: &[
-            Step(Fault::Leave, 1, 3000, 5000),
-            Step(Fault::PowerLoss, 0, 3100, 1000),
-            Step(Fault::Leave, 0, 12_000, 2000),
-            Step(Fault::PowerLoss, 1, 12_050, 1000),
-        ],
         durability: Durability::Memory,
-        ..STORY
+        ..story(
+            "left-with-a-memory-and-lost-it",
+            &[
+                Step(Fault::Leave, 1, 3000, 5000),
+                Step(Fault::PowerLoss, 0, 3100, 1000),
+                Step(Fault::Leave, 0, 12_000, 2000),
+                Step(Fault::PowerLoss, 1, 12_050, 1000),
+            ],
+        )
     },
     // What comes to the follower of one volume at its address, which it answers at for the other, the server answers.
     Scenario {
-        name: "one-volume-ahead-of-two",
-        steps: &[Step(Fault::Kill, 0, 2000, 3000), Step(Fault::Leave, 0, 8000, 2000)],
         second: Some(AHEAD),
-        ..STORY
+        ..story(
+            "one-volume-ahead-of-two",
+            &[Step(Fault::Kill, 0, 2000, 3000), Step(Fault::Leave, 0, 8000, 2000)],
+        )
     },
     // Its requests go on at the other node, and the other volume's at both.
     Scenario {
-        name: "disk-of-one-volume-of-two-fails",
-        steps: &[Step(Fault::WriteError, 1, 2000, 500)],
         second: Some(Durability::Stable),
-        ..STORY
+        ..story("disk-of-one-volume-of-two-fails", &[Step(Fault::WriteError, 1, 2000, 500)])
     },
 ];
 

@@ -66,17 +66,7 @@ impl Target {
         };
         self.check_room()?;
         let work = Work::Read { range };
-        self.admit(
-            Request {
-                export: id,
-                received: arrival.received,
-                began: arrival.received,
-                started: arrival.now,
-                answer,
-                work,
-            },
-            Some(range),
-        );
+        self.admit(Request::new(id, arrival, answer, work), Some(range));
         let statistics = &mut self.export_mut(id).statistics;
         statistics.reads += 1;
         statistics.sectors_read += u64::from(range.count().0);
@@ -151,17 +141,7 @@ impl Target {
         let cached = export.config.write_cache && (export.write_cache_enabled || asynchronous);
         let ordered = range.widened_to(export.config.logical_sector_size.sectors());
         let work = Work::Write { identity, data, durable: !cached, sequence };
-        self.admit(
-            Request {
-                export: id,
-                received: arrival.received,
-                began: arrival.received,
-                started: arrival.now,
-                answer,
-                work,
-            },
-            Some(ordered),
-        );
+        self.admit(Request::new(id, arrival, answer, work), Some(ordered));
         Ok(Buffer::Kept)
     }
 
@@ -173,17 +153,7 @@ impl Target {
         answer: Answer,
     ) -> Result<Buffer, Refusal> {
         self.check_room()?;
-        self.admit(
-            Request {
-                export: id,
-                received: arrival.received,
-                began: arrival.received,
-                started: arrival.now,
-                answer,
-                work: Work::Flush,
-            },
-            None,
-        );
+        self.admit(Request::new(id, arrival, answer, Work::Flush), None);
         self.export_mut(id).statistics.flushes += 1;
         Ok(Buffer::Done)
     }

@@ -9,6 +9,7 @@
 
 use block::{BufferSlice, EntryId, ExportId, Instant, IntervalTable, LbaRange, RequestId};
 
+use super::arrival::Arrival;
 use super::duplicate::WriteIdentity;
 use super::output::Origin;
 use super::port::PortId;
@@ -94,6 +95,14 @@ pub(crate) struct Request {
     pub(crate) answer: Answer,
     /// What to do.
     pub(crate) work: Work,
+}
+
+impl Request {
+    /// One whose frame has just come.
+    pub(super) const fn new(export: ExportId, arrival: &Arrival<'_>, answer: Answer, work: Work) -> Self {
+        let Arrival { received, now, .. } = *arrival;
+        Self { export, received, began: received, started: now, answer, work }
+    }
 }
 
 /// A request that has left the table, and the first of the duplicates that want the same answer.

@@ -11,23 +11,14 @@ fn garbage_at_the_peer_port_changes_nothing_and_is_told_once() {
     let world = World::new();
     let (_witness, _nodes) = pair(&world);
     let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 4";
-    let output = thread::scope(|scope| {
-        let load = scope.spawn(|| world.bench(load));
+    tells_little_and_goes_on(&world, load, "connection from", || {
         for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 300], b"EPp\n\x01\x01\x01", b"EP\r\n", b""] {
             for _ in 0..20 {
                 world.send_to_peer_port(0, bytes);
                 world.send_to_peer_port(1, bytes);
             }
         }
-        load.join().expect("no panic")
     });
-    assert!(output.status.success(), "{output:?}\n{}", world.logs());
-    world.wait_for_in_sync();
-    let log = fs::read_to_string(world.scratch.join("node0.log")).expect("a log");
-    let lines = log.lines().filter(|line| line.contains("connection from")).count();
-    assert!((1..=4).contains(&lines), "{lines} lines: {log}");
-    assert!(!log.contains("panicked"), "{log}");
-    assert_equal_copies(&world);
 }
 
 /// Requests as they are documented, and as they were recorded: sent again, cut anywhere, and what never was one.
@@ -40,8 +31,7 @@ fn garbage_cut_and_repeated_requests_at_the_socket_change_nothing_and_are_told_o
         "{\"command\":\"remove_volume\",\"address\":\"7.1\",\"delete_data\":true,\"here_only\":false}";
     let create = "{\"command\":\"create_volume\",\"address\":\"7.1\",\"bytes\":67108864,\"data\":null,\"metadata\":null,\
                   \"peer_data\":null,\"peer_metadata\":null,\"overwrite_peer\":true}\n";
-    let output = thread::scope(|scope| {
-        let load = scope.spawn(|| world.bench(load));
+    tells_little_and_goes_on(&world, load, "not a request", || {
         for end in 1..=request.len() {
             let said = world.send_to_socket(0, &request.as_bytes()[..end]);
             assert!(said.contains("cut off"), "{said}");
@@ -71,13 +61,21 @@ fn garbage_cut_and_repeated_requests_at_the_socket_change_nothing_and_are_told_o
                 .send_to_socket(0, "{\"command\":\"join\"}\n{\"command\":\"reload\"}\n".repeat(3).as_bytes());
             assert_eq!(said.matches("done").count(), 6, "{said}");
         }
+    });
+}
+
+/// Under load node 0 is sent what is no use to it: it says so in few lines, and neither the load nor the copies suffer.
+fn tells_little_and_goes_on(world: &World, load: &str, told: &str, send: impl FnOnce()) {
+    let output = thread::scope(|scope| {
+        let load = scope.spawn(|| world.bench(load));
+        send();
         load.join().expect("no panic")
     });
     assert!(output.status.success(), "{output:?}\n{}", world.logs());
     world.wait_for_in_sync();
     let log = fs::read_to_string(world.scratch.join("node0.log")).expect("a log");
-    let lines = log.lines().filter(|line| line.contains("not a request")).count();
+    let lines = log.lines().filter(|line| line.contains(told)).count();
     assert!((1..=4).contains(&lines), "{lines} lines: {log}");
     assert!(!log.contains("panicked"), "{log}");
-    assert_equal_copies(&world);
+    assert_equal_copies(world);
 }
