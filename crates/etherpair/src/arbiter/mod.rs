@@ -10,13 +10,14 @@ pub(crate) mod register_text;
 mod tests;
 mod witness;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use replication::input::ArbiterAnswer;
 use replication::limits::ARBITER_PATIENCE;
 use replication::membership::Membership;
 use replication::witness::{AnswerKind, QuestionKind, RegisterKey};
 use thiserror::Error;
+use tokio::time::sleep;
 
 pub(crate) use etcd::Etcd;
 pub(crate) use witness::Witness;
@@ -25,6 +26,9 @@ use crate::config::arbiter::ArbiterConfig;
 
 /// So long an answer is waited for: less than the engine waits.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long an operator waits for a register: its disk may be slow.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(10);
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 const _: () =
     assert!(PATIENCE.as_millis() < ARBITER_PATIENCE.as_millis(), "the engine hears of every question");
@@ -108,12 +112,19 @@ impl Arbiter {
         }
     }
 
-    /// Makes the register of a new volume. One that holds `first` already is good.
+    /// Makes the register of a new volume. One that holds `first` already is good. Whoever waits for it is an operator, who would
+    /// only ask again: it is asked for longer than the nodes' own questions are.
     ///
     /// # Errors
     /// Why there is none now.
     pub(crate) async fn create(&self, key: RegisterKey, first: Membership) -> Result<(), ArbiterError> {
-        self.put(key, QuestionKind::Create { first }).await
+        let until = Instant::now() + OPERATOR_PATIENCE;
+        loop {
+            match self.put(key, QuestionKind::Create { first }).await {
+                Err(ArbiterError::Unreachable) if Instant::now() < until => sleep(ASKED_AGAIN_AFTER).await,
+                result => return result,
+            }
+        }
     }
 
     /// Forgets the register of a volume that is no more.
