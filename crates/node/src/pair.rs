@@ -207,7 +207,7 @@ impl Node {
         Ok(export)
     }
 
-    /// The bytes of an [`Output::MetadataWrite`], until [`Input::MetadataWritten`] was handed in.
+    /// The bytes of an [`Output::MetadataWrite`](crate::output::Output::MetadataWrite), until [`Input::MetadataWritten`] was handed in.
     ///
     /// # Panics
     /// If this node has no peer, or the write is over.
