@@ -114,13 +114,24 @@ impl Volume {
         self.server().is_none_or(|server| server == node)
     }
 
-    /// Whether a write may be answered from the memory of both nodes: either of them could go on alone with it.
+    /// Whether a write may be answered from the memory of both nodes.
     pub(crate) fn may_cache(&self) -> bool {
+        self.could_go_on_from_memory() && self.relies_on_memory()
+    }
+
+    /// Whether either node could go on alone with what both have in memory.
+    pub(crate) fn could_go_on_from_memory(&self) -> bool {
         self.is_whole()
             && self.is_superblock_durable()
             && self.meeting.known_to_peer == Some(self.membership())
             && !self.leaving
             && !self.meeting.peer_left
+    }
+
+    /// Not while a question of this node's, which it gave up, may still be carried out: that shuts the peer out, and if this node lost
+    /// its memory then, the only copy that counts would lack what was in it.
+    pub(crate) const fn relies_on_memory(&self) -> bool {
+        self.stray_until.is_none()
     }
 
     /// Which node alone answers, and ahead of the other.

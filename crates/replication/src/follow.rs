@@ -12,6 +12,7 @@ use block::{BufferSlice, EntryId, ExportId, Instant, LbaRange, Operation};
 
 use crate::activity_log::Begun;
 use crate::conflict::Claim;
+use crate::durability::Durability;
 use crate::engine::{DiskWork, Engine, Written};
 use crate::membership::NodeNumber;
 use crate::message::{BlockRun, Effect, Origin, Token, VolumeMessage};
@@ -100,6 +101,11 @@ impl Engine {
             return self.push(Output::Release(data.buffer));
         }
         self.yield_to_copy(export, range, durable, origin);
+        let volume = self.volume(export);
+        let durable = durable
+            || volume.durability == Durability::Memory
+                && !volume.relies_on_memory()
+                && !self.mutated(Mutation::CachedBesideStray);
         let mut met = self.meet(export, range);
         self.overtake(&met.overtaken);
         let (held_by, superseded_by) = (met.held_by, met.superseded_by);

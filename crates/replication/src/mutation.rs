@@ -163,6 +163,8 @@ mutations! {
     FlushOfOneDisk,
     /// Writes are answered from memory while the other node could not go on with it
     CachedWhileNotWhole,
+    /// Writes are answered from memory while a question to the arbiter that was given up may still be carried out
+    CachedBesideStray,
     /// In memory mode, a write that is to be on stable storage is answered from memory
     WishForgotten,
     /// A node goes on alone, after its peer has left, with answered writes in its disk's cache

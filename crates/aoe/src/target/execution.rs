@@ -12,6 +12,7 @@ use super::numbers::Known;
 use super::output::{Output, ReplyHead, Transmit};
 use super::outstanding::{Answer, Finished, Request, Sequenced, Work};
 use super::sector_sequence::Sequence;
+use crate::wire::Head;
 use crate::wire::ata::Reply;
 use crate::wire::sequenced;
 
@@ -82,7 +83,22 @@ impl Target {
             None => Reply::success(&answer.request),
             Some(error) => failed(&answer.request, error),
         };
-        self.send(answer, reply);
+        self.send(&Answer { head: self.head_of(export, answer), ..*answer }, reply);
+    }
+
+    /// Its head: it leaves from the other node's address only as long as this node stands in for that. A switch takes the source of a
+    /// frame for the place where its address is, and would send the other node's frames here.
+    #[inline]
+    fn head_of(&self, export: ExportId, answer: &Answer) -> Head {
+        let mut head = answer.head;
+        let is_peers = self.ports.peer(answer.port) == Some(head.ethernet.source);
+        if is_peers
+            && !self.exports.find(export).is_some_and(|export| export.stands_in)
+            && let Some(link) = self.ports.link(answer.port)
+        {
+            head.ethernet.source = link.mac;
+        }
+        head
     }
 
     #[inline]
@@ -97,11 +113,12 @@ impl Target {
             Err(error) => return self.answer(request.export, &request.answer, Some(error)),
         };
         assert_eq!(payload.length as usize, range.bytes(), "a read completes with all its bytes");
-        let Answer { port, head, request: registers, .. } = &request.answer;
+        let Answer { port, request: registers, .. } = &request.answer;
         if !self.may_answer(request.export) || self.ports.link(*port).is_none() {
             return self.push(Output::Release(payload.buffer));
         }
-        let head = ReplyHead::new(head, &Reply::success(registers), range.count());
+        let head = self.head_of(request.export, &request.answer);
+        let head = ReplyHead::new(&head, &Reply::success(registers), range.count());
         self.push(Output::Send(Transmit { port: *port, head, payload: Some(payload) }));
     }
 

@@ -470,6 +470,10 @@ impl Daemon {
                 }
                 answer
             }
+            // Nobody can hold anything else than both nodes believe.
+            Err(ArbiterError::Nobody) if expected == next && next.members == Members::Both => {
+                ArbiterAnswer::Swapped
+            }
             Err(error) => {
                 self.not_asked(volume.entry.address, &error);
                 ArbiterAnswer::Unreachable

@@ -101,7 +101,9 @@ impl Engine {
         let volume = self.volume(export);
         // What only one node has in memory is not safe there.
         let may_cache = || {
-            volume.may_cache() || volume.phase == Phase::Paired && self.mutated(Mutation::CachedWhileNotWhole)
+            volume.may_cache()
+                || volume.could_go_on_from_memory() && self.mutated(Mutation::CachedBesideStray)
+                || volume.phase == Phase::Paired && self.mutated(Mutation::CachedWhileNotWhole)
         };
         let durable = durable || volume.durability == Durability::Memory && !may_cache();
         let was_in_flight = self.is_local_in_flight(self.local(token));

@@ -7,7 +7,7 @@
 use block::Operation;
 use replication::durability::Durability;
 use replication::input::{Control, Input};
-use replication::membership::{Epoch, Members, NodeNumber};
+use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::message::VolumeMessage;
 use replication::mutation::Mutation;
 use replication::output::Outcome;
@@ -35,13 +35,14 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 37] = [
+pub(crate) const ALL: [(&str, Plan, Story); 38] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
     ("full logs", LARGE, both_nodes_have_more_to_write_than_the_log_holds),
     ("written through, power lost", IN_MEMORY, what_was_to_be_on_stable_storage_survives_the_power_of_both),
     ("sent to both", SMALL, a_write_sent_to_both_nodes_waits_at_one_and_is_outdated),
+    ("healed and forgotten", IN_MEMORY, the_memory_of_whoever_healed_the_register_is_lost),
     ("bits late", LARGE, an_extent_is_forgotten_before_the_bits_of_its_writes_are_durable),
     ("doubts late", LARGE, an_extent_is_forgotten_before_its_doubts_are_durable),
     ("epoch late", SMALL, power_is_lost_before_the_epoch_is_durable),
@@ -99,7 +100,7 @@ fn a_write_to_a_cold_extent_is_on_one_disk_only(world: &mut World) -> Told {
 }
 
 fn a_write_to_a_cold_extent_is_lost_from_memory(world: &mut World) -> Told {
-    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.both_rely_on_memory()?;
     world.stall(Stage::Log, 1, FOR_GOOD);
     world.ask(0, true, 5 * EXTENT, 1);
     world.run(200);
@@ -108,7 +109,7 @@ fn a_write_to_a_cold_extent_is_lost_from_memory(world: &mut World) -> Told {
 }
 
 fn what_a_flush_has_answered_survives_the_power_of_both(world: &mut World) -> Told {
-    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.both_rely_on_memory()?;
     world.ask(0, true, 5 * EXTENT, 1);
     world.ask(1, true, 6 * EXTENT, 1);
     world.until("the writes are over", |world| world.are_all_answered())?;
@@ -122,7 +123,7 @@ fn what_a_flush_has_answered_survives_the_power_of_both(world: &mut World) -> To
 
 /// Nobody has flushed anything.
 fn what_was_to_be_on_stable_storage_survives_the_power_of_both(world: &mut World) -> Told {
-    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.both_rely_on_memory()?;
     world.writes_through = true;
     world.ask(0, true, 5 * EXTENT, 1);
     world.ask(1, true, 6 * EXTENT, 1);
@@ -141,8 +142,7 @@ fn a_write_is_lost_from_the_memory_of_one_whose_peer_is_not_whole(world: &mut Wo
 }
 
 fn a_node_loses_power_after_the_other_has_left(world: &mut World) -> Told {
-    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
-    world.run_for(14_000 * MILLISECOND);
+    world.both_rely_on_memory()?;
     world.is_busy = true;
     world.ask(0, true, 5 * EXTENT, 1);
     world.ask(1, true, 6 * EXTENT, 1);
@@ -156,8 +156,7 @@ fn a_node_loses_power_after_the_other_has_left(world: &mut World) -> Told {
 }
 
 fn a_node_loses_power_after_the_other_has_left_without_having_a_write(world: &mut World) -> Told {
-    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
-    world.run_for(14_000 * MILLISECOND);
+    world.both_rely_on_memory()?;
     world.is_busy = true;
     world.stall(Stage::Write, 1, FOR_GOOD);
     world.ask(0, true, 5 * EXTENT, 1);
@@ -170,7 +169,7 @@ fn a_node_loses_power_after_the_other_has_left_without_having_a_write(world: &mu
 }
 
 fn what_a_freeze_has_dropped_is_read_and_the_power_lost(world: &mut World) -> Told {
-    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.both_rely_on_memory()?;
     world.stall(Stage::Link, 1, FOR_GOOD);
     world.ask(0, true, 5 * EXTENT, 1);
     world.run(100);
@@ -366,6 +365,31 @@ fn a_grant_comes_between_the_offers(world: &mut World) -> Told {
     world.stall(Stage::Link, 0, FOR_GOOD);
     world.go_on(Stage::Answer, 1);
     world.run(60);
+    Ok(())
+}
+
+/// Node 0 has asked to serve alone, and met its peer again before it was granted. It makes node 1 a member once more, and loses power
+/// before node 1 hears of that: then its copy counts.
+fn the_memory_of_whoever_healed_the_register_is_lost(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    (0..2).for_each(|index| world.stall(Stage::Question, index, FOR_GOOD));
+    world.is_busy = true;
+    world.cut();
+    world.run_for(2500 * MILLISECOND);
+    world.uncut();
+    world.until("both serve again", |world| world.serves(0) && world.serves(1) && world.is_paired(0))?;
+    world.is_busy = false;
+    let Epoch(before) = world.arbiter.epoch;
+    world.go_on(Stage::Question, 0);
+    world.until("node 0 is granted to serve alone", |world| world.arbiter.epoch == Epoch(before + 1))?;
+    // It looks every two seconds, and flushes a second after a write.
+    world.run_for(1600 * MILLISECOND);
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.ask(1, true, 6 * EXTENT, 1);
+    world.until("the register is healed", |world| {
+        world.arbiter == Membership { epoch: Epoch(before + 2), members: Members::Both }
+    })?;
+    world.crash_with(0, [Nothing, Nothing]);
     Ok(())
 }
 
@@ -622,6 +646,13 @@ fn a_write_sent_to_both_nodes_waits_at_one_and_is_outdated(world: &mut World) ->
 
 /// What stories are told with.
 impl World {
+    /// Both serve, and nothing that was asked of the arbiter before can still be carried out.
+    fn both_rely_on_memory(&mut self) -> Told {
+        self.until("both serve", |world| world.serves(0) && world.serves(1))?;
+        self.run_for(14_000 * MILLISECOND);
+        Ok(())
+    }
+
     fn serves(&self, index: usize) -> bool {
         self.is_running(index) && self.nodes[index].serving
     }

@@ -443,6 +443,21 @@ fn who_serves_alone_answers_at_both_addresses_and_says_so_unasked() {
     let [Output::Send(transmit)] = answered.as_slice() else { panic!("no answer: {answered:?}") };
     assert_eq!(transmit.head.bytes()[6..12], PEER.0, "from the address that was asked");
 
+    let late = [AtaCommand::ReadSectorsExt, AtaCommand::FlushCacheExt].map(|command| {
+        let mut frame =
+            bench.frame(CLIENT, registers(command, 8, u8::from(command != AtaCommand::FlushCacheExt)), 0);
+        frame[..6].copy_from_slice(&PEER.0);
+        mirror_request(&bench.send(&frame).expect("taken")).0.id
+    });
     bench.mirror(stands_in(false));
     assert_eq!(bench.send(&to_peer), Err(Refusal::OtherDestination));
+    let payload = BufferSlice { buffer: BufferName(901), offset: 0, length: 512 };
+    for (id, payload) in late.into_iter().zip([Some(payload), None]) {
+        let answered = bench.complete(id, Ok(payload));
+        let sent = answered.iter().find_map(|output| match output {
+            Output::Send(transmit) => Some(transmit.head.bytes()[6..12].to_vec()),
+            _ => None,
+        });
+        assert_eq!(sent.as_deref(), Some(&OURS.0[..]), "switches are not told again that it is here");
+    }
 }

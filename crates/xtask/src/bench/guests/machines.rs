@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use lab::guest::{Guest, GuestOptions, Job};
@@ -197,6 +198,8 @@ impl Starting {
                 Ok(whole.then_some(()))
             })?;
         }
+        // So long a node that has started does not rely on memory: until nothing asked of the arbiter before can be carried out.
+        thread::sleep(Duration::from_secs(13));
         Ok(())
     }
 }
