@@ -25,8 +25,9 @@ fn a_peer_that_stands_still_is_named_as_where_the_time_went() {
         let load = scope.spawn(|| world.bench(load));
         world.wait_for(0, "busy", |volume| volume["counters"]["writes"].as_u64() > Some(5));
         nodes[1].signal(Signal::Stop).expect("it can be stopped");
-        // What is waited for is the moment itself: it is told of what took a second and more.
-        thread::sleep(Duration::from_millis(1600));
+        // What is waited for is the moment itself: it is told of what took a second and more. The request under way may be at node 1, and
+        // come to node 0 only when it is sent again.
+        thread::sleep(Duration::from_secs(4));
         nodes[1].signal(Signal::Continue).expect("it can go on");
         load.join().expect("no panic")
     });
