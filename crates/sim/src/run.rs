@@ -184,9 +184,9 @@ mod tests {
 
     const BOTH_LOSE_POWER: Scenario = Scenario {
         steps: &[
-            Step(Fault::PowerLossBoth, 0, 3000, 500),
-            Step(Fault::PowerLossBoth, 0, 8000, 500),
-            Step(Fault::PowerLossBoth, 0, 13_000, 500),
+            Step(Fault::PowerLossBoth, 0, 14_000, 500),
+            Step(Fault::PowerLossBoth, 0, 29_000, 500),
+            Step(Fault::PowerLossBoth, 0, 44_000, 500),
         ],
         durability: Durability::Memory,
         ..STORY
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_is_never_flushed_by_the_nodes_themselves_is_found() {
-        let story = Scenario { steps: &[Step(Fault::PowerLossBoth, 0, 12_000, 500)], ..BOTH_LOSE_POWER };
+        let story = Scenario { steps: &[Step(Fault::PowerLossBoth, 0, 22_000, 500)], ..BOTH_LOSE_POWER };
         let options = Options { flushes: 0, ..story.options() };
         let verdict = verdict(&story, options, World::let_disks_lie);
         assert!(verdict.is_err(), "what was answered long ago is lost, and nobody notices");

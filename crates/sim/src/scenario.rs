@@ -157,9 +157,9 @@ pub const ALL: &[Scenario] = &[
         ..story(
             "memories-of-both-gone",
             &[
-                Step(Fault::PowerLossBoth, 0, 3000, 1000),
-                Step(Fault::Kill, 0, 8000, 1500),
-                Step(Fault::PowerLoss, 1, 8500, 1500),
+                Step(Fault::PowerLossBoth, 0, 15_000, 1000),
+                Step(Fault::Kill, 0, 29_000, 1500),
+                Step(Fault::PowerLoss, 1, 29_500, 1500),
             ],
         )
     },
@@ -169,7 +169,7 @@ pub const ALL: &[Scenario] = &[
         written_through: true,
         ..story(
             "memories-of-both-gone-and-nothing-in-them",
-            &[Step(Fault::PowerLossBoth, 0, 3000, 1000), Step(Fault::PowerLossBoth, 0, 9000, 500)],
+            &[Step(Fault::PowerLossBoth, 0, 15_000, 1000), Step(Fault::PowerLossBoth, 0, 18_000, 500)],
         )
     },
     // The source of a resync had answered from memory what its target could not go on with.
@@ -178,9 +178,9 @@ pub const ALL: &[Scenario] = &[
         ..story(
             "source-of-a-resync-loses-its-memory",
             &[
-                Step(Fault::Kill, 1, 2000, 3000),
-                Step(Fault::ArbiterDown, 0, 4900, 3000),
-                Step(Fault::PowerLoss, 0, 6500, 1000),
+                Step(Fault::Kill, 1, 15_000, 3000),
+                Step(Fault::ArbiterDown, 0, 17_900, 3000),
+                Step(Fault::PowerLoss, 0, 19_500, 1000),
             ],
         )
     },
@@ -190,10 +190,10 @@ pub const ALL: &[Scenario] = &[
         ..story(
             "left-with-a-memory-and-lost-it",
             &[
-                Step(Fault::Leave, 1, 3000, 5000),
-                Step(Fault::PowerLoss, 0, 3100, 1000),
-                Step(Fault::Leave, 0, 12_000, 2000),
-                Step(Fault::PowerLoss, 1, 12_050, 1000),
+                Step(Fault::Leave, 1, 15_000, 5000),
+                Step(Fault::PowerLoss, 0, 15_100, 1000),
+                Step(Fault::Leave, 0, 31_000, 2000),
+                Step(Fault::PowerLoss, 1, 31_050, 1000),
             ],
         )
     },
@@ -221,9 +221,12 @@ impl Scenario {
 
     /// The world in which it happens.
     pub(crate) fn options(&self) -> Options {
+        // Four seconds more than the last step takes to come: those about memories wait until nodes rely on them.
+        let last = self.steps.iter().map(|step| step.2).max().unwrap_or_default();
+        let seconds = (last / 1000 + 4).max(16);
         Options {
-            period: Duration::from_secs(16),
-            requests: 600,
+            period: Duration::from_secs(seconds),
+            requests: u32::try_from(seconds * 600 / 16).expect("a few"),
             volumes: vec![256; 1 + usize::from(self.second.is_some())],
             logical_sector_size: LogicalSectorSize::B512,
             durability: [self.durability, self.second.unwrap_or(self.durability)],
