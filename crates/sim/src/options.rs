@@ -15,6 +15,8 @@ use crate::random::Random;
 
 /// Volumes that a run has at most.
 pub const VOLUMES_MAX: usize = 2;
+/// So long after a start nothing that was asked of the arbiter before can be carried out any more, and it has agreed.
+const RELIED_ON_AFTER: Duration = Duration::from_secs(12);
 
 /// What a run is like.
 #[derive(Clone, Debug)]
@@ -73,6 +75,9 @@ impl Options {
         if options.durability[..options.volumes.len()].contains(&Durability::Memory) {
             // One failure at a time: a node that has lost its memory needs the other one whole.
             options.faults.retain(|fault| !is_of_disk(*fault));
+            // Nodes rely on memory only so long after they have started.
+            options.period += RELIED_ON_AFTER;
+            options.requests += options.requests / 2;
         }
         options
     }
