@@ -8,7 +8,7 @@
 //!
 //! In `Memory` mode a node that comes back after losing power waits for its peer, or for an operator: it may lack what was
 //! answered. So memory is relied on only while the other node could go on alone with what it has: both are members, both know
-//! it durably, and neither lacks anything. At all other times writes go through to stable storage, and a node goes on alone,
+//! it durably, neither lacks anything, and nothing that this node asked of the arbiter can still be carried out. At all other times writes go through to stable storage, and a node goes on alone,
 //! or meets its peer anew, only when nothing is left in its disk's cache. Whether a process that has ended took the cache with
 //! it nobody can tell: that counts as a loss of power, too.
 //!

@@ -38,6 +38,18 @@ impl Scene {
         self.history.written(now, write, range());
     }
 
+    /// A frame of the old value's comes to a node.
+    fn old_arrives(&mut self, nanos: u64) {
+        self.history.write_arrived(Instant::from_nanos(nanos), 0, OLD, range(), false);
+    }
+
+    /// The new value is written, and seen.
+    fn is_overwritten(&mut self) {
+        let new = self.write(NEW);
+        self.done(new);
+        self.sees(NEW);
+    }
+
     fn sees(&mut self, value: Value) {
         let now = self.tick();
         let read = self.history.call(now, 2, Action::Read, range());
@@ -77,9 +89,7 @@ fn what_was_read_once_is_never_unread() {
 fn an_unanswered_write_may_show_late_or_never_but_once() {
     let mut scene = Scene::new();
     scene.write(OLD);
-    let new = scene.write(NEW);
-    scene.done(new);
-    scene.sees(NEW);
+    scene.is_overwritten();
     assert_eq!(check(&scene.history), Ok(()));
     scene.sees(OLD);
     assert_eq!(check(&scene.history), Ok(()));
@@ -91,12 +101,10 @@ fn an_unanswered_write_may_show_late_or_never_but_once() {
 fn a_copy_that_came_after_the_memory_may_take_effect_once_more() {
     let mut scene = Scene::new();
     let old = scene.write(OLD);
-    scene.history.write_arrived(Instant::from_nanos(1), 0, OLD, range(), false);
+    scene.old_arrives(1);
     scene.sees(OLD);
-    scene.history.write_arrived(Instant::from_nanos(11), 0, OLD, range(), false);
-    let new = scene.write(NEW);
-    scene.done(new);
-    scene.sees(NEW);
+    scene.old_arrives(11);
+    scene.is_overwritten();
     scene.sees(OLD);
     scene.done(old);
     assert!(check(&scene.history).is_err(), "eleven less one is not more than ten");
@@ -106,12 +114,10 @@ fn a_copy_that_came_after_the_memory_may_take_effect_once_more() {
 
     let mut scene = Scene::new();
     scene.write(OLD);
-    scene.history.write_arrived(Instant::from_nanos(1), 0, OLD, range(), false);
+    scene.old_arrives(1);
     scene.sees(OLD);
-    let new = scene.write(NEW);
-    scene.done(new);
-    scene.sees(NEW);
-    scene.history.write_arrived(Instant::from_nanos(12), 0, OLD, range(), false);
+    scene.is_overwritten();
+    scene.old_arrives(12);
     scene.sees(OLD);
     assert_eq!(check(&scene.history), Ok(()));
 }
@@ -124,14 +130,12 @@ fn what_is_written_again_is_remembered_from_the_first_time() {
         for arrived in [1, 8] {
             let same = scene.write(OLD);
             if arrived == 1 || in_frames_alike {
-                scene.history.write_arrived(Instant::from_nanos(arrived), 0, OLD, range(), false);
+                scene.old_arrives(arrived);
             }
             scene.done(same);
         }
-        let new = scene.write(NEW);
-        scene.done(new);
-        scene.sees(NEW);
-        scene.history.write_arrived(Instant::from_nanos(12), 0, OLD, range(), false);
+        scene.is_overwritten();
+        scene.old_arrives(12);
         scene.sees(OLD);
         let verdict = check(&scene.history);
         assert_eq!(verdict, Ok(()), "whoever remembers the first time for ten executes it once more");
@@ -142,17 +146,15 @@ fn what_is_written_again_is_remembered_from_the_first_time() {
 fn what_is_written_again_is_sent_again_like_anything_else() {
     let mut scene = Scene::new();
     let first = scene.write(OLD);
-    scene.history.write_arrived(Instant::from_nanos(1), 0, OLD, range(), false);
+    scene.old_arrives(1);
     scene.done(first);
     let new = scene.write(NEW);
     scene.done(new);
     scene.write(OLD);
-    scene.history.write_arrived(Instant::from_nanos(8), 0, OLD, range(), false);
+    scene.old_arrives(8);
     scene.sees(OLD);
-    let new = scene.write(NEW);
-    scene.done(new);
-    scene.sees(NEW);
-    scene.history.write_arrived(Instant::from_nanos(12), 0, OLD, range(), false);
+    scene.is_overwritten();
+    scene.old_arrives(12);
     scene.sees(OLD);
     assert_eq!(check(&scene.history), Ok(()));
 }
@@ -161,14 +163,12 @@ fn what_is_written_again_is_sent_again_like_anything_else() {
 fn what_is_written_again_later_is_no_late_copy() {
     let mut scene = Scene::new();
     let first = scene.write(OLD);
-    scene.history.write_arrived(Instant::from_nanos(1), 0, OLD, range(), false);
+    scene.old_arrives(1);
     scene.done(first);
     let same = scene.write(OLD);
-    scene.history.write_arrived(Instant::from_nanos(20), 0, OLD, range(), false);
+    scene.old_arrives(20);
     scene.done(same);
-    let new = scene.write(NEW);
-    scene.done(new);
-    scene.sees(NEW);
+    scene.is_overwritten();
     scene.sees(OLD);
     assert!(check(&scene.history).is_err(), "its frame came once");
 }
@@ -221,9 +221,7 @@ fn a_sequenced_write_takes_effect_once_unless_a_node_has_forgotten_it() {
         scene.history.call(now, 1, Action::Write { value: OLD, sequenced: true }, range());
         scene.history.write_arrived(now, 0, OLD, range(), true);
         scene.sees(OLD);
-        let new = scene.write(NEW);
-        scene.done(new);
-        scene.sees(NEW);
+        scene.is_overwritten();
         for node in forgets {
             let now = scene.tick();
             scene.history.node_forgot(now, *node);
@@ -258,9 +256,7 @@ fn what_both_lose_comes_back_once_if_it_was_not_safe() {
     let now = scene.tick();
     scene.history.written(now, flush, LbaRange::default());
     let safe = scene.history.durable_since(Instant::from_nanos(0), None);
-    let new = scene.write(NEW);
-    scene.done(new);
-    scene.sees(NEW);
+    scene.is_overwritten();
     lose(&mut scene, safe, [OLD, OLD]);
     scene.sees(OLD);
     assert_eq!(check(&scene.history), Ok(()));
