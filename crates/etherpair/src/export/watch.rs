@@ -5,6 +5,7 @@
 //! target that asks meanwhile is answered, and one that serves all the same is named in the log.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -100,35 +101,38 @@ fn refuse(probe: &mut Probe, heard: Heard) -> Result<(), ExportError> {
     }
 }
 
-/// Afterwards the address is ours.
+/// Afterwards the address is ours. Who is heard to serve it before we do forbids it; if that came too late, as who is heard after,
+/// it is named.
 fn listen(probe: &mut Probe, stage: &AtomicU8, findings: &Sender<Result<(), ExportError>>) {
     let mut served_since = None;
-    let mut named: BTreeSet<(Address, MacAddress)> = BTreeSet::new();
+    let mut others: BTreeSet<(Address, MacAddress)> = BTreeSet::new();
+    let mut named = BTreeSet::new();
     loop {
-        let stage = stage.load(Ordering::Acquire);
-        let is_over = stage == SERVING && served_since.get_or_insert_with(Instant::now).elapsed() > LISTEN;
-        if stage == OVER || is_over {
-            return;
-        }
-        let heard = probe.listen(LOOK, |probe, heard| {
-            let interface = probe.interface().to_owned();
+        let _: Result<(), Infallible> = probe.listen(LOOK, |probe, heard| {
             match heard {
                 Heard::Starting { address, mac, .. } => probe.claim(address, mac),
-                Heard::Served { address, mac } if stage == STARTING => {
-                    return Err(ExportError::Served { address, interface, mac });
-                }
-                Heard::Served { address, mac } if named.insert((address, mac)) => tracing::error!(
-                    "{address} is served on {interface} by {mac} too: initiators write to both disks and find their \
-                     data on neither; stop one of the two targets at once"
-                ),
-                Heard::Served { .. } => {}
+                Heard::Served { address, mac } => _ = others.insert((address, mac)),
             }
             Ok(())
         });
-        if heard.is_err() {
-            // If it comes too late for the start, the disks are served already.
-            let _ = findings.send(heard);
-            return;
+        // What stage it is matters now, not when we began to listen: the disks may be served since.
+        match stage.load(Ordering::Acquire) {
+            STARTING => {
+                for &(address, mac) in &others {
+                    let interface = probe.interface().to_owned();
+                    let _ = findings.send(Err(ExportError::Served { address, interface, mac }));
+                }
+            }
+            SERVING if served_since.get_or_insert_with(Instant::now).elapsed() <= LISTEN => {
+                for (address, mac) in others.iter().filter(|&&other| named.insert(other)) {
+                    tracing::error!(
+                        "{address} is served on {} by {mac} too: initiators write to both disks and find their data \
+                         on neither; stop one of the two targets at once",
+                        probe.interface()
+                    );
+                }
+            }
+            _ => return,
         }
     }
 }

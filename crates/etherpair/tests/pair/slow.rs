@@ -20,13 +20,13 @@ fn a_peer_that_stands_still_is_named_as_where_the_time_went() {
     let (_witness, nodes) = pair(&world);
     let events = world.command(0, "events").start(world.scratch.join("events")).expect("a command");
     let load =
-        "7.1 -i eth1 --rw randwrite --depth 1 --verify --allow-writes --requests 2000 --answer-timeout 60";
+        "7.1 -i eth1 --rw randwrite --depth 32 --verify --allow-writes --requests 8000 --answer-timeout 60";
     let output = thread::scope(|scope| {
         let load = scope.spawn(|| world.bench(load));
         world.wait_for(0, "busy", |volume| volume["counters"]["writes"].as_u64() > Some(5));
         nodes[1].signal(Signal::Stop).expect("it can be stopped");
-        // What is waited for is the moment itself: it is told of what took a second and more. The request under way may be at node 1, and
-        // come to node 0 only when it is sent again.
+        // What is waited for is the moment itself: it is told of what took a second and more. Of so many requests under way some are at
+        // node 0.
         thread::sleep(Duration::from_secs(4));
         nodes[1].signal(Signal::Continue).expect("it can go on");
         load.join().expect("no panic")
