@@ -42,7 +42,10 @@ impl Engine {
                 volume.lacks.set(range);
             });
         }
-        runs.iter().for_each(|run| self.revoke_remotes(export, *run));
+        for run in runs {
+            self.revoke_remotes(export, *run);
+            self.copy_in_vain(export, *run);
+        }
     }
 }
 

@@ -157,6 +157,8 @@ mutations! {
     RevokedCounts,
     /// A write that has failed at its coordinator's disk, the only one that counts, is remembered as executed by its follower
     RevokedRemembered,
+    /// A copy sent before its source could not write the same sectors brings them in sync
+    CopyCountsInVain,
     /// The follower of an async volume goes on, after the server's disk has failed, without what was answered ahead
     LeftWithoutAhead,
     /// A FLUSH is answered when one disk has done it

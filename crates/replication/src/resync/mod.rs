@@ -77,6 +77,8 @@ pub(crate) struct CopyOut {
     pub(crate) is_outdated: bool,
     /// Whether the target is asked by checksum whether it needs the data.
     pub(crate) by_digest: bool,
+    /// The target lacks sectors of it since, whatever the copy does.
+    pub(crate) in_vain: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -111,4 +113,6 @@ pub(crate) struct CopyIn {
     pub(crate) order: u64,
     pub(crate) at_disk: bool,
     pub(crate) dropped: bool,
+    /// The source has said since that this node lacks sectors of it.
+    pub(crate) in_vain: bool,
 }

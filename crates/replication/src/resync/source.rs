@@ -66,7 +66,14 @@ impl Engine {
     }
 
     fn begin_copy(&mut self, export: ExportId, range: LbaRange, by_digest: bool) {
-        let copy = CopyOut { export, range, stage: CopyStage::Reading, is_outdated: false, by_digest };
+        let copy = CopyOut {
+            export,
+            range,
+            stage: CopyStage::Reading,
+            is_outdated: false,
+            by_digest,
+            in_vain: false,
+        };
         // With all places taken by other volumes' copies, this one is looked at again when one of its own is over, or at
         // the next renewal of the lease.
         let Some(token) = self.copies_out.insert(copy) else {
@@ -176,9 +183,14 @@ impl Engine {
         }
     }
 
-    /// These sectors are not at the peer as they are here, whatever it has been told.
+    /// These sectors are not at the peer as they are here, whatever it has been told: also when a copy of before is all that it
+    /// has to tell of yet.
     pub(crate) fn peer_lacks(&mut self, export: ExportId, range: LbaRange) {
         self.volume_mut(export).disk.bitmap.set(range);
+        let copies = self.copies_out.values_mut();
+        for copy in copies.filter(|copy| copy.export == export && copy.range.overlaps(range)) {
+            copy.in_vain = true;
+        }
         let unit = crate::meta::layout::SECTORS_PER_BIT;
         let start = range.start().0 / unit;
         let run = crate::message::BlockRun { start, count: range.end().0.div_ceil(unit) - start };
@@ -186,8 +198,9 @@ impl Engine {
         self.attend(export);
     }
 
-    fn end_copy(&mut self, token: Token, is_in_sync: bool) {
+    fn end_copy(&mut self, token: Token, is_there: bool) {
         let copy = self.copies_out.remove(token).expect("a copy that is not over");
+        let is_in_sync = is_there && (!copy.in_vain || self.mutated(Mutation::CopyCountsInVain));
         let volume = self.volume_mut(copy.export);
         volume.resync.copies -= 1;
         if is_in_sync {

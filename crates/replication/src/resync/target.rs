@@ -5,7 +5,8 @@ use block::{BlockError, BufferSlice, ExportId, LbaRange, Operation};
 use super::{CopyIn, CopyInWork};
 use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine, Written};
-use crate::message::{Token, VolumeMessage};
+use crate::message::{BlockRun, Token, VolumeMessage};
+use crate::meta::layout::SECTORS_PER_BIT;
 use crate::mutation::Mutation;
 use crate::output::{Digested, Event, Output};
 use crate::volume::Phase;
@@ -65,30 +66,46 @@ impl Engine {
 
     fn hold(&mut self, export: ExportId, peer: Token, range: LbaRange, work: CopyInWork) -> Option<Token> {
         let order = self.next_order();
-        let (data, claim, at_disk, dropped) = (None, None, false, false);
-        let held = CopyIn { export, peer, range, work, data, claim, order, at_disk, dropped };
+        let (data, claim, at_disk, dropped, in_vain) = (None, None, false, false, false);
+        let held = CopyIn { export, peer, range, work, data, claim, order, at_disk, dropped, in_vain };
         let token = self.copies_in.insert(held)?;
         let claim = self.claims.insert(export, range, Claim::Held).expect("a claim for each copy");
         self.held_mut(token).claim = Some(claim);
         Some(token)
     }
 
+    /// The source says that this node lacks these blocks: copies of before do not change that.
+    pub(crate) fn copy_in_vain(&mut self, export: ExportId, run: BlockRun) {
+        let (start, end) = (run.start * SECTORS_PER_BIT, (run.start + run.count) * SECTORS_PER_BIT);
+        let held = self.copies_in.values_mut().filter(|held| held.export == export);
+        for held in held.filter(|held| held.range.start().0 < end && start < held.range.end().0) {
+            held.in_vain = true;
+        }
+    }
+
     pub(crate) fn copy_was_written(&mut self, token: Token, result: Written) {
         let held = self.held_mut(token);
         held.at_disk = false;
-        let (export, range, copy, dropped) = (held.export, held.range, held.peer, held.dropped);
+        let (export, copy, dropped) = (held.export, held.peer, held.dropped);
         match result {
             _ if dropped => {}
-            Ok(()) => {
-                self.volume_mut(export).here_now(range);
-                self.say(export, VolumeMessage::Copied { copy }, None);
-            }
+            Ok(()) => self.is_as_at_source(token, copy),
             Err(error) => {
                 self.release_held(token);
                 return self.disk_failed(export, error);
             }
         }
         self.release_held(token);
+    }
+
+    /// What is held is what the source has sent, or has. If the source has found out since that this node lacks it all the same,
+    /// it goes on to lack it.
+    fn is_as_at_source(&mut self, token: Token, copy: Token) {
+        let CopyIn { export, range, in_vain, .. } = *self.held_mut(token);
+        if !in_vain || self.mutated(Mutation::CopyCountsInVain) {
+            self.volume_mut(export).here_now(range);
+        }
+        self.say(export, VolumeMessage::Copied { copy }, None);
     }
 
     pub(crate) fn held_was_read(&mut self, token: Token, result: Result<BufferSlice, BlockError>) {
@@ -115,10 +132,7 @@ impl Engine {
         let Some(held) = self.copies_in.find(token) else { return };
         let (export, range, peer, work) = (held.export, held.range, held.peer, held.work);
         match work {
-            CopyInWork::Compare { digest } if digest == own => {
-                self.volume_mut(export).here_now(range);
-                self.say(export, VolumeMessage::Copied { copy: peer }, None);
-            }
+            CopyInWork::Compare { digest } if digest == own => self.is_as_at_source(token, peer),
             CopyInWork::Compare { .. } => self.say(export, VolumeMessage::CopyDiffers { copy: peer }, None),
             CopyInWork::VerifyForPeer { digest } => {
                 let equal = Some(digest == own);

@@ -35,7 +35,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 38] = [
+pub(crate) const ALL: [(&str, Plan, Story); 39] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -61,6 +61,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 38] = [
     ("copy on its way to the disk", LARGE, a_copy_is_on_its_way_to_the_disk_when_it_is_read),
     ("bad sector", SMALL, a_bad_sector_is_read),
     ("bad source", LARGE, a_write_fails_at_the_source_and_is_on_the_disk_of_the_target),
+    ("bad source behind a copy", LARGE, a_write_fails_at_the_source_behind_a_copy_of_its_sectors),
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("disk lost ahead", AHEAD, the_disk_of_the_server_fails_before_the_follower_has_what_was_answered),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
@@ -480,6 +481,25 @@ fn a_write_fails_at_the_source_and_is_on_the_disk_of_the_target(world: &mut Worl
     world.until("the read is over", |world| world.are_all_answered())?;
     world.ask(0, false, EXTENT, 8);
     world.until("the other read is over", |world| world.are_all_answered())
+}
+
+fn a_write_fails_at_the_source_behind_a_copy_of_its_sectors(world: &mut World) -> Told {
+    serves_and_lacks(world)?;
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.go_on(Stage::Disk, 0);
+    world.until("the copy has come", |world| world.writes_at(1) > 0)?;
+    world.nodes[0].sectors.refuses_writes = true;
+    world.ask(0, true, EXTENT, 8);
+    world.run(200);
+    world.nodes[0].sectors.refuses_writes = false;
+    world.go_on(Stage::Write, 1);
+    world.until("the write is over", |world| world.are_all_answered())?;
+    world.run(200);
+    for index in 0..2 {
+        world.ask(index, false, EXTENT, 8);
+        world.until("a read is over", |world| world.are_all_answered())?;
+    }
+    Ok(())
 }
 
 fn a_sector_is_lost_that_the_peer_does_not_have_yet(world: &mut World) -> Told {
