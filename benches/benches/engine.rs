@@ -27,7 +27,7 @@ const DEPTH: usize = 64;
 const EXTENTS: u64 = 64;
 const HOT_EXTENTS: u32 = 256;
 const PAGES_PER_EXTENT: u64 = EXTENT_SECTORS / 8;
-const ORIGIN: Option<Origin> = Some(Origin::Stock { initiator: [2, 0, 0, 0, 0, 1], digest: 7 << 100 });
+const ORIGIN: Option<Origin> = Some(Origin::Stock { digest: 7 << 100 });
 
 /// One engine and what it has said that is not answered yet.
 struct Node {

@@ -14,7 +14,7 @@ const DATA: [u8; 4096] = [0x5a; 4096];
 
 fn messages() -> [(&'static str, Message, Data); 3] {
     let range = LbaRange::new(Lba(4096), SectorCount(8)).expect("a page");
-    let origin = Some(Origin::Stock { initiator: [2, 0, 0, 0, 0, 9], digest: 7 << 100 });
+    let origin = Some(Origin::Stock { digest: 7 << 100 });
     let replicate = VolumeMessage::Replicate { write: Token(1), range, durable: true, origin };
     let ack = VolumeMessage::Ack { write: Token(1), follower: Token(2), microseconds: 60 };
     let commit = VolumeMessage::Commit { follower: Token(2) };

@@ -8,7 +8,7 @@ use block::{BlockError, ExportId, LbaRange};
 use crate::identity::{PairIdentity, VolumeIdentity};
 use crate::limits::NUMBER_WORDS;
 use crate::membership::{Membership, NodeNumber};
-use crate::meta::small_state::{MacBytes, SmallState};
+use crate::meta::small_state::SmallState;
 use crate::version::VersionRange;
 
 /// Names a write, read or copy of the node that gave it out.
@@ -18,10 +18,8 @@ pub struct Token(pub u64);
 /// Which write of an initiator this is, so that it is executed once whichever node it reaches how often.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Origin {
-    /// Of a stock initiator: who, and a digest of the content (rules D1, D2).
+    /// Of a stock initiator: a digest of the content (rules D1, D2).
     Stock {
-        /// Its Ethernet address.
-        initiator: MacBytes,
         /// Seeded alike on both nodes.
         digest: u128,
     },

@@ -32,7 +32,7 @@ const NO_VERSION: Refusal = Refusal::Version {
     refuser: VersionRange { oldest: 1, newest: 2 },
     other: VersionRange { oldest: 3, newest: 9 },
 };
-const STOCK: Origin = Origin::Stock { initiator: [2, 0, 0, 0, 0, 9], digest: 0xd0d1_d2d3 << 96 };
+const STOCK: Origin = Origin::Stock { digest: 0xd0d1_d2d3 << 96 };
 const SEQUENCED: Origin = Origin::Sequenced { initiator: 0x1111_2222_3333_4444, sequence: 7 };
 
 fn range(start: u64, count: u16) -> LbaRange {
@@ -478,7 +478,7 @@ fn any_range() -> impl Strategy<Value = LbaRange> {
 
 fn any_origin() -> impl Strategy<Value = Origin> {
     prop_oneof![
-        (any::<[u8; 6]>(), any::<u128>()).prop_map(|(initiator, digest)| Origin::Stock { initiator, digest }),
+        any::<u128>().prop_map(|digest| Origin::Stock { digest }),
         (any::<u64>(), any::<u64>())
             .prop_map(|(initiator, sequence)| Origin::Sequenced { initiator, sequence }),
     ]

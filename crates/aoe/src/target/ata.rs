@@ -94,7 +94,7 @@ impl Target {
         };
         let mirror = self.export_mut(id).config.mirror;
         let digest = Digest::of(mirror.map_or(self.digest_seed, |mirror| mirror.digest_seed), data);
-        let identity = WriteIdentity { export: id, initiator: arrival.initiator(), range, digest };
+        let identity = WriteIdentity::stock(id, range, digest);
         self.admit_write(arrival, answer, identity, PAYLOAD_OFFSET)
     }
 

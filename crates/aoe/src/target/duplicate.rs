@@ -22,38 +22,40 @@ use super::sector_sequence::{SectorSequences, Sequence, bucket, spread};
 use super::slab::{NIL, Slab};
 use crate::digest::Digest;
 use crate::limits::{DUPLICATE_WINDOW, FRAME_AGE_MAX};
-use crate::mac::MacAddress;
 
 /// Forgotten at once, at most: keeps up with the one write that is admitted, and no input has to pay for many.
 const FORGOTTEN_MAX: usize = 4;
 
-/// What makes two writes the same one.
+/// What makes two writes the same one. Who sent it does not: a host with two interfaces sends a request again from the other one's
+/// address (`docs/decisions/0015`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct WriteIdentity {
     /// Whose disk.
     pub(crate) export: ExportId,
-    /// Who sent it, if that is how it is known.
-    pub(crate) initiator: MacAddress,
     /// Where to.
     pub(crate) range: LbaRange,
     /// What; or whose write by number.
     pub(crate) digest: Digest,
+    /// Whether it is known by its number.
+    pub(crate) is_numbered: bool,
 }
 
 impl WriteIdentity {
-    /// In the place of an initiator's address: no frame comes from a group address.
-    const BY_NUMBER: MacAddress = MacAddress([1, 0, 0, 0, 0, 0]);
+    /// The identity of a write that is known by its content (rules D1, D2).
+    pub(crate) const fn stock(export: ExportId, range: LbaRange, digest: Digest) -> Self {
+        Self { export, range, digest, is_numbered: false }
+    }
 
     /// The identity of a write that is known by its number (rule D6).
     pub(crate) const fn numbered(export: ExportId, range: LbaRange, initiator: u64, sequence: u64) -> Self {
         let digest = Digest((initiator as u128) << 64 | sequence as u128);
-        Self { export, initiator: Self::BY_NUMBER, range, digest }
+        Self { export, range, digest, is_numbered: true }
     }
 
     /// The identity of a write that came by the other node.
     pub(crate) const fn of(export: ExportId, range: LbaRange, origin: Origin) -> Self {
         match origin {
-            Origin::Stock { initiator, digest } => Self { export, initiator, range, digest },
+            Origin::Stock { digest } => Self::stock(export, range, digest),
             Origin::Sequenced { initiator, sequence } => Self::numbered(export, range, initiator, sequence),
         }
     }
@@ -62,14 +64,14 @@ impl WriteIdentity {
     pub(crate) fn number(&self) -> Option<Number> {
         #[expect(clippy::cast_possible_truncation, reason = "each half is one number")]
         let (initiator, sequence) = ((self.digest.0 >> 64) as u64, self.digest.0 as u64);
-        (self.initiator == Self::BY_NUMBER).then_some(Number { export: self.export, initiator, sequence })
+        self.is_numbered.then_some(Number { export: self.export, initiator, sequence })
     }
 
     /// What the other node is told.
     pub(crate) fn origin(&self) -> Origin {
         match self.number() {
             Some(Number { initiator, sequence, .. }) => Origin::Sequenced { initiator, sequence },
-            None => Origin::Stock { initiator: self.initiator, digest: self.digest },
+            None => Origin::Stock { digest: self.digest },
         }
     }
 }
@@ -373,8 +375,7 @@ mod tests {
     }
 
     fn identity(start: u64, content: u128) -> WriteIdentity {
-        let initiator = MacAddress([2, 0, 0, 0, 0, 1]);
-        WriteIdentity { export: EXPORT, initiator, range: range(start, 8), digest: Digest(content) }
+        WriteIdentity::stock(EXPORT, range(start, 8), Digest(content))
     }
 
     fn at(milliseconds: u64) -> Instant {

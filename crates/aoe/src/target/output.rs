@@ -185,10 +185,8 @@ pub enum MirrorEnd {
 /// Which write of an initiator this is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Origin {
-    /// Known by who sent it and what it says.
+    /// Known by what it says.
     Stock {
-        /// Who.
-        initiator: MacAddress,
         /// What, under the seed of the export's [`super::Mirror`].
         digest: Digest,
     },

@@ -378,8 +378,7 @@ mod tests {
 
     fn write(start: u64, count: u16) -> Request {
         let range = range(start, count);
-        let identity =
-            WriteIdentity { export: EXPORT, initiator: MacAddress::default(), range, digest: Digest(0) };
+        let identity = WriteIdentity::stock(EXPORT, range, Digest(0));
         let data = BufferSlice { buffer: BufferName(0), offset: 36, length: 512 };
         let work = Work::Write { identity, data, durable: true, sequence: Sequence::default() };
         let (received, began, started) = (at(0), at(0), at(0));

@@ -212,12 +212,18 @@ fn a_duplicate_of_a_completed_write_is_answered_at_once_or_dropped_when_others_c
 }
 
 #[test]
-fn the_same_bytes_from_another_host_are_another_write() {
+fn a_copy_from_the_other_interface_of_a_host_is_the_same_write() {
     let mut bench = Bench::new(config());
-    bench.write(8, 8, 5).expect("admitted");
-    let frame = bench.frame(OTHER_CLIENT, registers(AtaCommand::WriteSectorsExt, 8, 8), 5);
-    let outputs = bench.send(&frame).expect("admitted");
-    assert!(!has_block_request(&outputs) && released(&outputs).is_empty(), "it waits for the first");
+    let copy = |bench: &mut Bench| {
+        let frame = bench.frame(OTHER_CLIENT, registers(AtaCommand::WriteSectorsExt, 8, 8), 5);
+        bench.send(&frame)
+    };
+    let first = block_request(&bench.write(8, 8, 5).expect("admitted"));
+    assert!(!has_block_request(&copy(&mut bench).expect("joins")));
+    assert_eq!(answers(&bench.complete(first.id, Ok(None))), [(1, 0x40, 0), (2, 0x40, 0)]);
+    assert_eq!(answers(&copy(&mut bench).expect("answered")), [(3, 0x40, 0)]);
+    bench.write(15, 1, 6).expect("admitted");
+    assert_eq!(copy(&mut bench), Err(Refusal::Superseded));
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub(crate) struct Options {
 }
 
 struct Request {
-    host: MacAddress,
+    host: u8,
     export: u8,
     write: bool,
     lba: u64,
@@ -115,6 +115,11 @@ pub(crate) struct World {
     /// Bytes of frames and of what was read, until the target lets go of them.
     buffers: BTreeMap<BufferName, (Vec<u8>, Option<usize>)>,
     buffers_made: u64,
+}
+
+/// A host has an address an interface.
+fn host_mac(host: u8, port: u8) -> MacAddress {
+    MacAddress([2, 0, 0, 1, port, host])
 }
 
 fn target_mac(port: u8) -> MacAddress {
@@ -195,7 +200,7 @@ impl World {
     fn issue(&mut self, host: u8, export: u8, write: bool, lba: u64, count: u8, value: u8, port: u8) {
         let distinct = u32::try_from(self.requests.len() + 1).expect("a short run");
         self.requests.push(Request {
-            host: MacAddress([2, 0, 0, 0, 0, host % 2]),
+            host: host % 2,
             export,
             write,
             lba,
@@ -259,7 +264,10 @@ impl World {
         let Request { host, export, write, lba, count, value, .. } = self.requests[packet.request];
         let address = Address::new(Shelf(7), Slot(export)).expect("an address");
         let head = Head {
-            ethernet: ethernet::Repr { destination: target_mac(packet.port), source: host },
+            ethernet: ethernet::Repr {
+                destination: target_mac(packet.port),
+                source: host_mac(host, packet.port),
+            },
             header: header::Repr::request(address.into(), Command::Ata, Tag(packet.tag)),
         };
         let (command, flags) = if write {

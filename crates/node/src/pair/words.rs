@@ -8,18 +8,14 @@ use replication::meta::small_state::SmallState;
 
 pub(super) const fn to_engine_origin(origin: target::Origin) -> Origin {
     match origin {
-        target::Origin::Stock { initiator: MacAddress(initiator), digest: Digest(digest) } => {
-            Origin::Stock { initiator, digest }
-        }
+        target::Origin::Stock { digest: Digest(digest) } => Origin::Stock { digest },
         target::Origin::Sequenced { initiator, sequence } => Origin::Sequenced { initiator, sequence },
     }
 }
 
 pub(super) const fn to_target_origin(origin: Origin) -> target::Origin {
     match origin {
-        Origin::Stock { initiator, digest } => {
-            target::Origin::Stock { initiator: MacAddress(initiator), digest: Digest(digest) }
-        }
+        Origin::Stock { digest } => target::Origin::Stock { digest: Digest(digest) },
         Origin::Sequenced { initiator, sequence } => target::Origin::Sequenced { initiator, sequence },
     }
 }

@@ -42,7 +42,7 @@ fn hello() -> Message {
 
 fn write(sectors: u16) -> Message {
     let range = LbaRange::new(Lba(8), SectorCount(sectors)).expect("a range");
-    let origin = Origin::Stock { initiator: [2; 6], digest: 77 };
+    let origin = Origin::Stock { digest: 77 };
     let write = VolumeMessage::Replicate { write: Token(3), range, durable: true, origin: Some(origin) };
     Message::Volume(ExportId(1), write)
 }

@@ -16,7 +16,6 @@ mod origin {
 
     pub(super) const KIND: usize = 0;
     pub(super) const INITIATOR: Range<usize> = 5..13;
-    pub(super) const MAC: Range<usize> = 5..11;
     pub(super) const DIGEST: Range<usize> = 13..29;
     pub(super) const SEQUENCE: Range<usize> = 13..21;
 }
@@ -26,9 +25,8 @@ pub(super) fn put_origin(bytes: &mut [u8], at: usize, origin: Option<Origin>) {
     let bytes = &mut bytes[at..at + ORIGIN_BYTES];
     match origin {
         None => {}
-        Some(Origin::Stock { initiator, digest }) => {
+        Some(Origin::Stock { digest }) => {
             bytes[origin::KIND] = 1;
-            bytes.put(origin::MAC, &initiator);
             bytes.put_u128(origin::DIGEST, digest);
         }
         Some(Origin::Sequenced { initiator, sequence }) => {
@@ -43,10 +41,7 @@ pub(super) fn parse_origin(view: View<'_>, bytes: &[u8], at: usize) -> Result<Op
     let bytes = &bytes[at..at + ORIGIN_BYTES];
     match bytes[origin::KIND] {
         0 => Ok(None),
-        1 => Ok(Some(Origin::Stock {
-            initiator: bytes.array(origin::MAC),
-            digest: bytes.u128(origin::DIGEST),
-        })),
+        1 => Ok(Some(Origin::Stock { digest: bytes.u128(origin::DIGEST) })),
         2 => Ok(Some(Origin::Sequenced {
             initiator: bytes.u64(origin::INITIATOR),
             sequence: bytes.u64(origin::SEQUENCE),

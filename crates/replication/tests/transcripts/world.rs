@@ -192,7 +192,7 @@ impl World {
     pub(crate) fn write(&mut self, node: usize, start: u64, count: u16, letter: char) -> RequestId {
         let range = sectors(start, count);
         let data = self.buffer(node, letter.to_string().repeat(usize::from(count)));
-        let origin = Origin::Stock { initiator: [2, 0, 0, 0, 0, 1], digest: u128::from(u32::from(letter)) };
+        let origin = Origin::Stock { digest: u128::from(u32::from(letter)) };
         let durable = self.config.durability != Durability::Memory;
         self.request(node, Operation::Write { range, data, durable }, Some(origin))
     }

@@ -152,10 +152,10 @@ impl AnsweredOnce {
 }
 
 /// Whether a write to these sectors was open at some time since that moment, or what stood there was lost by permission. A write that
-/// was given up stays open.
+/// was given up stays open, and so does a late copy of one: nobody knows when it takes effect.
 fn written(history: &History, range: LbaRange, since: Instant) -> bool {
     let is_lost = history.losses().iter().any(|loss| loss.at.at >= since);
-    let late = history.late_copies().iter().any(|copy| copy.part.overlaps(range) && copy.arrival.at >= since);
+    let late = history.late_copies().iter().any(|copy| copy.part.overlaps(range));
     is_lost
         || late
         || history.operations().iter().any(|operation| {

@@ -52,7 +52,7 @@ fn range(lba: u64, count: u8) -> LbaRange {
 
 fn origin(count: u8, data: u8) -> Origin {
     let digest = Digest::of(SEED, &vec![data; usize::from(count) * 512]);
-    Origin::Stock { initiator: CLIENT, digest }
+    Origin::Stock { digest }
 }
 
 fn mirror_request(outputs: &[Output]) -> (BlockRequest, Option<Origin>) {

@@ -276,7 +276,8 @@ impl World {
     fn frame(&self, request: usize, node: usize) -> Vec<u8> {
         let Request { host, sequence, write, range, value, .. } = self.requests[request];
         let address = Address::new(Shelf(7), Slot(1)).expect("an address");
-        let source = MacAddress([2, 0, 0, 0, 0, host]);
+        // Each node is reached by an interface of its own.
+        let source = MacAddress([2, 0, 0, 1, u8::from(node == 1), host]);
         let tag = Tag(u32::try_from(request).expect("a short run"));
         let command = if sequence.is_some() { sequenced::COMMAND } else { Command::Ata };
         let head = Head {

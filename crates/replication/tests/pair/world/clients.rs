@@ -91,7 +91,7 @@ impl World {
         };
         let request = BlockRequest { id, export: self.nodes[index].volume, operation };
         let digest = u128::from(self.next_value);
-        let origin = is_write.then_some(Origin::Stock { initiator: [2, 0, 0, 0, 0, 9], digest });
+        let origin = is_write.then_some(Origin::Stock { digest });
         self.input(index, Input::Request { request, origin });
     }
 
@@ -259,7 +259,7 @@ impl World {
 
 pub(crate) fn digest_of(origin: Origin) -> u128 {
     match origin {
-        Origin::Stock { digest, .. } => digest,
+        Origin::Stock { digest } => digest,
         Origin::Sequenced { .. } => unreachable!("clients here are stock ones"),
     }
 }
