@@ -48,6 +48,7 @@ pub(crate) fn build(options: &Options, injections: Vec<Injection>, lines_max: us
         options.segments,
         options.network_latency,
     );
+    let network = if options.joined { network.joined() } else { network };
     let parts = Parts {
         machines,
         network,

@@ -56,10 +56,12 @@ pub struct Network {
     random: Random,
     latency: Duration,
     segments: usize,
+    /// All segments are one: a station has more than one port there.
+    joined: bool,
     /// By station, then by segment.
     ports: Vec<[Port; SEGMENTS_MAX]>,
-    /// What the switch of each segment has learned.
-    learned: [BTreeMap<[u8; 6], Station>; SEGMENTS_MAX],
+    /// What the switch of each segment has learned: behind which station's port an address is.
+    learned: [BTreeMap<[u8; 6], (Station, u8)>; SEGMENTS_MAX],
     /// The longest frames that a station's ports carry, if that was said.
     mtus: Vec<Option<usize>>,
     active: Vec<Injection>,
@@ -75,12 +77,19 @@ impl Network {
             random,
             latency,
             segments,
+            joined: false,
             ports: vec![Default::default(); stations],
             learned: Default::default(),
             mtus: vec![None; stations],
             active: Vec::new(),
             healed: false,
         }
+    }
+
+    /// The same with one switch for all segments.
+    #[must_use]
+    pub fn joined(self) -> Self {
+        Self { joined: true, ..self }
     }
 
     /// Something goes wrong from now on.
@@ -136,17 +145,26 @@ impl Network {
         if self.is_lost(out, counts) {
             return;
         }
-        self.learned[segment].insert(source, from);
-        let known = self.learned[segment].get(&destination).copied();
+        let learned = &mut self.learned[if self.joined { 0 } else { segment }];
+        learned.insert(source, (from, port));
+        let known = learned.get(&destination).copied();
         match known.filter(|_| !MacAddress(destination).is_multicast()) {
-            Some(station) => self.carry(now, out, station, port, bytes, counts, arrivals),
+            Some((station, to)) => self.carry(now, out, station, to, bytes, counts, arrivals),
             None => {
                 let stations = u8::try_from(self.ports.len()).expect("few stations");
-                for station in (0..stations).map(Station).filter(|station| *station != from) {
-                    self.carry(now, out, station, port, bytes.clone(), counts, arrivals);
+                for station in (0..stations).map(Station) {
+                    for to in self.ports_beside(port).filter(|to| (station, *to) != (from, port)) {
+                        self.carry(now, out, station, to, bytes.clone(), counts, arrivals);
+                    }
                 }
             }
         }
+    }
+
+    /// The ports that each station has at the switch of one.
+    fn ports_beside(&self, port: u8) -> impl Iterator<Item = u8> + use<> {
+        let all = 0..u8::try_from(self.segments).expect("one or two");
+        if self.joined { all } else { port..port + 1 }
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a frame on its way")]
@@ -314,6 +332,24 @@ mod tests {
         assert_eq!(send(&mut network, 0, 2), [0]);
         assert_eq!(send(&mut network, 2, 0), [2]);
         assert_eq!(send(&mut network, 255, 0), [1, 2]);
+    }
+
+    #[test]
+    fn a_station_has_all_its_ports_at_a_switch_that_is_the_only_one() {
+        let network = |joined: bool| {
+            let network = Network::new(Random::new(1, "network"), 3, 2, Duration::from_micros(50));
+            if joined { network.joined() } else { network }
+        };
+        let reached = |network: &mut Network, to: u8| {
+            let mut arrivals = Vec::new();
+            network.send(NOW, Station(1), 1, frame(to, 1), &mut FaultCounts::default(), &mut arrivals);
+            arrivals.iter().map(|arrival| (arrival.station.0, arrival.port)).collect::<Vec<_>>()
+        };
+        assert_eq!(reached(&mut network(false), 255), [(0, 1), (2, 1)]);
+        let mut one = network(true);
+        assert_eq!(reached(&mut one, 255), [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1)]);
+        assert_eq!(send(&mut one, 255, 2).len(), 5);
+        assert_eq!(reached(&mut one, 2), [(2, 0)]);
     }
 
     #[test]

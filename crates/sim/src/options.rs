@@ -33,6 +33,8 @@ pub struct Options {
     pub flushes: u8,
     /// Segments of the network.
     pub segments: usize,
+    /// One switch for all of them.
+    pub joined: bool,
     /// Bytes that a frame holds.
     pub mtu: u32,
     /// Hosts with a stock initiator.
@@ -98,6 +100,7 @@ impl Options {
             written_through: written_through(seed),
             flushes: [0, 0, 3, 24][random.index(4)],
             segments: if random.below(3) == 0 { 2 } else { 1 },
+            joined: joined(seed),
             mtu: [1500, 4200, 9000][random.index(3)],
             stock_hosts: 1 + random.index(3),
             own_hosts: random.index(3),
@@ -127,12 +130,13 @@ impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "volumes of {:?} sectors on disks of {:?}, {:?}, written through {:?}, {} segment(s), MTU {}",
+            "volumes of {:?} sectors on disks of {:?}, {:?}, written through {:?}, {} segment(s){}, MTU {}",
             self.volumes,
             self.logical_sector_size,
             &self.durability[..self.volumes.len()],
             &self.written_through[..self.volumes.len()],
             self.segments,
+            if self.joined { " joined" } else { "" },
             self.mtu
         )?;
         writeln!(
@@ -183,6 +187,11 @@ fn durability(random: &mut Random) -> Durability {
 fn written_through(seed: u64) -> [bool; VOLUMES_MAX] {
     let mut random = Random::new(seed, "write cache");
     [(); VOLUMES_MAX].map(|()| random.below(4) == 0)
+}
+
+/// Whether two interfaces of a host are for more throughput, not for a network of its own each.
+fn joined(seed: u64) -> bool {
+    Random::new(seed, "joined").coin()
 }
 
 /// Mostly that of a crystal; sometimes as bad as the lease's margin allows.
