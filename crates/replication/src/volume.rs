@@ -283,6 +283,9 @@ pub struct VolumeStatus {
     pub out_of_sync: u64,
     /// Blocks that this node lacks.
     pub lacking: u64,
+    /// Whether writes are answered from the memory of both nodes: only in memory mode, and only while either node could go on
+    /// with what both have there.
+    pub answers_from_memory: bool,
     /// Counters.
     pub counters: Counters,
 }
@@ -391,6 +394,7 @@ impl Volume {
             sectors: self.layout().volume_sectors(),
             out_of_sync: self.disk.bitmap.out_of_sync(),
             lacking: self.lacks.out_of_sync(),
+            answers_from_memory: self.durability == Durability::Memory && self.may_cache(),
             counters: self.counters,
         }
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use aoe::target::Latency;
 use block::SECTOR_BYTES;
 use os::shard::ExportStatistics;
+use replication::durability::Durability;
 use replication::membership::{Members, NodeNumber};
 use replication::message::CopyState;
 use replication::version::VersionRange;
@@ -132,6 +133,12 @@ pub(crate) struct VolumeReport {
     pub(crate) peer_disk: String,
     /// `Off`, `Established`, `SyncSource`, `SyncTarget`.
     pub(crate) replication: String,
+    /// What an answer to a write promises: `stable`, `memory`, `async`.
+    #[serde(default)]
+    pub(crate) durability: String,
+    /// Whether it promises no more at this moment than that the write is in the memory of both nodes.
+    #[serde(default)]
+    pub(crate) answers_from_memory: bool,
     /// What one of the nodes lacks, in bytes.
     pub(crate) out_of_sync_bytes: u64,
     /// While that gets less.
@@ -251,6 +258,8 @@ impl VolumeReport {
             disk: disk_word(node, status).to_owned(),
             peer_disk: peer_disk_word(node, status, is_connected).to_owned(),
             replication: replication_word(status, is_connected).to_owned(),
+            durability: durability_word(volume.entry.mirror.durability).to_owned(),
+            answers_from_memory: status.answers_from_memory,
             out_of_sync_bytes: lacking * BLOCK_BYTES,
             resync: volume.met.filter(|_| is_connected).and_then(|met| resync(met, lacking)),
             counters: counters(status, target.map(|target| &target.target)),
@@ -261,6 +270,15 @@ impl VolumeReport {
             masks: target
                 .map_or_else(Vec::new, |target| target.mac_mask.iter().map(ToString::to_string).collect()),
         }
+    }
+}
+
+/// As in the configuration.
+const fn durability_word(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Stable => "stable",
+        Durability::Memory => "memory",
+        Durability::Async { .. } => "async",
     }
 }
 
@@ -393,6 +411,15 @@ impl VolumeReport {
                 format!("; {} % at {}/s{left}", resync.percent, byte_size::display(resync.bytes_per_second))
             });
             line(format!("    out of sync {}{resync}", byte_size::display(self.out_of_sync_bytes)));
+        }
+        match (self.durability.as_str(), self.answers_from_memory) {
+            ("memory", true) => line("    a write is answered when it is in the memory of both nodes".to_owned()),
+            ("memory", false) => line(
+                "    a write is answered when it is on disk, until both nodes are whole and have been together for a while"
+                    .to_owned(),
+            ),
+            ("async", _) => line("    a write may be answered before the other node has it".to_owned()),
+            _ => {}
         }
         let Counters { reads, writes, followed, duplicates_suppressed, slow, .. } = self.counters;
         line(format!(
