@@ -87,6 +87,20 @@ impl Engine {
         met
     }
 
+    /// Whether a remote write that comes would be superseded by one that has failed at this disk, the only one that counts: then neither
+    /// would be there.
+    pub(crate) fn has_failed_under(&self, export: ExportId, range: LbaRange) -> bool {
+        let has_failed = |token| {
+            let local = self.locals.find(token).expect("a claim is of something under way");
+            local.has_failed() && local.acked_at.is_none()
+        };
+        self.supersedes()
+            && self
+                .claims
+                .overlapping(export, range)
+                .any(|(_, _, claim)| matches!(claim, Claim::Local(token) if has_failed(token)))
+    }
+
     /// What a remote write has met is known.
     pub(crate) fn met(&mut self, mut met: Met) {
         met.superseded.clear();

@@ -15,7 +15,7 @@ use crate::conflict::Claim;
 use crate::durability::Durability;
 use crate::engine::{DiskWork, Engine, Written};
 use crate::membership::NodeNumber;
-use crate::message::{BlockRun, Effect, Origin, Token, VolumeMessage};
+use crate::message::{BlockRun, Effect, Origin, Refusal, Token, VolumeMessage};
 use crate::meta::layout::SECTORS_PER_BIT;
 use crate::meta::record::Sequence;
 use crate::mutation::Mutation;
@@ -100,6 +100,10 @@ impl Engine {
             // Sent before the peer heard that this volume is not followed any more.
             return self.push(Output::Release(data.buffer));
         }
+        if self.has_failed_under(export, range) && !self.mutated(Mutation::FailedSupersedes) {
+            self.push(Output::Release(data.buffer));
+            return self.refuse(Refusal::WriteFailed);
+        }
         self.yield_to_copy(export, range, durable, origin);
         let volume = self.volume(export);
         let durable = durable
@@ -128,8 +132,7 @@ impl Engine {
         };
         let Some(token) = self.remotes.insert(remote) else {
             self.push(Output::Release(data.expect("just put there").buffer));
-            return self
-                .refuse(crate::message::Refusal::Protocol("more writes than a node may have in flight"));
+            return self.refuse(Refusal::Protocol("more writes than a node may have in flight"));
         };
         let claim = self.claims.insert(export, range, Claim::Remote(token)).expect("a claim for each write");
         self.remote_mut(token).claim = Some(claim);
@@ -288,6 +291,24 @@ impl Engine {
             self.remote_mut(token).revoked = true;
         }
         self.give_back(tokens);
+    }
+
+    /// A write of this node's own has failed at its disk, the only one that counts. Remote ones that it superseded were not applied
+    /// there, and it did not happen: nobody knows what is there of them. Says whether there are any.
+    pub(crate) fn fail_superseded(&mut self, export: ExportId, range: LbaRange) -> bool {
+        if self.mutated(Mutation::FailedSupersedes) {
+            return false;
+        }
+        let mut tokens = self.token_list();
+        self.remotes.list(&mut tokens, |remote| {
+            remote.export == export && remote.superseded && remote.range.overlaps(range)
+        });
+        for token in tokens.iter().copied() {
+            self.remote_mut(token).failed = true;
+        }
+        let found = !tokens.is_empty();
+        self.give_back(tokens);
+        found
     }
 
     /// Both have it, unless it was revoked: then it counts as never done, and is done anew if its initiator sends it once more.

@@ -81,6 +81,12 @@ pub enum Refusal {
     /// A volume gets another size, as both have agreed.
     #[error("a volume gets larger: the nodes part for a moment and meet with the new size")]
     Resized,
+    /// The only good copy could not write sectors that the other node was writing, too.
+    #[error(
+        "the only good disk could not write sectors that both nodes were writing at once: the nodes part for a moment and meet with \
+         what is on it; see the log of the node with that disk"
+    )]
+    WriteFailed,
 }
 
 /// A volume that the sender has, under the name by which messages about it are to be sent to it.

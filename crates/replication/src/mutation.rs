@@ -159,6 +159,8 @@ mutations! {
     RevokedRemembered,
     /// A copy sent before its source could not write the same sectors brings them in sync
     CopyCountsInVain,
+    /// A write that has failed at the only disk that counts supersedes the other node's
+    FailedSupersedes,
     /// The follower of an async volume goes on, after the server's disk has failed, without what was answered ahead
     LeftWithoutAhead,
     /// A FLUSH is answered when one disk has done it

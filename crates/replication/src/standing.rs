@@ -78,6 +78,9 @@ impl Engine {
         if volume.phase == Phase::Paired {
             self.peer_lacks(export, range);
         }
+        if self.fail_superseded(export, range) {
+            return self.fail_and_part(token, error);
+        }
         self.fail_local(token, error);
     }
 

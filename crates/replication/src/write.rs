@@ -91,6 +91,11 @@ impl LocalWrite {
         self.failed.is_some()
     }
 
+    /// The disk has given it back, unwritten.
+    pub(crate) const fn fail(&mut self, error: BlockError) {
+        (self.failed, self.on_disk) = (Some(error), true);
+    }
+
     pub(crate) const fn is_answered_ahead(&self) -> bool {
         self.answered_ahead
     }

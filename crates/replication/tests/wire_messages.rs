@@ -264,6 +264,7 @@ fn every_reason_to_end_a_session_arrives() {
         Refusal::Lease(1500),
         Refusal::LeaseExpired,
         Refusal::Resized,
+        Refusal::WriteFailed,
     ];
     for reason in reasons {
         let message = Message::Goodbye(reason);
@@ -438,7 +439,7 @@ fn values_that_mean_nothing_are_named() {
     assert_eq!(with(19, 6, 1), (Kind::Handed, "length of a frame"));
     assert_eq!(with(0, 0, 0), (Kind::Hello, "range of versions"));
     assert_eq!(with(0, 32, 2), (Kind::Hello, "node number"));
-    assert_eq!(with(1, 0, 8), (Kind::Goodbye, "reason"));
+    assert_eq!(with(1, 0, 9), (Kind::Goodbye, "reason"));
     assert_eq!(with(6, 11, 0), (Kind::Doubtful, "origin"), "it must be somebody's");
     assert_eq!(with(6, 10, 4), (Kind::Doubtful, "effect of a write"));
     assert_eq!(with(7, 8, 3), (Kind::Offer, "membership"));

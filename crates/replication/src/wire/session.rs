@@ -77,6 +77,7 @@ impl Body for Refusal {
             Self::Protocol(_) => 5,
             Self::LeaseExpired => 6,
             Self::Resized => 7,
+            Self::WriteFailed => 8,
         };
         match *self {
             Self::Version { refuser, other } => {
@@ -87,7 +88,7 @@ impl Body for Refusal {
             }
             Self::Node(node) => body[goodbye::NODE] = node.number(),
             Self::Lease(milliseconds) => body.put_u32(goodbye::LEASE, milliseconds),
-            Self::Pair | Self::Protocol(_) | Self::LeaseExpired | Self::Resized => {}
+            Self::Pair | Self::Protocol(_) | Self::LeaseExpired | Self::Resized | Self::WriteFailed => {}
         }
         goodbye::END
     }
@@ -111,6 +112,7 @@ impl Body for Refusal {
             5 => Ok(Self::Protocol(TOLD_BY_PEER)),
             6 => Ok(Self::LeaseExpired),
             7 => Ok(Self::Resized),
+            8 => Ok(Self::WriteFailed),
             _ => Err(view.value_error("reason")),
         }
     }

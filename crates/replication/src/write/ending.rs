@@ -5,7 +5,7 @@ use block::{BlockError, ExportId, Operation, RequestId};
 use super::{Asker, LocalStage, LocalWrite, extents_of};
 use crate::durability::Durability;
 use crate::engine::{DiskWork, Engine, Written, index};
-use crate::message::{Token, VolumeMessage};
+use crate::message::{Refusal, Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Outcome, Output};
 use crate::volume::Phase;
@@ -62,8 +62,15 @@ impl Engine {
 
     /// The disk could not write it. When the peer has let go of it, too, the initiator is told.
     pub(crate) fn fail_local(&mut self, token: Token, error: BlockError) {
-        self.local_mut(token).failed = Some(error);
+        self.local_mut(token).fail(error);
         self.local_is_over_here(token);
+    }
+
+    /// The same where the peer's writes are concerned, which are not on this disk and must not be answered: both nodes begin anew with
+    /// what it has.
+    pub(crate) fn fail_and_part(&mut self, token: Token, error: BlockError) {
+        self.local_mut(token).fail(error);
+        self.refuse(Refusal::WriteFailed);
     }
 
     fn local_is_over_here(&mut self, token: Token) {

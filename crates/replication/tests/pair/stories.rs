@@ -35,7 +35,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 39] = [
+pub(crate) const ALL: [(&str, Plan, Story); 40] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -62,6 +62,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 39] = [
     ("bad sector", SMALL, a_bad_sector_is_read),
     ("bad source", LARGE, a_write_fails_at_the_source_and_is_on_the_disk_of_the_target),
     ("bad source behind a copy", LARGE, a_write_fails_at_the_source_behind_a_copy_of_its_sectors),
+    ("bad source superseding", LARGE, a_write_fails_at_the_source_that_supersedes_one_of_the_target),
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("disk lost ahead", AHEAD, the_disk_of_the_server_fails_before_the_follower_has_what_was_answered),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
@@ -429,12 +430,17 @@ fn a_node_comes_back_to_one_that_is_never_idle(world: &mut World) -> Told {
 
 /// Node 1 has come back and serves, and lacks a block, since node 0's disk does not get to reading it.
 fn serves_and_lacks(world: &mut World) -> Told {
-    world.left_alone(0)?;
-    world.ask(0, true, EXTENT, 8);
+    one_serves_and_lacks(world, 1)
+}
+
+/// The other node has served alone, and copies nothing yet.
+fn one_serves_and_lacks(world: &mut World, index: usize) -> Told {
+    world.left_alone(1 - index)?;
+    world.ask(1 - index, true, EXTENT, 8);
     world.until("the write is over", |world| world.are_all_answered())?;
-    world.stall(Stage::Disk, 0, FOR_GOOD);
-    world.start(1);
-    world.until("node 1 serves", |world| world.serves(1))
+    world.stall(Stage::Disk, 1 - index, FOR_GOOD);
+    world.start(index);
+    world.until("who came back serves", |world| world.serves(index))
 }
 
 fn a_copy_is_read_before_a_write_and_sent_after_it(world: &mut World) -> Told {
@@ -498,6 +504,35 @@ fn a_write_fails_at_the_source_behind_a_copy_of_its_sectors(world: &mut World) -
     for index in 0..2 {
         world.ask(index, false, EXTENT, 8);
         world.until("a read is over", |world| world.are_all_answered())?;
+    }
+    Ok(())
+}
+
+fn a_write_fails_at_the_source_that_supersedes_one_of_the_target(world: &mut World) -> Told {
+    for comes_after in [false, true] {
+        one_serves_and_lacks(world, 0)?;
+        let followed = |world: &World| world.status(1).map_or(0, |status| status.counters.followed);
+        let before = followed(world);
+        world.stall(Stage::Write, 1, FOR_GOOD);
+        (0..2).for_each(|index| world.stall(Stage::Link, index, FOR_GOOD));
+        world.ask(1, true, EXTENT, 8);
+        world.ask(0, true, EXTENT, 8);
+        world.nodes[1].sectors.refuses_writes = true;
+        if !comes_after {
+            world.go_on(Stage::Link, 1);
+            world.until("the other's write has come", |world| followed(world) > before)?;
+        }
+        world.go_on(Stage::Write, 1);
+        world.until("its own has failed", |world| world.writes_at(1) == 0)?;
+        world.nodes[1].sectors.refuses_writes = false;
+        (0..2).for_each(|index| world.go_on(Stage::Link, index));
+        world.run(40);
+        world.go_on(Stage::Disk, 1);
+        world.until("the writes are over", |world| world.are_all_answered())?;
+        for index in [1, 0] {
+            world.ask(index, false, EXTENT, 8);
+            world.until("a read is over", |world| world.are_all_answered())?;
+        }
     }
     Ok(())
 }
@@ -670,7 +705,8 @@ impl World {
     fn both_rely_on_memory(&mut self) -> Told {
         self.until("both serve", |world| world.serves(0) && world.serves(1))?;
         self.run_for(14_000 * MILLISECOND);
-        Ok(())
+        let relies = |index| self.status(index).is_some_and(|status| status.answers_from_memory);
+        if relies(0) && relies(1) { Ok(()) } else { Err("stall: nodes do not rely on memory".to_owned()) }
     }
 
     fn serves(&self, index: usize) -> bool {

@@ -53,7 +53,8 @@ impl World {
     /// The engine wants no more of this session.
     pub(crate) fn hang_up(&mut self, index: usize, reason: Refusal) {
         assert!(
-            matches!(reason, Refusal::LeaseExpired | Refusal::Resized) || self.is_back_too_soon(reason),
+            matches!(reason, Refusal::LeaseExpired | Refusal::Resized | Refusal::WriteFailed)
+                || self.is_back_too_soon(reason),
             "refusal: node {index}: {reason:?}"
         );
         self.break_at(1 - index);
