@@ -8,7 +8,7 @@
 //!
 //! What it meets is counted once, when it comes ([`Engine::meet`]). A write that is superseded as a whole is never applied.
 
-use block::{BufferSlice, EntryId, ExportId, Instant, LbaRange, Operation};
+use block::{BlockError, BufferSlice, EntryId, ExportId, Instant, LbaRange, Operation};
 
 use crate::activity_log::Begun;
 use crate::conflict::Claim;
@@ -229,8 +229,7 @@ impl Engine {
         if let Err(error) = result
             && !dropped
         {
-            // Freezes the volume, and with it drops this write.
-            self.disk_failed(export, error);
+            self.remote_failed(export, range, error);
         }
         if !is_last {
             return;
@@ -242,6 +241,18 @@ impl Engine {
         } else {
             self.remote_is_on_disk(token)
         }
+    }
+
+    /// A write of the peer's failed at this disk. Freezes the volume, and with it drops the write. The only good disk is not given up for
+    /// it, as it is not for one of this node's own: the nodes part, and whoever wants the write asks again.
+    fn remote_failed(&mut self, export: ExportId, range: LbaRange, error: BlockError) {
+        let volume = self.volume(export);
+        let is_only_good = volume.phase == Phase::Paired && volume.is_sole(self.config.node);
+        if !is_only_good || self.mutated(Mutation::OnlyDiskGivenUp) {
+            return self.disk_failed(export, error);
+        }
+        self.peer_lacks(export, range);
+        self.refuse(Refusal::WriteFailed);
     }
 
     fn remote_is_on_disk(&mut self, token: Token) {

@@ -81,10 +81,10 @@ pub enum Refusal {
     /// A volume gets another size, as both have agreed.
     #[error("a volume gets larger: the nodes part for a moment and meet with the new size")]
     Resized,
-    /// The only good copy could not write sectors that the other node was writing, too.
+    /// The only good disk could not write what the other node was writing, alone or with this one.
     #[error(
-        "the only good disk could not write sectors that both nodes were writing at once: the nodes part for a moment and meet with \
-         what is on it; see the log of the node with that disk"
+        "the only good disk could not write sectors that the other node was writing: the nodes part for a moment and meet with what is \
+         on it; look at the health of the disk of the node that is up to date, and at the space on it"
     )]
     WriteFailed,
 }

@@ -35,7 +35,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 40] = [
+pub(crate) const ALL: [(&str, Plan, Story); 41] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -63,6 +63,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 40] = [
     ("bad source", LARGE, a_write_fails_at_the_source_and_is_on_the_disk_of_the_target),
     ("bad source behind a copy", LARGE, a_write_fails_at_the_source_behind_a_copy_of_its_sectors),
     ("bad source superseding", LARGE, a_write_fails_at_the_source_that_supersedes_one_of_the_target),
+    ("bad source of another's write", LARGE, a_write_of_the_target_fails_at_the_source),
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("disk lost ahead", AHEAD, the_disk_of_the_server_fails_before_the_follower_has_what_was_answered),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
@@ -535,6 +536,16 @@ fn a_write_fails_at_the_source_that_supersedes_one_of_the_target(world: &mut Wor
         }
     }
     Ok(())
+}
+
+fn a_write_of_the_target_fails_at_the_source(world: &mut World) -> Told {
+    serves_and_lacks(world)?;
+    world.nodes[0].sectors.refuses_writes = true;
+    world.ask(1, true, EXTENT, 8);
+    world.until("the nodes have parted", |world| !world.is_paired(0) && !world.is_paired(1))?;
+    world.nodes[0].sectors.refuses_writes = false;
+    world.go_on(Stage::Disk, 0);
+    world.until("both serve again", |world| world.serves(0) && world.serves(1))
 }
 
 fn a_sector_is_lost_that_the_peer_does_not_have_yet(world: &mut World) -> Told {
