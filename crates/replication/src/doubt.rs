@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | what its disk has of it | whatever | is that |
 //! | nothing | has sent it, and no acknowledgement came | never arrived, or not before the source froze: it never was |
-//! | nothing | has followed it, and no commit came | was finished by the source: it was executed |
+//! | nothing | has followed it, and no commit came | was finished by the source: it was executed, unless its coordinator's disk could not |
 //!
 //! The last two rows need a source that has seen everything since: where it may have forgotten, or has served alone, nobody
 //! knows; one that has served alone still names the numbers that it had executed. The source keeps its list until `Ready`: until
@@ -140,7 +140,9 @@ impl Engine {
             let effect = match doubt.is_own {
                 _ if has_forgotten || !are_equals => Effect::Unknown,
                 true => Effect::Nothing,
-                false if doubt.write.effect == Effect::Overtaken => Effect::Overtaken,
+                false if matches!(doubt.write.effect, Effect::Overtaken | Effect::Unknown) => {
+                    doubt.write.effect
+                }
                 false => Effect::Whole,
             };
             DoubtfulWrite { effect, ..doubt.write }

@@ -246,8 +246,7 @@ impl Engine {
     /// A write of the peer's failed at this disk. Freezes the volume, and with it drops the write. The only good disk is not given up for
     /// it, as it is not for one of this node's own: the nodes part, and whoever wants the write asks again.
     fn remote_failed(&mut self, export: ExportId, range: LbaRange, error: BlockError) {
-        let volume = self.volume(export);
-        let is_only_good = volume.phase == Phase::Paired && volume.is_sole(self.config.node);
+        let is_only_good = self.volume(export).is_only_good(self.config.node);
         if !is_only_good || self.mutated(Mutation::OnlyDiskGivenUp) {
             return self.disk_failed(export, error);
         }
@@ -384,10 +383,12 @@ impl Engine {
 
     /// A write that is followed no more will not touch the disk any more.
     fn end_dropped_remote(&mut self, token: Token) {
-        let RemoteWrite { export, range, origin, stage, superseded, failed, .. } = *self.remote(token);
+        let RemoteWrite { export, range, origin, stage, superseded, failed, revoked, .. } =
+            *self.remote(token);
+        let is_revoked = revoked && !self.mutated(Mutation::RevokedRemembered);
         let (effect, end) = match stage {
             RemoteStage::Held => (Effect::Nothing, FollowedEnd::Dropped),
-            _ if failed => (Effect::Unknown, FollowedEnd::Doubtful),
+            _ if failed || is_revoked => (Effect::Unknown, FollowedEnd::Doubtful),
             _ if superseded => (Effect::Overtaken, FollowedEnd::Started),
             _ => (Effect::Whole, FollowedEnd::Started),
         };

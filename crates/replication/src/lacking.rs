@@ -33,7 +33,8 @@ impl Engine {
             return self.refuse(Refusal::Protocol("out-of-sync blocks beyond the volume"));
         }
         let volume = self.volume_mut(export);
-        if volume.phase != Phase::Paired {
+        // Who has no disk any more offers itself anew already.
+        if volume.phase != Phase::Paired || volume.meeting.peer_left {
             return volume.meeting.runs.extend_from_slice(runs);
         }
         let sectors = volume.layout().volume_sectors();

@@ -161,7 +161,7 @@ mutations! {
     CopyCountsInVain,
     /// A write that has failed at the only disk that counts supersedes the other node's
     FailedSupersedes,
-    /// The only good disk is given up when it could not do a write of the other node's
+    /// The only good disk is given up when it could not do a write
     OnlyDiskGivenUp,
     /// The follower of an async volume goes on, after the server's disk has failed, without what was answered ahead
     LeftWithoutAhead,

@@ -67,7 +67,8 @@ impl Engine {
         let write = self.local(token);
         let (export, range) = (write.export, write.range);
         let volume = self.volume(export);
-        let peer_can_go_on = volume.phase == Phase::Paired && !volume.is_sole(self.config.node);
+        let is_only_good = volume.is_only_good(self.config.node) && !self.mutated(Mutation::OnlyDiskGivenUp);
+        let peer_can_go_on = volume.phase == Phase::Paired && !is_only_good;
         if peer_can_go_on && !self.mutated(Mutation::WriteErrorTold) {
             // Freezes, and so drops every write but this one, which the disk has given back.
             self.disk_failed(export, error);

@@ -351,6 +351,11 @@ impl Volume {
         self.membership().members == Members::Only(node)
     }
 
+    /// Whether the peer is here and could not go on by itself, because it is being brought up to date.
+    pub(crate) fn is_only_good(&self, node: NodeNumber) -> bool {
+        self.phase == Phase::Paired && (self.is_sole(node) || self.meeting.owes_in_sync)
+    }
+
     /// Whether both nodes are here, members, and have nothing to copy, as far as this node knows.
     pub(crate) fn is_whole(&self) -> bool {
         self.phase == Phase::Paired

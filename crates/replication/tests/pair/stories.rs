@@ -35,7 +35,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 41] = [
+pub(crate) const ALL: [(&str, Plan, Story); 42] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -64,6 +64,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 41] = [
     ("bad source behind a copy", LARGE, a_write_fails_at_the_source_behind_a_copy_of_its_sectors),
     ("bad source superseding", LARGE, a_write_fails_at_the_source_that_supersedes_one_of_the_target),
     ("bad source of another's write", LARGE, a_write_of_the_target_fails_at_the_source),
+    ("bad source of equals", LARGE, writes_fail_at_the_source_of_two_members),
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("disk lost ahead", AHEAD, the_disk_of_the_server_fails_before_the_follower_has_what_was_answered),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
@@ -546,6 +547,32 @@ fn a_write_of_the_target_fails_at_the_source(world: &mut World) -> Told {
     world.nodes[0].sectors.refuses_writes = false;
     world.go_on(Stage::Disk, 0);
     world.until("both serve again", |world| world.serves(0) && world.serves(1))
+}
+
+fn writes_fail_at_the_source_of_two_members(world: &mut World) -> Told {
+    for writer in [0, 1] {
+        world
+            .until("both are whole", |world| world.is_a_whole_pair() && world.serves(0) && world.serves(1))?;
+        world.stall(Stage::Link, 1, FOR_GOOD);
+        world.ask(0, true, EXTENT, 8);
+        world.until("the write is at a disk", |world| world.writes_at(0) > 0)?;
+        world.until("it is there", |world| world.writes_at(0) == 0)?;
+        world.cut();
+        world.go_on(Stage::Link, 1);
+        (0..2).for_each(|index| world.stall(Stage::Disk, index, FOR_GOOD));
+        world.uncut();
+        world.until("both serve again", |world| world.serves(0) && world.serves(1))?;
+        if world.status(0).is_none_or(|status| status.membership.members != Members::Both) {
+            // They were apart for too long.
+            return Ok(());
+        }
+        world.nodes[0].sectors.refuses_writes = true;
+        world.ask(writer, true, EXTENT, 8);
+        world.until("the write has failed", |world| world.are_all_answered())?;
+        world.nodes[0].sectors.refuses_writes = false;
+        (0..2).for_each(|index| world.go_on(Stage::Disk, index));
+    }
+    world.until("both serve at the end", |world| world.serves(0) && world.serves(1))
 }
 
 fn a_sector_is_lost_that_the_peer_does_not_have_yet(world: &mut World) -> Told {
