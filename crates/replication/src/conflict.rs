@@ -94,7 +94,9 @@ impl Engine {
             let local = self.locals.find(token).expect("a claim is of something under way");
             local.has_failed() && local.acked_at.is_none()
         };
+        // The bit of a write that has failed stays set as long as it is under way; mostly there is none.
         self.supersedes()
+            && self.volume(export).disk.bitmap.out_of_sync() > 0
             && self
                 .claims
                 .overlapping(export, range)

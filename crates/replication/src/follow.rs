@@ -16,7 +16,6 @@ use crate::durability::Durability;
 use crate::engine::{DiskWork, Engine, Written};
 use crate::membership::NodeNumber;
 use crate::message::{BlockRun, Effect, Origin, Refusal, Token, VolumeMessage};
-use crate::meta::layout::SECTORS_PER_BIT;
 use crate::meta::record::Sequence;
 use crate::mutation::Mutation;
 use crate::output::{FollowedEnd, Output};
@@ -292,11 +291,8 @@ impl Engine {
     /// The coordinator says that this node lacks these blocks. Whatever is under way to them has failed at its disk, which holds
     /// the only copy that counts; the commit that comes next only ends it.
     pub(crate) fn revoke_remotes(&mut self, export: ExportId, run: BlockRun) {
-        let (start, end) = (run.start * SECTORS_PER_BIT, (run.start + run.count) * SECTORS_PER_BIT);
         let mut tokens = self.token_list();
-        self.remotes.list(&mut tokens, |remote| {
-            remote.export == export && remote.range.start().0 < end && start < remote.range.end().0
-        });
+        self.remotes.list(&mut tokens, |remote| remote.export == export && run.touches(remote.range));
         for token in tokens.iter().copied() {
             self.remote_mut(token).revoked = true;
         }

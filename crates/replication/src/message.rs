@@ -8,6 +8,7 @@ use block::{BlockError, ExportId, LbaRange};
 use crate::identity::{PairIdentity, VolumeIdentity};
 use crate::limits::NUMBER_WORDS;
 use crate::membership::{Membership, NodeNumber};
+use crate::meta::layout::SECTORS_PER_BIT;
 use crate::meta::small_state::SmallState;
 use crate::version::VersionRange;
 
@@ -133,6 +134,14 @@ pub struct BlockRun {
     pub start: u64,
     /// How many.
     pub count: u64,
+}
+
+impl BlockRun {
+    /// Whether some of these sectors are in it.
+    pub(crate) const fn touches(self, range: LbaRange) -> bool {
+        let (start, end) = (self.start * SECTORS_PER_BIT, (self.start + self.count) * SECTORS_PER_BIT);
+        range.start().0 < end && start < range.end().0
+    }
 }
 
 /// A write that was in flight when a session ended.

@@ -6,7 +6,6 @@ use super::{CopyIn, CopyInWork};
 use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine, Written};
 use crate::message::{BlockRun, Token, VolumeMessage};
-use crate::meta::layout::SECTORS_PER_BIT;
 use crate::mutation::Mutation;
 use crate::output::{Digested, Event, Output};
 use crate::volume::Phase;
@@ -76,9 +75,8 @@ impl Engine {
 
     /// The source says that this node lacks these blocks: copies of before do not change that.
     pub(crate) fn copy_in_vain(&mut self, export: ExportId, run: BlockRun) {
-        let (start, end) = (run.start * SECTORS_PER_BIT, (run.start + run.count) * SECTORS_PER_BIT);
-        let held = self.copies_in.values_mut().filter(|held| held.export == export);
-        for held in held.filter(|held| held.range.start().0 < end && start < held.range.end().0) {
+        let held = self.copies_in.values_mut();
+        for held in held.filter(|held| held.export == export && run.touches(held.range)) {
             held.in_vain = true;
         }
     }
