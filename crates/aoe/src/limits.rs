@@ -38,6 +38,12 @@ pub const FRAME_AGE_MAX: Duration = Duration::from_secs(1);
 /// frame longer. A frame received later is a new write.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
 
+/// A frame that asks for the same as one received so much earlier from the same address, and not answered yet, is that request sent
+/// again. Its sender has forgotten the earlier tag: an answer under that would only spoil its estimate of the round trip. Two
+/// requests for the same at nearly the same time are both answered; the Linux driver looks for late ones ten times a
+/// second, others less often.
+pub const RESENT_AFTER_MIN: Duration = Duration::from_millis(50);
+
 /// Numbers below its latest one that are remembered of an initiator of sequenced writes: four times as many frames as
 /// ours has under way by default.
 pub const SEQUENCE_WINDOW: u64 = 1024;

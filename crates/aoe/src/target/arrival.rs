@@ -6,12 +6,13 @@ use block::{BufferName, ExportId, Instant};
 
 use super::Target;
 use super::duplicate::is_stale;
+use super::outstanding::{Answer, Sequenced};
 use super::port::{PortId, PortLink};
 use super::refusal::Refusal;
 use crate::address::Address;
 use crate::mac::MacAddress;
 use crate::wire::header::{self, AoeError, Command};
-use crate::wire::{Frame, Head, WireError, sequenced};
+use crate::wire::{Frame, Head, WireError, ata, sequenced};
 
 /// How a frame has come.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,16 @@ impl Arrival<'_> {
     /// The head of an answer from the export at `address`.
     pub(crate) fn reply(&self, address: Address) -> Head {
         self.head.reply(self.for_peer.unwrap_or(self.link.mac), address)
+    }
+
+    /// Where the answer to its request goes.
+    pub(crate) const fn answer(
+        &self,
+        head: Head,
+        request: ata::Request,
+        sequenced: Option<Sequenced>,
+    ) -> Answer {
+        Answer { port: self.port, received: self.received, head, request, sequenced }
     }
 
     pub(crate) const fn initiator(&self) -> MacAddress {

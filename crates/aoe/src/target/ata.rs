@@ -43,7 +43,7 @@ impl Target {
             return self.refuse_arrival(id, arrival, AoeError::Reserved);
         }
         let head = arrival.reply(export.address());
-        let answer = Answer { port: arrival.port, head, request, sequenced: None };
+        let answer = arrival.answer(head, request, None);
         match request.command {
             AtaCommand::ReadSectors | AtaCommand::ReadSectorsExt => self.read(id, arrival, answer),
             AtaCommand::WriteSectors | AtaCommand::WriteSectorsExt => self.write(id, arrival, answer, view),
@@ -64,6 +64,10 @@ impl Target {
             Checked::Argument => return self.refuse_arrival(id, arrival, AoeError::BadArgument),
             Checked::Beyond => return self.abort(id, &answer, ErrorRegister::IDNF),
         };
+        if self.outstanding.renew_read(id, range, &answer) {
+            self.export_mut(id).statistics.duplicates_joined += 1;
+            return Ok(Buffer::Done);
+        }
         self.check_room()?;
         let work = Work::Read { range };
         self.admit(Request::new(id, arrival, answer, work), Some(range));
@@ -108,8 +112,7 @@ impl Target {
     ) -> Result<Buffer, Refusal> {
         let WriteIdentity { export: id, range, .. } = identity;
         if let Some(original) = self.outstanding.find_duplicate(&identity) {
-            self.check_room()?;
-            self.outstanding.add_duplicate(original, answer, arrival.received);
+            self.outstanding.add_duplicate(original, answer)?;
             self.export_mut(id).statistics.duplicates_joined += 1;
             return Ok(Buffer::Done);
         }

@@ -111,7 +111,7 @@ pub struct Statistics {
     pub flushes: u64,
     /// Requests that had to wait for an earlier write.
     pub waited: u64,
-    /// Duplicates of a write in flight, answered with it (rule D1).
+    /// Duplicates of a write in flight (rule D1) or of a read that waits, answered with it.
     pub duplicates_joined: u64,
     /// Duplicates of a completed write, answered at once (rule D2).
     pub duplicates_answered: u64,

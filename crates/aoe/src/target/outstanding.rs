@@ -13,21 +13,36 @@ use super::arrival::Arrival;
 use super::duplicate::WriteIdentity;
 use super::output::Origin;
 use super::port::PortId;
+use super::refusal::Refusal;
 use super::sector_sequence::Sequence;
 use super::slab::{NIL, Slab};
+use crate::limits::RESENT_AFTER_MIN;
 use crate::wire::{Head, ata};
+
+/// Most duplicates of a write that are answered with it, besides those that take the place of others.
+const DUPLICATES_MAX: usize = 16;
 
 /// Where an answer goes, and what it answers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
     /// The interface that the request came in by.
     pub(crate) port: PortId,
+    /// When its frame was received.
+    pub(crate) received: Instant,
     /// Head of the reply.
     pub(crate) head: Head,
     /// The registers of the request.
     pub(crate) request: ata::Request,
     /// Set if it is a sequenced write, which has an answer of another shape.
     pub(crate) sequenced: Option<Sequenced>,
+}
+
+impl Answer {
+    /// Whether `earlier` is to the same initiator, which has forgotten it since: this is to the same request sent again.
+    fn takes_the_place_of(&self, earlier: &Self) -> bool {
+        self.head.ethernet.destination == earlier.head.ethernet.destination
+            && self.received.since(earlier.received) >= RESENT_AFTER_MIN
+    }
 }
 
 /// What the answer to a sequenced write needs besides.
@@ -179,11 +194,20 @@ impl Outstanding {
         })
     }
 
-    /// Lets a duplicate of the write in `slot` have its answer too. It is as good a reason to execute the write as the
-    /// first frame was, so the write is as young as its youngest duplicate.
-    pub(crate) fn add_duplicate(&mut self, slot: u32, answer: Answer, received: Instant) {
+    /// Lets a duplicate of the write in `slot` have its answer too, if there is room; instead of an earlier one that its sender has
+    /// forgotten if there is such a one. It is as good a reason to execute the write as the first frame was, so the
+    /// write is as young as its youngest duplicate.
+    pub(crate) fn add_duplicate(&mut self, slot: u32, answer: Answer) -> Result<(), Refusal> {
+        let (forgotten, duplicates) = self.forgotten_for(slot, &answer);
+        if forgotten.is_none() && (self.is_full() || duplicates == DUPLICATES_MAX) {
+            return Err(Refusal::TooManyOutstanding);
+        }
         let primary = &mut self.slots[slot];
-        primary.request.received = primary.request.received.max(received);
+        primary.request.received = primary.request.received.max(answer.received);
+        if let Some(forgotten) = forgotten {
+            self.slots[forgotten].request.answer = answer;
+            return Ok(());
+        }
         let duplicate = Slot {
             request: Request { answer, ..primary.request },
             order: 0,
@@ -193,6 +217,41 @@ impl Outstanding {
         };
         let duplicate = self.slots.insert(duplicate);
         self.slots[slot].duplicates = duplicate;
+        Ok(())
+    }
+
+    /// Which of the answers to the write in `slot` this one takes the place of, the oldest of them; and how many duplicates it has.
+    fn forgotten_for(&self, slot: u32, answer: &Answer) -> (Option<u32>, usize) {
+        let mut forgotten: Option<u32> = None;
+        let received = |of: u32| self.slots[of].request.answer.received;
+        let (mut index, mut answers) = (slot, 0);
+        while index != NIL {
+            let Slot { request, duplicates, .. } = &self.slots[index];
+            if answer.takes_the_place_of(&request.answer)
+                && forgotten.is_none_or(|oldest| received(index) < received(oldest))
+            {
+                forgotten = Some(index);
+            }
+            (index, answers) = (*duplicates, answers + 1);
+        }
+        (forgotten, answers - 1)
+    }
+
+    /// Has a read that waits answer this one instead, if it is the same sent again: it has read nothing yet. Whether there was one.
+    pub(crate) fn renew_read(&mut self, export: ExportId, range: LbaRange, answer: &Answer) -> bool {
+        let is_forgotten = |slot: &u32| {
+            let Slot { request, state, .. } = &self.slots[*slot];
+            matches!((&request.work, state), (Work::Read { range: of }, State::Waiting(_)) if *of == range)
+                && answer.takes_the_place_of(&request.answer)
+        };
+        let Some(slot) =
+            self.intervals.overlapping(export, range).map(|(_, _, slot)| slot).find(is_forgotten)
+        else {
+            return false;
+        };
+        let request = &mut self.slots[slot].request;
+        (request.answer, request.received) = (*answer, answer.received);
+        true
     }
 
     /// Admits a request that is ordered by `ordered` (a flush by nothing): its name if it may start at once, `None`
@@ -355,7 +414,7 @@ mod tests {
 
     const EXPORT: ExportId = ExportId(0);
 
-    fn answer(port: u8) -> Answer {
+    fn answer(port: u8, received: Instant) -> Answer {
         let ethernet = ethernet::Repr { destination: MacAddress::default(), source: MacAddress::default() };
         let header = header::Repr::request(AddressPattern::EVERY, header::Command::Ata, header::Tag(0));
         let request = ata::Request {
@@ -365,7 +424,7 @@ mod tests {
             command: AtaCommand::WriteSectorsExt,
             lba: ata::LbaRegisters::default(),
         };
-        Answer { port: PortId(port), head: Head { ethernet, header }, request, sequenced: None }
+        Answer { port: PortId(port), received, head: Head { ethernet, header }, request, sequenced: None }
     }
 
     fn range(start: u64, count: u16) -> LbaRange {
@@ -382,7 +441,7 @@ mod tests {
         let data = BufferSlice { buffer: BufferName(0), offset: 36, length: 512 };
         let work = Work::Write { identity, data, durable: true, sequence: Sequence::default() };
         let (received, began, started) = (at(0), at(0), at(0));
-        Request { export: EXPORT, received, began, started, answer: answer(0), work }
+        Request { export: EXPORT, received, began, started, answer: answer(0, at(0)), work }
     }
 
     fn read(start: u64, count: u16) -> Request {
@@ -437,8 +496,8 @@ mod tests {
         let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("starts");
         let Work::Write { identity, .. } = write(0, 8).work else { panic!("a write") };
         let slot = outstanding.find_duplicate(&identity).expect("in flight");
-        outstanding.add_duplicate(slot, answer(1), at(5));
-        outstanding.add_duplicate(slot, answer(2), at(3));
+        outstanding.add_duplicate(slot, answer(1, at(5))).expect("there is room");
+        outstanding.add_duplicate(slot, answer(2, at(3))).expect("there is room");
         assert!(outstanding.is_full());
         assert_eq!(outstanding.request(first).received, at(5));
         let mut finished = outstanding.finish(first);
@@ -447,6 +506,59 @@ mod tests {
             .collect();
         assert_eq!((duplicates, outstanding.len()), (vec![2, 1], 0));
         assert_eq!(outstanding.find_duplicate(&identity), None);
+    }
+
+    #[test]
+    fn a_write_sent_again_is_answered_once_under_its_latest_tag_and_takes_no_room() {
+        let mut outstanding = Outstanding::new(2);
+        let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("starts");
+        let Work::Write { identity, .. } = write(0, 8).work else { panic!("a write") };
+        let slot = outstanding.find_duplicate(&identity).expect("in flight");
+        // Another request for the same, which the same host has under way at the same time.
+        outstanding.add_duplicate(slot, answer(1, at(1))).expect("there is room");
+        for (port, received) in (2..).zip([100, 101, 300, 301, 700, 701]) {
+            outstanding
+                .add_duplicate(slot, answer(port, at(received)))
+                .expect("takes the place of an earlier one");
+        }
+        assert_eq!(outstanding.add_duplicate(slot, answer(9, at(702))), Err(Refusal::TooManyOutstanding));
+        assert_eq!(outstanding.request(first).received, at(701));
+        let mut finished = outstanding.finish(first);
+        let mut answered = vec![finished.request.answer.port.0];
+        answered.extend(
+            std::iter::from_fn(|| outstanding.next_duplicate(&mut finished)).map(|answer| answer.port.0),
+        );
+        assert_eq!(answered, [6, 7]);
+    }
+
+    #[test]
+    fn a_write_has_few_duplicates_however_much_room_there_is() {
+        let mut outstanding = Outstanding::new(64);
+        let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("starts");
+        let Work::Write { identity, .. } = write(0, 8).work else { panic!("a write") };
+        let slot = outstanding.find_duplicate(&identity).expect("in flight");
+        let taken =
+            (0..40).filter(|port| outstanding.add_duplicate(slot, answer(*port, at(1))).is_ok()).count();
+        assert_eq!((taken, outstanding.len()), (DUPLICATES_MAX, 1 + DUPLICATES_MAX));
+        let mut finished = outstanding.finish(first);
+        assert_eq!(std::iter::from_fn(|| outstanding.next_duplicate(&mut finished)).count(), DUPLICATES_MAX);
+    }
+
+    #[test]
+    fn a_read_sent_again_takes_the_place_of_one_that_waits_and_of_none_that_reads() {
+        let mut outstanding = Outstanding::new(8);
+        assert!(admit(&mut outstanding, read(0, 8), 0, 8).is_some());
+        assert!(!outstanding.renew_read(EXPORT, range(0, 8), &answer(1, at(100))));
+        let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("reads are in nobody's way");
+        assert_eq!(admit(&mut outstanding, read(4, 8), 4, 8), None);
+        assert!(!outstanding.renew_read(EXPORT, range(4, 8), &answer(1, at(49))), "it may be another one");
+        assert!(!outstanding.renew_read(EXPORT, range(4, 7), &answer(1, at(100))), "other sectors");
+        assert!(outstanding.renew_read(EXPORT, range(4, 8), &answer(1, at(100))));
+        assert_eq!(outstanding.len(), 3);
+        outstanding.finish(first);
+        let waiting = outstanding.next_ready().expect("it waits no more");
+        assert_eq!(outstanding.request(waiting).answer.port, PortId(1));
+        assert!(!outstanding.renew_read(EXPORT, range(4, 8), &answer(2, at(500))));
     }
 
     #[test]

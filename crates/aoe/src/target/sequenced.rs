@@ -67,7 +67,7 @@ impl Target {
         }
         let sequenced = Some(Sequenced { export: id, initiator });
         let head = arrival.reply(export.address());
-        let answer = Answer { port: arrival.port, head, request: registers, sequenced };
+        let answer = arrival.answer(head, registers, sequenced);
         if !registers.command.is_write() || !registers.flags.contains(AtaFlags::WRITE) || sequence == 0 {
             return self.refuse_arrival(id, arrival, AoeError::BadArgument);
         }

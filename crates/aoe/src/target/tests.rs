@@ -267,7 +267,11 @@ fn a_duplicate_keeps_a_waiting_write_young() {
     bench.now = at(11_001);
     let outputs = bench.complete(first.id, Ok(None));
     let second = block_request(&outputs);
-    assert_eq!(answers(&bench.complete(second.id, Ok(None))), [(2, 0x40, 0), (3, 0x40, 0)]);
+    assert_eq!(
+        answers(&bench.complete(second.id, Ok(None))),
+        [(3, 0x40, 0)],
+        "its sender has forgotten the first tag"
+    );
 }
 
 #[test]

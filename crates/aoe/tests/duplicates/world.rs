@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use aoe::ata::AtaCommand;
-use aoe::limits::DUPLICATE_WINDOW;
+use aoe::limits::{DUPLICATE_WINDOW, RESENT_AFTER_MIN};
 use aoe::target::{
     ExportConfig, Identity, Input, Output, PortId, PortLink, Refusal, SmallState, Target, TargetLimits,
 };
@@ -95,9 +95,9 @@ struct Reply {
 
 #[derive(Default)]
 struct TagCount {
-    taken: u32,
-    answered: u32,
-    ports: Vec<u8>,
+    /// By which port, and when it was received.
+    taken: Vec<(u8, Instant)>,
+    answered: usize,
 }
 
 pub(crate) struct World {
@@ -250,9 +250,7 @@ impl World {
         let input = Input::Frame { port: PortId(port), received, frame: &frame, buffer };
         match self.target.handle_input(self.now, input) {
             Ok(()) => {
-                let count = &mut self.tags[packet.tag as usize].1;
-                count.taken += 1;
-                count.ports.push(port);
+                self.tags[packet.tag as usize].1.taken.push((port, received));
             }
             Err(Refusal::Stale | Refusal::Superseded | Refusal::TooManyOutstanding) => {}
             Err(refusal) => panic!("a good request was refused: {refusal}"),
@@ -341,7 +339,8 @@ impl World {
         let (request, count) = &mut self.tags[tag as usize];
         // The answer to a frame that is answered at once is sent before the frame counts as taken.
         count.answered += 1;
-        assert!(count.ports.is_empty() || count.answered > count.taken || count.ports.contains(&port));
+        let ports = &count.taken;
+        assert!(ports.is_empty() || count.answered > ports.len() || ports.iter().any(|(of, _)| *of == port));
         let success = bytes[27] == 0x40;
         self.replies.push(Reply { request: *request, success, values });
         self.requests[*request].answered.get_or_insert(self.now);
@@ -424,8 +423,9 @@ impl World {
         }
     }
 
-    /// Every frame that was taken is answered under its own tag, but for writes that grew too old while they waited;
-    /// and every write that was answered well was executed, once where no other has the same bytes.
+    /// Every frame that was taken is answered under its own tag, but for writes that grew too old while they waited, and those that
+    /// the same interface has asked for again since; and every write that was answered well was executed, once where
+    /// no other has the same bytes.
     fn check_answers(&self) {
         let dropped: u64 = self
             .exports
@@ -434,10 +434,12 @@ impl World {
             .sum();
         let mut silent = 0;
         for (tag, (request, count)) in self.tags.iter().enumerate() {
-            assert!(count.answered <= count.taken, "tag {tag} is answered more often than asked");
-            let unanswered = count.answered < count.taken;
+            assert!(count.answered <= count.taken.len(), "tag {tag} is answered more often than asked");
+            let unanswered = count.answered < count.taken.len();
             assert!(
-                !unanswered || (self.requests[*request].write && dropped > 0),
+                !unanswered
+                    || self.is_asked_again(*request, count)
+                    || (self.requests[*request].write && dropped > 0),
                 "tag {tag} is not answered"
             );
             silent += u64::from(unanswered);
@@ -453,6 +455,19 @@ impl World {
                 assert!(request.executions > 0, "a write is acknowledged and was not executed");
             }
         }
+    }
+
+    /// Whether a frame of `count` was followed by one for the same from the same interface, so late that it was sent again.
+    fn is_asked_again(&self, request: usize, count: &TagCount) -> bool {
+        let what = |of: usize| {
+            let Request { host, export, write, lba, count, value, .. } = self.requests[of];
+            (host, export, write, lba, count, if write { value } else { 0 })
+        };
+        let mut later =
+            self.tags.iter().filter(|(of, _)| what(*of) == what(request)).flat_map(|(_, of)| &of.taken);
+        later.any(|(port, received)| {
+            count.taken.iter().any(|(of, earlier)| of == port && received.since(*earlier) >= RESENT_AFTER_MIN)
+        })
     }
 
     fn check_sector(&self, export: u8, sector: u64) {
