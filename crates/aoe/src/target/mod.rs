@@ -7,7 +7,8 @@
 //! set); `advertise`.
 //!
 //! What holds at all times (the rules are those of the design, §5):
-//! - D1: a write identical to one in flight is not executed; both are answered.
+//! - D1: a write identical to one in flight is not executed; both are answered, or the later one where it is the earlier one
+//!   sent again.
 //! - D2: a write identical to one completed within the last second is answered, or dropped if something that
 //!   overlaps it was admitted since.
 //! - D3: a frame more than a second old when its turn comes is dropped.
