@@ -14,6 +14,9 @@ pub const ARBITER_RETRY: Duration = Duration::from_millis(500);
 /// A frame that an initiator sent before it got its answer may be taken this long after: a second on the wire, a second in
 /// a queue, and what an answer takes. A node that may have forgotten, or never heard, serves nothing for so long.
 pub const MEMORY_WINDOW: Duration = Duration::from_millis(3000);
+/// Two nodes that have both been started since they answered anything wait less: nobody has anything under way. A second on the
+/// wire, half a second with the node that hands a frame over ([`HANDED_AGE_MAX`]), and as much again to spare.
+pub const MEMORY_WINDOW_OF_BOTH: Duration = Duration::from_millis(2000);
 /// For so long a node answers for a peer that has come back and is quiet: not for the whole window above, even if this clock is
 /// slow, so that never both answer at one address.
 pub const PEER_QUIET: Duration = MEMORY_WINDOW.saturating_sub(Duration::from_millis(150));
@@ -66,6 +69,11 @@ const _: () = {
         MEMORY_WINDOW.as_millis() - PEER_QUIET.as_millis()
             >= MEMORY_WINDOW.as_millis() / LEASE_MARGIN as u128,
         "clocks may differ by the margin"
+    );
+    assert!(
+        MEMORY_WINDOW_OF_BOTH.as_millis() >= 1000 + HANDED_AGE_MAX.as_millis()
+            && MEMORY_WINDOW_OF_BOTH.as_millis() <= MEMORY_WINDOW.as_millis(),
+        "no frame is older"
     );
     assert!(
         LEASE.as_millis() * (1 + LEASE_MARGIN as u128) / (LEASE_MARGIN as u128) + 1000 < 3000,

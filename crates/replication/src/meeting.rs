@@ -17,7 +17,7 @@ use block::{ExportId, Instant};
 
 use crate::engine::Engine;
 use crate::lacking::for_each_range;
-use crate::limits::{MEMORY_WINDOW, PEER_QUIET};
+use crate::limits::{MEMORY_WINDOW, MEMORY_WINDOW_OF_BOTH, PEER_QUIET};
 use crate::membership::{Members, Membership};
 use crate::message::{CopyState, Offer, Refusal, VolumeMessage};
 use crate::mutation::Mutation;
@@ -218,9 +218,11 @@ impl Engine {
     fn pair(&mut self, export: ExportId) {
         // Whatever was asked before this is about a membership that may not hold any more.
         self.abandon_question(export);
-        let quiet_until = self.now.after(MEMORY_WINDOW);
         let is_ignored = self.mutated(Mutation::ForgetfulServes);
-        let volume = self.volume_mut(export);
+        let is_early = self.mutated(Mutation::ForgetfulServesEarly);
+        let (now, volume) = (self.now, self.volume_mut(export));
+        let has_peer_forgotten = volume.meeting.offer.as_ref().is_some_and(|(peer, _)| peer.forgetful);
+        let window = if has_peer_forgotten || is_early { MEMORY_WINDOW_OF_BOTH } else { MEMORY_WINDOW };
         volume.change_phase(Phase::Paired);
         volume.meeting.settling = false;
         volume.shut_out = false;
@@ -228,7 +230,7 @@ impl Engine {
         volume.lost_memory = false;
         volume.peer_quiet_until = Instant::from_nanos(0);
         if volume.forgetful && !is_ignored {
-            volume.quiet_until = quiet_until;
+            volume.quiet_until = now.after(window);
         }
         let revision = self.volume(export).meeting.offer.as_ref().map(|(peer, _)| peer.small_state_revision);
         self.share_small_state(export, revision.unwrap_or_default());

@@ -189,6 +189,8 @@ mutations! {
     CleanTooEarly,
     /// A node that has forgotten what it finished serves at once
     ForgetfulServes,
+    /// A node that has forgotten what it finished serves as soon as if the other had forgotten, too
+    ForgetfulServesEarly,
     /// A node that comes back to one that served alone serves at once
     ReturnerServes,
     /// A verify compares sectors with a write in flight

@@ -14,6 +14,8 @@ use crate::oracle;
 
 /// So long after its answer a frame that asks for the same write may come: no longer than the engine's memory window.
 const LATE: u64 = 2_900_000_000;
+/// The same where neither node has answered anything since it began.
+const LATE_OF_BOTH: u64 = 1_900_000_000;
 /// Most requests are for these sectors of an extent, so that they meet.
 const HOT: u64 = 24;
 
@@ -204,7 +206,8 @@ impl World {
     /// Whoever begins to serve has heard of every write whose frames may still come.
     pub(crate) fn serve(&mut self, index: usize, serving: bool) {
         self.nodes[index].serving = serving;
-        while self.answered.front().is_some_and(|(at, _)| at + LATE < self.now) {
+        self.nodes[index].has_served |= serving;
+        while self.answered.front().is_some_and(|(until, _)| *until < self.now) {
             self.answered.pop_front();
         }
         if serving && !self.is_passing() {
@@ -214,10 +217,23 @@ impl World {
         }
     }
 
+    /// A node begins anew, and knows of no frame that came before.
+    pub(crate) fn forget_writes(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.known.clear();
+        node.has_served = false;
+        if self.nodes.iter().all(|node| !node.has_served) {
+            let last = self.now + LATE_OF_BOTH;
+            for (until, _) in &mut self.answered {
+                *until = last.min(*until);
+            }
+        }
+    }
+
     /// A write is answered: whoever serves has heard of it.
     fn answer(&mut self, index: usize, digest: u128) {
         self.nodes[index].known.insert(digest);
-        self.answered.push_back((self.now, digest));
+        self.answered.push_back((self.now + LATE, digest));
         let other = 1 - index;
         let is_alone = self.status(index).is_some_and(|status| status.phase == Phase::Alone);
         if self.is_running(other) && self.nodes[other].serving && self.nodes[index].serving && !is_alone {

@@ -200,10 +200,10 @@ impl World {
         node.sectors.lose_power(data, &mut self.chance);
         node.buffers.clear();
         node.digests.clear();
-        node.known.clear();
         node.followed.clear();
         node.serving = false;
         node.paused = false;
+        self.forget_writes(index);
         self.give_up_clients(index);
         self.questions.retain(|question| question.asker != index || self.chance.one_in(2));
         self.answers.retain(|(asker, ..)| *asker != index);

@@ -159,6 +159,8 @@ pub(crate) struct Node {
     clock: (u64, i64),
     /// The writes that this process has heard of, by the digest of their content.
     known: BTreeSet<u128>,
+    /// Whether it has served since it began.
+    has_served: bool,
     followed: BTreeMap<u64, u128>,
     /// Until when each stage stands still.
     stalled: [u64; STAGES.len()],
@@ -212,7 +214,7 @@ pub(crate) struct World {
     lost: BTreeSet<(usize, u64)>,
     /// How often a node has said that the volume is larger.
     pub(crate) grown: u64,
-    /// Writes that were answered a short while ago, and when.
+    /// Writes that were answered a short while ago, and until when a frame that asks for the same may come.
     answered: VecDeque<(u64, u128)>,
     mine: Option<Mine>,
     is_poking: bool,
@@ -256,6 +258,7 @@ fn fresh(index: usize, sectors: u64) -> Node {
         is_removed: false,
         clock: (0, 0),
         known: BTreeSet::new(),
+        has_served: false,
         followed: BTreeMap::new(),
         stalled: [0; STAGES.len()],
     }

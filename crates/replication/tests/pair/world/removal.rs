@@ -27,7 +27,7 @@ impl World {
         node.is_removed = true;
         node.leaving = false;
         // What frames came before is remembered for the old number.
-        node.known.clear();
+        self.forget_writes(index);
     }
 
     /// The volume is back, as its metadata says.
