@@ -188,7 +188,8 @@ impl World {
         }
     }
 
-    /// A node's disks are replaced, if the other one has everything and the third party does not say that only this one counts.
+    /// A node's disks are replaced, if the other one has everything, and neither it nor the third party says that only this one counts:
+    /// then `volume replace` refuses.
     fn replace_disks(&mut self, node: usize, injection: &Injection) {
         let other = &self.machines[1 - node];
         let is_good = (0..other.disks.len()).all(|volume| {
@@ -196,16 +197,21 @@ impl World {
             examine::has_good_copy(other, volume) && disks.data.is_flawless() && disks.metadata.is_flawless()
         });
         let other_number = [NodeNumber::One, NodeNumber::Zero][node];
-        let counts = self.arbiter.registers().iter().all(|register| register.members.includes(other_number));
+        // The operator takes over what the other node says.
+        let statuses = (0..other.disks.len()).filter_map(|volume| other.status(volume));
+        let memberships: Vec<Membership> = statuses.map(|status| status.membership).collect();
+        let counts = self
+            .arbiter
+            .registers()
+            .iter()
+            .chain(&memberships)
+            .all(|held| held.members.includes(other_number));
         let is_kept =
             is_good && counts && !other.is_paused() && !self.broken[1 - node] && !self.replaced[1 - node];
         if !is_kept || !self.machines[node].is_up() {
             return;
         }
         self.counts.add(Fault::DiskReplaced);
-        // The operator takes over what the other node says.
-        let statuses = (0..other.disks.len()).filter_map(|volume| other.status(volume));
-        let memberships: Vec<Membership> = statuses.map(|status| status.membership).collect();
         self.stop(node, Loss::ProcessOnly, injection.lasts);
         self.machines[node].replace_disks(&mut self.random, &memberships);
         self.replaced[node] = true;
