@@ -18,6 +18,8 @@ use tests::{DISCOVER, Pair};
 const LIMIT: Duration = Duration::from_secs(120);
 /// What the loss of one part may cost a request.
 const STALL_MAX: Duration = Duration::from_secs(3);
+/// The same where nobody was there to answer: two seconds in which both nodes are quiet, their start, and when the driver asks again.
+const STALL_OF_BOTH_MAX: Duration = Duration::from_secs(6);
 /// Answers that a node may have been about to send when it was stopped: a turn's. The initiator has sent those requests again since
 /// and takes no answer to the old tags.
 const ANSWERS_UNDER_WAY_MAX: u64 = 64;
@@ -297,7 +299,8 @@ fn both_nodes_killed(service: &mut Service) {
     service.restart(0);
     service.restart(1);
     service.pair.wait_until_in_sync();
-    service.end_load("both nodes killed at once", load);
+    let experience = service.end_load("both nodes killed at once", load);
+    assert!(experience.longest() <= STALL_OF_BOTH_MAX, "{experience:?}");
 }
 
 /// Both nodes serve, so that nobody answers for the address that has gone: the initiator has to turn to the others by itself.
