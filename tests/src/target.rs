@@ -10,7 +10,7 @@ use std::{
 };
 
 /// From the start to the first answer; a busy machine takes its time.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Which target to start and how.
 #[derive(Debug, Clone)]

@@ -23,7 +23,7 @@ const SECTOR_BYTES: usize = 512;
 const QUEUE_DEPTH: usize = 8;
 /// A request takes up to so long.
 const LATENCY_MAX_MICROSECONDS: u64 = 2000;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 const O_DSYNC: u64 = 0o10_000;
 /// More than the largest request, with its head.
 const REQUEST_BYTES_MAX: usize = 2 << 20;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tests::{MIB, Target, TargetOptions, World};
 
 /// The tools wait for ever for an answer that does not come.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 /// aoe-sancheck listens for 6 s whatever comes.
 const SANCHECK_LIMIT: Duration = Duration::from_secs(60);
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::time::Duration;
 use tests::{MIB, TargetOptions, World, binary};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 fn client(world: &World, arguments: &str) -> Output {
     let program = world.client.program(binary().expect("built")).args(arguments.split_whitespace());

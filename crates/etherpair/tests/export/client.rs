@@ -10,7 +10,7 @@ use lab::Namespace;
 use os::frame_port::{FrameFilter, FramePort, Payload, PortKind, PortOptions, TransmitFrame};
 
 /// Longer than any answer takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Shorter than that, for answers that must not come.
 const SILENCE: Duration = Duration::from_millis(400);
 

@@ -9,7 +9,7 @@ use lab::{Namespace, Output, Process, Program, Scratch};
 use crate::client::Client;
 
 /// Longer than a start takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Two hosts and the wires `eth1` and `eth2` between them; the client's ends are `far1` and `far2`.
 pub(crate) struct World {

@@ -11,7 +11,7 @@ use lab::{Namespace, Output, Process, Scratch, Signal, package, wait_until};
 use serde_json::Value;
 
 /// Longer than a start takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const DISK_BYTES: u64 = 32 << 20;
 
 /// A target's host and a client's, with two wires: `eth1` to `far1` with large frames, `eth2` to `far2` with small ones.

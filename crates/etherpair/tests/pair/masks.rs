@@ -64,7 +64,7 @@ fn the_masks_of_the_configuration_hold_at_both_nodes_whatever_initiators_say() {
     assert!(!is_listened_to(&stranger), "it is not on the list");
     assert_eq!(edit_over_the_wire(&world.client, socket(&stranger).mac()), 1, "refused");
     wait_for_masks(&[&ours]);
-    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 300 --answer-timeout 30";
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 300 --answer-timeout 150";
     assert!(world.bench(load).status.success());
 
     // One configuration is changed: that counts on both, and the other node says that its own is another one.

@@ -8,7 +8,7 @@ use crate::world::World;
 use crate::{PATIENCE, assert_equal_copies, pair, under_load};
 
 fn write_something(world: &World) {
-    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500 --answer-timeout 30";
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500 --answer-timeout 150";
     let output = world.bench(load);
     assert!(output.status.success(), "{output:?}");
 }

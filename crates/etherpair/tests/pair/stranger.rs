@@ -62,7 +62,7 @@ fn an_address_that_a_stranger_serves_is_not_served_and_the_stranger_is_named() {
     world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
     nodes[0] = world.start_node(0);
     world.wait_for_in_sync();
-    let load = "7.1 -i eth2 --rw randrw --verify --allow-writes --requests 200 --answer-timeout 30";
+    let load = "7.1 -i eth2 --rw randrw --verify --allow-writes --requests 200 --answer-timeout 150";
     let second = world.add_host("second", &[1], MTU_JUMBO).expect("a host");
     let load = load.replace("eth2", "eth1");
     let program =

@@ -29,7 +29,7 @@ use std::{
 pub use watch::{is_alone, is_whole};
 
 /// Longer than anything takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// The storage networks, by the names of their bridges; each node's interface on the first is `eth1`, on the second `eth2`.
 pub const STORAGE: [&str; 2] = ["storage1", "storage2"];
 /// The identity of the pair.

@@ -19,7 +19,7 @@ const BUILD_LIMIT: Duration = Duration::from_secs(1200);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// What runs while something happens to a node: every read is compared with what was written last.
 const VERIFIED_LOAD: &str = "bench 7.1 -i eth1 --rw randrw --depth 16 --seconds 8 --verify --allow-writes --size 64m \
-                             --answer-timeout 30 --json";
+                             --answer-timeout 150 --json";
 
 pub(crate) fn run() -> Result<(), String> {
     show().map_err(|error| error.to_string())
