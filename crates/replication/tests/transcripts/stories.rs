@@ -198,7 +198,7 @@ fn both_lose_power() {
     world.why(
         "Both come back as members of the same epoch, each with an extent in doubt by its activity log. No arbiter is
          needed: node 0's copy counts for these extents, and node 1 gets it. Both have forgotten which writes they
-         answered, so they serve only after 3 s, when no frame sent before can still come.",
+         answered, so they serve only after 2 s, when no frame sent before can still come.",
     );
     world.start(0);
     world.start(1);
