@@ -238,7 +238,11 @@ impl Outstanding {
     }
 
     /// Has a read that waits answer this one instead, if it is the same sent again: it has read nothing yet. Whether there was one.
+    #[inline]
     pub(crate) fn renew_read(&mut self, export: ExportId, range: LbaRange, answer: &Answer) -> bool {
+        if self.intervals.is_empty() {
+            return false;
+        }
         let is_forgotten = |slot: &u32| {
             let Slot { request, state, .. } = &self.slots[*slot];
             matches!((&request.work, state), (Work::Read { range: of }, State::Waiting(_)) if *of == range)
@@ -452,6 +456,14 @@ mod tests {
         outstanding.admit(request, Some(range(start, count)))
     }
 
+    /// A write to the first eight sectors that the disk has: its name, what it is, and where it stands.
+    fn write_in_flight(outstanding: &mut Outstanding) -> (RequestId, WriteIdentity, u32) {
+        let request = write(0, 8);
+        let identity = request.work.identity().expect("a write");
+        let id = admit(outstanding, request, 0, 8).expect("nothing is in its way");
+        (id, identity, outstanding.find_duplicate(&identity).expect("in flight"))
+    }
+
     #[test]
     fn overlapping_writes_start_one_after_the_other_in_order_of_admission() {
         let mut outstanding = Outstanding::new(8);
@@ -493,9 +505,7 @@ mod tests {
     #[test]
     fn a_duplicate_shares_the_answer_and_keeps_the_write_young() {
         let mut outstanding = Outstanding::new(3);
-        let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("starts");
-        let Work::Write { identity, .. } = write(0, 8).work else { panic!("a write") };
-        let slot = outstanding.find_duplicate(&identity).expect("in flight");
+        let (first, identity, slot) = write_in_flight(&mut outstanding);
         outstanding.add_duplicate(slot, answer(1, at(5))).expect("there is room");
         outstanding.add_duplicate(slot, answer(2, at(3))).expect("there is room");
         assert!(outstanding.is_full());
@@ -511,9 +521,7 @@ mod tests {
     #[test]
     fn a_write_sent_again_is_answered_once_under_its_latest_tag_and_takes_no_room() {
         let mut outstanding = Outstanding::new(2);
-        let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("starts");
-        let Work::Write { identity, .. } = write(0, 8).work else { panic!("a write") };
-        let slot = outstanding.find_duplicate(&identity).expect("in flight");
+        let (first, _, slot) = write_in_flight(&mut outstanding);
         // Another request for the same, which the same host has under way at the same time.
         outstanding.add_duplicate(slot, answer(1, at(1))).expect("there is room");
         for (port, received) in (2..).zip([100, 101, 300, 301, 700, 701]) {
@@ -534,9 +542,7 @@ mod tests {
     #[test]
     fn a_write_has_few_duplicates_however_much_room_there_is() {
         let mut outstanding = Outstanding::new(64);
-        let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("starts");
-        let Work::Write { identity, .. } = write(0, 8).work else { panic!("a write") };
-        let slot = outstanding.find_duplicate(&identity).expect("in flight");
+        let (first, _, slot) = write_in_flight(&mut outstanding);
         let taken =
             (0..40).filter(|port| outstanding.add_duplicate(slot, answer(*port, at(1))).is_ok()).count();
         assert_eq!((taken, outstanding.len()), (DUPLICATES_MAX, 1 + DUPLICATES_MAX));
