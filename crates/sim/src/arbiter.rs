@@ -33,13 +33,15 @@ pub struct Arbiter {
     random: Random,
     registers: Vec<Membership>,
     active: Vec<Injection>,
+    /// By node, how many of its questions are on their way.
+    under_way: [u32; 2],
 }
 
 impl Arbiter {
     /// An arbiter that holds these.
     #[must_use]
     pub const fn new(random: Random, registers: Vec<Membership>) -> Self {
-        Self { random, registers, active: Vec::new() }
+        Self { random, registers, active: Vec::new(), under_way: [0; 2] }
     }
 
     /// Something goes wrong from now on.
@@ -65,7 +67,15 @@ impl Arbiter {
 
     /// When a node's question comes in, if it does.
     pub fn ask(&mut self, now: Instant, node: usize, counts: &mut FaultCounts) -> Option<Instant> {
-        self.pass(now, node, counts)
+        let arrives_at = self.pass(now, node, counts)?;
+        self.under_way[node] += 1;
+        Some(arrives_at)
+    }
+
+    /// Whether a question of that node has not come in yet.
+    #[must_use]
+    pub const fn is_asked_by(&self, node: usize) -> bool {
+        self.under_way[node] > 0
     }
 
     /// The question has come in: what is answered, and when the answer arrives, if it does.
@@ -75,6 +85,7 @@ impl Arbiter {
         question: &Question,
         counts: &mut FaultCounts,
     ) -> Option<(Instant, ArbiterAnswer)> {
+        self.under_way[question.node] -= 1;
         if self.suffers(Fault::ArbiterDown, None) {
             counts.add(Fault::ArbiterDown);
             return None;
@@ -127,25 +138,31 @@ mod tests {
         Question { node, boot: 1, volume: 0, number: 1, expected: BOTH, next }
     }
 
+    fn put(arbiter: &mut Arbiter, question: &Question) -> Option<ArbiterAnswer> {
+        let mut counts = FaultCounts::default();
+        let at = arbiter.ask(NOW, question.node, &mut counts).expect("nobody cut it off");
+        assert!(arbiter.is_asked_by(question.node));
+        let answer = arbiter.decide(at, question, &mut counts);
+        assert!(!arbiter.is_asked_by(question.node));
+        answer.map(|(_, answer)| answer)
+    }
+
     #[test]
     fn of_two_that_ask_for_the_same_one_gets_it() {
         let mut arbiter = Arbiter::new(Random::new(1, "arbiter"), vec![BOTH]);
-        let mut counts = FaultCounts::default();
         let (zero, one) = (question(0, NodeNumber::Zero), question(1, NodeNumber::One));
-        let answers = [zero, one].map(|question| arbiter.decide(NOW, &question, &mut counts));
-        let answers = answers.map(|answer| answer.expect("nothing is wrong").1);
-        assert_eq!(answers, [ArbiterAnswer::Swapped, ArbiterAnswer::Holds(zero.next)]);
+        let answers = [zero, one].map(|question| put(&mut arbiter, &question));
+        assert_eq!(answers, [Some(ArbiterAnswer::Swapped), Some(ArbiterAnswer::Holds(zero.next))]);
     }
 
     #[test]
     fn an_answer_that_is_lost_was_granted_all_the_same() {
         let mut arbiter = Arbiter::new(Random::new(1, "arbiter"), vec![BOTH]);
-        let mut counts = FaultCounts::default();
         let lasts = Duration::from_secs(1);
         let fault = Fault::ArbiterDeaf;
         arbiter.begin(Injection { number: 1, fault, at: NOW, lasts, node: 0, place: 0, strength: 0 });
         let question = question(0, NodeNumber::Zero);
-        assert_eq!(arbiter.decide(NOW, &question, &mut counts), None);
+        assert_eq!(put(&mut arbiter, &question), None);
         assert_eq!(arbiter.registers(), [question.next]);
     }
 }

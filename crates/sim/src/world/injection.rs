@@ -188,8 +188,8 @@ impl World {
         }
     }
 
-    /// A node's disks are replaced, if the other one has everything, and neither it nor the third party says that only this one counts:
-    /// then `volume replace` refuses.
+    /// A node's disks are replaced, if the other one has everything and can go on alone, since `volume replace` refuses before it
+    /// does: it is a member, the third party says the same, and nothing is on its way there that would change that.
     fn replace_disks(&mut self, node: usize, injection: &Injection) {
         let other = &self.machines[1 - node];
         let is_good = (0..other.disks.len()).all(|volume| {
@@ -200,14 +200,10 @@ impl World {
         // The operator takes over what the other node says.
         let statuses = (0..other.disks.len()).filter_map(|volume| other.status(volume));
         let memberships: Vec<Membership> = statuses.map(|status| status.membership).collect();
-        let counts = self
-            .arbiter
-            .registers()
-            .iter()
-            .chain(&memberships)
-            .all(|held| held.members.includes(other_number));
-        let is_kept =
-            is_good && counts && !other.is_paused() && !self.broken[1 - node] && !self.replaced[1 - node];
+        let counts = memberships.iter().all(|held| held.members.includes(other_number));
+        let is_settled = self.arbiter.registers() == memberships && !self.arbiter.is_asked_by(node);
+        let is_alive = !other.is_paused() && !self.broken[1 - node] && !self.replaced[1 - node];
+        let is_kept = is_good && counts && is_settled && is_alive;
         if !is_kept || !self.machines[node].is_up() {
             return;
         }
