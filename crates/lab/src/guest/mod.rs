@@ -26,6 +26,8 @@ use std::{
 
 /// From power-on to the agent: 3 to 5 s on an idle machine, several times that on a busy one.
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
+/// Without `erms` the kernel copies by words: the emulator carries out `rep movsb` byte by byte, and a page took 13 µs more.
+const CPU: &str = "max,la57=off,erms=off";
 /// Every guest has these: its disks, wires and shared directories.
 const BASE_MODULES: [&str; 5] = ["virtio_pci", "virtio_net", "9pnet_virtio", "9p", "virtio_blk"];
 
@@ -118,7 +120,7 @@ impl GuestOptions {
     fn program(self, kernel: &kernel::Kernel, directory: &Path) -> Program {
         let at = |name: &str| directory.join(name).display().to_string();
         let mut program = Program::new("qemu-system-x86_64")
-            .args(["-accel", "tcg,tb-size=256", "-cpu", "max,la57=off", "-m", &self.memory_mebibytes.to_string()])
+            .args(["-accel", "tcg,tb-size=256", "-cpu", CPU, "-m", &self.memory_mebibytes.to_string()])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .arg("-kernel")
             .arg(kernel.image())
