@@ -1,8 +1,8 @@
 //! Two emulated machines with three disks each: a pair of ours and a DRBD resource, both up all the time, on disks of their own.
 //!
 //! ```text
-//!   client eth0 ── storage ──┬── eth0 guest 0 eth1 ──┬── peers ── eth0 witness
-//!                            └── eth0 guest 1 eth1 ──┘
+//!   client eth0 ── storage0 ──── eth0 guest 0 eth1 ──┬── peers ── eth0 witness
+//!          eth1 ── storage1 ──── eth0 guest 1 eth1 ──┘
 //! ```
 //!
 //! Each disk comes with a second one for metadata. Whoever is not measured has nothing to do but to tell its peer that it lives.
@@ -23,6 +23,8 @@ const MIB: u64 = 1 << 20;
 /// Both are measured on so much: it fits into the activity log of either.
 const DATA_BYTES: u64 = 32 * MIB;
 const METADATA_BYTES: u64 = 16 * MIB;
+/// A network of each machine, so that a load can go through one of them alone.
+const STORAGE: [&str; 2] = ["storage0", "storage1"];
 const PAIR: &str = "5eed0000000000000000000000000002";
 
 /// What the disks of a guest are for, in the order vda, vdb and so on.
@@ -66,9 +68,11 @@ impl Machines {
     pub(super) fn start(command: &Path) -> Result<Self, Error> {
         let scratch = Scratch::new("bench-guests")?;
         let (switch, client, witness) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
-        for (host, bridge) in [(&client, "storage"), (&witness, "peers")] {
+        for (host, card, bridge) in
+            [(&client, "eth0", STORAGE[0]), (&client, "eth1", STORAGE[1]), (&witness, "eth0", "peers")]
+        {
             switch.add_bridge(bridge, MTU_JUMBO)?;
-            wire((host, "eth0"), (&switch, &format!("{bridge}-host")), MTU_JUMBO)?;
+            wire((host, card), (&switch, &format!("{bridge}-host")), MTU_JUMBO)?;
             switch.plug(&format!("{bridge}-host"), bridge)?;
         }
         witness.program("ip").args(["address", "add", "10.8.0.3/24", "dev", "eth0"]).run()?;
@@ -212,7 +216,7 @@ fn guest(scratch: &Scratch, switch: &Namespace, number: usize) -> Result<Guest, 
         disk::filled_image(&image, size)?;
         options = options.disk(&image);
     }
-    options.plug(switch, "storage")?.plug(switch, "peers")?.start(scratch)
+    options.plug(switch, STORAGE[number])?.plug(switch, "peers")?.start(scratch)
 }
 
 fn configuration(node: usize) -> String {

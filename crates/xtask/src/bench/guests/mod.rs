@@ -2,8 +2,8 @@
 //!
 //! Compared is like with like. *In the disks' caches of both*: ours with `durability = "memory"`, DRBD protocol C as it is, whose
 //! flushes come only when somebody asks. *On stable storage of both*: ours as it is, DRBD with a flush for each write. Our initiator is
-//! on the wire, outside of the machines; DRBD's is fio on its device inside the first machine (no AoE at all), or the same initiator on
-//! the wire with vblade before the device. All take turns.
+//! on the wire, outside of the machines, and goes through the first machine alone, or through both; DRBD's is fio on its device inside the
+//! first machine (no AoE at all), or the same initiator on the wire with vblade before the device. All take turns.
 
 mod machines;
 
@@ -37,10 +37,12 @@ enum Work {
 enum Contestant {
     Drbd,
     DrbdVblade,
-    Etherpair,
+    OneNode,
+    BothNodes,
 }
 
-const CONTESTANTS: [Contestant; 3] = [Contestant::Drbd, Contestant::DrbdVblade, Contestant::Etherpair];
+const CONTESTANTS: [Contestant; 4] =
+    [Contestant::Drbd, Contestant::DrbdVblade, Contestant::OneNode, Contestant::BothNodes];
 
 const LINES: [(&str, Work, u32); 5] = [
     ("4 KiB random write, depth 1, in the caches of both disks", Work::Write, 1),
@@ -71,30 +73,25 @@ pub(super) fn measure(stage: &Stage, arguments: &Arguments) -> Result<String, Er
 
 fn table(rates: &[Vec<Vec<f64>>]) -> String {
     let mut text = format!(
-        "\n**{NAME}**, requests a second\n\n| work | DRBD 8.4, fio on it | DRBD, vblade before it | **etherpair** | | |\n|---|---|---|---|---|---|\n"
+        "\n**{NAME}**, requests a second\n\n| work | DRBD 8.4, fio on it | DRBD, vblade before it | **etherpair**, through one node | \
+         **etherpair**, through both |\n|---|---|---|---|---|\n"
     );
     for ((name, work, _), rates) in LINES.into_iter().zip(rates) {
         let wanted = if work == Work::Read { READS_WANTED } else { WRITES_WANTED };
-        let [drbd, vblade, ours] = &rates[..] else { continue };
+        let [drbd, vblade, one, both] = &rates[..] else { continue };
         let middle = |rates: &[f64]| median(rates.to_vec()).unwrap_or(0.0);
-        let ratio = |theirs: &[f64]| {
+        let verdict = |ours: &[f64], theirs: &[f64], who: &str| {
             let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs.max(1.0));
-            median(ratios.collect()).unwrap_or(0.0)
-        };
-        let verdict = |theirs: &[f64], who: &str| {
-            let ratio = ratio(theirs);
+            let ratio = median(ratios.collect()).unwrap_or(0.0);
             let mark = if ratio >= wanted { "" } else { "**missed:** " };
             format!("{mark}{ratio:.2} × {who} (wanted {wanted})")
         };
-        let _ = writeln!(
-            text,
-            "| {name} | {:.0} | {:.0} | {:.0} | {} | {} |",
-            middle(drbd),
-            middle(vblade),
-            middle(ours),
-            verdict(drbd, "DRBD"),
-            verdict(vblade, "DRBD and vblade"),
-        );
+        let ours = |ours: &[f64]| {
+            let (alone, before) = (verdict(ours, drbd, "DRBD"), verdict(ours, vblade, "DRBD and vblade"));
+            format!("{:.0}: {alone}; {before}", middle(ours))
+        };
+        let theirs = format!("{:.0} | {:.0}", middle(drbd), middle(vblade));
+        let _ = writeln!(text, "| {name} | {theirs} | {} | {} |", ours(one), ours(both));
     }
     text
 }
@@ -108,23 +105,39 @@ fn once(
 ) -> Result<f64, Error> {
     match contestant {
         Contestant::Drbd => fio(machines, work, depth, seconds),
-        Contestant::Etherpair => {
-            let address = if work == Work::Write { "7.2" } else { "7.1" };
-            initiator(machines, address, work, depth, seconds)
+        Contestant::OneNode => initiator(machines, pair_address(work), &["eth0"], work, depth, seconds),
+        Contestant::BothNodes => {
+            initiator(machines, pair_address(work), &["eth0", "eth1"], work, depth, seconds)
         }
         Contestant::DrbdVblade => {
             machines.start_vblade(if work == Work::DurableWrite { "-d -s" } else { "-d" })?;
-            let rate = initiator(machines, "7.3", work, depth, seconds);
+            let rate = initiator(machines, "7.3", &["eth0"], work, depth, seconds);
             machines.stop_vblade()?;
             rate
         }
     }
 }
 
+/// Which of the pair's two volumes makes the promise that is compared.
+const fn pair_address(work: Work) -> &'static str {
+    match work {
+        Work::Write => "7.2",
+        Work::DurableWrite | Work::Read => "7.1",
+    }
+}
+
 /// Our load generator on the wire. It sleeps between answers: the machines need both cores.
-fn initiator(machines: &Machines, address: &str, work: Work, depth: u32, seconds: f64) -> Result<f64, Error> {
+fn initiator(
+    machines: &Machines,
+    address: &str,
+    cards: &[&str],
+    work: Work,
+    depth: u32,
+    seconds: f64,
+) -> Result<f64, Error> {
     let (depth, seconds) = (depth.to_string(), seconds.to_string());
-    let mut arguments = vec!["bench", address, "-i", "eth0", "--depth", &depth, "--seconds", &seconds];
+    let mut arguments = vec!["bench", address, "--depth", &depth, "--seconds", &seconds];
+    arguments.extend(cards.iter().flat_map(|card| ["-i", *card]));
     arguments.extend(["--warm-up", "0.5", "--sleep", "--json"]);
     let kind = if work == Work::Read { "read" } else { "write" };
     if work != Work::Read {
