@@ -102,6 +102,11 @@ pub const ALL: &[Scenario] = &[
     story("read-error-healed", &[Step(Fault::ReadError, 0, 2000, 0), Step(Fault::ReadError, 1, 4000, 0)]),
     story("disk-fails", &[Step(Fault::WriteError, 1, 2000, 500)]),
     story("disk-of-node-0-fails", &[Step(Fault::WriteError, 0, 2000, 500)]),
+    // Nobody answers for so long that initiators have sent every request many times.
+    story(
+        "disk-fails-while-the-arbiter-is-away-for-long",
+        &[Step(Fault::ArbiterDown, 0, 1000, 14_000), Step(Fault::WriteError, 1, 2000, 500)],
+    ),
     story("disk-hangs", &[Step(Fault::DiskHang, 0, 2000, 4000)]),
     story("frames-held-for-long", &[Step(Fault::FrameHeld, 0, 1000, 6000), Step(Fault::Kill, 1, 3000, 3000)]),
     story("peer-link-flaps", &[Step(Fault::PeerFlap, 0, 2000, 4000)]),
