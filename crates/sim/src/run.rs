@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_both_memories_lose_is_no_fault_but_would_be_of_a_stable_volume() {
-        let options = || BOTH_LOSE_POWER.options();
+        let options = || BOTH_LOSE_POWER.options(1);
         assert_eq!(verdict(&BOTH_LOSE_POWER, options(), |_| ()), Ok(()));
         let verdict = verdict(&BOTH_LOSE_POWER, options(), |world| world.promise(Durability::Stable));
         assert!(verdict.is_err(), "answered writes are lost, and nobody notices");
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_flush_that_both_disks_only_say_they_have_done_is_found() {
-        let options = Options { flushes: 60, ..BOTH_LOSE_POWER.options() };
+        let options = Options { flushes: 60, ..BOTH_LOSE_POWER.options(1) };
         let verdict = verdict(&BOTH_LOSE_POWER, options, |world| {
             world.let_disks_lie();
             world.is_slow_for_good();
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn what_is_never_flushed_by_the_nodes_themselves_is_found() {
         let story = Scenario { steps: &[Step(Fault::PowerLossBoth, 0, 22_000, 500)], ..BOTH_LOSE_POWER };
-        let options = Options { flushes: 0, ..story.options() };
+        let options = Options { flushes: 0, ..story.options(1) };
         let verdict = verdict(&story, options, World::let_disks_lie);
         assert!(verdict.is_err(), "what was answered long ago is lost, and nobody notices");
     }
@@ -236,8 +236,8 @@ mod tests {
         // Not at every moment something is under way.
         let is_found = STEPS.each_ref().map(|steps| {
             let story = Scenario { steps, durability: AHEAD, ..STORY };
-            assert_eq!(verdict(&story, story.options(), |_| ()), Ok(()));
-            let verdict = verdict(&story, story.options(), |world| world.promise(none));
+            assert_eq!(verdict(&story, story.options(1), |_| ()), Ok(()));
+            let verdict = verdict(&story, story.options(1), |world| world.promise(none));
             verdict.is_err_and(|error| error.contains("0 at most were promised"))
         });
         assert!(is_found.contains(&true), "{is_found:?}");
