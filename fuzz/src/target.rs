@@ -190,7 +190,7 @@ impl Run {
                         }
                     }
                 }
-                Output::MirrorBlock { .. } => panic!("no export here is mirrored"),
+                Output::MirrorBlock { .. } | Output::Returned { .. } => panic!("no export here is mirrored"),
                 Output::SendControl { frame, .. } => check_control(&frame),
                 Output::Release(buffer) => {
                     let known = self.frames.remove(&buffer).is_some() || self.read.remove(&buffer).is_some();

@@ -89,16 +89,46 @@ impl Node {
         buffer: block::BufferName,
     ) -> bool {
         let Some((volume, to_peer)) = self.target.recipient(port, frame) else { return false };
-        if !self.pair().hand_over.goes_to_peer(volume, to_peer) {
-            return false;
-        }
         let Ok(length) = u32::try_from(frame.len()) else { return false };
-        let frame = BufferSlice { buffer, offset: 0, length };
-        let PortId(port) = port;
-        let input =
-            replication::input::Input::HandOver { volume, port, to_receiver: to_peer, received, frame };
+        let goes = self.pair().hand_over.goes_to_peer(volume, to_peer);
+        if goes {
+            self.give_to_peer(
+                now,
+                volume,
+                (port, to_peer),
+                received,
+                BufferSlice { buffer, offset: 0, length },
+            );
+        }
+        goes
+    }
+
+    /// Hands a frame whose request waited here in vain to the engine, if it is one for the peer.
+    pub(crate) fn hand_over_returned(
+        &mut self,
+        now: Instant,
+        volume: ExportId,
+        to: (PortId, bool),
+        received: Instant,
+        frame: BufferSlice,
+    ) {
+        if self.pair().hand_over.goes_to_peer(volume, to.1) {
+            self.give_to_peer(now, volume, to, received, frame);
+        } else {
+            self.outputs.push_back(Output::Release(frame.buffer));
+        }
+    }
+
+    fn give_to_peer(
+        &mut self,
+        now: Instant,
+        volume: ExportId,
+        (PortId(port), to_receiver): (PortId, bool),
+        received: Instant,
+        frame: BufferSlice,
+    ) {
+        let input = replication::input::Input::HandOver { volume, port, to_receiver, received, frame };
         self.tell_engine(now, input).expect("the engine takes every frame");
-        true
     }
 
     /// Takes over a frame from the peer, now or later.

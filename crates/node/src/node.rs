@@ -88,7 +88,9 @@ impl Node {
                     Some(request) => Output::Disk(request),
                     None => continue,
                 },
-                target::Output::MirrorBlock { .. } => unreachable!("a node with a peer has settled"),
+                target::Output::MirrorBlock { .. } | target::Output::Returned { .. } => {
+                    unreachable!("a node with a peer has settled")
+                }
                 target::Output::Send(transmit) => Output::Send(transmit),
                 target::Output::SendControl { port, frame } => Output::SendControl { port, frame },
                 target::Output::Release(buffer) => Output::Release(buffer),

@@ -2,7 +2,7 @@
 //!
 //! Everything dropped here is dropped silently; the wire is shared and most of what is on it is not for us.
 
-use block::{BufferName, ExportId, Instant};
+use block::{BufferName, BufferSlice, ExportId, Instant};
 
 use super::Target;
 use super::duplicate::is_stale;
@@ -45,6 +45,12 @@ impl Arrival<'_> {
         self.head.reply(self.for_peer.unwrap_or(self.link.mac), address)
     }
 
+    /// All of the frame, where it lies.
+    pub(crate) fn whole(&self) -> BufferSlice {
+        let length = u32::try_from(self.frame.bytes().len()).expect("a frame is short");
+        BufferSlice { buffer: self.buffer, offset: 0, length }
+    }
+
     /// Where the answer to its request goes.
     pub(crate) const fn answer(
         &self,
@@ -68,7 +74,7 @@ impl Arrival<'_> {
 /// What becomes of a frame's buffer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Buffer {
-    /// A write's data lies in it.
+    /// A write's data lies in it, or a read that waits.
     Kept,
     /// Nobody needs it any more.
     Done,

@@ -9,6 +9,8 @@ use block::{BlockError, BufferSlice, ExportId, LbaRange};
 use super::Target;
 use super::arrival::{Arrival, Buffer};
 use super::duplicate::{Verdict, WriteIdentity};
+use super::execution::Admitted;
+use super::output::Output;
 use super::outstanding::{Answer, Request, Work};
 use super::refusal::Refusal;
 use crate::ata::{AtaCommand, ErrorRegister, Status};
@@ -64,17 +66,22 @@ impl Target {
             Checked::Argument => return self.refuse_arrival(id, arrival, AoeError::BadArgument),
             Checked::Beyond => return self.abort(id, &answer, ErrorRegister::IDNF),
         };
-        if self.outstanding.renew_read(id, range, &answer) {
+        let frame = arrival.whole();
+        if let Some(earlier) = self.outstanding.renew_read(id, range, &answer, frame) {
+            self.push(Output::Release(earlier.buffer));
             self.export_mut(id).statistics.duplicates_joined += 1;
-            return Ok(Buffer::Done);
+            return Ok(Buffer::Kept);
         }
         self.check_room()?;
-        let work = Work::Read { range };
-        self.admit(Request::new(id, arrival, answer, work), Some(range));
+        let work = Work::Read { range, frame };
+        let buffer = match self.admit(Request::new(id, arrival, answer, work), Some(range)) {
+            Admitted::Started => Buffer::Done,
+            Admitted::Waits => Buffer::Kept,
+        };
         let statistics = &mut self.export_mut(id).statistics;
         statistics.reads += 1;
         statistics.sectors_read += u64::from(range.count().0);
-        Ok(Buffer::Done)
+        Ok(buffer)
     }
 
     fn write(

@@ -26,13 +26,28 @@ enum Obstacle {
     BeyondEnd,
 }
 
+/// What became of a request that was taken in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Admitted {
+    /// The disk is asked.
+    Started,
+    /// It waits for earlier writes.
+    Waits,
+}
+
 impl Target {
     /// Takes a request in. The caller has seen that there is room.
     #[inline]
-    pub(super) fn admit(&mut self, request: Request, ordered: Option<LbaRange>) {
+    pub(super) fn admit(&mut self, request: Request, ordered: Option<LbaRange>) -> Admitted {
         match self.outstanding.admit(request, ordered) {
-            Some(id) => self.start(id),
-            None => self.export_mut(request.export).statistics.waited += 1,
+            Some(id) => {
+                self.start(id);
+                Admitted::Started
+            }
+            None => {
+                self.export_mut(request.export).statistics.waited += 1;
+                Admitted::Waits
+            }
         }
     }
 
@@ -56,7 +71,7 @@ impl Target {
                 self.push(Output::Release(data.buffer));
                 self.answer_all(finished, result.err());
             }
-            Work::Read { range } => self.answer_read(request, range, result),
+            Work::Read { range, .. } => self.answer_read(request, range, result),
             Work::Flush => self.answer_all(finished, result.err()),
         }
         if result.is_err() {
@@ -200,6 +215,9 @@ impl Target {
             match self.obstacle(now, id) {
                 None => {
                     self.outstanding.note_start(now, id);
+                    if let Work::Read { frame, .. } = self.outstanding.request(id).work {
+                        self.push(Output::Release(frame.buffer));
+                    }
                     self.start(id);
                 }
                 Some(obstacle) => self.give_up(now, id, &obstacle),
@@ -211,7 +229,7 @@ impl Target {
     fn start(&mut self, id: RequestId) {
         let request = self.outstanding.request(id);
         let operation = match request.work {
-            Work::Read { range } => Operation::Read { range },
+            Work::Read { range, .. } => Operation::Read { range },
             Work::Write { identity, data, durable, .. } => {
                 Operation::Write { range: identity.range, data, durable }
             }
@@ -229,7 +247,7 @@ impl Target {
         let request = self.outstanding.request(id);
         let Some(export) = self.exports.find(request.export) else { return Some(Obstacle::Silence) };
         let (range, stale) = match request.work {
-            Work::Read { range } => (range, false),
+            Work::Read { range, .. } => (range, false),
             Work::Write { identity, .. } => (identity.range, is_stale(now, request.received)),
             Work::Flush => return None,
         };
@@ -250,9 +268,11 @@ impl Target {
     fn give_up(&mut self, now: Instant, id: RequestId, obstacle: &Obstacle) {
         let mut finished = self.outstanding.finish(id);
         let Request { export, work, .. } = finished.request;
-        if let Work::Write { identity, data, .. } = work {
+        if let Work::Write { identity, .. } = work {
             self.forget(now, identity);
-            self.push(Output::Release(data.buffer));
+        }
+        if let Some(frame) = work.frame() {
+            self.push(Output::Release(frame.buffer));
         }
         match obstacle {
             Obstacle::BeyondEnd => {

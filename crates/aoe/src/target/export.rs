@@ -117,7 +117,7 @@ pub struct Statistics {
     pub duplicates_answered: u64,
     /// Writes that waited until they were too old (rule D3).
     pub stale_dropped: u64,
-    /// Requests dropped because the node may not serve the export any more.
+    /// Requests not answered because the node may not serve the export any more; the other node may have got those that waited.
     pub dropped: u64,
     /// Requests that took longer than the operator thinks good.
     pub slow: u64,

@@ -11,7 +11,7 @@ use super::duplicate::{Ending, WriteIdentity};
 use super::followed::Followed;
 use super::numbers::{Known, NumberWindow};
 use super::output::{FollowedWrite, MirrorEnd, MirrorInput, Origin, Output};
-use super::outstanding::{Finished, Work};
+use super::outstanding::{Answer, Finished, Request, Work};
 use super::refusal::Refusal;
 
 impl Target {
@@ -83,12 +83,29 @@ impl Target {
         export.change = None;
         let mut place = 0;
         while let Some(finished) = self.outstanding.take_waiting(id, &mut place) {
-            if let Work::Write { identity, data, .. } = finished.request.work {
+            let request = &finished.request;
+            if let Work::Write { identity, .. } = request.work {
                 self.forget(now, identity);
-                self.push(Output::Release(data.buffer));
+            }
+            if let Some(output) = self.returned(request) {
+                self.push(output);
             }
             self.drop_all(finished);
         }
+    }
+
+    /// What becomes of the frame of a request that waited in vain: whoever can hands it over to the other node. Not one that was sent
+    /// again since, under a tag that the frame does not have.
+    fn returned(&self, request: &Request) -> Option<Output> {
+        let frame = request.work.frame()?;
+        let Answer { port, received, head, .. } = request.answer;
+        let is_latest = matches!(request.work, Work::Read { .. }) || received == request.began;
+        let to_peer = self.ports.peer(port) == Some(head.ethernet.source);
+        Some(if is_latest {
+            Output::Returned { export: request.export, port, to_peer, received, frame }
+        } else {
+            Output::Release(frame.buffer)
+        })
     }
 
     /// Initiators and switches are told where the other node's address is now.

@@ -103,7 +103,7 @@ pub enum Input<'a> {
 /// duplicates like those which come by this one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MirrorInput {
-    /// Whether requests may be taken. What waits when they may not any more is dropped; what was handed out is answered
+    /// Whether requests may be taken. What waits when they may not any more is given back; what was handed out is answered
     /// if it is completed, and not if it is ended by [`MirrorInput::Dropped`]. Frames received before the export serves
     /// again are not looked at.
     Serving {
@@ -228,6 +228,20 @@ pub enum Output {
     /// Nobody needs the bytes of this buffer any more: one for each frame that came in, and one for what was read
     /// for an answer that has nowhere to go.
     Release(BufferName),
+    /// The frame of a request that waited for others when its export ceased to be served. Nothing has come of it: the other node
+    /// may take it as if the network had brought it there. Its buffer is released by whoever carries this out.
+    Returned {
+        /// Which export.
+        export: ExportId,
+        /// The interface that it came in by.
+        port: PortId,
+        /// Whether it was sent to the other node's address.
+        to_peer: bool,
+        /// When.
+        received: Instant,
+        /// All of it.
+        frame: BufferSlice,
+    },
     /// Make durable, then say [`Input::StateStored`], or [`Input::StateAgreed`] if another node holds the disk as well.
     /// Until then nothing has changed and nobody was answered.
     StoreState {

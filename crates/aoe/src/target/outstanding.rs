@@ -61,6 +61,8 @@ pub(crate) enum Work {
     Read {
         /// Which.
         range: LbaRange,
+        /// The frame that asked for it: kept as long as it waits.
+        frame: BufferSlice,
     },
     /// Write sectors.
     Write {
@@ -83,6 +85,18 @@ impl Work {
         match self {
             Self::Write { identity, .. } => Some(*identity),
             Self::Read { .. } | Self::Flush => None,
+        }
+    }
+
+    /// The frame that one which waits has come in.
+    pub(crate) const fn frame(&self) -> Option<BufferSlice> {
+        match *self {
+            Self::Read { frame, .. } => Some(frame),
+            // Nothing comes after the data but padding.
+            Self::Write { data, .. } => {
+                Some(BufferSlice { buffer: data.buffer, offset: 0, length: data.offset + data.length })
+            }
+            Self::Flush => None,
         }
     }
 
@@ -237,25 +251,30 @@ impl Outstanding {
         (forgotten, answers - 1)
     }
 
-    /// Has a read that waits answer this one instead, if it is the same sent again: it has read nothing yet. Whether there was one.
+    /// Has a read that waits answer this one instead, if it is the same sent again: it has read nothing yet. The earlier
+    /// frame, if there was one.
     #[inline]
-    pub(crate) fn renew_read(&mut self, export: ExportId, range: LbaRange, answer: &Answer) -> bool {
+    pub(crate) fn renew_read(
+        &mut self,
+        export: ExportId,
+        range: LbaRange,
+        answer: &Answer,
+        frame: BufferSlice,
+    ) -> Option<BufferSlice> {
         if self.intervals.is_empty() {
-            return false;
+            return None;
         }
         let is_forgotten = |slot: &u32| {
             let Slot { request, state, .. } = &self.slots[*slot];
-            matches!((&request.work, state), (Work::Read { range: of }, State::Waiting(_)) if *of == range)
+            matches!((&request.work, state), (Work::Read { range: of, .. }, State::Waiting(_)) if *of == range)
                 && answer.takes_the_place_of(&request.answer)
         };
-        let Some(slot) =
-            self.intervals.overlapping(export, range).map(|(_, _, slot)| slot).find(is_forgotten)
-        else {
-            return false;
-        };
+        let slot = self.intervals.overlapping(export, range).map(|(_, _, slot)| slot).find(is_forgotten)?;
         let request = &mut self.slots[slot].request;
         (request.answer, request.received) = (*answer, answer.received);
-        true
+        let earlier = request.work.frame();
+        request.work = Work::Read { range, frame };
+        earlier
     }
 
     /// Admits a request that is ordered by `ordered` (a flush by nothing): its name if it may start at once, `None`
@@ -435,6 +454,10 @@ mod tests {
         LbaRange::new(Lba(start), SectorCount(count)).expect("a range within bounds")
     }
 
+    fn frame(buffer: u64) -> BufferSlice {
+        BufferSlice { buffer: BufferName(buffer), offset: 0, length: 60 }
+    }
+
     fn at(milliseconds: u64) -> Instant {
         Instant::from_nanos(milliseconds * 1_000_000)
     }
@@ -449,7 +472,7 @@ mod tests {
     }
 
     fn read(start: u64, count: u16) -> Request {
-        Request { work: Work::Read { range: range(start, count) }, ..write(start, count) }
+        Request { work: Work::Read { range: range(start, count), frame: frame(0) }, ..write(start, count) }
     }
 
     fn admit(outstanding: &mut Outstanding, request: Request, start: u64, count: u16) -> Option<RequestId> {
@@ -554,17 +577,21 @@ mod tests {
     fn a_read_sent_again_takes_the_place_of_one_that_waits_and_of_none_that_reads() {
         let mut outstanding = Outstanding::new(8);
         assert!(admit(&mut outstanding, read(0, 8), 0, 8).is_some());
-        assert!(!outstanding.renew_read(EXPORT, range(0, 8), &answer(1, at(100))));
+        let renew = |outstanding: &mut Outstanding, start, count, port, at| {
+            outstanding.renew_read(EXPORT, range(start, count), &answer(port, at), frame(port.into()))
+        };
+        assert_eq!(renew(&mut outstanding, 0, 8, 1, at(100)), None);
         let first = admit(&mut outstanding, write(0, 8), 0, 8).expect("reads are in nobody's way");
         assert_eq!(admit(&mut outstanding, read(4, 8), 4, 8), None);
-        assert!(!outstanding.renew_read(EXPORT, range(4, 8), &answer(1, at(49))), "it may be another one");
-        assert!(!outstanding.renew_read(EXPORT, range(4, 7), &answer(1, at(100))), "other sectors");
-        assert!(outstanding.renew_read(EXPORT, range(4, 8), &answer(1, at(100))));
+        assert_eq!(renew(&mut outstanding, 4, 8, 1, at(49)), None, "it may be another one");
+        assert_eq!(renew(&mut outstanding, 4, 7, 1, at(100)), None, "other sectors");
+        assert_eq!(renew(&mut outstanding, 4, 8, 1, at(100)), Some(frame(0)));
+        assert_eq!(renew(&mut outstanding, 4, 8, 2, at(200)), Some(frame(1)));
         assert_eq!(outstanding.len(), 3);
         outstanding.finish(first);
         let waiting = outstanding.next_ready().expect("it waits no more");
-        assert_eq!(outstanding.request(waiting).answer.port, PortId(1));
-        assert!(!outstanding.renew_read(EXPORT, range(4, 8), &answer(2, at(500))));
+        assert_eq!(outstanding.request(waiting).answer.port, PortId(2));
+        assert_eq!(renew(&mut outstanding, 4, 8, 3, at(500)), None);
     }
 
     #[test]

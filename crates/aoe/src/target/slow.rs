@@ -76,7 +76,7 @@ impl Target {
         *told = Some(now);
         let others = std::mem::take(untold);
         let (kind, range) = match &request.work {
-            Work::Read { range } => (SlowKind::Read, Some(*range)),
+            Work::Read { range, .. } => (SlowKind::Read, Some(*range)),
             Work::Write { identity, .. } => (SlowKind::Write, Some(identity.range)),
             Work::Flush => (SlowKind::Flush, None),
         };

@@ -314,7 +314,10 @@ impl World {
                     self.sent(transmit.port.0, transmit.head.bytes(), values.unwrap_or_default());
                 }
                 Output::Release(buffer) => self.release(buffer),
-                Output::SendControl { .. } | Output::StoreState { .. } | Output::MirrorBlock { .. } => {
+                Output::SendControl { .. }
+                | Output::StoreState { .. }
+                | Output::MirrorBlock { .. }
+                | Output::Returned { .. } => {
                     panic!("nobody asked for {output:?}")
                 }
             }

@@ -145,7 +145,7 @@ impl Script {
                 }
                 Output::SendControl { frame, .. } => self.dump('<', &frame),
                 Output::Release(_) => {}
-                Output::MirrorBlock { .. } => panic!("no export here is mirrored"),
+                Output::MirrorBlock { .. } | Output::Returned { .. } => panic!("no export here is mirrored"),
             }
         }
     }

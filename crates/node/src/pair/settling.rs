@@ -37,6 +37,9 @@ impl Node {
             target::Output::Send(transmit) => Output::Send(transmit),
             target::Output::SendControl { port, frame } => Output::SendControl { port, frame },
             target::Output::Release(buffer) => Output::Release(buffer),
+            target::Output::Returned { export, port, to_peer, received, frame } => {
+                return self.hand_over_returned(now, export, (port, to_peer), received, frame);
+            }
             target::Output::StoreState { export, state } => match self.pair().volume(export) {
                 None => Output::StoreState { export, state },
                 Some(volume) => {

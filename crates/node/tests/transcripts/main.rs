@@ -25,6 +25,11 @@ fn a_duplicate_that_comes_late() {
 }
 
 #[test]
+fn a_node_that_leaves_with_requests_that_wait() {
+    compare("leave_with_waiting", &stories::leave_with_waiting(None));
+}
+
+#[test]
 fn a_numbered_duplicate_that_comes_after_its_node_was_killed() {
     compare("late_number", &stories::late_number(None));
 }

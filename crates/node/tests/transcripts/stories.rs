@@ -26,6 +26,21 @@ pub(crate) fn late_duplicate(mistake: Option<Mutation>) -> String {
     world.told()
 }
 
+/// A node that leaves with requests that wait for others.
+#[allow(dead_code, reason = "only one of the two tests that share this tells it")]
+pub(crate) fn leave_with_waiting(mistake: Option<Mutation>) -> String {
+    let mut world = World::new("A node leaves while requests wait for one another", mistake);
+    world.note("One host writes A, another B over it and a third reads: B and the read wait for A. Node 0 is told to leave.");
+    world.note("It takes nothing more and ends A at both. B and the read have not begun: they go to node 1 as if the network had brought them there.");
+    world.passes(15_000);
+    world.leaves_amid(0, &[Frame::stock(1, 'A'), Frame::stock(2, 'B').of(2), Frame::read(3).of(3)]);
+    world.note("It is back.");
+    world.control(0, replication::input::Control::Join);
+    world.passes(5000);
+    world.stands('B');
+    world.told()
+}
+
 /// A numbered write, after whoever executed it was killed, or the other one was away.
 pub(crate) fn late_number(mistake: Option<Mutation>) -> String {
     let title = "A numbered write that comes again to a node which was killed, and to one that was away";

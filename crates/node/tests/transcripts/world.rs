@@ -13,7 +13,7 @@ use block::{
 };
 use node::{Input, Node, Output, PairConfig};
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
-use replication::input::ArbiterAnswer;
+use replication::input::{ArbiterAnswer, Control};
 use replication::limits::{LEASE, Limits};
 use replication::membership::{Membership, NodeNumber};
 use replication::message::{Message, VolumeMessage};
@@ -33,23 +33,29 @@ const PAIR: PairIdentity = PairIdentity(7);
 const VOLUME: VolumeIdentity = VolumeIdentity(1);
 const NUMBERS: [NodeNumber; 2] = [NodeNumber::Zero, NodeNumber::One];
 
-/// A write, as it comes out of the network.
+/// A request, as it comes out of the network.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame {
     host: u8,
     tag: u32,
     /// Of a sequenced write.
     number: Option<u64>,
-    content: char,
+    /// Of a write.
+    content: Option<char>,
 }
 
 impl Frame {
     pub(crate) const fn stock(tag: u32, content: char) -> Self {
-        Self { host: 1, tag, number: None, content }
+        Self { host: 1, tag, number: None, content: Some(content) }
+    }
+
+    #[allow(dead_code, reason = "only one of the two tests that share this reads")]
+    pub(crate) const fn read(tag: u32) -> Self {
+        Self { host: 1, tag, number: None, content: None }
     }
 
     pub(crate) const fn numbered(tag: u32, number: u64, content: char) -> Self {
-        Self { host: 9, tag, number: Some(number), content }
+        Self { host: 9, tag, number: Some(number), content: Some(content) }
     }
 
     /// Another host's.
@@ -72,16 +78,19 @@ impl Frame {
             },
             header: header::Repr::request(address.into(), command, Tag(self.tag)),
         };
-        let registers = ata::Request {
-            flags: AtaFlags::WRITE | AtaFlags::EXTENDED,
-            feature: 0,
-            sector_count: COUNT,
-            command: AtaCommand::WriteSectorsExt,
-            lba: LbaRegisters::from_lba48(LBA),
+        let (flags, command) = match self.content {
+            Some(_) => (AtaFlags::WRITE | AtaFlags::EXTENDED, AtaCommand::WriteSectorsExt),
+            None => (AtaFlags::EXTENDED, AtaCommand::ReadSectorsExt),
         };
-        let data = vec![u8::try_from(self.content).expect("ASCII"); usize::from(COUNT) * 512];
+        let lba = LbaRegisters::from_lba48(LBA);
+        let registers = ata::Request { flags, feature: 0, sector_count: COUNT, command, lba };
         let mut frame = vec![0; 60];
         head.emit(&mut frame);
+        let Some(content) = self.content else {
+            registers.emit(&mut frame);
+            return frame;
+        };
+        let data = vec![u8::try_from(content).expect("ASCII"); usize::from(COUNT) * 512];
         if let Some(sequence) = self.number {
             let (checksum, initiator) = (sequenced::checksum(&data), u64::from(self.host));
             sequenced::Request::Write { checksum, initiator, sequence, registers }.emit(&mut frame);
@@ -96,7 +105,10 @@ impl Frame {
     fn text(self) -> String {
         let Self { host, tag, number, content } = self;
         let number = number.map_or(String::new(), |number| format!("number {number}, "));
-        format!("from host {host}, tag {tag}: write {number}{LBA}+{COUNT} {content}")
+        match content {
+            Some(content) => format!("from host {host}, tag {tag}: write {number}{LBA}+{COUNT} {content}"),
+            None => format!("from host {host}, tag {tag}: read {LBA}+{COUNT}"),
+        }
     }
 }
 
@@ -175,6 +187,26 @@ impl World {
 
     /// A frame comes to a node.
     pub(crate) fn arrives(&mut self, node: usize, frame: Frame) {
+        self.comes(node, frame);
+        self.settle();
+    }
+
+    /// These come to a node before its disk has ended anything, and then its operator has it leave.
+    #[allow(dead_code, reason = "only one of the two tests that share this has a node leave")]
+    pub(crate) fn leaves_amid(&mut self, node: usize, frames: &[Frame]) {
+        frames.iter().for_each(|frame| self.comes(node, *frame));
+        self.control(node, Control::Leave);
+    }
+
+    /// The operator of a node wants something.
+    pub(crate) fn control(&mut self, node: usize, control: Control) {
+        self.line(format_args!("node {node}'s operator: {control:?}"));
+        let volume = self.sides[node].export;
+        self.tell(node, Input::Control { volume, control });
+        self.settle();
+    }
+
+    fn comes(&mut self, node: usize, frame: Frame) {
         self.line(format_args!("node {node} <- {}", frame.text()));
         let buffer = self.buffer(node, frame.bytes(node));
         let now = self.now;
@@ -185,7 +217,6 @@ impl World {
         if let Err(refused) = running.handle_input(now, input) {
             self.effect(node, format_args!("{refused}"));
         }
-        self.settle();
     }
 
     /// Both disks hold that.
@@ -281,7 +312,20 @@ impl World {
                 let tag = u32::from_be_bytes([bytes[20], bytes[21], bytes[22], bytes[23]]);
                 let status = if bytes[19] == 0 { bytes[27] } else { bytes[51] };
                 assert_eq!(status, 0x40, "no errors in these stories");
-                self.effect(node, format_args!("answers tag {tag}"));
+                let source = if bytes[6..12] == mac(node).0 { "" } else { " from the other one's address" };
+                match transmit.payload {
+                    None => self.effect(node, format_args!("answers tag {tag}{source}")),
+                    Some(BufferSlice { buffer, offset, .. }) => {
+                        let read = self.sides[node].buffers.remove(&buffer.0).expect("once");
+                        let content = char::from(read[offset as usize]);
+                        self.effect(node, format_args!("answers tag {tag}{source}: {content}"));
+                    }
+                }
+            }
+            Output::Arrived { port, received, frame: BufferSlice { buffer, length, .. } } => {
+                self.effect(node, format_args!("takes what the other one has handed over"));
+                let bytes = self.sides[node].buffers[&buffer.0][..length as usize].to_vec();
+                self.tell(node, Input::Handed { port, received, frame: &bytes, buffer });
             }
             Output::Release(buffer) => _ = self.sides[node].buffers.remove(&buffer.0).expect("once"),
             Output::PeerSend { message, data } => self.say(node, message, data),
@@ -363,6 +407,12 @@ impl World {
                         ),
                     );
                 }
+            }
+            Message::Volume(_, VolumeMessage::Handed(_)) => {
+                self.effect(node, format_args!("hands a frame to the other one"));
+            }
+            Message::Volume(_, VolumeMessage::Leave) => {
+                self.effect(node, format_args!("tells the other one: Leave"));
             }
             _ => {}
         }

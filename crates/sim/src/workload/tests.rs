@@ -119,7 +119,9 @@ impl Scene {
                     self.buffers.remove(&buffer);
                 }
                 target::Output::StoreState { .. } => {}
-                target::Output::MirrorBlock { .. } => unreachable!("the export is not mirrored"),
+                target::Output::MirrorBlock { .. } | target::Output::Returned { .. } => {
+                    unreachable!("the export is not mirrored")
+                }
             }
         }
     }

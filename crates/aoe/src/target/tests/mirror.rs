@@ -1,6 +1,7 @@
 //! An export that another node holds as well.
 
 use super::*;
+use crate::limits::RESENT_AFTER_MIN;
 
 const SEED: u64 = 77;
 
@@ -53,6 +54,15 @@ fn range(lba: u64, count: u8) -> LbaRange {
 fn origin(count: u8, data: u8) -> Origin {
     let digest = Digest::of(SEED, &vec![data; usize::from(count) * 512]);
     Origin::Stock { digest }
+}
+
+/// Buffers of the frames that are given back, and how long these are.
+fn returned(outputs: &[Output]) -> Vec<(u64, u32)> {
+    let of = |output: &Output| match output {
+        Output::Returned { port: PORT, to_peer: false, frame, .. } => Some((frame.buffer.0, frame.length)),
+        _ => None,
+    };
+    outputs.iter().filter_map(of).collect()
 }
 
 fn mirror_request(outputs: &[Output]) -> (BlockRequest, Option<Origin>) {
@@ -109,7 +119,7 @@ fn who_takes_no_more_requests_answers_those_that_are_completed_nevertheless() {
 }
 
 #[test]
-fn who_may_not_serve_any_more_drops_what_waits_and_answers_nothing_that_is_dropped() {
+fn who_may_not_serve_any_more_gives_back_what_waits_and_answers_nothing_that_is_dropped() {
     let mut bench = mirrored();
     let (first, _) = mirror_request(&bench.write(8, 8, 1).expect("admitted"));
     bench.write(8, 8, 2).expect("waits");
@@ -117,7 +127,11 @@ fn who_may_not_serve_any_more_drops_what_waits_and_answers_nothing_that_is_dropp
     bench.write(8, 8, 3).expect("waits");
     bench.read(9, 1).expect("waits");
     let (read, _) = mirror_request(&bench.read(100, 1).expect("admitted"));
-    assert_eq!(released(&bench.serve(false)), [2, 4]);
+    let outputs = bench.serve(false);
+    assert_eq!(
+        (released(&outputs), returned(&outputs)),
+        (vec![], vec![(2, 36 + 4096), (4, 36 + 4096), (5, 60)])
+    );
     assert_eq!(bench.target.outstanding(), 2);
     bench.serve(true);
     assert!(bench.write(8, 8, 3).expect("waits for the first").is_empty());
@@ -128,6 +142,19 @@ fn who_may_not_serve_any_more_drops_what_waits_and_answers_nothing_that_is_dropp
     assert_eq!(answers(&bench.complete(third.id, Ok(None))), [(7, 0x40, 0)]);
     assert_eq!(bench.write(8, 8, 1), Err(Refusal::Doubtful));
     assert_eq!((bench.target.outstanding(), bench.statistics().dropped), (0, 6));
+}
+
+#[test]
+fn a_write_that_was_sent_again_is_not_given_back_under_its_old_tag_and_a_read_under_its_new_one() {
+    let mut bench = mirrored();
+    mirror_request(&bench.write(8, 8, 1).expect("admitted"));
+    bench.write(8, 8, 2).expect("waits");
+    bench.read(9, 1).expect("waits");
+    bench.now = bench.now.after(RESENT_AFTER_MIN);
+    bench.write(8, 8, 2).expect("takes the place of the first");
+    assert_eq!(released(&bench.read(9, 1).expect("takes the place of the first")), [3]);
+    let outputs = bench.serve(false);
+    assert_eq!((released(&outputs), returned(&outputs)), (vec![2], vec![(5, 60)]));
 }
 
 #[test]

@@ -110,10 +110,19 @@ enum Said {
     Ended(FollowedWrite),
 }
 
+/// A frame that waits to be looked at.
+#[derive(Clone, Copy)]
+struct Queued {
+    request: usize,
+    received: Instant,
+    /// The other node had it first.
+    handed: bool,
+}
+
 struct Node {
     target: Target,
     export: ExportId,
-    queue: VecDeque<(usize, Instant)>,
+    queue: VecDeque<Queued>,
     said_to: VecDeque<Said>,
     /// Writes of the other node that have not ended here.
     followed: Vec<FollowedWrite>,
@@ -246,17 +255,22 @@ impl World {
         let Request { answered, sequence, .. } = self.requests[request];
         let is_late = answered.is_some_and(|answered| self.now.since(answered) > DUPLICATE_WINDOW);
         if sequence.is_some() || !is_late {
-            self.nodes[node].queue.push_back((request, self.now));
+            self.nodes[node].queue.push_back(Queued { request, received: self.now, handed: false });
         }
     }
 
     fn handle(&mut self, node: usize) {
-        let Some((request, received)) = self.nodes[node].queue.pop_front() else { return };
+        let Some(Queued { request, received, handed }) = self.nodes[node].queue.pop_front() else { return };
         let frame = self.frame(request, node);
         let Request { range, value, .. } = self.requests[request];
         let values = vec![value; usize::from(range.count().0)];
         let buffer = self.buffer(node, Some(request), values);
-        let input = Input::Frame { port: PORT, received, frame: &frame, buffer };
+        let frame = frame.as_slice();
+        let input = if handed {
+            Input::Handed { port: PORT, received, frame, buffer }
+        } else {
+            Input::Frame { port: PORT, received, frame, buffer }
+        };
         match self.nodes[node].target.handle_input(self.now, input) {
             Ok(())
             | Err(
@@ -328,6 +342,12 @@ impl World {
                     self.requests[request].answered.get_or_insert(self.now);
                 }
                 Output::Release(buffer) => _ = self.take(node, buffer),
+                // To its address, as if it had been sent there.
+                Output::Returned { received, frame, .. } => {
+                    let (request, _) = self.take(node, frame.buffer);
+                    let request = request.expect("the buffer of a frame");
+                    self.nodes[1 - node].queue.push_back(Queued { request, received, handed: true });
+                }
                 Output::SendControl { .. } => {}
                 other => panic!("nobody asked for {other:?}"),
             }
