@@ -82,6 +82,11 @@ impl Pair {
         self.wait_for(node, "alone", is_alone)
     }
 
+    /// Waits until a node answers at its own address.
+    pub fn wait_until_serving(&self, node: usize) -> Result<(), Error> {
+        self.wait_for(node, "serving", |volume| volume["serving"] == true)
+    }
+
     /// Waits until both nodes are members and serve equal copies.
     pub fn wait_until_in_sync(&self) -> Result<(), Error> {
         self.wait_until_in_sync_within(PATIENCE)

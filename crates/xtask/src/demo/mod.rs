@@ -59,7 +59,7 @@ fn show() -> Result<(), Error> {
     witness.terminate(STOP_LIMIT)?;
     say(&format!(
         "summary: a node was killed under load: the slowest request took {stall:.0} ms, none failed, nothing was lost.\n\
-         A node left in order: the slowest request took {pause:.0} ms. {} s; namespaces, processes and images are gone.",
+         A node left in order and came back: the slowest request took {pause:.0} ms. {} s; namespaces, processes and images are gone.",
         begun.elapsed().as_secs()
     ));
     Ok(())
