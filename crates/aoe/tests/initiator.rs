@@ -136,6 +136,16 @@ proptest! {
     }
 }
 
+/// Every IDENTIFY of one target is lost, so that it is given up; it was never asked again.
+#[test]
+fn a_target_that_was_given_up_is_found_when_it_answers_again() {
+    let jitter = Duration::from_nanos(1_380_080);
+    let network = Network { loss_per_mille: 218, double_per_mille: 61, jitter, ..PERFECT };
+    for seed in [1112, 1432, 1767, 1953, 2117, 2244, 2380, 2670] {
+        World::new(seed, network, 2, 1, SECTORS).run_until_found();
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let network = Network { loss_per_mille: 100, double_per_mille: 100, ..PERFECT };

@@ -64,7 +64,7 @@ pub enum DiscoveryOutput {
         frame: RequestHead,
     },
     /// The responder of that index has identified itself, or has other data than before; or it gave no answer for so
-    /// long that it will not be asked again (its `identify` is `None`).
+    /// long that it will not be asked again (its `identify` is `None`) until it answers another question.
     Found(usize),
 }
 
@@ -212,13 +212,15 @@ impl Discovery {
             config_string: config.string.to_vec(),
             identify,
         };
-        // An answer to our own question says nothing new; one unasked says that something changed, perhaps the size.
+        // An answer to our own question says nothing new, but that one is there again who was given up; one unasked says that
+        // something changed, perhaps the size.
         let unasked = frame.header().tag != tag::discovery(self.seed, 0);
         match known {
             Some(index) => {
                 let changed = self.responders[index].responder != responder;
+                let unknown = responder.identify.is_none();
                 self.responders[index].responder = responder;
-                if (changed || unasked) && self.responders[index].asking.is_none() {
+                if (changed || unasked || unknown) && self.responders[index].asking.is_none() {
                     self.ask(now, index, 0);
                 }
             }
@@ -372,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_question_is_asked_again_and_at_last_given_up() {
+    fn a_lost_question_is_asked_again_and_at_last_given_up_until_the_responder_answers_another() {
         let mut discovery = search();
         let query = sent(&mut discovery)[0];
         hear(&mut discovery, at(0), &config_answer(&query));
@@ -384,6 +386,11 @@ mod tests {
         }
         assert_eq!(identifies, usize::from(IDENTIFY_ATTEMPTS));
         assert_eq!(discovery.responder(0).expect("a responder").identify, None);
+        let later = discovery.poll_timeout();
+        hear(&mut discovery, later, &config_answer(&query));
+        let again = sent(&mut discovery)[0];
+        assert!(hear(&mut discovery, later, &identify_answer(&again, 1000)), "it is there again");
+        assert!(discovery.responder(0).expect("a responder").identify.is_some());
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(crate) const PERFECT: Network = Network {
 
 const SERVICE: Duration = Duration::from_micros(100);
 const BUFFERS: u16 = 32;
+/// Questions are asked once a minute as soon as somebody was found.
+const FOUND_WITHIN: Duration = Duration::from_secs(1800);
 
 #[derive(Debug)]
 enum Event {
@@ -124,8 +126,10 @@ impl World {
 
     pub(crate) fn run_until_found(&mut self) {
         self.drain();
+        let begin = self.now;
         while self.initiator.targets().count() < self.targets.len() {
             assert!(self.step());
+            assert!(self.now.since(begin) < FOUND_WITHIN, "a target is not found");
             if !self.rejected.is_empty() {
                 return;
             }
