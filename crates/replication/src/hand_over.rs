@@ -4,7 +4,8 @@
 //! it may, and only then a switch can be told; a node that comes back takes its address again likewise. What
 //! initiators send in between would be lost and cost them the time after which they send again, a tenth of a second and
 //! more. So the node that gets such a frame hands it over, and so it does with one that waits behind others when it
-//! ceases; the other takes it as soon as it may, as if the network had delivered it late. Whether it is too old, or known already, is judged there and then as for every frame.
+//! ceases; the other takes it as soon as it may, as if the network had delivered it late. Whether it is too old, or known
+//! already, is judged there and then as for every frame.
 //!
 //! ```text
 //!   initiator ──frame──▶ leaver        leaver ceases, finishes what it took, says Leave

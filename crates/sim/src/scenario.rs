@@ -233,7 +233,7 @@ pub const ALL: &[Scenario] = &[
 ];
 
 impl Scenario {
-    /// Tells the story in each of its worlds, up to the one in which it ends badly.
+    /// Tells the story in each of its worlds. What came of the first in which it ended badly, or of the last.
     ///
     /// # Panics
     /// If it is told nowhere.
