@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod activity_log;
+mod address;
 mod arbiter;
 pub mod bitmap;
 mod conflict;

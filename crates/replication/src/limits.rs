@@ -17,8 +17,8 @@ pub const MEMORY_WINDOW: Duration = Duration::from_millis(3000);
 /// Two nodes that have both been started since they answered anything wait less: nobody has anything under way. A second on the
 /// wire, half a second with the node that hands a frame over ([`HANDED_AGE_MAX`]), and as much again to spare.
 pub const MEMORY_WINDOW_OF_BOTH: Duration = Duration::from_millis(2000);
-/// For so long a node answers for a peer that has come back and is quiet: not for the whole window above, even if this clock is
-/// slow, so that never both answer at one address.
+/// In sessions before version 3, which cannot say when, a node answers for so long for a peer that has come back and is quiet:
+/// not for the whole window above, even if this clock is slow, so that never both answer at one address.
 pub const PEER_QUIET: Duration = MEMORY_WINDOW.saturating_sub(Duration::from_millis(150));
 /// A question that nobody answers, not even to say that there is no answer, is asked again after this time.
 pub const ARBITER_PATIENCE: Duration = Duration::from_millis(2000);

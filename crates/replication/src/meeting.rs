@@ -17,7 +17,7 @@ use block::{ExportId, Instant};
 
 use crate::engine::Engine;
 use crate::lacking::for_each_range;
-use crate::limits::{MEMORY_WINDOW, MEMORY_WINDOW_OF_BOTH, PEER_QUIET};
+use crate::limits::{MEMORY_WINDOW, MEMORY_WINDOW_OF_BOTH};
 use crate::membership::{Members, Membership};
 use crate::message::{CopyState, Offer, Refusal, VolumeMessage};
 use crate::mutation::Mutation;
@@ -160,11 +160,10 @@ impl Engine {
         if !was_alone {
             self.resolve_as_source(export);
         }
-        let peer_quiet_until = self.now.after(PEER_QUIET);
-        let volume = self.volume_mut(export);
         if membership.members != Members::Both {
-            volume.peer_quiet_until = peer_quiet_until;
+            self.stand_in_for_returner(export);
         }
+        let volume = self.volume_mut(export);
         volume.meeting.is_source = true;
         let peer_is_whole = volume.meeting.offer.as_ref().is_some_and(|(peer, _)| {
             peer.copy == CopyState::Good && peer.membership == membership && out_of_sync == 0
@@ -186,15 +185,14 @@ impl Engine {
         self.pair(export);
         self.resolve_as_target(export, are_equals);
         self.volume_mut(export).forgetful = false;
-        let quiet_until = self.now.after(MEMORY_WINDOW);
         // Whatever the source answered as the sole member this node has not heard of, also if the source has frozen since:
         // an earlier `Proceed` may have been lost on the way.
         let is_quiet = !are_equals && !self.mutated(Mutation::ReturnerServes);
+        if is_quiet {
+            self.return_quietly(export);
+        }
         let is_noted = !self.mutated(Mutation::InconsistencyNotNoted);
         let volume = self.volume_mut(export);
-        if is_quiet {
-            volume.quiet_until = quiet_until;
-        }
         let runs = std::mem::take(&mut volume.meeting.runs);
         let sectors = volume.layout().volume_sectors();
         volume.lacks.clear_all();

@@ -316,6 +316,9 @@ pub enum VolumeMessage {
     Leave,
     /// The sender's disk has failed, or it has the volume no more: go on alone.
     DiskFailed,
+    /// From the source, to a node that came back (since version 3): the sender does not answer at the receiver's address any more,
+    /// and will not again while the two are paired.
+    GivenBack,
     /// A frame of an initiator has reached the sender, but it is, or soon will be, the receiver who answers it. It follows
     /// the message, and counts as one that the network has delivered late.
     Handed(Handed),

@@ -193,6 +193,10 @@ mutations! {
     ForgetfulServesEarly,
     /// A node that comes back to one that served alone serves at once
     ReturnerServes,
+    /// A node that comes back does not wait until its address was given back
+    AddressNotAwaited,
+    /// A node gives the address of one that comes back to it while it still answers there
+    AddressGivenEarly,
     /// A verify compares sectors with a write in flight
     VerifyDoesNotYield,
     /// Of two small states of one revision both nodes take the other's

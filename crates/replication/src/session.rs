@@ -15,6 +15,7 @@ use crate::limits::LEASE_MARGIN;
 use crate::message::{Announce, Hello, Message, Refusal};
 use crate::mutation::Mutation;
 use crate::output::Output;
+use crate::version::Version;
 use crate::volume::{Meeting, Phase, Volume};
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,6 +33,8 @@ enum State {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Session {
     state: State,
+    /// In which version, once that is agreed.
+    version: Option<Version>,
     /// Whether the peer has granted a lease in this session.
     lease_was_held: bool,
     /// The peer's newest renewal in this session, and when it came.
@@ -41,6 +44,11 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn is_up(&self) -> bool {
         self.state == State::Up
+    }
+
+    /// Whether both nodes know [`crate::message::VolumeMessage::GivenBack`].
+    pub(crate) fn tells_of_giving_back(&self) -> bool {
+        self.version >= Some(Version::V3)
     }
 }
 
@@ -72,7 +80,8 @@ impl Engine {
             return Err(Refusal::Protocol("a second hello"));
         }
         let (ours, theirs) = (self.config.versions, hello.versions);
-        if ours.in_common(theirs).is_none() {
+        let version = ours.in_common(theirs);
+        if version.is_none() {
             return Err(Refusal::Version { refuser: ours, other: theirs });
         }
         if hello.pair != self.config.pair {
@@ -84,7 +93,7 @@ impl Engine {
         if u128::from(hello.lease_milliseconds) != self.config.lease.as_millis() {
             return Err(Refusal::Lease(u32::try_from(self.config.lease.as_millis()).unwrap_or(u32::MAX)));
         }
-        self.session.state = State::Up;
+        (self.session.state, self.session.version) = (State::Up, version);
         self.lease.begin_session(self.now);
         self.renew();
         for export in self.exports() {

@@ -343,16 +343,7 @@ impl Engine {
             self.push(Output::Serving { volume: export, serving, stands_in, hands_over });
             self.attend(export);
         }
-    }
-
-    /// Whether the peer surely takes no requests: it is away, or it has come back and is quiet.
-    fn should_stand_in(&mut self, export: ExportId) -> bool {
-        let Volume { phase, peer_quiet_until, .. } = *self.volume(export);
-        let is_quiet = phase == Phase::Paired && self.now < peer_quiet_until;
-        if is_quiet {
-            self.wake_at(peer_quiet_until);
-        }
-        is_quiet || phase == Phase::Alone
+        self.give_address_back(export);
     }
 
     fn should_serve(&mut self, export: ExportId) -> bool {
@@ -367,13 +358,7 @@ impl Engine {
             Phase::Frozen | Phase::Left => false,
             Phase::Paired => volume.may_go_on_serving(self.config.node) || self.is_ready_to_serve(volume),
         };
-        // What this node has not heard of is as far away when it has become the sole member meanwhile.
-        let quiet_until = volume.quiet_until;
-        if may_serve && !volume.serving && self.now < quiet_until {
-            self.wake_at(quiet_until);
-            return false;
-        }
-        may_serve
+        may_serve && (volume.serving || !self.must_be_quiet(export))
     }
 
     fn is_ready_to_serve(&self, volume: &Volume) -> bool {

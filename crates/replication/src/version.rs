@@ -14,15 +14,18 @@ pub enum Version {
     V1,
     /// An acknowledgement tells how long the write was at its follower.
     V2,
+    /// A node that came back is told when it alone answers at its address again.
+    V3,
 }
 
 /// Every version this program speaks with what came with it, oldest first.
-pub const HISTORY: [(Version, &str); 2] = [
+pub const HISTORY: [(Version, &str); 3] = [
     (
         Version::V1,
         "writes, reads, resync, verify, leases, membership, growth and small state of many volumes in one stream",
     ),
     (Version::V2, "`Ack` tells how long the write was at its follower"),
+    (Version::V3, "`GivenBack` tells a node that came back when its address is its own again"),
 ];
 
 impl Version {
@@ -37,6 +40,7 @@ impl Version {
         match self {
             Self::V1 => 1,
             Self::V2 => 2,
+            Self::V3 => 3,
         }
     }
 }
@@ -110,11 +114,12 @@ mod tests {
         let all = VersionRange::ALL;
         assert_eq!(all.in_common(all), Some(Version::NEWEST));
         assert_eq!(all.in_common(range(1, 1)), Some(Version::V1));
-        assert_eq!(all.in_common(range(2, 9)), Some(Version::V2), "of a later program");
+        assert_eq!(all.in_common(range(2, 2)), Some(Version::V2));
+        assert_eq!(all.in_common(range(2, 9)), Some(Version::NEWEST), "of a later program");
         assert_eq!(range(1, 1).in_common(all), Some(Version::V1));
         assert_eq!(range(1, 1).in_common(range(2, 2)), None);
-        assert_eq!(all.in_common(range(3, 9)), None);
-        assert_eq!(range(1, 9).in_common(range(3, 9)), None, "nobody speaks what he does not know");
+        assert_eq!(all.in_common(range(4, 9)), None);
+        assert_eq!(range(1, 9).in_common(range(4, 9)), None, "nobody speaks what he does not know");
     }
 
     #[test]

@@ -90,6 +90,10 @@ pub(crate) struct Meeting {
     pub(crate) owes_in_sync: bool,
     /// The target has said that it is ready.
     pub(crate) target_is_ready: bool,
+    /// As the source: the target is to be told when this node does not answer at its address any more.
+    pub(crate) owes_address: bool,
+    /// As the target: the source answers at this node's address until it says that it does not.
+    pub(crate) address_is_taken: bool,
     /// The target must be ready before the source serves.
     pub(crate) serve_when_ready: bool,
     /// A membership that the peer is known to have durably.

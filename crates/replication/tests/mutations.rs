@@ -62,6 +62,7 @@ What is looked at in every run:
 | equality | when both are members and nothing is under way, the copies are equal |
 | liveness | when all is repaired, both become members again, the arbiter knows it, and every request ends |
 | exclusion | while one serves alone the other serves nothing, whatever it has not noticed yet |
+| address | while one answers at the other's address the other serves nothing |
 | memory | whoever serves has heard of every write that was answered less than three seconds ago, or two where neither has answered anything since it began |
 | silence | no initiator is told of an error while both copies are good |
 | refusal | no node tells the other that it broke the protocol |
@@ -82,11 +83,12 @@ struct Catch {
     message: String,
 }
 
-const PROPERTIES: [&str; 11] = [
+const PROPERTIES: [&str; 12] = [
     "history",
     "equality",
     "liveness",
     "exclusion",
+    "address",
     "memory",
     "silence",
     "refusal",

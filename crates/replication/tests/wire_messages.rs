@@ -98,6 +98,7 @@ fn samples() -> Vec<Message> {
         V::DiskFailed,
         V::Resize { sectors: 4096 },
         V::ResizeAnswered { sectors: 4096, agreed: true },
+        V::GivenBack,
         V::SmallState(Box::new(small_state(5))),
         V::SmallStateKnown { revision: 5 },
         V::Numbers(vec![window(4)]),
@@ -182,16 +183,20 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn every_message_is_byte_for_byte_what_it_was() {
     let mut text = String::from(
-        "# Messages without their data: all as they are in version 1, then those that are others in a later version.\n",
+        "# Messages without their data: all as they are in version 1, then those that are others, or new, in a later version.\n",
     );
-    for (message, kind) in samples().iter().zip(Kind::ALL) {
+    for (message, kind) in samples().iter().zip(Kind::ALL).filter(|(_, kind)| kind.since() == Version::V1) {
         text += &format!("\n## {kind}\n{}", hex(&bytes_in(Version::V1, message)));
     }
     for (message, kind) in samples().iter().zip(Kind::ALL) {
-        for versions in HISTORY.windows(2) {
-            let [before, bytes] = [versions[0].0, versions[1].0].map(|version| bytes_in(version, message));
-            let is_other = bytes[6..28] != before[6..28] || bytes[HEADER_BYTES..] != before[HEADER_BYTES..];
-            if is_other {
+        for versions in HISTORY.windows(2).filter(|versions| kind.since() <= versions[1].0) {
+            let bytes = bytes_in(versions[1].0, message);
+            let is_new = kind.since() == versions[1].0;
+            let is_other = || {
+                let before = bytes_in(versions[0].0, message);
+                bytes[6..28] != before[6..28] || bytes[HEADER_BYTES..] != before[HEADER_BYTES..]
+            };
+            if is_new || is_other() {
                 text += &format!("\n## {kind}, version {}\n{}", versions[1].0, hex(&bytes));
             }
         }
@@ -286,8 +291,8 @@ fn a_session_is_in_the_newest_version_that_both_speak() {
     let old = VersionRange::of(Version::V1, Version::V1);
     assert_eq!(agreed(VersionRange::ALL, 1, 2), Some(Version::V2));
     assert_eq!(agreed(VersionRange::ALL, 1, 1), Some(Version::V1));
-    assert_eq!(agreed(VersionRange::ALL, 2, 9), Some(Version::V2));
-    assert_eq!(agreed(VersionRange::ALL, 3, 9), None);
+    assert_eq!(agreed(VersionRange::ALL, 2, 9), Some(Version::NEWEST));
+    assert_eq!(agreed(VersionRange::ALL, 4, 9), None);
     assert_eq!(agreed(old, 1, 9), Some(Version::V1));
     assert_eq!(agreed(old, 2, 2), None);
 }
@@ -301,7 +306,8 @@ fn in_every_version_everything_can_be_said() {
         let hello = Message::Hello(Hello { versions, ..HELLO });
         let mut expected = vec![hello.clone()];
         let mut stream = bytes_in(version, &hello);
-        for message in samples().into_iter().skip(1) {
+        let of_it = samples().into_iter().zip(Kind::ALL).filter(|(_, kind)| kind.since() <= version);
+        for (message, _) in of_it.skip(1) {
             stream.extend(bytes_in(version, &message));
             stream.extend(data_of(&message));
             expected.push(match message {
@@ -321,17 +327,28 @@ fn in_every_version_everything_can_be_said() {
 fn a_message_of_another_version_than_was_agreed_ends_the_session() {
     let ack = samples().into_iter().find(|message| bytes_of(message)[6] == Kind::Ack.number());
     let ack = ack.expect("one of each");
-    let error = read(&bytes_in(Version::V1, &ack)).expect_err("the session is in version 2");
-    assert_eq!(error, WireError::Version { found: 1, session: Version::V2 });
+    let error = read(&bytes_in(Version::V1, &ack)).expect_err("the session is in the newest version");
+    assert_eq!(error, WireError::Version { found: 1, session: Version::NEWEST });
     let mut short = bytes_in(Version::V1, &ack);
-    short[4] = 2;
+    short[4] = 3;
     reseal(&mut short);
     assert_eq!(read(&short), Err(WireError::BodyLength { kind: Kind::Ack, found: 16 }));
 }
 
 #[test]
+fn a_kind_that_came_with_a_later_version_ends_a_session_of_an_earlier_one() {
+    let mut bytes = bytes_of(&of_volume(VolumeMessage::GivenBack));
+    assert_eq!(read(&bytes), Ok(vec![of_volume(VolumeMessage::GivenBack)]));
+    let mut decoder = Decoder::new(0, VersionRange::of(Version::V1, Version::V2));
+    decode(&mut decoder, &bytes_of(&Message::Hello(HELLO))).expect("a Hello is read in all versions");
+    bytes[4] = 2;
+    reseal(&mut bytes);
+    assert_eq!(decode(&mut decoder, &bytes), Err(WireError::Kind { found: Kind::GivenBack.number() }));
+}
+
+#[test]
 fn the_hello_of_a_later_program_is_read_and_nothing_after_it_but_goodbye() {
-    let later = Message::Hello(Hello { versions: VersionRange { oldest: 3, newest: 5 }, ..HELLO });
+    let later = Message::Hello(Hello { versions: VersionRange { oldest: 4, newest: 5 }, ..HELLO });
     let mut bytes = bytes_of(&later);
     bytes.extend([7; 24]);
     bytes[12] += 24;
@@ -363,7 +380,7 @@ fn each_field_of_a_head_that_cannot_be_is_named() {
         read(&bytes).expect_err("refused")
     };
     assert_eq!(with(0, b'e'), WireError::Magic { found: *b"eP\r\n" });
-    assert_eq!(with(4, 3), WireError::Version { found: 3, session: Version::V2 });
+    assert_eq!(with(4, 9), WireError::Version { found: 9, session: Version::NEWEST });
     assert_eq!(with(4, 0), WireError::Kind { found: 3 }, "only Hello and Goodbye are of all versions");
     assert_eq!(with(6, 1), WireError::Kind { found: 1 }, "and they always are");
     assert_eq!(with(6, 15), WireError::Kind { found: 15 });

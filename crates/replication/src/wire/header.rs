@@ -76,6 +76,7 @@ kinds! {
     Copy = 64, CopyDigest = 65, Copied = 66, CopyYielded = 67, CopyDiffers = 68, Missing = 69, Verify = 70,
     Verified = 71,
     Member = 80, MemberKnown = 81, Leave = 82, DiskFailed = 83, Resize = 84, ResizeAnswered = 85,
+    GivenBack = 86,
     SmallState = 96, SmallStateKnown = 97, Numbers = 98,
 }
 
@@ -84,6 +85,15 @@ impl Kind {
     #[must_use]
     pub const fn is_of_all_versions(self) -> bool {
         matches!(self, Self::Hello | Self::Goodbye)
+    }
+
+    /// The first version that has it.
+    #[must_use]
+    pub const fn since(self) -> Version {
+        match self {
+            Self::GivenBack => Version::V3,
+            _ => Version::V1,
+        }
     }
 }
 
@@ -146,7 +156,7 @@ impl Header {
     /// Writes the head of a message of a session of that version, whose body stands behind it already.
     ///
     /// # Panics
-    /// If the body is longer than [`BODY_BYTES_MAX`], or `message` shorter.
+    /// If the body is longer than [`BODY_BYTES_MAX`], or `message` shorter, or if that version does not have the kind.
     pub fn emit(
         version: Version,
         kind: Kind,
@@ -156,6 +166,7 @@ impl Header {
         message: &mut [u8],
     ) -> usize {
         assert!(body_bytes <= BODY_BYTES_MAX, "lists are bounded when they are made");
+        assert!(kind.since() <= version, "version {version} has no {kind}");
         let end = HEADER_BYTES + body_bytes;
         let version = if kind.is_of_all_versions() { ALL_VERSIONS } else { version.number() };
         let head = &mut message[..HEADER_BYTES];
@@ -223,7 +234,10 @@ fn parse_kind(head: &[u8; HEADER_BYTES], session: Option<Version>) -> Result<Kin
     match session {
         None => Err(WireError::NoSession { kind: number }),
         Some(version) if version.number() != found => Err(WireError::Version { found, session: version }),
-        Some(_) => kind.filter(|kind| !kind.is_of_all_versions()).ok_or(WireError::Kind { found: number }),
+        Some(version) => {
+            let is_its = |kind: &Kind| !kind.is_of_all_versions() && kind.since() <= version;
+            kind.filter(is_its).ok_or(WireError::Kind { found: number })
+        }
     }
 }
 

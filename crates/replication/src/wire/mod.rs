@@ -5,7 +5,8 @@
 //! checked view, `emit` and `parse`. All numbers are little-endian; what is not used is emitted as zero and ignored.
 //!
 //! It decides nothing about what a message is answered with, and whether it fits the session. No bytes make it panic.
-//! Emission cannot fail: a buffer that is too small, or data that is not the message's, is our own fault.
+//! Emission cannot fail: a buffer that is too small, data that is not the message's, or a kind that the version
+//! does not have, is our own fault.
 
 mod compare;
 pub mod decoder;
@@ -125,6 +126,7 @@ fn emit_body(version: Version, message: &VolumeMessage, body: &mut [u8]) -> (Kin
         V::MemberKnown(membership) => (Kind::MemberKnown, membership.emit(body)),
         V::Leave => (Kind::Leave, 0),
         V::DiskFailed => (Kind::DiskFailed, 0),
+        V::GivenBack => (Kind::GivenBack, 0),
         V::Handed(handed) => (Kind::Handed, handed.emit(body)),
         V::Resize { sectors } => (Kind::Resize, sectors.emit(body)),
         V::ResizeAnswered { sectors, agreed } => {
@@ -208,6 +210,7 @@ fn parse_body(version: Version, kind: Kind, view: View<'_>) -> Result<VolumeMess
         Kind::MemberKnown => V::MemberKnown(Body::parse(view)?),
         Kind::Leave => <()>::parse(view).map(|()| V::Leave)?,
         Kind::DiskFailed => <()>::parse(view).map(|()| V::DiskFailed)?,
+        Kind::GivenBack => <()>::parse(view).map(|()| V::GivenBack)?,
         Kind::Handed => V::Handed(Body::parse(view)?),
         Kind::Resize => V::Resize { sectors: Body::parse(view)? },
         Kind::ResizeAnswered => {

@@ -313,7 +313,7 @@ fn a_node_is_forced() {
 #[test]
 fn a_pair_is_upgraded_one_node_at_a_time() {
     let older = VersionRange::of(Version::V1, Version::V1);
-    let newer = VersionRange::of(Version::V2, Version::V2);
+    let newer = VersionRange::of(Version::NEWEST, Version::NEWEST);
     let mut world = hot("A pair is upgraded, one node after the other, and then one of them too far");
     let restart = |world: &mut World, node: usize, versions| {
         world.quietly(|world| {
@@ -336,7 +336,7 @@ fn a_pair_is_upgraded_one_node_at_a_time() {
     world.run();
     world.tell();
     restart(&mut world, 1, VersionRange::ALL);
-    world.why("Node 1 was upgraded: it speaks 1 and 2 now, as node 0 does, and so does the session speak 2.");
+    world.why("Node 1 was upgraded: it speaks 1 to 3 now, as node 0 does, and so does the session speak 3.");
     world.connect();
     world.run_until(|world| world.status(1).serving);
     world.run();

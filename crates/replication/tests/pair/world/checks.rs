@@ -10,8 +10,8 @@ use replication::volume::{Phase, VolumeStatus};
 use super::{Faults, World, node_number, open_metadata};
 
 impl World {
-    /// Who serves alone is the only one who serves, whatever the other one may not have noticed yet: before an answer leaves
-    /// it looks at the clock.
+    /// Who serves alone is the only one who serves, and where a node stands in for the other one, that serves nothing; whatever
+    /// either may not have noticed yet: before an answer leaves it looks at the clock.
     pub(crate) fn check_exclusion(&mut self) {
         if std::mem::replace(&mut self.is_poking, true) {
             return;
@@ -22,6 +22,21 @@ impl World {
                 self.input(other, Input::Timeout);
                 let both = self.is_alone(index) && self.nodes[other].serving;
                 assert!(!both, "exclusion: node {index} serves alone, and so does node {other}");
+            }
+        }
+        for index in 0..2 {
+            let other = 1 - index;
+            let are_two = |world: &Self| {
+                [index, other].into_iter().all(|index| world.is_running(index) && world.nodes[index].serving)
+                    && world.nodes[index].stands_in
+            };
+            if are_two(self) {
+                self.input(index, Input::Timeout);
+                self.input(other, Input::Timeout);
+                assert!(
+                    !are_two(self),
+                    "address: node {index} answers at the address of node {other}, and so does that"
+                );
             }
         }
         self.is_poking = false;

@@ -204,8 +204,9 @@ impl World {
     }
 
     /// Whoever begins to serve has heard of every write whose frames may still come.
-    pub(crate) fn serve(&mut self, index: usize, serving: bool) {
+    pub(crate) fn serve(&mut self, index: usize, serving: bool, stands_in: bool) {
         self.nodes[index].serving = serving;
+        self.nodes[index].stands_in = stands_in;
         self.nodes[index].has_served |= serving;
         while self.answered.front().is_some_and(|(until, _)| *until < self.now) {
             self.answered.pop_front();

@@ -27,7 +27,7 @@ use replication::mutation::Mutation;
 use replication::output::{Digested, Event, FollowedEnd, Output};
 use replication::resync::ResyncRate;
 use replication::start::VolumeConfig;
-use replication::version::VersionRange;
+use replication::version::{Version, VersionRange};
 use replication::volume::VolumeStatus;
 
 use crate::oracle;
@@ -143,6 +143,10 @@ pub(crate) struct Node {
     room: u64,
     engine: Option<Engine>,
     pub(crate) serving: bool,
+    /// It answers at its peer's address, too.
+    stands_in: bool,
+    /// Its first two processes are of a program that speaks only these versions.
+    older: Option<VersionRange>,
     paused: bool,
     pub(crate) sectors: Sectors,
     pub(crate) metadata: Vec<u8>,
@@ -245,6 +249,8 @@ fn fresh(index: usize, sectors: u64) -> Node {
         room: sectors,
         engine: None,
         serving: false,
+        stands_in: false,
+        older: None,
         paused: false,
         sectors: Sectors::default(),
         metadata,
@@ -304,6 +310,10 @@ impl World {
             let rate = i64::try_from(world.chance.below(2 * CLOCK_ERROR + 1)).expect("small");
             world.nodes[index].clock = (world.chance.below(1_000_000_000_000), rate - CLOCK_ERROR as i64);
         }
+        // Half of the pairs are being upgraded, from one version or another.
+        if let Some(older) = [None, None, Some(Version::V1), Some(Version::V2)][(seed / 2 % 4) as usize] {
+            world.nodes[(seed / 8 % 2) as usize].older = Some(VersionRange::of(Version::OLDEST, older));
+        }
         world.start(0);
         world.start(1);
         world
@@ -328,6 +338,7 @@ impl World {
         let node = &mut self.nodes[index];
         node.incarnation += 1;
         node.leaving = false;
+        let versions = node.older.filter(|_| node.incarnation <= 2).unwrap_or(VersionRange::ALL);
         let opened = open_metadata(&node.metadata);
         let mut engine = Engine::new(
             now,
@@ -338,7 +349,7 @@ impl World {
                 lease: LEASE,
                 limits: LIMITS,
                 first_disk_slot: 1000,
-                versions: VersionRange::ALL,
+                versions,
             },
         );
         #[cfg(feature = "mutations")]
@@ -410,7 +421,7 @@ impl World {
                 let asked_at = self.now;
                 self.questions.push(Question { asker: index, number: question, expected, next, asked_at });
             }
-            Output::Serving { serving, .. } => self.serve(index, serving),
+            Output::Serving { serving, stands_in, .. } => self.serve(index, serving, stands_in),
             Output::Followed { write, origin, .. } => {
                 let digest = clients::digest_of(origin);
                 self.nodes[index].known.insert(digest);
