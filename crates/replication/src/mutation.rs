@@ -197,6 +197,8 @@ mutations! {
     AddressNotAwaited,
     /// A node gives the address of one that comes back to it while it still answers there
     AddressGivenEarly,
+    /// A node that comes back waits for its address though the other one has left
+    AddressKeptByLeaver,
     /// A verify compares sectors with a write in flight
     VerifyDoesNotYield,
     /// Of two small states of one revision both nodes take the other's

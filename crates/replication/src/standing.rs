@@ -240,7 +240,9 @@ impl Engine {
             // Nobody is there to leave it to, or to hand requests to.
             self.freeze(export);
         }
+        let keeps_address = self.mutated(Mutation::AddressKeptByLeaver);
         let meeting = &mut self.volume_mut(export).meeting;
+        meeting.address_is_taken &= keeps_address;
         match phase {
             Phase::Paired => meeting.peer_left = true,
             Phase::Frozen => (meeting.peer_left, meeting.offer) = (true, None),

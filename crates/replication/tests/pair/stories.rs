@@ -35,7 +35,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 42] = [
+pub(crate) const ALL: [(&str, Plan, Story); 43] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -70,6 +70,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 42] = [
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
     ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
     ("untold leaver", LARGE, a_node_is_told_to_leave_whose_last_write_makes_its_peer_whole),
+    ("left to a quiet one", SMALL, a_node_leaves_its_peer_that_has_just_come_back),
     ("superseded by nothing", LARGE, a_write_meets_one_that_waits_for_the_log_and_is_dropped),
     ("superseder lost", SMALL, a_superseder_is_lost_with_the_power),
     ("copy of a write that waits", LARGE, a_copy_of_a_write_that_waits_for_the_log_comes_from_the_peer),
@@ -645,6 +646,25 @@ fn a_node_is_told_to_leave_whose_last_write_makes_its_peer_whole(world: &mut Wor
         Some(Outcome::Done(_)) => Ok(()),
         other => Err(format!("stall: a leaver ends a write with {other:?}")),
     }
+}
+
+fn a_node_leaves_its_peer_that_has_just_come_back(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    world.control(1, Control::Leave);
+    world.until("node 0 goes on", |world| world.is_alone(0))?;
+    world.is_busy = true;
+    world.control(1, Control::Join);
+    world.until("both are members again", World::is_a_whole_pair)?;
+    world.arbiter_is_up = false;
+    world.control(0, Control::Leave);
+    world.until("node 0 has left", |world| !world.serves(0))?;
+    if world.serves(1) {
+        return Err("memory: node 1 serves at once".into());
+    }
+    world.run_for(4_000 * MILLISECOND);
+    // Nobody can make it the sole member now, and nobody else answers at its address.
+    if world.serves(1) && world.is_paired(1) { Ok(()) } else { Err("liveness: both nodes are quiet".into()) }
 }
 
 fn a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt(world: &mut World) -> Told {
