@@ -216,6 +216,7 @@ fn the_kernel_s_initiator_does_not_notice_what_fails() {
     peer_link_cut(&mut service);
     node_cut_off_from_peer_and_witness(&mut service);
     node_stopped(&mut service);
+    storage_interface_down_and_node_left(&mut service);
     witness_away(&mut service);
     both_nodes_killed(&mut service);
     storage_interface_down(&mut service);
@@ -301,6 +302,19 @@ fn both_nodes_killed(service: &mut Service) {
     service.pair.wait_until_in_sync();
     let experience = service.end_load("both nodes killed at once", load);
     assert!(experience.longest() <= STALL_OF_BOTH_MAX, "{experience:?}");
+}
+
+/// What an operator can do about it: once the node has left, the other one answers at the address that has gone.
+fn storage_interface_down_and_node_left(service: &mut Service) {
+    let load = service.begin_load();
+    let port = Pair::storage_port(1, 0);
+    service.pair.switch.set_down(&port).expect("down");
+    service.pair.command(1, "leave").expect("it leaves");
+    service.pair.wait_until_alone(0);
+    service.let_it_work(&load);
+    service.pair.switch.set_up(&port).expect("up");
+    service.pair.command(1, "join").expect("it joins");
+    service.end_load("a storage interface of node 1 down, and node 1 left", load).assert_short();
 }
 
 /// Both nodes serve, so that nobody answers for the address that has gone: the initiator has to turn to the others by itself.
