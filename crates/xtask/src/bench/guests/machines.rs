@@ -112,6 +112,14 @@ impl Machines {
         })
     }
 
+    /// What has gone wrong, and what our nodes have said until then: it goes with the machines.
+    pub(super) fn tell_with_logs(&self, error: &Error) -> Error {
+        let log = |guest: &Guest| fs::read_to_string(guest.shared().join("log")).unwrap_or_default();
+        let [first, second] = self.guests.each_ref().map(log);
+        let detail = format!("{error}\nthe first machine's node has said:\n{first}\nthe second's:\n{second}");
+        Error::Unexpected { program: "a load in or before guests".into(), detail }
+    }
+
     pub(super) fn stop_vblade(&mut self) -> Result<(), Error> {
         let script =
             "kill $(cat /tmp/vblade); while [ -e /proc/$(cat /tmp/vblade)/fd/0 ]; do sleep 0.1; done";

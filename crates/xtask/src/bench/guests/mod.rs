@@ -63,8 +63,8 @@ pub(super) fn measure(stage: &Stage, arguments: &Arguments) -> Result<String, Er
             // Another one goes first in each round.
             for turn in 0..CONTESTANTS.len() {
                 let index = (round + turn) % CONTESTANTS.len();
-                let rate = once(&mut machines, CONTESTANTS[index], work, depth, stage.seconds)?;
-                rates[line][index].push(rate);
+                let rate = once(&mut machines, CONTESTANTS[index], work, depth, stage.seconds);
+                rates[line][index].push(rate.map_err(|error| machines.tell_with_logs(&error))?);
             }
         }
     }
