@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Both wait for the same time, and the target for the message as well: so they never answer at one address at once, and
-//! initiators wait for no longer than the message takes. A source that leaves, or has lost its disk, answers nowhere. Where a session has no such message the source ceases earlier, by
-//! what clocks may differ ([`PEER_QUIET`]).
+//! initiators wait for no longer than the message takes. A source that leaves, or has lost its disk, answers nowhere. Where a
+//! session has no such message the source ceases earlier, by what clocks may differ ([`PEER_QUIET`]).
 
 use block::ExportId;
 
