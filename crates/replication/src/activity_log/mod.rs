@@ -141,7 +141,7 @@ impl ActivityLog {
         log.used = replay.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         for (slot, extent) in replay.slots[..log.used].iter().enumerate() {
             log.slots[slot].extent = *extent;
-            let since = log.idle.push(slot, 0, |_, _| true);
+            let since = log.idle.fall();
             // A log that two slots give to one extent is as good: the second stays out of the table until it is evicted.
             if let Some(extent) = *extent
                 && log.table.find(extent).is_none()
@@ -284,12 +284,9 @@ impl ActivityLog {
     }
 
     fn note_if_idle(&mut self, place: usize) {
-        let entry = *self.table.at(place);
+        let entry = self.table.at_mut(place);
         if entry.is_idle() {
-            let (slots, table) = (&self.slots, &self.table);
-            let is_so = |slot, since| is_idle_since(slots, table, slot, since);
-            let since = self.idle.push(entry.slot(), entry.idle_since, is_so);
-            self.table.at_mut(place).idle_since = since;
+            entry.idle_since = self.idle.fall();
         }
     }
 
@@ -300,7 +297,7 @@ impl ActivityLog {
             self.used - 1
         } else {
             let (slots, table) = (&self.slots, &self.table);
-            self.idle.pop(|slot, since| is_idle_since(slots, table, slot, since)).expect("counted before")
+            self.idle.pop(slots.len(), |slot| idle_since(slots, table, slot)).expect("counted before")
         };
         if let Some(place) = place_of(&self.slots, &self.table, slot) {
             self.table.remove(place);
@@ -318,12 +315,11 @@ fn place_of(slots: &[Slot], table: &Table, slot: usize) -> Option<usize> {
     table.find(slots[slot].extent?).filter(|place| table.at(*place).slot() == slot)
 }
 
-/// Whether a slot that fell idle then has been so since. One that is not in the table was idle from the start.
-fn is_idle_since(slots: &[Slot], table: &Table, slot: usize, since: u32) -> bool {
-    place_of(slots, table, slot).is_none_or(|place| {
-        let entry = table.at(place);
-        entry.is_idle() && entry.idle_since == since
-    })
+/// When a slot fell idle, if it is so. One that is not in the table was idle from the start.
+fn idle_since(slots: &[Slot], table: &Table, slot: usize) -> Option<u32> {
+    let Some(place) = place_of(slots, table, slot) else { return Some(0) };
+    let entry = table.at(place);
+    entry.is_idle().then_some(entry.idle_since)
 }
 
 impl Batch {
