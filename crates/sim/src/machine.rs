@@ -115,7 +115,7 @@ impl Machine {
         }
     }
 
-    /// Starts the process.
+    /// Starts the process; says how many of its volumes had as many hot extents as the log holds.
     ///
     /// # Errors
     /// If the metadata of a volume is lost: then an operator would have to decide.
@@ -127,7 +127,7 @@ impl Machine {
         now: Instant,
         counts: &mut FaultCounts,
         effects: &mut Vec<Effect>,
-    ) -> Result<(), String> {
+    ) -> Result<usize, String> {
         assert!(self.process.is_none(), "one process at a time");
         self.boot += 1;
         let shown = self.config.clock.show(now);
@@ -135,6 +135,7 @@ impl Machine {
         let pair = PairConfig { incarnation, versions, ..self.config.pair };
         let mut node = Node::with_peer(shown, self.config.limits, pair);
         let mut exports = Vec::new();
+        let mut full_logs = 0;
         let configs = self.config.exports.iter().zip(&self.config.volume_configs);
         for ((config, volume_config), disks) in configs.zip(&mut self.disks) {
             // What the process before had under way may stand only in a cache: a shell flushes before it opens.
@@ -142,6 +143,8 @@ impl Machine {
             disks.metadata.flush_now();
             let opened = meta::open(|place, bytes| disks.metadata.read_now(place.0, bytes));
             let opened = opened.map_err(|error| format!("{} does not start: {error}", pair.node))?;
+            full_logs +=
+                usize::from(opened.log.as_ref().is_ok_and(|log| log.slots.iter().all(Option::is_some)));
             let added = node.add_mirrored_export(shown, config.clone(), opened, *volume_config);
             exports.push(added.map_err(|error| error.to_string())?);
         }
@@ -154,7 +157,7 @@ impl Machine {
         for (port, mac) in (0..).map(PortId).zip(self.config.peer_addresses.clone()) {
             self.input(now, Input::PeerAddress { port, mac }, counts, effects);
         }
-        Ok(())
+        Ok(full_logs)
     }
 
     /// Ends the process. What its disks had under way is treated as `loss` says. Tells the connection it had.

@@ -9,6 +9,7 @@ use block::{Duration, LogicalSectorSize};
 
 use replication::durability::Durability;
 use replication::membership::NodeNumber;
+use replication::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN};
 
 use crate::fault::Fault;
 use crate::random::Random;
@@ -90,7 +91,7 @@ impl Options {
         let micros = Duration::from_micros;
         Self {
             seed,
-            volumes: volumes(random),
+            volumes: volumes(random, seed),
             logical_sector_size: if random.below(6) == 0 {
                 LogicalSectorSize::B4096
             } else {
@@ -158,12 +159,19 @@ impl fmt::Display for Options {
     }
 }
 
-/// Mostly small ones; some with several extents, a few with several blocks of the bitmap.
-fn volumes(random: &mut Random) -> Vec<u64> {
+/// Mostly small ones; some with several extents, a few with several blocks of the bitmap, and of those half with more extents
+/// than the activity log holds.
+fn volumes(random: &mut Random, seed: u64) -> Vec<u64> {
+    let mut of_large = Random::new(seed, "large volumes");
+    let more = HOT_EXTENTS_MIN.into();
     let count = if random.below(4) == 0 { 2 } else { 1 };
     (0..count)
         .map(|_| match random.below(32) {
-            0 => 258_048 + random.between(1, 9000),
+            0 => {
+                let several_blocks = 258_048 + random.between(1, 9000);
+                let extents = of_large.between(more, 3 * more);
+                if of_large.coin() { several_blocks + extents * EXTENT_SECTORS } else { several_blocks }
+            }
             1 | 2 => random.between(8193, 40_000),
             _ => random.between(16, 512),
         })

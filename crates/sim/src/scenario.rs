@@ -4,6 +4,7 @@ use block::{Duration, Instant, LogicalSectorSize};
 
 use replication::durability::Durability;
 use replication::membership::NodeNumber;
+use replication::meta::layout::EXTENT_SECTORS;
 
 use crate::fault::{Fault, Injection};
 use crate::options::{Options, VOLUMES_MAX};
@@ -16,6 +17,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// What happens: kind, node, when and for how long in milliseconds.
     pub steps: &'static [Step],
+    /// Sectors of each volume.
+    pub sectors: u64,
     /// What an answer to a write means.
     pub durability: Durability,
     /// What it means for a second volume, if there is one.
@@ -40,6 +43,7 @@ pub struct Step(pub Fault, pub usize, pub u64, pub u64);
 pub(crate) const STORY: Scenario = Scenario {
     name: "nothing-goes-wrong",
     steps: &[],
+    sectors: 256,
     durability: Durability::Stable,
     second: None,
     written_through: false,
@@ -230,6 +234,20 @@ pub const ALL: &[Scenario] = &[
         second: Some(Durability::Stable),
         ..story("disk-of-one-volume-of-two-fails", &[Step(Fault::WriteError, 1, 2000, 500)])
     },
+    // Extents leave the logs all the time.
+    Scenario {
+        sectors: 200 * EXTENT_SECTORS,
+        worlds: &[1, 2, 3, 4],
+        ..story(
+            "more-extents-than-the-log-holds",
+            &[
+                Step(Fault::PowerLoss, 0, 15_000, 1000),
+                Step(Fault::Kill, 1, 22_000, 1000),
+                Step(Fault::PowerLossBoth, 0, 29_000, 1000),
+                Step(Fault::PeerCut, 0, 36_000, 4000),
+            ],
+        )
+    },
 ];
 
 impl Scenario {
@@ -253,7 +271,7 @@ impl Scenario {
         Options {
             period: Duration::from_secs(seconds),
             requests: u32::try_from(seconds * 600 / 16).expect("a few"),
-            volumes: vec![256; 1 + usize::from(self.second.is_some())],
+            volumes: vec![self.sectors; 1 + usize::from(self.second.is_some())],
             logical_sector_size: LogicalSectorSize::B512,
             durability: [self.durability, self.second.unwrap_or(self.durability)],
             written_through: [self.written_through; VOLUMES_MAX],
@@ -295,6 +313,16 @@ mod tests {
         for scenario in ALL {
             let report = scenario.run(0);
             assert_eq!(report.failure, None, "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn logs_are_full_where_there_are_more_extents_than_they_hold() {
+        let scenario = ALL.iter().find(|scenario| scenario.name == "more-extents-than-the-log-holds");
+        let scenario = scenario.expect("told above");
+        for world in scenario.worlds {
+            let marks = run_with(&scenario.options(*world), scenario.injections(), 0).marks;
+            assert!(marks["full log replayed"] >= 3, "world {world}: {marks:?}");
         }
     }
 }
