@@ -98,6 +98,8 @@ pub struct Engine {
     pub(crate) remotes: Slots<RemoteWrite>,
     pub(crate) reads: Slots<Read>,
     pub(crate) copies_out: Slots<CopyOut>,
+    /// Volumes for whose next copy there was no place, longest waiting first.
+    pub(crate) waiting_for_place: VecDeque<ExportId>,
     pub(crate) copies_in: Slots<CopyIn>,
     pub(crate) flushes: Slots<Flush>,
     pub(crate) forwards: Slots<Forward>,
@@ -146,6 +148,7 @@ impl Engine {
             remotes: Slots::new(followed),
             reads: Slots::new(requests + followed + 2 * crate::heal::BLOCKS_MAX),
             copies_out: Slots::new(copies),
+            waiting_for_place: VecDeque::with_capacity(volumes),
             copies_in: Slots::new(followed),
             flushes: Slots::new(requests + followed),
             forwards: Slots::new(requests),

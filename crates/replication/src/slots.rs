@@ -26,6 +26,11 @@ impl<T> Slots<T> {
         Self { entries: Vec::with_capacity(capacity), free: Vec::with_capacity(capacity), capacity }
     }
 
+    /// Whether there is no room for another value.
+    pub(crate) fn is_full(&self) -> bool {
+        self.free.is_empty() && self.entries.len() == self.capacity
+    }
+
     /// Values in use.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

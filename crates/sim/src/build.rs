@@ -76,6 +76,11 @@ fn older_boots(seed: u64, node: usize) -> u32 {
     if random.coin() { 0 } else { u32::try_from(random.below(4)).expect("a few") }
 }
 
+/// In one world of four fewer than a volume may have under way, so that copies wait for each other.
+fn copies(seed: u64) -> usize {
+    if Random::new(seed, "copies").below(4) == 0 { 5 } else { 16 }
+}
+
 fn machine(options: &Options, node: usize) -> Machine {
     let seed = options.seed;
     let mut random = Random::new(seed, "machines");
@@ -130,7 +135,7 @@ fn machine(options: &Options, node: usize) -> Machine {
             limits: Limits {
                 requests: limits.outstanding_max,
                 followed: limits.followed_max,
-                copies: 16,
+                copies: copies(seed),
                 volumes: 4,
             },
             versions: VersionRange::ALL,

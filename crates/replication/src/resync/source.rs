@@ -23,6 +23,10 @@ impl Engine {
             return self.advance_verify(export);
         }
         while let Some(range) = self.next_to_copy(export) {
+            if self.copies_out.is_full() {
+                self.await_place(export);
+                break;
+            }
             let (now, bytes) = (self.now, range.bytes());
             let volume = self.volume_mut(export);
             let foreground = Foreground {
@@ -49,7 +53,25 @@ impl Engine {
         if volume.meeting.is_source && is_in_sync && volume.resync.copies == 0 {
             self.promote(export);
         }
+        self.offer_places();
         self.advance_verify(export);
+    }
+
+    /// All places are taken by copies of other volumes: this one comes when one of them is over, after those that have waited
+    /// longer.
+    fn await_place(&mut self, export: ExportId) {
+        if !self.waiting_for_place.contains(&export) {
+            self.waiting_for_place.push_back(export);
+        }
+    }
+
+    /// If there is a place, the volume that has waited longest may have it. It offers what it leaves to the next.
+    fn offer_places(&mut self) {
+        if !self.copies_out.is_full()
+            && let Some(export) = self.waiting_for_place.pop_front()
+        {
+            self.attend(export);
+        }
     }
 
     /// The next out-of-sync blocks that are not being copied already.
@@ -74,12 +96,7 @@ impl Engine {
             by_digest,
             in_vain: false,
         };
-        // With all places taken by other volumes' copies, this one is looked at again when one of its own is over, or at
-        // the next renewal of the lease.
-        let Some(token) = self.copies_out.insert(copy) else {
-            let at = self.lease.next_renewal();
-            return self.wake_at(at);
-        };
+        let token = self.copies_out.insert(copy).expect("a place, looked for before");
         self.volume_mut(export).resync.copies += 1;
         self.ask_disk(export, DiskWork::CopyOut(token), Operation::Read { range });
     }
@@ -213,6 +230,8 @@ impl Engine {
             let at = self.now.after(crate::limits::COPY_RETRY);
             self.wake_at(at);
         }
+        // What was attended to last comes first: whoever waits gets the place, not the next copy of this volume.
+        self.offer_places();
     }
 
     /// Copies are given up: those that the disk has end when it has had them.
