@@ -1,8 +1,10 @@
 //! Configuration files: how they are read ([`reader`]), what the values in them look like ([`values`]), and what a node is
-//! told ([`node`], of which [`arbiter`], [`volume`] and `sections` read the parts). A witness's own is with the witness.
+//! told ([`node`], of which [`arbiter`], [`volume`] and `sections` read the parts, and [`places`] tells where they stand). A
+//! witness's own is with the witness.
 
 pub(crate) mod arbiter;
 pub(crate) mod node;
+pub(crate) mod places;
 pub(crate) mod reader;
 mod sections;
 pub(crate) mod values;
@@ -32,8 +34,11 @@ pub(crate) fn read_file<T>(
     path: &Path,
     parse: impl FnOnce(&Path, &str) -> Result<T, ConfigError>,
 ) -> Result<T, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    parse(path, &read_text(path)?).map_err(|error| Failure::new(exit_code::CONFIG_WRONG, &error))
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
         Failure::new(exit_code::CONFIG_UNREADABLE, &Unreadable { path: path.to_owned(), error })
-    })?;
-    parse(path, &text).map_err(|error| Failure::new(exit_code::CONFIG_WRONG, &error))
+    })
 }

@@ -14,12 +14,14 @@ use replication::identity::PairIdentity;
 use replication::membership::NodeNumber;
 use replication::version::VersionRange;
 use thiserror::Error;
+use toml::de::DeTable;
 
 use super::arbiter::{self, ArbiterConfig};
+use super::places::{Place, Places};
 use super::reader::{ConfigError, Reader, Section};
 use super::sections::{Peer, Storage, Threads};
-use super::volume::{VolumeEntry, read_finished_volume, refuse_same_volumes};
-use super::{read_file, values};
+use super::volume::{PlacedVolume, VolumeEntry, read_finished_volume, refuse_same_volumes};
+use super::{read_text, values};
 use crate::exit_code::{self, Failure};
 
 /// Where `etherpair status` and the others find the daemon.
@@ -68,6 +70,8 @@ pub(crate) struct NodeConfig {
     pub(crate) volumes_directory: PathBuf,
     /// What is served.
     pub(crate) volumes: Vec<VolumeEntry>,
+    /// Where all of this stands.
+    pub(crate) places: Places,
 }
 
 impl NodeConfig {
@@ -84,29 +88,34 @@ impl NodeConfig {
     /// Reads the file at `path` and the files of its volumes directory.
     ///
     /// # Errors
-    /// Everything that is wrong with the first file that is.
+    /// Everything that is wrong with any of them.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let mut config = read_file(path, Self::parse)?;
-        let directory = &config.volumes_directory;
-        let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-        let mut files: Vec<PathBuf> = match entries {
-            Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => {
-                let unreadable = UnreadableDirectory { directory: directory.clone(), error };
-                return Err(Failure::new(exit_code::CONFIG_UNREADABLE, &unreadable));
+        let text = read_text(path)?;
+        match Self::parse(path, &text) {
+            Ok(mut config) => {
+                let (volumes, mut error) = read_volumes_directory(&config.volumes_directory)?;
+                config.add_volumes(volumes, &mut error);
+                if error.is_empty() { Ok(config) } else { Err(wrong(&error)) }
             }
-        };
-        files.retain(|file| file.to_string_lossy().ends_with(VOLUME_SUFFIX));
-        files.sort();
-        for file in files {
-            let volume = read_file(&file, VolumeEntry::parse)?;
-            if let Some(text) = config.volumes.iter().find_map(|other| volume.clash(other)) {
-                return Err(Failure::new(exit_code::CONFIG_WRONG, &Clash { file, text }));
+            Err(mut error) => {
+                let (_, others) = read_volumes_directory(&volumes_directory(&text))?;
+                error.append(others);
+                Err(wrong(&error))
             }
-            config.volumes.push(volume);
         }
-        Ok(config)
+    }
+
+    fn add_volumes(&mut self, volumes: Vec<PlacedVolume>, error: &mut ConfigError) {
+        let Places { volumes: places, .. } = &mut self.places;
+        let in_node = self.volumes.drain(..).filter_map(|entry| {
+            places.get(&entry.address).cloned().map(|place| PlacedVolume { entry, place })
+        });
+        let all: Vec<PlacedVolume> = in_node.chain(volumes).collect();
+        refuse_same_volumes(&all, |place, text| error.add(place, text));
+        for PlacedVolume { entry, place } in all {
+            places.insert(entry.address, place);
+            self.volumes.push(entry);
+        }
     }
 
     /// The file that describes a volume that a command has made.
@@ -115,20 +124,53 @@ impl NodeConfig {
     }
 }
 
+fn wrong(error: &ConfigError) -> Failure {
+    Failure::new(exit_code::CONFIG_WRONG, error)
+}
+
+/// The volumes that have files of their own, and what is wrong with these files.
+fn read_volumes_directory(directory: &Path) -> Result<(Vec<PlacedVolume>, ConfigError), Failure> {
+    let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut files: Vec<PathBuf> = match entries {
+        Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            let unreadable = UnreadableDirectory { directory: directory.to_owned(), error };
+            return Err(Failure::new(exit_code::CONFIG_UNREADABLE, &unreadable));
+        }
+    };
+    files.retain(|file| file.to_string_lossy().ends_with(VOLUME_SUFFIX));
+    files.sort();
+    let (mut volumes, mut wrong) = (Vec::new(), ConfigError::default());
+    for path in files {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => match VolumeEntry::parse_placed(&path, &text) {
+                Ok(volume) => volumes.push(volume),
+                Err(error) => wrong.append(error),
+            },
+            Err(error) => {
+                let text = format!("cannot be read ({error}); look at its permissions");
+                wrong.add(Place { path, line: 0, key: String::new() }, text);
+            }
+        }
+    }
+    Ok((volumes, wrong))
+}
+
+/// Of a file in which other things are wrong.
+fn volumes_directory(text: &str) -> PathBuf {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let value = document.get_ref().get("volumes_directory");
+    let path = value.and_then(|value| values::absolute_path(value.get_ref().as_str()?).ok());
+    path.unwrap_or_else(|| PathBuf::from(VOLUMES_DIRECTORY))
+}
+
 /// Volumes that are not seen would not be served.
 #[derive(Debug, Error)]
 #[error("{directory}: the volumes directory cannot be read ({error}); look at its permissions", directory = directory.display())]
 struct UnreadableDirectory {
     directory: PathBuf,
     error: std::io::Error,
-}
-
-/// A volume's own file does not fit the others.
-#[derive(Debug, Error)]
-#[error("{file}: {text}", file = file.display())]
-struct Clash {
-    file: PathBuf,
-    text: String,
 }
 
 fn read_node(reader: &Reader<'_>, top: &Section<'_, '_>) -> Option<NodeConfig> {
@@ -143,9 +185,12 @@ fn read_node(reader: &Reader<'_>, top: &Section<'_, '_>) -> Option<NodeConfig> {
     let threads = top.section("threads").map(|section| Threads::read(reader, &section)).unwrap_or_default();
     let volumes_directory = top.parsed("volumes_directory", values::absolute_path);
     let volumes = top.sections("volume");
-    let volumes: Vec<_> = volumes.iter().map(|section| read_finished_volume(reader, section)).collect();
-    refuse_same_volumes(reader, &volumes);
-    let (storage, peer) = (storage?, peer?);
+    let count = volumes.len();
+    let volumes: Vec<_> =
+        volumes.iter().filter_map(|section| read_finished_volume(reader, section)).collect();
+    refuse_same_volumes(&volumes, |place, text| reader.refuse_at(place, text));
+    let volumes = Some(volumes).filter(|volumes| volumes.len() == count);
+    let (storage, peer, volumes) = (storage?, peer?, volumes?);
     Some(NodeConfig {
         pair: PairIdentity(pair?.value),
         node: NodeNumber::from_number(u8::try_from(node?.value).ok()?)?,
@@ -165,10 +210,11 @@ fn read_node(reader: &Reader<'_>, top: &Section<'_, '_>) -> Option<NodeConfig> {
         engine: threads.engine,
         volumes_directory: volumes_directory
             .map_or_else(|| PathBuf::from(VOLUMES_DIRECTORY), |path| path.value),
-        volumes: volumes
-            .into_iter()
-            .map(|volume| volume.map(|volume| volume.value))
-            .collect::<Option<_>>()?,
+        places: Places {
+            node: top.places(),
+            volumes: volumes.iter().map(|volume| (volume.entry.address, volume.place.clone())).collect(),
+        },
+        volumes: volumes.into_iter().map(|volume| volume.entry).collect(),
     })
 }
 
@@ -275,6 +321,58 @@ mod tests {
         assert!(error.contains("/srv/e7.1.img belongs to e7.1 already"), "{error}");
         let error = parse(&format!("{EXAMPLE}{}", volume("7.1", "/srv/b"))).expect_err("the same address");
         assert!(error.contains("e7.1 is the address of another volume"), "{error}");
+        let line = EXAMPLE.lines().count() + 2;
+        assert!(error.starts_with(&format!("node.toml:{line}: `volume.address`: ")), "{error}");
+    }
+
+    #[test]
+    fn everything_that_is_wrong_with_any_file_is_told_with_its_line() {
+        let directory = std::env::temp_dir().join(format!("etherpair-config-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).expect("a file");
+        let read = || {
+            let error = NodeConfig::read(&directory.join("node.toml")).expect_err("wrong");
+            assert_eq!(error.code(), exit_code::CONFIG_WRONG);
+            error.to_string()
+        };
+        let node = EXAMPLE.replace("/var/lib/etherpair", &directory.to_string_lossy());
+        write("node.toml", &node);
+        write("a.volume.toml", "address = \"7.1\"\ndata = \"/x/a\"\nmetadata = \"/x/a.meta\"\n");
+        write("b.volume.toml", "address = \"7.2\"\ndata = \"/x/b\"\nmetadata = \"/x/b\"\nmetdata = 1\n");
+        write("c.volume.toml", "address = \"7.3\"\ndata = \"/x/c\"\nmetadata = \"/x/c\"\n");
+        write("d.volume.toml", "address = \"7.4\"\ndata = \"/x/d\"\n\nmetadata = \"/x/a\"\n");
+        std::fs::create_dir_all(directory.join("e.volume.toml")).expect("no file");
+        let volume = node.lines().position(|line| line == "[[volume]]").expect("the example has one") + 1;
+        let place = |name: &str| directory.join(name).display().to_string();
+        let seen = place("node.toml");
+        let parts = [
+            format!(
+                "{}:4: `metdata`: there is no such key; did you mean `metadata`?",
+                place("b.volume.toml")
+            ),
+            format!("{}: cannot be read (", place("e.volume.toml")),
+            format!(
+                "{}:1: `address`: e7.1 is the address of another volume; choose another (see {seen}:{volume})",
+                place("a.volume.toml")
+            ),
+            format!("{}:3: `metadata`: is the same file as data; name two", place("c.volume.toml")),
+            format!(
+                "{}:4: `metadata`: /x/a belongs to e7.1 already; name another file (see {}:1)",
+                place("d.volume.toml"),
+                place("a.volume.toml")
+            ),
+        ];
+        let error = read();
+        assert_eq!(error.lines().count(), parts.len(), "{error}");
+        for part in parts {
+            assert!(error.contains(&part), "{part} in {error}");
+        }
+        write("node.toml", &node.replace("node = 0", "node = 2"));
+        let error = read();
+        for part in ["node.toml:", "`node`: must be a whole number", "b.volume.toml:4: `metdata`"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+        std::fs::remove_dir_all(&directory).expect("cleaned up");
     }
 
     #[test]

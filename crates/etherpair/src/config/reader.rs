@@ -4,31 +4,27 @@
 //! refused. It decides what text, numbers and lists look like; what they mean is for whoever asks.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::places::{Place, SectionPlace};
+
 /// One thing that is wrong in a file.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Problem {
-    /// Byte of the file, for the order.
-    at: usize,
-    /// Line, from 1.
-    line: usize,
-    /// The key with its sections, as `peer.addresses`; empty where there is none.
-    key: String,
+struct Problem {
+    place: Place,
     /// What is wrong, and what to do.
     text: String,
 }
 
-/// Everything that is wrong in a file.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Everything that is wrong in one file or several, in the order in which they were read.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ConfigError {
-    path: PathBuf,
     problems: Vec<Problem>,
 }
 
@@ -36,20 +32,35 @@ impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        for (index, problem) in self.problems.iter().enumerate() {
-            let Problem { line, key, text, .. } = problem;
+        for (index, Problem { place, text }) in self.problems.iter().enumerate() {
             let next_line = if index == 0 { "" } else { "\n" };
-            let key = if key.is_empty() { String::new() } else { format!("`{key}`: ") };
-            write!(formatter, "{next_line}{path}:{line}: {key}{text}")?;
+            write!(formatter, "{next_line}{place}: {text}")?;
         }
         Ok(())
+    }
+}
+
+impl ConfigError {
+    /// Whether nothing is wrong after all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// One thing more that is wrong.
+    pub(super) fn add(&mut self, place: Place, text: String) {
+        self.problems.push(Problem { place, text });
+    }
+
+    /// All that is wrong with another file.
+    pub(super) fn append(&mut self, other: Self) {
+        self.problems.extend(other.problems);
     }
 }
 
 /// A file that is being read.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
+    path: &'a Path,
     text: &'a str,
     problems: RefCell<Vec<Problem>>,
 }
@@ -86,7 +97,7 @@ impl<'a> Reader<'a> {
         text: &'a str,
         read: impl FnOnce(&Self, &Section<'_, 'a>) -> Option<T>,
     ) -> Result<T, ConfigError> {
-        let reader = Self { text, problems: RefCell::default() };
+        let reader = Self { path, text, problems: RefCell::default() };
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let at = error.span().map_or(0, |span| span.start);
@@ -107,7 +118,7 @@ impl<'a> Reader<'a> {
             Some(value) if problems.is_empty() => Ok(value),
             _ => {
                 assert!(!problems.is_empty(), "a value that is missing was told of");
-                Err(ConfigError { path: path.to_owned(), problems })
+                Err(ConfigError { problems })
             }
         }
     }
@@ -117,19 +128,29 @@ impl<'a> Reader<'a> {
         self.note(value.span.start, value.key.clone(), text.into());
     }
 
-    /// The line of a value, from 1.
-    pub(crate) fn line<T>(&self, value: &Placed<T>) -> usize {
-        self.line_at(value.span.start)
+    /// The same for a place that was noted before.
+    pub(super) fn refuse_at(&self, place: Place, text: String) {
+        self.problems.borrow_mut().push(Problem { place, text });
     }
 
     fn note(&self, at: usize, key: String, text: String) {
-        let line = self.line_at(at);
-        self.problems.borrow_mut().push(Problem { at, line, key, text });
+        let place = Place { path: self.path.to_owned(), line: self.line_at(at), key };
+        self.refuse_at(place, text);
     }
 
     fn line_at(&self, at: usize) -> usize {
         let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
         1 + before.iter().filter(|&&byte| byte == b'\n').count()
+    }
+
+    fn note_lines(&self, around: &str, table: &DeTable<'a>, lines: &mut BTreeMap<String, usize>) {
+        for (key, value) in table {
+            let name = format!("{around}{}", key.get_ref());
+            if let Some(table) = value.get_ref().as_table() {
+                self.note_lines(&format!("{name}."), table, lines);
+            }
+            lines.insert(name, self.line_at(value.span().start));
+        }
     }
 
     fn section<'r>(&'r self, name: String, span: Range<usize>, table: &'r DeTable<'a>) -> Section<'r, 'a> {
@@ -141,6 +162,14 @@ impl<'r, 'a> Section<'r, 'a> {
     /// Where the section stands, for what is wrong with it as a whole.
     pub(crate) fn place(&self) -> Placed<()> {
         Placed { value: (), span: self.span.clone(), key: self.name.clone() }
+    }
+
+    /// Where the section and each of its keys stand, for what shows only when more than this file is known.
+    pub(super) fn places(&self) -> SectionPlace {
+        let mut lines = BTreeMap::new();
+        self.reader.note_lines("", self.table, &mut lines);
+        let line = self.reader.line_at(self.span.start);
+        SectionPlace { path: self.reader.path.to_owned(), name: self.name.clone(), line, lines }
     }
 
     /// Text under `key`, if it is there.

@@ -11,7 +11,8 @@ use replication::membership::NodeNumber;
 use replication::resync::ResyncRate;
 use replication::start::VolumeConfig;
 
-use super::reader::{ConfigError, Placed, Reader, Section};
+use super::places::{Place, SectionPlace};
+use super::reader::{ConfigError, Reader, Section};
 use super::values;
 use crate::byte_size;
 
@@ -42,8 +43,15 @@ impl VolumeEntry {
     /// # Errors
     /// Everything that is wrong.
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let entry = Reader::read(path, text, read_volume)?;
-        Ok(Self { file: Some(path.to_owned()), ..entry })
+        Self::parse_placed(path, text).map(|volume| volume.entry)
+    }
+
+    /// The same, and where its keys stand.
+    pub(super) fn parse_placed(path: &Path, text: &str) -> Result<PlacedVolume, ConfigError> {
+        Reader::read(path, text, |reader, section| {
+            let entry = Self { file: Some(path.to_owned()), ..read_volume(reader, section)? };
+            Some(PlacedVolume { entry, place: section.places() })
+        })
     }
 
     /// The text of a volume's own file.
@@ -113,14 +121,18 @@ impl VolumeEntry {
     }
 }
 
+/// A volume, and where it says what.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct PlacedVolume {
+    pub(super) entry: VolumeEntry,
+    pub(super) place: SectionPlace,
+}
+
 /// A volume that stands in `node.toml`.
-pub(super) fn read_finished_volume(
-    reader: &Reader<'_>,
-    section: &Section<'_, '_>,
-) -> Option<Placed<VolumeEntry>> {
+pub(super) fn read_finished_volume(reader: &Reader<'_>, section: &Section<'_, '_>) -> Option<PlacedVolume> {
     let volume = read_volume(reader, section);
     section.finish();
-    Some(section.place().with(volume?))
+    Some(PlacedVolume { entry: volume?, place: section.places() })
 }
 
 fn read_volume(reader: &Reader<'_>, section: &Section<'_, '_>) -> Option<VolumeEntry> {
@@ -213,17 +225,16 @@ fn resync_rate(text: &str) -> Result<ResyncRate, String> {
     })
 }
 
-/// No two volumes may share an address or a file.
-pub(super) fn refuse_same_volumes(reader: &Reader<'_>, volumes: &[Option<Placed<VolumeEntry>>]) {
-    let volumes: Vec<&Placed<VolumeEntry>> = volumes.iter().flatten().collect();
-    for (index, placed) in volumes.iter().enumerate() {
+/// No two volumes may share an address or a file, and none may use one file twice.
+pub(super) fn refuse_same_volumes(volumes: &[PlacedVolume], mut refuse: impl FnMut(Place, String)) {
+    for (index, PlacedVolume { entry, place }) in volumes.iter().enumerate() {
         for earlier in &volumes[..index] {
-            if let Some(text) = placed.value.clash(&earlier.value) {
-                reader.refuse(placed, format!("{text} (line {})", reader.line(earlier)));
+            if let Some((key, text)) = entry.clash_at(&earlier.entry) {
+                refuse(place.of(key), format!("{text} (see {})", earlier.place));
             }
         }
-        if placed.value.data == placed.value.metadata {
-            reader.refuse(placed, "data and metadata are the same file; name two");
+        if entry.data == entry.metadata {
+            refuse(place.of("metadata"), "is the same file as data; name two".to_owned());
         }
     }
 }
@@ -231,11 +242,18 @@ pub(super) fn refuse_same_volumes(reader: &Reader<'_>, volumes: &[Option<Placed<
 impl VolumeEntry {
     /// What two volumes have in common that they must not.
     pub(crate) fn clash(&self, other: &Self) -> Option<String> {
-        let files = [&self.data, &self.metadata];
+        self.clash_at(other).map(|(_, text)| text)
+    }
+
+    /// The same, with the key of this one.
+    fn clash_at(&self, other: &Self) -> Option<(&'static str, String)> {
         if self.address == other.address {
-            return Some(format!("{} is the address of another volume; choose another", self.address));
+            let text = format!("{} is the address of another volume; choose another", self.address);
+            return Some(("address", text));
         }
-        let shared = files.into_iter().find(|file| [&other.data, &other.metadata].contains(file))?;
-        Some(format!("{} belongs to {} already; name another file", shared.display(), other.address))
+        let files = [("data", &self.data), ("metadata", &self.metadata)];
+        let (key, shared) =
+            files.into_iter().find(|(_, file)| [&other.data, &other.metadata].contains(file))?;
+        Some((key, format!("{} belongs to {} already; name another file", shared.display(), other.address)))
     }
 }
