@@ -4,6 +4,7 @@
 //! tell. A name in the abstract namespace of sockets can: it exists once in a network namespace, needs no file, and
 //! goes with its process however that ends.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -20,6 +21,7 @@ pub(crate) struct Claims(Vec<Claim>);
 /// An address on an interface.
 #[derive(Debug)]
 struct Claim {
+    address: Address,
     interface: String,
     #[expect(dead_code, reason = "held, not used")]
     socket: UnixDatagram,
@@ -39,7 +41,7 @@ impl Claims {
         for interface in interfaces {
             for &address in addresses {
                 match claim(address, &interface.name) {
-                    Ok(socket) => claims.push(Claim { interface: interface.name.clone(), socket }),
+                    Ok(socket) => claims.push(Claim { address, interface: interface.name.clone(), socket }),
                     Err(error) if error.kind() == io::ErrorKind::AddrInUse && force => {}
                     Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                         let (interface, mac) = (interface.name.clone(), MacAddress(interface.mac));
@@ -57,9 +59,25 @@ impl Claims {
         self.0.extend(more.0);
     }
 
+    /// Whether an address is claimed anywhere.
+    pub(crate) fn include(&self, address: Address) -> bool {
+        self.0.iter().any(|claim| claim.address == address)
+    }
+
+    /// Every address that is claimed, once.
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        let addresses: BTreeSet<Address> = self.0.iter().map(|claim| claim.address).collect();
+        addresses.into_iter().collect()
+    }
+
     /// Nothing is served on an interface any more.
-    pub(crate) fn give_up(&mut self, interface: &str) {
+    pub(crate) fn give_up_interface(&mut self, interface: &str) {
         self.0.retain(|claim| claim.interface != interface);
+    }
+
+    /// An address is not served any more.
+    pub(crate) fn give_up_address(&mut self, address: Address) {
+        self.0.retain(|claim| claim.address != address);
     }
 }
 
@@ -90,6 +108,12 @@ mod tests {
         Claims::new(&addresses, &one, true).expect("forced");
         Claims::new(&addresses, &[interface("claim-test-2")], false).expect("another interface");
         drop(first);
+        let mut claims = Claims::new(&addresses, &one, false).expect("free again");
+        assert!(claims.include(addresses[0]));
+        claims.give_up_address(addresses[0]);
+        assert!(!claims.include(addresses[0]));
+        let mut claims = Claims::new(&addresses, &one, false).expect("free again");
+        claims.give_up_interface("claim-test-1");
         Claims::new(&addresses, &one, false).expect("free again");
     }
 }

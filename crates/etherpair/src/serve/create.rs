@@ -23,6 +23,7 @@ use replication::meta::{Format, format};
 use replication::witness::RegisterKey;
 use serde::{Deserialize, Serialize};
 
+use super::changing::Reservation;
 use super::daemon::Daemon;
 use super::peer_control::{Peer, PeerRequest};
 use crate::arbiter::ArbiterError;
@@ -62,12 +63,17 @@ pub(super) enum DataKind {
 pub(super) struct Prepared {
     entry: VolumeEntry,
     sectors: u64,
+    /// To be taken away if nothing comes of it.
     made: Vec<PathBuf>,
+    /// The peer serves it: nothing is taken away any more.
+    is_at_peer: bool,
+    /// Given up after what was made is taken away, so that nobody meets it.
+    _reservation: Reservation,
 }
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        for path in &self.made {
+        for path in self.made.iter().filter(|_| !self.is_at_peer) {
             // What is left is named when the next try meets it.
             let _ = fs::remove_file(path);
         }
@@ -93,7 +99,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
         metadata: request.metadata,
         data_kind,
     };
-    let here = blocking(daemon, {
+    let mut here = blocking(daemon, {
         let plan = plan.clone();
         move |daemon| prepare(&daemon, &plan)
     })
@@ -128,7 +134,13 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
         }
         return Err(error);
     }
-    let entry = activate(daemon, here).await?;
+    here.is_at_peer = true;
+    let entry = activate(daemon, here).await.map_err(|error| {
+        format!(
+            "{address}: the peer serves it, and this node does not: {error}; mend that, then `etherpair reload`, or `etherpair volume \
+             replace {address}` if it is not in `etherpair status`"
+        )
+    })?;
     let copied = if is_copied { "; its content is being copied to the peer" } else { "" };
     Ok(format!("{address}: made, {} and {} here{copied}", entry.data.display(), entry.metadata.display()))
 }
@@ -174,7 +186,7 @@ fn sectors(request: &CreateRequest, image: bool) -> Result<u64, String> {
 }
 
 /// Makes the files of a volume at this node. Blocks.
-pub(super) fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> {
+pub(super) fn prepare(daemon: &Arc<Daemon>, plan: &Plan) -> Result<Prepared, String> {
     let config = &daemon.config;
     let address: Address = plan.address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
     let volume = u128::from_str_radix(&plan.identity, 16).map_err(|error| error.to_string())?;
@@ -185,22 +197,19 @@ pub(super) fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> 
     let (data, metadata) = (named(&plan.data, "img"), named(&plan.metadata, "meta"));
     let file = Some(config.volume_file(address));
     let mut entry = VolumeEntry { file, ..VolumeEntry::plain(address, data, metadata) };
-    let clash = daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry));
-    let clash = clash.or_else(|| daemon.broken().values().find_map(|(broken, _)| entry.clash(broken)));
-    if let Some(text) = clash {
-        return Err(text);
-    }
-    if config.volume_file(address).exists() {
-        return Err(format!(
-            "{} exists already; remove it if no volume needs it",
-            config.volume_file(address).display()
-        ));
-    }
+    let reservation = daemon.reserve(&entry)?;
+    refuse_described(&config.volume_file(address))?;
     if let Some(stranger) = daemon.strangers(&[address]).remove(&address) {
         return Err(format!("{address}: {stranger}"));
     }
     fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let mut prepared = Prepared { entry: entry.clone(), sectors: plan.sectors, made: Vec::new() };
+    let mut prepared = Prepared {
+        entry: entry.clone(),
+        sectors: plan.sectors,
+        made: Vec::new(),
+        is_at_peer: false,
+        _reservation: reservation,
+    };
     make_data(&entry.data, plan, &mut prepared.made)?;
     let options = DiskOptions {
         path: entry.data.clone(),
@@ -235,6 +244,13 @@ pub(super) fn prepare(daemon: &Daemon, plan: &Plan) -> Result<Prepared, String> 
         prepared.made.push(prepared.entry.metadata.clone());
     }
     Ok(prepared)
+}
+
+fn refuse_described(file: &Path) -> Result<(), String> {
+    if file.exists() {
+        return Err(format!("{} exists already; remove it if no volume needs it", file.display()));
+    }
+    Ok(())
 }
 
 pub(super) fn sector_size(bytes: usize) -> Option<LogicalSectorSize> {
@@ -272,15 +288,23 @@ fn make_data(path: &Path, plan: &Plan, made: &mut Vec<PathBuf>) -> Result<(), St
     make().map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Has a volume served whose files were made.
+/// Has a volume served whose files were made. Nobody reads its description before that is so or all of it is gone again.
 pub(super) async fn activate(daemon: &Arc<Daemon>, mut prepared: Prepared) -> Result<VolumeEntry, String> {
+    let _alone = daemon.change_alone().await?;
     blocking(daemon, move |daemon| {
         let entry = prepared.entry.clone();
         let file = entry.file.clone().expect("a volume that was made has a file of its own");
+        refuse_described(&file)?;
+        // Goes first, should it have to: what is described is there.
+        prepared.made.insert(0, file.clone());
         durable_file::replace(&file, entry.emit().as_bytes())
             .map_err(|error| format!("{}: {error}", file.display()))?;
-        prepared.made.push(file);
-        daemon.add_volume(entry.clone()).map_err(|error| error.to_string())?;
+        if let Err(error) = daemon.add_volume(entry.clone()) {
+            if prepared.is_at_peer {
+                daemon.not_served(entry, &error);
+            }
+            return Err(error.to_string());
+        }
         prepared.made.clear();
         tracing::info!("{}: made, {} sectors", entry.address, prepared.sectors);
         Ok(entry)

@@ -22,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{broadcast, oneshot};
 
+use super::changing::Changing;
 use super::error::VolumeError;
 use super::events::{Report, Severity};
 use super::look::{Stranger, strangers};
@@ -55,8 +56,7 @@ pub(crate) struct Daemon {
     volumes: Mutex<BTreeMap<Address, Volume>>,
     /// Volumes that are configured and cannot be served, and why.
     broken: Mutex<BTreeMap<Address, (VolumeEntry, String)>>,
-    /// One at a time reads the configuration again.
-    pub(crate) reloading: tokio::sync::Mutex<()>,
+    pub(super) changing: Changing,
     /// Where interfaces are asked for.
     interfaces_wanted: UnboundedSender<WantedInterfaces>,
     interfaces: Mutex<Vec<String>>,
@@ -86,7 +86,7 @@ impl Daemon {
             events,
             volumes: Mutex::default(),
             broken: Mutex::default(),
-            reloading: tokio::sync::Mutex::default(),
+            changing: Changing::default(),
             interfaces_wanted,
             interfaces,
             leaving: Mutex::default(),
@@ -122,8 +122,22 @@ impl Daemon {
     /// # Errors
     /// If it cannot be opened, or the shard refuses it.
     pub(crate) fn add_volume(&self, entry: VolumeEntry) -> Result<(), VolumeError> {
-        let opened = OpenedVolume::open(self.config.pair, &entry, self.locks_until)?;
+        let interfaces = self.interfaces().clone();
+        let opened = self.open_volume(&entry, &interfaces)?;
         self.serve_volume(entry, opened)
+    }
+
+    /// Opens a volume that is to be served on these interfaces. Blocks.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or another process serves its address there.
+    pub(super) fn open_volume(
+        &self,
+        entry: &VolumeEntry,
+        interfaces: &[String],
+    ) -> Result<OpenedVolume, VolumeError> {
+        let claims = self.claim(entry.address, interfaces)?;
+        OpenedVolume::open(self.config.pair, entry, claims, self.locks_until)
     }
 
     /// Has a configured volume served; one that cannot be is told of, and no reason not to serve the others.
@@ -135,6 +149,12 @@ impl Daemon {
             }
             Err(error) => self.not_served(entry, &error),
         }
+    }
+
+    /// A volume that was not served is not configured any more.
+    pub(super) fn forget_not_served(&self, address: Address) {
+        self.broken().remove(&address);
+        self.give_up_claims(address);
     }
 
     /// A configured volume is not served, which is told.
@@ -175,10 +195,10 @@ impl Daemon {
     /// # Errors
     /// If the shard refuses it.
     pub(crate) fn serve_volume(&self, entry: VolumeEntry, opened: OpenedVolume) -> Result<(), VolumeError> {
-        let OpenedVolume { identity, sectors, sector_size, export } = opened;
+        let OpenedVolume { claims, identity, sectors, sector_size, export } = opened;
         let shard = usize::try_from(shard_of(entry.address, self.config.shards)).expect("few shards");
         let (reply, outcome) = channel();
-        // Held until the volume is known, so that what the shard says of it finds it.
+        // Held until the volume is known, so that what the shard says of it finds it. All has been read: the shard waits for nothing.
         let mut volumes = self.volumes();
         self.shards[shard].send(Command::AddMirroredExport { export, reply });
         let export = outcome.recv().map_err(|_| VolumeError::Lost)?.map_err(Box::new)?;
@@ -186,6 +206,8 @@ impl Daemon {
         let address = entry.address;
         let volume = Volume { identity, shard, export, entry, sectors, sector_size, met: None };
         volumes.insert(address, volume);
+        drop(volumes);
+        self.claims().add(claims);
         Ok(())
     }
 
@@ -274,6 +296,11 @@ impl Daemon {
     /// whoever has what the peer lacks. A volume that is frozen already needs nothing.
     pub(crate) async fn dispensable(&self) -> (Vec<Volume>, Vec<Address>) {
         let volumes: Vec<Volume> = self.volumes().values().cloned().collect();
+        self.dispensable_of(volumes).await
+    }
+
+    /// The same of these.
+    pub(super) async fn dispensable_of(&self, volumes: Vec<Volume>) -> (Vec<Volume>, Vec<Address>) {
         let statuses = self.statuses(&volumes).await;
         let (mut can, mut cannot) = (Vec::new(), Vec::new());
         for (volume, status) in volumes.into_iter().zip(statuses) {
@@ -295,32 +322,34 @@ impl Daemon {
     /// Asks volumes to leave, and waits until none depends on this node any more, but not for ever. The addresses of those
     /// that still do.
     pub(crate) async fn leave(&self, volumes: &[Volume]) -> Vec<Address> {
+        self.control(volumes, Control::Leave);
+        self.left(volumes).await
+    }
+
+    /// The same for volumes that are to go, while the node stays. What has not left in time stays, too.
+    pub(super) async fn leave_or_stay(&self, volumes: &[Volume]) -> Vec<Address> {
+        let control = |volume: &Volume, control| {
+            self.shards[volume.shard].send(Command::Control { volume: volume.export, control });
+        };
+        volumes.iter().for_each(|volume| control(volume, Control::Leave));
+        let staying = self.left(volumes).await;
+        let stays = |volume: &&Volume| staying.contains(&volume.entry.address);
+        volumes.iter().filter(stays).for_each(|volume| control(volume, Control::Join));
+        staying
+    }
+
+    async fn left(&self, volumes: &[Volume]) -> Vec<Address> {
         /// A round trip to the peer and one to the arbiter; and a volume that was not served for long waits until nothing that
         /// was asked of the arbiter before can still be carried out (`replication::limits::QUESTION_LIFE`).
-        const LEAVE_PATIENCE: Duration = Duration::from_secs(15);
-        self.control(volumes, Control::Leave);
-        self.left(volumes, LEAVE_PATIENCE).await
-    }
-
-    /// The same for volumes that are to go, while the node stays.
-    pub(crate) async fn leave_quietly(&self, volumes: &[Volume]) -> Vec<Address> {
-        /// Whatever has not left by then is lost to the peer like a disk, which stalls nobody either.
-        const QUIET_PATIENCE: Duration = Duration::from_secs(3);
-        for volume in volumes {
-            self.shards[volume.shard]
-                .send(Command::Control { volume: volume.export, control: Control::Leave });
-        }
-        self.left(volumes, QUIET_PATIENCE).await
-    }
-
-    async fn left(&self, volumes: &[Volume], patience: Duration) -> Vec<Address> {
-        let deadline = Instant::now() + patience;
+        const PATIENCE: Duration = Duration::from_secs(15);
+        let depends = |status: &VolumeStatus| !matches!(status.phase, Phase::Frozen | Phase::Passing);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let statuses = self.statuses(volumes).await;
             let staying: Vec<Address> = volumes
                 .iter()
                 .zip(&statuses)
-                .filter(|(_, status)| status.is_some_and(|status| status.phase != Phase::Frozen))
+                .filter(|(_, status)| status.as_ref().is_some_and(depends))
                 .map(|(volume, _)| volume.entry.address)
                 .collect();
             if staying.is_empty() || Instant::now() > deadline {
@@ -438,6 +467,9 @@ impl Daemon {
             }
             volume
         };
+        if *event == VolumeEvent::Removed {
+            self.give_up_claims(volume.entry.address);
+        }
         self.report(Report::of_volume(&volume.entry.address.to_string(), event));
         if let VolumeEvent::Forced(forced) = event {
             self.tell_forced(&volume, *forced);

@@ -97,9 +97,30 @@ pub(crate) enum VolumeError {
         /// Who.
         mac: MacAddress,
     },
+    /// Another process here serves its address.
+    #[error(
+        "another process of this machine serves this address on {interface}; stop it (most likely an `etherpair export`) or choose another \
+         address, then `etherpair reload`"
+    )]
+    ServedHere {
+        /// On which of our interfaces.
+        interface: String,
+    },
+    /// Its address cannot be claimed for this process.
+    #[error(transparent)]
+    Claim(Box<ExportError>),
     /// The shard is gone.
     #[error("its thread has ended; see the log")]
     Lost,
+}
+
+impl From<ExportError> for VolumeError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::ServedHere { interface, .. } => Self::ServedHere { interface },
+            other => Self::Claim(Box::new(other)),
+        }
+    }
 }
 
 impl From<ServeError> for Failure {

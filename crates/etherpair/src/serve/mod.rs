@@ -2,10 +2,14 @@
 //!
 //! Read in this order: [`run`](mod@run) (from the configuration to the end), [`daemon`] (what all tasks know, and what shards say),
 //! [`volumes`] (opening what is configured), [`peer_port`] (the connections between the nodes), [`peer_control`] (what their control
-//! planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] (volumes at both nodes), [`reload`] (the configuration read again), [`admin`] (the socket for commands), [`events`] and [`status`] (what operators are told). Nothing here is in the way of
-//! a request: shards serve by themselves, and are asked by queues.
+//! planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] (volumes at both nodes), [`reload`] (the configuration read again; [`changes`]: what
+//! of it can change, [`withdraw`]: volumes that go), [`changing`] (one of all these at a time), [`admin`] (the socket for commands),
+//! [`events`] and [`status`] (what operators are told). Nothing here is in the way of a request: shards serve by themselves, and are
+//! asked by queues.
 
 mod admin;
+mod changes;
+mod changing;
 mod create;
 mod daemon;
 mod error;
@@ -22,5 +26,6 @@ mod run;
 mod slow;
 pub(crate) mod status;
 mod volumes;
+mod withdraw;
 
 pub(crate) use run::run;

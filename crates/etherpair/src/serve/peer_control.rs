@@ -18,6 +18,7 @@ use super::peer_port::connect_control;
 use super::remove::{PeerVolume, may_remove_for_peer, remove_for_peer};
 use super::replace::describe;
 use super::resize::make_room_for_peer;
+use super::withdraw::is_configured;
 
 /// The longest line.
 const LINE_BYTES_MAX: u64 = 64 << 10;
@@ -43,6 +44,11 @@ pub(super) enum PeerRequest {
     Describe {
         /// Which.
         address: Option<String>,
+    },
+    /// Is a volume to be served there, whether it is or not?
+    IsConfigured {
+        /// Which.
+        address: String,
     },
     /// Could a volume be removed?
     MayRemove(PeerVolume),
@@ -81,6 +87,7 @@ pub(crate) async fn serve_peer(daemon: &Arc<Daemon>, stream: TcpStream) {
             }
             Ok(PeerRequest::MayRemove(volume)) => may_remove_for_peer(daemon, &volume).map(nothing),
             Ok(PeerRequest::Remove(volume)) => remove_for_peer(daemon, volume).await.map(nothing),
+            Ok(PeerRequest::IsConfigured { address }) => Ok(is_configured(daemon, &address).into()),
             Ok(PeerRequest::Describe { address }) => {
                 let described = describe(daemon, address.as_deref()).await;
                 described.map(|described| serde_json::to_value(described).expect("texts and numbers"))

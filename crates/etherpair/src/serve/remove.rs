@@ -48,6 +48,13 @@ struct Found {
     entry: VolumeEntry,
 }
 
+impl Found {
+    /// Known of what is served.
+    fn identity(&self) -> Option<VolumeIdentity> {
+        self.served.as_ref().map(|volume| volume.identity)
+    }
+}
+
 /// Removes a volume from both nodes, or from this one.
 ///
 /// # Errors
@@ -57,7 +64,7 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Resu
     let found = find(daemon, address)
         .ok_or_else(|| format!("{address}: there is no such volume; see `etherpair volume list`"))?;
     may_be_removed(&found.entry)?;
-    let identity = found.served.as_ref().map(|volume| volume.identity);
+    let identity = found.identity();
     let delete_data = request.delete_data;
     if !request.here_only {
         let volume = PeerVolume {
@@ -71,7 +78,13 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Resu
         peer.ask(&PeerRequest::MayRemove(volume.clone())).await?;
         peer.ask(&PeerRequest::Remove(volume)).await?;
     }
-    let left = retire(daemon, found, delete_data).await?;
+    let _alone = daemon.change_alone().await?;
+    // Something else may have become of it while the peer was asked.
+    let left = match find(daemon, address) {
+        Some(now) if now.identity() == identity => retire(daemon, now, delete_data).await?,
+        Some(_) => return Err(format!("{address}: is another volume now; see `etherpair volume list`")),
+        None => "nothing of it was left here".to_owned(),
+    };
     let register = match identity {
         Some(volume) if !request.here_only => forget_register(daemon, volume).await,
         _ => String::new(),
@@ -87,6 +100,7 @@ pub(super) fn may_remove_for_peer(daemon: &Daemon, volume: &PeerVolume) -> Resul
 
 /// The peer has a volume removed here. One that is not here is removed already.
 pub(super) async fn remove_for_peer(daemon: &Arc<Daemon>, volume: PeerVolume) -> Result<(), String> {
+    let _alone = daemon.change_alone().await?;
     match find_for_peer(daemon, &volume) {
         Some(found) => retire(daemon, found, volume.delete_data).await.map(drop),
         None => Ok(()),
@@ -151,7 +165,7 @@ async fn retire(daemon: &Arc<Daemon>, found: Found, delete_data: bool) -> Result
     if let Some(volume) = &served {
         stop_serving(daemon, volume).await?;
     }
-    daemon.broken().remove(&entry.address);
+    daemon.forget_not_served(entry.address);
     let suffix = served.map_or_else(|| "unopened".to_owned(), |volume| volume.identity.to_string());
     blocking(daemon, move |_| put_away(&entry, &suffix, delete_data)).await
 }

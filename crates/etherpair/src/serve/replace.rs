@@ -128,6 +128,7 @@ async fn replace_one(
              use: see `etherpair status` on both nodes"
         ));
     }
+    let _alone = daemon.change_alone().await?;
     let mut configured = None;
     if let Some((volume, status)) = status_here(daemon, described).await {
         if status.copy != CopyState::Diskless {
@@ -175,7 +176,8 @@ fn new_entry(
                 )
             })?,
     };
-    match daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry)) {
+    let clash = daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry));
+    match clash.or_else(|| daemon.clash_with_made(&entry)) {
         Some(text) => Err(text),
         None => Ok(entry),
     }

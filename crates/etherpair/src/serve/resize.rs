@@ -44,6 +44,10 @@ pub(super) async fn resize(daemon: &Arc<Daemon>, volume: Volume, bytes: u64) -> 
         let request = PeerRequest::MakeRoom { identity: volume.identity.to_string(), sectors };
         Peer::connect(daemon).await?.ask(&request).await?;
     }
+    let _alone = daemon.change_alone().await?;
+    if daemon.volumes().get(&address).is_none_or(|now| now.identity != volume.identity) {
+        return Err(format!("{address}: was removed meanwhile; see `etherpair volume list`"));
+    }
     let here = volume.clone();
     blocking(daemon, move |daemon| make_room(&daemon, &here, sectors)).await?;
     let mut events = daemon.events.subscribe();

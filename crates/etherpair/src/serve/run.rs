@@ -64,7 +64,6 @@ struct Running {
     links: Links,
     events: UnboundedReceiver<(usize, Event)>,
     interfaces_wanted: UnboundedReceiver<WantedInterfaces>,
-    claims: Claims,
 }
 
 impl Running {
@@ -92,6 +91,7 @@ impl Running {
         }
         let (wanted, interfaces_wanted) = unbounded_channel();
         let daemon = Arc::new(Daemon::new(config, shards, arbiter, wanted));
+        daemon.claims().add(claims);
         daemon.tell_of_slow(daemon.config.slow_request);
         for change in links.now() {
             tell(&daemon, &change);
@@ -104,7 +104,7 @@ impl Running {
             }
         }
         let path = path.to_owned();
-        Ok(Self { path, daemon, signals, links, events, interfaces_wanted, claims })
+        Ok(Self { path, daemon, signals, links, events, interfaces_wanted })
     }
 
     async fn run(mut self) -> Result<Arc<Daemon>, ServeError> {
@@ -176,7 +176,7 @@ impl Running {
         let before = self.links.interfaces().len();
         for index in (names.len()..before).rev() {
             let name = self.links.remove_last();
-            self.claims.give_up(&name);
+            self.daemon.claims().give_up_interface(&name);
             for shard in &self.daemon.shards {
                 shard.send(Command::ClosePort);
             }
@@ -191,7 +191,7 @@ impl Running {
 
     fn add_interface(&mut self, name: &str) -> Result<(), String> {
         let interface = Interface::named(name).map_err(|error| error.to_string())?;
-        let addresses: Vec<_> = self.daemon.volumes().keys().copied().collect();
+        let addresses = self.daemon.claims().addresses();
         let claims = Claims::new(&addresses, std::slice::from_ref(&interface), false);
         let claims = claims.map_err(|error| error.to_string())?;
         let opened: Vec<Result<(), String>> =
@@ -202,7 +202,7 @@ impl Running {
             }
             return Err(error.clone());
         }
-        self.claims.add(claims);
+        self.daemon.claims().add(claims);
         self.daemon.interfaces().push(name.to_owned());
         tell(&self.daemon, &self.links.add(interface));
         Ok(())

@@ -17,6 +17,7 @@ use replication::identity::{PairIdentity, VolumeIdentity};
 
 use super::error::VolumeError;
 use crate::config::volume::VolumeEntry;
+use crate::export::Claims;
 
 /// What IDENTIFY says of every volume.
 const MODEL: &str = "etherpair";
@@ -51,6 +52,8 @@ pub(crate) struct Volume {
 /// A volume opened and locked, not yet served.
 #[derive(Debug)]
 pub(crate) struct OpenedVolume {
+    /// Of its address, as far as this process had none.
+    pub(crate) claims: Claims,
     pub(crate) identity: VolumeIdentity,
     pub(crate) sectors: u64,
     pub(crate) sector_size: LogicalSectorSize,
@@ -60,13 +63,14 @@ pub(crate) struct OpenedVolume {
 impl OpenedVolume {
     /// Opens, locks and reads everything; writes nothing.
     ///
-    /// Waits for locks until `locks_until`, and a moment in any case.
+    /// Waits for locks until `locks_until`, and a moment in any case. `claims` are of its address.
     ///
     /// # Errors
     /// What cannot be used.
     pub(crate) fn open(
         pair: PairIdentity,
         entry: &VolumeEntry,
+        claims: Claims,
         locks_until: Instant,
     ) -> Result<Self, VolumeError> {
         let locks_until = locks_until.max(Instant::now() + LOCK_PATIENCE);
@@ -105,6 +109,7 @@ impl OpenedVolume {
             mirror: None,
         };
         Ok(Self {
+            claims,
             identity: superblock.volume,
             sectors: superblock.layout.volume_sectors(),
             sector_size: disk.geometry().logical_sector_size(),

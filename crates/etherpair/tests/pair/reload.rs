@@ -1,12 +1,16 @@
 //! A configuration is read again while the daemons run: what can change does, what cannot is refused as a whole.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::thread;
 
-use lab::Namespace;
 use lab::network::MTU_JUMBO;
+use lab::{Namespace, wait_until};
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 use crate::{assert_equal_copies, pair, under_load};
 
 pub(crate) fn edit(world: &World, node: usize, from: &str, to: &str) {
@@ -20,7 +24,7 @@ pub(crate) fn edit(world: &World, node: usize, from: &str, to: &str) {
 fn is_answered(world: &World, host: &Namespace) -> bool {
     let program = host.program(env!("CARGO_BIN_EXE_etherpair"));
     let arguments = "bench 7.1 -i eth1 --rw randread --requests 50 --answer-timeout 1";
-    let program = program.args(arguments.split_whitespace()).within(crate::world::PATIENCE);
+    let program = program.args(arguments.split_whitespace()).within(PATIENCE);
     let is_answered = program.output().expect("it ends").status.success();
     assert_eq!(world.status(0)["not_served"], json!([]));
     is_answered
@@ -65,7 +69,7 @@ fn what_cannot_change_while_the_daemon_runs_refuses_the_whole() {
     };
     edit(&world, 0, "\"eth1\", \"eth2\"", "\"eth1\"");
     edit(&world, 0, "[peer]\n", "[peer]\nlease = \"2s\"\n");
-    refused(&["nothing was changed", "`peer.lease` cannot change", "stop both daemons"]);
+    refused(&["nothing was changed", "node.toml:", "`peer.lease`: cannot change", "stop both daemons"]);
     edit(&world, 0, "[peer]\nlease = \"2s\"\n", "[peer]\nleese = 1\n");
     refused(&["`peer.leese`: there is no such key"]);
     edit(&world, 0, "leese = 1\n", "");
@@ -80,6 +84,63 @@ fn what_cannot_change_while_the_daemon_runs_refuses_the_whole() {
     )
     .expect("a volume that is not there");
     refused(&["e7.9", "/nowhere"]);
+    fs::remove_file(world.directory(0).join("e7.9.volume.toml")).expect("removed");
+    // What this process serves other processes of the machine see, also what it did not serve when it started.
+    for interface in ["eth1", "eth2"] {
+        assert!(is_claimed(&world, interface, "e7.1") && !is_claimed(&world, interface, "e7.9"));
+    }
+    whoever_makes_the_same_at_once_makes_it_whole_or_not_at_all(&world);
+}
+
+/// Whether node 0 keeps other processes of its machine from serving an address.
+fn is_claimed(world: &World, interface: &str, address: &str) -> bool {
+    let name = SocketAddr::from_abstract_name(format!("etherpair/{interface}/{address}")).expect("a name");
+    let bound = world.node(0).enter(|| Ok(UnixDatagram::bind_addr(&name))).expect("a namespace");
+    bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+}
+
+fn whoever_makes_the_same_at_once_makes_it_whole_or_not_at_all(world: &World) {
+    let files = |node: usize, address: &str| {
+        let names = fs::read_dir(world.directory(node)).expect("a directory");
+        let names = names.map(|name| name.expect("a file").file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.contains(address)).count()
+    };
+    let served = |node: usize, address: &str| {
+        let status = world.status(node);
+        assert_eq!(status["not_served"], json!([]), "{}", world.logs());
+        let volumes = status["volumes"].as_array().expect("a list").clone();
+        volumes.iter().any(|volume| volume["address"] == address)
+    };
+    for address in ["7.5", "7.6", "7.7"] {
+        let create = |node: usize, name: &str| {
+            let path = |ending: &str| world.directory(node).join(format!("{name}-e{address}.{ending}"));
+            let (data, metadata) = (path("img"), path("meta"));
+            let arguments = format!(
+                "volume create {address} --size 4M --data {} --metadata {}",
+                data.display(),
+                metadata.display()
+            );
+            let output = world.command(node, &arguments).output().expect("it ends");
+            assert!(matches!(output.status.code(), Some(0 | 86)), "{output:?}");
+            output.status.success()
+        };
+        let made = thread::scope(|scope| {
+            let makers = [(0, "one"), (0, "two"), (1, "three"), (1, "four")]
+                .map(|(node, name)| scope.spawn(move || create(node, name)));
+            for _ in 0..4 {
+                (0..2).for_each(|node| drop(world.does(node, "reload")));
+            }
+            makers.map(|maker| maker.join().expect("no panic")).into_iter().filter(|made| *made).count()
+        });
+        assert!(made <= 1, "{address} was made {made} times");
+        let name = format!("e{address}");
+        for node in 0..2 {
+            assert_eq!(served(node, &name), made == 1, "{}", world.logs());
+            // What was made for a node that gave it up goes when the connection does.
+            let are_whole = || Ok((files(node, &name) == made * 3).then_some(()));
+            wait_until("all files or none", PATIENCE, are_whole).expect("whole");
+        }
+    }
 }
 
 #[test]
@@ -100,6 +161,14 @@ fn a_volume_that_is_not_configured_any_more_is_the_others_until_it_is_again() {
     });
     world.wait_for_in_sync();
     assert_equal_copies(&world);
+    // The second one needs nobody to go on, since it is to be served nowhere.
+    for node in 0..2 {
+        assert!(is_claimed(&world, "eth1", "e7.1") == (node == 0));
+        fs::remove_file(world.directory(node).join("e7.1.volume.toml")).expect("removed");
+        let said = world.does(node, "reload");
+        assert!(said.contains("removed: e7.1"), "{said}");
+        assert_eq!(world.status(node)["volumes"], json!([]));
+    }
 }
 
 #[test]
@@ -112,6 +181,20 @@ fn a_resync_goes_faster_when_it_may() {
     fs::write(&file, format!("{text}resync_rate = \"128k\"\n")).expect("slower");
     world.does(0, "reload");
     world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    // Nor is the only copy that is served taken away.
+    let is_kept = |why: &str| {
+        fs::rename(&file, world.directory(0).join("elsewhere")).expect("moved");
+        let output = world.command(0, "reload").output().expect("it ends");
+        assert_eq!(output.status.code(), Some(86), "{output:?}");
+        for part in
+            ["nothing was changed", "e7.1.volume.toml: e7.1 is not there any more", why, "put it back"]
+        {
+            assert!(output.stderr.contains(part), "{part} in {}", output.stderr);
+        }
+        assert_eq!(world.volume(0)["serving"], true);
+        fs::rename(world.directory(0).join("elsewhere"), &file).expect("moved back");
+    };
+    is_kept("cannot be reached");
     // Sixteen MiB at least, at 128 KiB a second.
     assert!(
         world
@@ -122,6 +205,7 @@ fn a_resync_goes_faster_when_it_may() {
     nodes[1] = world.start_node(1);
     world.wait_for(0, "source", |volume| volume["replication"] == "SyncSource");
     assert!(world.volume(0)["out_of_sync_bytes"].as_u64().is_some_and(|bytes| bytes > 8 << 20));
+    is_kept("its copy is not up to date");
     fs::write(&file, text).expect("faster again");
     let before = std::time::Instant::now();
     world.does(0, "reload");
