@@ -7,7 +7,7 @@ use replication::input::{ArbiterAnswer, Control, MetadataId};
 use replication::membership::Membership;
 use replication::message::{Message, Refusal};
 use replication::meta::layout::Place;
-use replication::output::{Digested, Event};
+use replication::output::{Digested, Event, Wish};
 use replication::resize::Capacity;
 use replication::spent::Spent;
 
@@ -215,6 +215,8 @@ pub enum Output {
         expected: Membership,
         /// What it shall hold.
         next: Membership,
+        /// Who wants it.
+        wish: Wish,
     },
     /// A request took long.
     Slow(Box<SlowRequest>),

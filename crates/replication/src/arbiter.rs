@@ -10,12 +10,12 @@ use crate::input::ArbiterAnswer;
 use crate::limits::{ARBITER_PATIENCE, ARBITER_RETRY, QUESTION_LIFE};
 use crate::membership::{Epoch, Members, Membership};
 use crate::message::VolumeMessage;
-use crate::output::{Event, Output};
+use crate::output::{Event, Output, Wish};
 use crate::volume::{Phase, Question};
 
 impl Engine {
     /// Asks the arbiter, unless it is being asked or was a moment ago.
-    pub(crate) fn ask(&mut self, export: ExportId, expected: Membership, next: Membership) {
+    pub(crate) fn ask(&mut self, export: ExportId, expected: Membership, next: Membership, wish: Wish) {
         let now = self.now;
         let number = self.questions + 1;
         let volume = self.volume_mut(export);
@@ -31,7 +31,7 @@ impl Engine {
         }
         volume.question = Some(Question { number, expected, next, given_up_at: now.after(ARBITER_PATIENCE) });
         self.questions = number;
-        self.push(Output::Ask { volume: export, question: number, expected, next });
+        self.push(Output::Ask { volume: export, question: number, expected, next, wish });
     }
 
     /// What the arbiter says to the question asked before is not heeded as an answer any more. It may be carried out all the
@@ -58,7 +58,7 @@ impl Engine {
             let at = volume.look_at;
             return self.wake_at(at);
         }
-        self.ask(export, membership, membership);
+        self.ask(export, membership, membership, Wish::OfBoth);
         let next = now.after(ARBITER_PATIENCE);
         self.wake_at(next);
     }

@@ -61,6 +61,15 @@ pub enum Resolution {
     Unknown,
 }
 
+/// Who wants what the arbiter is asked for. A pair that has no arbiter goes by this.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wish {
+    /// This node. What the other one does, it does not know.
+    OfOne,
+    /// The other one too: it is there and both are to be members, or it has said that it serves no more.
+    OfBoth,
+}
+
 /// What to do.
 #[derive(Clone, Debug)]
 pub enum Output {
@@ -113,6 +122,8 @@ pub enum Output {
         expected: Membership,
         /// What it shall hold.
         next: Membership,
+        /// Who wants it.
+        wish: Wish,
     },
     /// Whether requests may be taken for this volume. When they may not, all that is queued anywhere is dropped.
     Serving {

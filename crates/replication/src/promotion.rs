@@ -6,7 +6,7 @@ use block::ExportId;
 use crate::engine::Engine;
 use crate::membership::{Cause, Members, Membership};
 use crate::message::Refusal;
-use crate::output::Event;
+use crate::output::{Event, Wish};
 use crate::volume::Phase;
 
 impl Engine {
@@ -24,7 +24,7 @@ impl Engine {
             }
             Members::Only(_) => {
                 if let Ok(next) = membership.succeed(Cause::InSync(peer)) {
-                    self.ask(export, membership, next);
+                    self.ask(export, membership, next, Wish::OfBoth);
                 }
             }
         }

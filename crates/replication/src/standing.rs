@@ -12,7 +12,7 @@ use crate::limits::MEMORY_WINDOW;
 use crate::membership::{Cause, Members};
 use crate::message::{CopyState, VolumeMessage};
 use crate::mutation::Mutation;
-use crate::output::{Event, Output};
+use crate::output::{Event, Output, Wish};
 use crate::volume::{Phase, Volume};
 
 impl Engine {
@@ -131,7 +131,7 @@ impl Engine {
                 Members::Only(member) => (member == node).then_some(membership),
             };
             if let Some(next) = next {
-                self.ask(export, membership, next);
+                self.ask(export, membership, next, Wish::OfOne);
             }
             return false;
         }
@@ -181,7 +181,7 @@ impl Engine {
                 return;
             }
             if let Ok(next) = membership.succeed(Cause::Left(node.other())) {
-                self.ask(export, membership, next);
+                self.ask(export, membership, next, Wish::OfBoth);
             }
             return;
         }

@@ -16,16 +16,22 @@ pub enum Version {
     V2,
     /// A node that came back is told when it alone answers at its address again.
     V3,
+    /// A connection begins with a number that is said back.
+    V4,
 }
 
 /// Every version this program speaks with what came with it, oldest first.
-pub const HISTORY: [(Version, &str); 3] = [
+pub const HISTORY: [(Version, &str); 4] = [
     (
         Version::V1,
         "writes, reads, resync, verify, leases, membership, growth and small state of many volumes in one stream",
     ),
     (Version::V2, "`Ack` tells how long the write was at its follower"),
     (Version::V3, "`GivenBack` tells a node that came back when its address is its own again"),
+    (
+        Version::V4,
+        "whoever connects says back a number that it was told, so that no recorded connection is taken for a new one",
+    ),
 ];
 
 impl Version {
@@ -41,6 +47,7 @@ impl Version {
             Self::V1 => 1,
             Self::V2 => 2,
             Self::V3 => 3,
+            Self::V4 => 4,
         }
     }
 }
@@ -118,8 +125,8 @@ mod tests {
         assert_eq!(all.in_common(range(2, 9)), Some(Version::NEWEST), "of a later program");
         assert_eq!(range(1, 1).in_common(all), Some(Version::V1));
         assert_eq!(range(1, 1).in_common(range(2, 2)), None);
-        assert_eq!(all.in_common(range(4, 9)), None);
-        assert_eq!(range(1, 9).in_common(range(4, 9)), None, "nobody speaks what he does not know");
+        assert_eq!(all.in_common(range(5, 9)), None);
+        assert_eq!(range(1, 9).in_common(range(5, 9)), None, "nobody speaks what he does not know");
     }
 
     #[test]

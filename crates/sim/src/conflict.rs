@@ -325,7 +325,7 @@ impl Pair {
                 let bytes = node.engine.record(id).to_vec();
                 node.at_metadata.push_back((id, place, bytes));
             }
-            Output::Ask { volume, question, expected, next } => {
+            Output::Ask { volume, question, expected, next, .. } => {
                 let swapped = self.arbiter == expected;
                 self.arbiter = if swapped { next } else { self.arbiter };
                 let answer =

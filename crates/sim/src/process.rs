@@ -153,7 +153,7 @@ impl Process {
                 let Some(stream) = self.stream.take() else { return };
                 Effect::PeerClose(stream.connection)
             }
-            Output::Ask { volume, question, expected, next } => {
+            Output::Ask { volume, question, expected, next, .. } => {
                 let volume = self.volume(volume);
                 self.asked.push((volume, question));
                 Effect::Ask { volume, number: question, expected, next }

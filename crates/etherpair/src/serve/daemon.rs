@@ -15,7 +15,7 @@ use os::Interface;
 use os::shard::{Command, Event, ExportStatistics, ShardHandle, ShardStatistics};
 use replication::input::{ArbiterAnswer, Control};
 use replication::membership::{Members, Membership};
-use replication::output::Event as VolumeEvent;
+use replication::output::{Event as VolumeEvent, Wish};
 use replication::volume::{Phase, VolumeStatus};
 use replication::witness::RegisterKey;
 use serde_json::Value;
@@ -65,6 +65,14 @@ pub(crate) struct Daemon {
     not_understood: Mutex<Seldom>,
     /// Until when another process may still be ending, whose locks are in the way.
     pub(crate) locks_until: Instant,
+}
+
+/// What the arbiter is to be asked.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    expected: Membership,
+    next: Membership,
+    wish: Wish,
 }
 
 impl Daemon {
@@ -218,8 +226,8 @@ impl Daemon {
     pub(crate) fn handle_event(self: &Arc<Self>, shard: usize, event: Event) -> Result<(), String> {
         match event {
             Event::Volume { volume, event } => self.volume_event(shard, volume, &event),
-            Event::Ask { volume, question, expected, next } => {
-                self.ask(shard, volume, question, expected, next)
+            Event::Ask { volume, question, expected, next, wish } => {
+                self.ask(shard, volume, question, Asked { expected, next, wish });
             }
             Event::PeerFailed(failure) => {
                 if let Some(report) = self.links.ended(shard, &failure) {
@@ -476,25 +484,19 @@ impl Daemon {
         }
     }
 
-    fn ask(
-        self: &Arc<Self>,
-        shard: usize,
-        export: ExportId,
-        question: u64,
-        expected: Membership,
-        next: Membership,
-    ) {
+    fn ask(self: &Arc<Self>, shard: usize, export: ExportId, question: u64, asked: Asked) {
         let daemon = Arc::clone(self);
         tokio::spawn(async move {
             let answer = match daemon.find(shard, export) {
-                Some(volume) => daemon.arbiter_says(&volume, expected, next).await,
+                Some(volume) => daemon.arbiter_says(&volume, asked).await,
                 None => ArbiterAnswer::Unreachable,
             };
             daemon.shards[shard].send(Command::ArbiterAnswered { volume: export, question, answer });
         });
     }
 
-    async fn arbiter_says(&self, volume: &Volume, expected: Membership, next: Membership) -> ArbiterAnswer {
+    async fn arbiter_says(&self, volume: &Volume, asked: Asked) -> ArbiterAnswer {
+        let Asked { expected, next, wish } = asked;
         match self.arbiter.ask(self.key(volume), expected, next).await {
             Ok(answer) => {
                 if next != expected && answer == ArbiterAnswer::Swapped {
@@ -503,9 +505,7 @@ impl Daemon {
                 answer
             }
             // Nobody can hold anything else than both nodes believe.
-            Err(ArbiterError::Nobody) if expected == next && next.members == Members::Both => {
-                ArbiterAnswer::Swapped
-            }
+            Err(ArbiterError::Nobody) if wish == Wish::OfBoth => ArbiterAnswer::Swapped,
             Err(error) => {
                 self.not_asked(volume.entry.address, &error);
                 ArbiterAnswer::Unreachable

@@ -28,6 +28,7 @@ use super::daemon::Daemon;
 use super::error::ServeError;
 use super::events::{Report, Severity};
 use super::peer_control;
+use crate::durable_file::random;
 
 /// How long one address is tried.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
@@ -56,6 +57,12 @@ pub(crate) enum PeerPortError {
     /// We do not want it.
     #[error("refused: {0}")]
     Unwanted(PreambleRefusal),
+    /// It said something else than it was told.
+    #[error(
+        "it does not say back what it was told, so it does not listen: a recording of an earlier connection, or a faulty program; find out who \
+         sends from there"
+    )]
+    NotConfirmed,
     /// It is the peer, and neither understands the other.
     #[error(transparent)]
     NoCommonVersion(#[from] NoCommonVersion),
@@ -97,6 +104,11 @@ impl PeerProgram {
             Some(version) => Ok(Self { version, versions: theirs, program }),
             None => Err(NoCommonVersion { ours, theirs, program }),
         }
+    }
+
+    /// Whether a connection begins with a number that is said back.
+    fn confirms(&self) -> bool {
+        self.version >= Version::V4
     }
 }
 
@@ -183,9 +195,17 @@ async fn connect(
     // A peer that does not look at versions yet accepts what it will not understand.
     let peer = PeerProgram::of(daemon, &answer)?;
     match answer.purpose {
-        Purpose::Accepted => Ok((stream, peer)),
+        Purpose::Accepted { nonce } => {
+            if peer.confirms() {
+                let confirmed = preamble(daemon, Purpose::Confirmed { nonce }).emit();
+                timeout(PREAMBLE_PATIENCE, stream.write_all(&confirmed))
+                    .await
+                    .map_err(|_| PeerPortError::Silent)??;
+            }
+            Ok((stream, peer))
+        }
         Purpose::Refused(refusal) => Err(PeerPortError::Refused(refusal)),
-        Purpose::Shard { .. } | Purpose::Control => {
+        Purpose::Shard { .. } | Purpose::Control | Purpose::Confirmed { .. } => {
             Err(PreambleError::Field { field: "answer", found: 0 }.into())
         }
     }
@@ -267,14 +287,26 @@ async fn welcome(daemon: &Arc<Daemon>, mut stream: TcpStream, from: SocketAddr) 
         }
         Err(error) => return Err(error),
     };
+    let nonce = match &wanted {
+        Ok((_, peer)) if peer.confirms() => u64::from_le_bytes(random()?),
+        _ => 0,
+    };
     let answer = match &wanted {
-        Ok(_) => Purpose::Accepted,
+        Ok(_) => Purpose::Accepted { nonce },
         Err(PeerPortError::Unwanted(refusal)) => Purpose::Refused(*refusal),
         Err(_) => Purpose::Refused(PreambleRefusal::Version),
     };
     let answer = preamble(daemon, answer).emit();
     timeout(PREAMBLE_PATIENCE, stream.write_all(&answer)).await.map_err(|_| PeerPortError::Silent)??;
-    match wanted? {
+    let (shard, peer) = wanted?;
+    if peer.confirms() {
+        let said =
+            timeout(PREAMBLE_PATIENCE, hear(&mut stream)).await.map_err(|_| PeerPortError::Silent)??;
+        if said.purpose != (Purpose::Confirmed { nonce }) {
+            return Err(PeerPortError::NotConfirmed);
+        }
+    }
+    match (shard, peer) {
         (Some(shard), peer) => connected(daemon, shard, from, into_peer_stream(stream)?, peer),
         (None, _) => peer_control::serve_peer(daemon, stream).await,
     }
@@ -297,6 +329,8 @@ fn wanted_shard(daemon: &Daemon, said: &Preamble) -> Result<Option<usize>, Pream
             Ok(usize::try_from(shard).ok())
         }
         Purpose::Shard { .. } => Err(PreambleRefusal::Shards),
-        Purpose::Accepted | Purpose::Refused(_) => Err(PreambleRefusal::Version),
+        Purpose::Accepted { .. } | Purpose::Refused(_) | Purpose::Confirmed { .. } => {
+            Err(PreambleRefusal::Version)
+        }
     }
 }

@@ -5,9 +5,11 @@
 mod garbage;
 mod latency;
 mod masks;
+mod no_arbiter;
 mod reload;
 mod removal;
 mod replacement;
+mod replayed;
 mod slow;
 mod stranger;
 mod upgrade;

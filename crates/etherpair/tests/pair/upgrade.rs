@@ -9,7 +9,7 @@ use crate::{assert_equal_copies, pair, under_load};
 
 const ANY: &str = "[peer]\n";
 const OLDER: &str = "[peer]\nversions = \"1\"\n";
-const NEWER: &str = "[peer]\nversions = \"3\"\n";
+const NEWER: &str = "[peer]\nversions = \"4\"\n";
 
 fn link(world: &World, node: usize) -> Value {
     world.status(node)["links"][0].clone()
@@ -25,7 +25,7 @@ fn a_pair_is_upgraded_one_node_after_the_other_under_load() {
         assert_eq!(link(&world, node)["peer_program"], env!("CARGO_PKG_VERSION"));
     }
     assert_eq!(link(&world, 0)["peer_versions"], json!({ "oldest": 1, "newest": 1 }));
-    assert_eq!(world.status(0)["versions"], json!({ "oldest": 1, "newest": 3 }));
+    assert_eq!(world.status(0)["versions"], json!({ "oldest": 1, "newest": 4 }));
     under_load(&world, 8, || {
         assert!(nodes[1].terminate(PATIENCE).expect("it ends").success());
         edit(&world, 1, OLDER, ANY);
@@ -33,9 +33,9 @@ fn a_pair_is_upgraded_one_node_after_the_other_under_load() {
     });
     world.wait_for_in_sync();
     for node in 0..2 {
-        assert_eq!(link(&world, node)["version"], 3, "{}", world.logs());
+        assert_eq!(link(&world, node)["version"], 4, "{}", world.logs());
     }
-    assert!(world.does(0, "status").contains(", protocol 3 with etherpair "), "{}", world.does(0, "status"));
+    assert!(world.does(0, "status").contains(", protocol 4 with etherpair "), "{}", world.does(0, "status"));
     assert_equal_copies(&world);
 }
 
@@ -48,8 +48,8 @@ fn nodes_without_a_common_version_say_so_and_one_of_them_serves_on() {
     edit(&world, 1, ANY, NEWER);
     nodes[1] = world.start_node(1);
     let cures = [
-        "version 1 of the peer protocol, the peer (etherpair 0.1.0) version 3",
-        "version 3 of the peer protocol, the peer (etherpair 0.1.0) version 1",
+        "version 1 of the peer protocol, the peer (etherpair 0.1.0) version 4",
+        "version 4 of the peer protocol, the peer (etherpair 0.1.0) version 1",
     ];
     let culprits = ["upgrade etherpair on this node", "upgrade etherpair on the peer"];
     for node in 0..2 {
@@ -73,7 +73,7 @@ fn nodes_without_a_common_version_say_so_and_one_of_them_serves_on() {
     edit(&world, 0, OLDER, ANY);
     nodes[0] = world.start_node(0);
     world.wait_for_in_sync();
-    assert_eq!(link(&world, 0)["version"], 3);
+    assert_eq!(link(&world, 0)["version"], 4);
     assert_eq!(link(&world, 1)["error"], Value::Null);
     assert_equal_copies(&world);
 }

@@ -129,7 +129,9 @@ impl Node {
             Of::Disconnect { reason } => Output::PeerDisconnect { reason },
             Of::Metadata { id, volume, place } => Output::MetadataWrite { id, volume, place },
             Of::Digest { of, data } => Output::Digest { of, data },
-            Of::Ask { volume, question, expected, next } => Output::Ask { volume, question, expected, next },
+            Of::Ask { volume, question, expected, next, wish } => {
+                Output::Ask { volume, question, expected, next, wish }
+            }
             Of::Event { volume, event } => {
                 self.tell_epoch(now, volume);
                 if event == Removed {

@@ -13,7 +13,7 @@ use node::{MirrorError, PairConfig, SlowRequest};
 use replication::input::{ArbiterAnswer, Control};
 use replication::membership::Membership;
 use replication::meta::Opened;
-use replication::output::Event as VolumeEvent;
+use replication::output::{Event as VolumeEvent, Wish};
 use replication::start::VolumeConfig;
 use replication::volume::VolumeStatus;
 use thiserror::Error;
@@ -238,6 +238,8 @@ pub enum Event {
         expected: Membership,
         /// What it shall hold.
         next: Membership,
+        /// Who wants it.
+        wish: Wish,
     },
     /// Something has happened to a mirrored export.
     Volume {

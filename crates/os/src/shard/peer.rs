@@ -197,8 +197,8 @@ impl Shard {
                 let Digest(digest) = Digest::of(seed, self.memory(data).look());
                 let _ = self.node.handle_input(now, Input::Digest { of, digest });
             }
-            Output::Ask { volume, question, expected, next } => {
-                (self.notify)(Event::Ask { volume, question, expected, next });
+            Output::Ask { volume, question, expected, next, wish } => {
+                (self.notify)(Event::Ask { volume, question, expected, next, wish });
             }
             Output::Slow(slow) => (self.notify)(Event::Slow(slow)),
             Output::Event { volume, event } => {

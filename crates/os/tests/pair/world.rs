@@ -328,7 +328,7 @@ fn take_event(
     failed: &Sender<String>,
 ) {
     match event {
-        Event::Ask { volume, question, expected, next } => {
+        Event::Ask { volume, question, expected, next, .. } => {
             let mut arbiter = arbiter.lock().expect("nobody has panicked");
             let answer = if !arbiter.is_reachable {
                 ArbiterAnswer::Unreachable

@@ -8,7 +8,9 @@
 //!   └──────┴───────┴──────┴──────┴────────┴──────┴───────┴────────┴────────┴────────┴─────────┴─────┘
 //! ```
 //!
-//! Whoever connects says it first; the answer has the same shape. It decides who speaks, about what and in which versions of the
+//! Whoever connects says it first; the answer has the same shape, and where both nodes speak version 4 a number in the place of the shards,
+//! which whoever connects says back before anything else ([`Purpose::Confirmed`]). So what was recorded of an earlier
+//! connection opens none. It decides who speaks, about what and in which versions of the
 //! protocol it could, so that two nodes that do not understand each other know why before a stream stands. The version of a stream
 //! is agreed upon by its `Hello`, from the same ranges.
 
@@ -35,6 +37,7 @@ mod field {
     pub(super) const PAIR: Range<usize> = 8..24;
     pub(super) const SHARD: Range<usize> = 24..28;
     pub(super) const SHARDS: Range<usize> = 28..32;
+    pub(super) const NONCE: Range<usize> = 24..32;
     pub(super) const OLDEST: Range<usize> = 32..34;
     pub(super) const NEWEST: Range<usize> = 34..36;
     pub(super) const PROGRAM: Range<usize> = 36..60;
@@ -54,9 +57,17 @@ pub enum Purpose {
     /// Requests of the control plane.
     Control,
     /// Answer: what follows is what was wanted.
-    Accepted,
+    Accepted {
+        /// What whoever connects has to say back, if both nodes speak version 4.
+        nonce: u64,
+    },
     /// Answer: it is not, and the connection ends.
     Refused(PreambleRefusal),
+    /// What the answer said, back: whoever connects has heard it.
+    Confirmed {
+        /// The number of the answer.
+        nonce: u64,
+    },
 }
 
 /// Why a connection is not wanted.
@@ -185,12 +196,19 @@ impl Preamble {
                 1
             }
             Purpose::Control => 2,
-            Purpose::Accepted => 3,
+            Purpose::Accepted { nonce } => {
+                bytes[field::NONCE].copy_from_slice(&nonce.to_le_bytes());
+                3
+            }
             Purpose::Refused(refusal) => {
                 let place = PreambleRefusal::ALL.iter().position(|known| *known == refusal);
                 let number = place.and_then(|place| u8::try_from(place + 1).ok());
                 bytes[field::REASON] = number.expect("all are listed");
                 4
+            }
+            Purpose::Confirmed { nonce } => {
+                bytes[field::NONCE].copy_from_slice(&nonce.to_le_bytes());
+                5
             }
         };
         let crc = crc32fast::hash(&bytes[..field::CRC.start]);
@@ -222,19 +240,25 @@ impl Preamble {
         let purpose = match bytes[field::KIND] {
             1 => Purpose::Shard { shard: u32_at(field::SHARD), shards: u32_at(field::SHARDS) },
             2 => Purpose::Control,
-            3 => Purpose::Accepted,
+            3 => Purpose::Accepted { nonce: nonce(bytes) },
             4 => {
                 let found = bytes[field::REASON];
                 let place = usize::from(found).checked_sub(1);
                 let refusal = place.and_then(|place| PreambleRefusal::ALL.get(place));
                 Purpose::Refused(*refusal.ok_or(PreambleError::Field { field: "reason", found })?)
             }
+            5 => Purpose::Confirmed { nonce: nonce(bytes) },
             found => return Err(PreambleError::Field { field: "kind", found }),
         };
         let pair = u128::from_le_bytes(*bytes[field::PAIR].first_chunk().expect("within the preamble"));
         let program = ProgramName(*bytes[field::PROGRAM].first_chunk().expect("within the preamble"));
         Ok(Self { pair: PairIdentity(pair), node, purpose, versions: versions(bytes)?, program })
     }
+}
+
+const fn nonce(bytes: &[u8; PREAMBLE_BYTES]) -> u64 {
+    let (_, from_here) = bytes.split_at(field::NONCE.start);
+    u64::from_le_bytes(*from_here.first_chunk().expect("within the preamble"))
 }
 
 /// Programs that did not say it yet speak the first version and no other.
@@ -288,7 +312,13 @@ mod tests {
 
     #[test]
     fn every_preamble_means_the_same_after_the_wire() {
-        let purposes = [Purpose::Shard { shard: 1, shards: 3 }, Purpose::Control, Purpose::Accepted];
+        let nonce = 0x0102_0304_0506_0708;
+        let purposes = [
+            Purpose::Shard { shard: 1, shards: 3 },
+            Purpose::Control,
+            Purpose::Accepted { nonce },
+            Purpose::Confirmed { nonce },
+        ];
         let refusals = PreambleRefusal::ALL.map(Purpose::Refused);
         for purpose in purposes.into_iter().chain(refusals) {
             assert_eq!(Preamble::parse(&preamble(purpose).emit()), Ok(preamble(purpose)));
@@ -301,6 +331,8 @@ mod tests {
         assert_eq!(bytes[..9], *b"EPp\n\x01\x01\x01\x00\xab");
         assert_eq!((bytes[24], bytes[28]), (1, 3));
         assert_eq!(bytes[32..46], *b"\x02\x00\x05\x011.2.3-rc.4");
+        let bytes = preamble(Purpose::Confirmed { nonce: 0x0102 }).emit();
+        assert_eq!((bytes[5], &bytes[24..32]), (5, &b"\x02\x01\0\0\0\0\0\0"[..]));
     }
 
     #[test]
