@@ -103,11 +103,12 @@ impl ActivityLog {
     #[must_use]
     pub fn new(layout: Layout, format: FormatIdentity) -> Self {
         let slots = usize::try_from(layout.hot_extents()).expect("as many as fit memory");
+        let salt = u32::try_from(format.0 & u128::from(u32::MAX)).expect("32 bits");
         Self {
             layout,
             format,
             slots: vec![Slot { extent: None, since: Sequence::NONE }; slots],
-            table: Table::new(slots),
+            table: Table::new(slots, salt),
             idle: Idle::new(slots),
             used: 0,
             durable: Sequence::NONE,

@@ -29,6 +29,7 @@ pub(super) struct Table {
     /// Twice as many places as slots, a power of two.
     places: Vec<Entry>,
     shift: u32,
+    salt: u32,
 }
 
 impl Entry {
@@ -82,9 +83,11 @@ impl Entry {
 }
 
 impl Table {
-    pub(super) fn new(slots: usize) -> Self {
+    /// `salt` is to be another one for each volume: tables often are a multiple of a page apart, and the extents that are hot in all volumes
+    /// (the first) would compete for the same few lines of the processor's caches.
+    pub(super) fn new(slots: usize, salt: u32) -> Self {
         let places = (slots * 2).next_power_of_two();
-        Self { places: vec![Entry::NONE; places], shift: 64 - places.trailing_zeros() }
+        Self { places: vec![Entry::NONE; places], shift: 64 - places.trailing_zeros(), salt }
     }
 
     /// Where `extent` is, until the next change of the table.
@@ -136,7 +139,7 @@ impl Table {
     #[expect(clippy::cast_possible_truncation, reason = "the shift leaves as many bits as there are places")]
     const fn home(&self, extent: Extent) -> usize {
         // Fibonacci hashing: neighbouring extents fall far apart.
-        ((extent.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+        ((extent.0.wrapping_add(self.salt) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
     const fn after(&self, place: usize) -> usize {
@@ -153,7 +156,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_table_finds_what_a_scan_finds(steps in proptest::collection::vec((0..16usize, 0..40u32), 1..200)) {
-            let mut table = Table::new(16);
+            let mut table = Table::new(16, 0xffff_fff0);
             let mut slots = [None; 16];
             for (slot, number) in steps {
                 if let Some(old) = slots[slot].take() {
