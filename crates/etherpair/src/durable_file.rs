@@ -1,4 +1,6 @@
 //! Small files that are replaced as a whole, durably: after a crash either the old content is there or the new.
+//!
+//! What becomes durable is said by [`Step`]s, so that tests see in which order it does, and can have each of them fail.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -22,7 +24,7 @@ impl Beside {
         let beside = PathBuf::from(beside);
         let mut file = File::create(&beside)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        Step::SyncFile.take(|| file.sync_all())?;
         Ok(Self { beside, path: path.to_owned() })
     }
 
@@ -31,7 +33,7 @@ impl Beside {
     /// # Errors
     /// What the kernel says. Either content may be there then.
     pub(crate) fn replace(self) -> io::Result<()> {
-        fs::rename(&self.beside, &self.path)?;
+        Step::Rename.take(|| fs::rename(&self.beside, &self.path))?;
         sync_directory_of(&self.path)
     }
 }
@@ -44,6 +46,18 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Beside::write(path, bytes)?.replace()
 }
 
+/// Removes the file at `path`, durably, if there is one.
+///
+/// # Errors
+/// What the kernel says. It may be there or not then.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match Step::Remove.take(|| fs::remove_file(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => result?,
+    }
+    sync_directory_of(path)
+}
+
 /// Makes durable which files there are beside `path`.
 ///
 /// # Errors
@@ -53,7 +67,34 @@ pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    File::open(directory)?.sync_all()
+    let directory = File::open(directory)?;
+    Step::SyncDirectory.take(|| directory.sync_all())
+}
+
+/// What is done on the way to stable storage.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Step {
+    /// The bytes of the new file become durable.
+    SyncFile,
+    /// It takes the place of the old one.
+    Rename,
+    /// A file goes.
+    Remove,
+    /// What the directory says becomes durable.
+    SyncDirectory,
+}
+
+impl Step {
+    #[cfg(not(test))]
+    fn take(self, take: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        take()
+    }
+
+    #[cfg(test)]
+    fn take(self, take: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        watch::before(self)?;
+        take()
+    }
 }
 
 /// Random bytes of the kernel's.
@@ -64,4 +105,26 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What tests of this thread want to know of each step, before it is taken.
+#[cfg(test)]
+pub(crate) mod watch {
+    use super::{Step, io};
+    use std::cell::RefCell;
+
+    type Watcher = Box<dyn FnMut(Step) -> io::Result<()>>;
+
+    thread_local! {
+        static WATCHER: RefCell<Option<Watcher>> = const { RefCell::new(None) };
+    }
+
+    /// Asks `watcher` before each step from now on; one that it refuses fails and is not taken.
+    pub(crate) fn set(watcher: impl FnMut(Step) -> io::Result<()> + 'static) {
+        WATCHER.set(Some(Box::new(watcher)));
+    }
+
+    pub(super) fn before(step: Step) -> io::Result<()> {
+        WATCHER.with_borrow_mut(|watcher| watcher.as_mut().map_or(Ok(()), |watcher| watcher(step)))
+    }
 }

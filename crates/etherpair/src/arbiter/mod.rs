@@ -57,7 +57,9 @@ pub(crate) enum ArbiterError {
     )]
     NoRegister,
     /// It does not serve this pair.
-    #[error("the arbiter does not serve this pair, or has no room; see `pairs` in its configuration")]
+    #[error(
+        "the arbiter does not serve this pair, or has no room for one more register; see its log, and `pairs` in its configuration"
+    )]
     Refused,
     /// It cannot store anything.
     #[error("the arbiter cannot store registers; see its log")]

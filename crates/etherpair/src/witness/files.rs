@@ -66,6 +66,28 @@ pub(crate) struct Files {
     _lock: File,
 }
 
+/// The registers of a pair as they are to be, on stable storage, but not in their place yet.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// A file is to take the place of the one that is there.
+    Beside(Beside),
+    /// There are none, and no file is to be there.
+    Nothing(PathBuf),
+}
+
+impl Written {
+    /// Has them count, durably.
+    ///
+    /// # Errors
+    /// What the kernel says. Either content may be there then.
+    pub(crate) fn replace(self) -> io::Result<()> {
+        match self {
+            Self::Beside(beside) => beside.replace(),
+            Self::Nothing(path) => durable_file::remove(&path),
+        }
+    }
+}
+
 impl Files {
     /// Opens the directory, makes it if it is not there, and reads all registers.
     ///
@@ -102,12 +124,16 @@ impl Files {
         self.identity
     }
 
-    /// Writes the registers of a pair beside its file, durably.
+    /// Writes the registers of a pair beside its file, durably. A pair without registers is to have no file.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) fn write(&self, pair: PairIdentity, registers: &Registers) -> io::Result<Beside> {
-        Beside::write(&self.path(pair), emit(pair, registers).as_bytes())
+    pub(crate) fn write(&self, pair: PairIdentity, registers: &Registers) -> io::Result<Written> {
+        let path = self.path(pair);
+        if !registers.knows(pair) {
+            return Ok(Written::Nothing(path));
+        }
+        Beside::write(&path, emit(pair, registers).as_bytes()).map(Written::Beside)
     }
 
     /// The file of a pair's registers.

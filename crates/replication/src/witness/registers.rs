@@ -9,6 +9,10 @@ use crate::membership::Membership;
 
 /// Registers of one pair at most: as many as there are volumes of one pair at all.
 pub const REGISTERS_PER_PAIR_MAX: usize = 65_536;
+/// Registers of all pairs together at most: a thousand pairs with a thousand volumes each, in some 100 MB of memory.
+pub const REGISTERS_MAX: usize = 1 << 20;
+/// Pairs with registers at most, each of which has a file.
+pub const PAIRS_MAX: usize = 1024;
 
 /// What is to be said, and changed before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,7 +32,7 @@ pub struct Change {
     pub to: Option<Membership>,
 }
 
-/// All registers of a witness, by pair.
+/// All registers of a witness, by pair. A pair without any is not known.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Registers(BTreeMap<PairIdentity, BTreeMap<VolumeIdentity, Membership>>);
 
@@ -65,13 +69,16 @@ impl Registers {
     /// A change is durable.
     pub fn apply(&mut self, change: Change) {
         let Change { key, to } = change;
-        let of_pair = self.0.entry(key.pair).or_default();
         match to {
             Some(membership) => {
-                of_pair.insert(key.volume, membership);
+                self.0.entry(key.pair).or_default().insert(key.volume, membership);
             }
             None => {
+                let Some(of_pair) = self.0.get_mut(&key.pair) else { return };
                 of_pair.remove(&key.volume);
+                if of_pair.is_empty() {
+                    self.0.remove(&key.pair);
+                }
             }
         }
     }
@@ -87,13 +94,23 @@ impl Registers {
         self.0.get(&pair).into_iter().flatten().map(|(volume, membership)| (*volume, *membership))
     }
 
-    /// Every pair that has, or had, registers.
+    /// Every pair that has registers.
     pub fn pairs(&self) -> impl Iterator<Item = PairIdentity> + '_ {
         self.0.keys().copied()
     }
 
+    /// Whether a pair has registers.
+    #[must_use]
+    pub fn knows(&self, pair: PairIdentity) -> bool {
+        self.0.contains_key(&pair)
+    }
+
     fn has_room(&self, pair: PairIdentity) -> bool {
-        self.0.get(&pair).is_none_or(|registers| registers.len() < REGISTERS_PER_PAIR_MAX)
+        let has_pair_room = match self.0.get(&pair) {
+            Some(registers) => registers.len() < REGISTERS_PER_PAIR_MAX,
+            None => self.0.len() < PAIRS_MAX,
+        };
+        has_pair_room && self.0.values().map(BTreeMap::len).sum::<usize>() < REGISTERS_MAX
     }
 }
 
@@ -152,5 +169,41 @@ mod tests {
             AnswerKind::Done,
             "asked again"
         );
+    }
+    #[test]
+    fn so_many_pairs_have_registers_and_no_more_until_one_has_none_any_more() {
+        let first = at(1, Members::Both);
+        let key = |pair, volume| RegisterKey { pair: PairIdentity(pair), volume: VolumeIdentity(volume) };
+        let create = |registers: &Registers, key| registers.decide(key, QuestionKind::Create { first });
+        let mut registers = Registers::default();
+        for pair in 0..PAIRS_MAX as u128 {
+            let key = key(pair, 0);
+            let change = Change { key, to: Some(first) };
+            assert_eq!(create(&registers, key), Decision::Change(change));
+            registers.apply(change);
+        }
+        let stranger = key(PAIRS_MAX as u128, 0);
+        assert_eq!(create(&registers, stranger), Decision::Answer(AnswerKind::Refused));
+        assert!(matches!(create(&registers, key(0, 1)), Decision::Change(_)), "of a pair that is known");
+        registers.apply(Change { key: key(0, 0), to: None });
+        assert!(!registers.knows(PairIdentity(0)));
+        assert!(matches!(create(&registers, stranger), Decision::Change(_)));
+    }
+
+    #[test]
+    fn a_pair_has_so_many_registers_and_all_pairs_together_have() {
+        let first = at(1, Members::Both);
+        let mut registers = Registers::default();
+        let pairs = (REGISTERS_MAX / REGISTERS_PER_PAIR_MAX) as u128;
+        for pair in 0..pairs {
+            let volumes = (0..REGISTERS_PER_PAIR_MAX as u128).map(|volume| (VolumeIdentity(volume), first));
+            registers.0.insert(PairIdentity(pair), volumes.collect());
+            let one_more = RegisterKey { pair: PairIdentity(pair), volume: VolumeIdentity(u128::MAX) };
+            let decision = registers.decide(one_more, QuestionKind::Create { first });
+            assert_eq!(decision, Decision::Answer(AnswerKind::Refused));
+        }
+        let another = RegisterKey { pair: PairIdentity(pairs), volume: VolumeIdentity(0) };
+        let decision = registers.decide(another, QuestionKind::Create { first });
+        assert_eq!(decision, Decision::Answer(AnswerKind::Refused));
     }
 }
