@@ -25,7 +25,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::commands::{
     bench as bench_command, config as config_command, control, discover as discover_command,
-    dump as dump_command, export as export_command, serve as serve_command, witness as witness_command,
+    dump as dump_command, examples, export as export_command, serve as serve_command,
+    witness as witness_command,
 };
 use crate::exit_code::Failure;
 
@@ -54,22 +55,30 @@ enum Command {
     /// Be a node of a pair.
     Serve(serve_command::Arguments),
     /// Show how a node, its peer, its arbiter and its volumes stand.
+    #[command(after_help = examples::STATUS)]
     Status(control::StatusArguments),
     /// Tell what happens, a line of JSON each.
+    #[command(after_help = examples::EVENTS)]
     Events(control::PlainArguments),
     /// Make, list and compare volumes of a pair.
+    #[command(after_help = examples::VOLUME)]
     Volume(control::VolumeArguments),
     /// Have the peer go on alone, so that this node can be taken away.
+    #[command(after_help = examples::LEAVE)]
     Leave(control::PlainArguments),
     /// Come back after `leave`.
+    #[command(after_help = examples::JOIN)]
     Join(control::PlainArguments),
     /// Serve a volume although the peer may have a newer copy.
+    #[command(after_help = examples::PROMOTE)]
     Promote(control::PromoteArguments),
     /// Have a node read its configuration again.
+    #[command(after_help = examples::RELOAD)]
     Reload(control::PlainArguments),
     /// Keep the registers that decide which node of a pair goes on alone.
     Witness(witness_command::Arguments),
     /// Check a configuration.
+    #[command(after_help = examples::CONFIG)]
     Config(config_command::Arguments),
 }
 
@@ -110,4 +119,43 @@ fn log_to_stderr() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Every command below this one, with the words that lead to it.
+    fn commands(words: &str, command: &clap::Command, found: &mut Vec<(String, clap::Command)>) {
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            let words = format!("{words} {}", below.get_name());
+            commands(&words, below, found);
+            found.push((words, below.clone()));
+        }
+    }
+
+    /// The command lines in its examples: each stands two places in, and what it means under it.
+    fn examples(command: &mut clap::Command) -> Vec<String> {
+        let help = command.render_long_help().to_string();
+        let Some((_, examples)) = help.split_once("\nExamples:\n") else { return Vec::new() };
+        let lines = examples.lines().filter_map(|line| line.strip_prefix("  etherpair "));
+        lines.map(|line| format!("etherpair {}", line.split(" | ").next().unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn every_command_has_examples_of_itself_and_each_is_understood() {
+        let mut found = Vec::new();
+        commands("etherpair", &CommandLine::command(), &mut found);
+        assert!(found.len() > 20, "{found:?}");
+        for (words, mut command) in found {
+            let examples = examples(&mut command);
+            assert!(!examples.is_empty(), "`{words} --help` has no example; put one into its after_help");
+            for example in examples {
+                assert!(format!("{example} ").starts_with(&format!("{words} ")), "{example} under {words}");
+                let understood = CommandLine::try_parse_from(example.split_whitespace());
+                assert!(understood.is_ok(), "{example}: {understood:?}");
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::examples;
 use crate::config::node::NodeConfig;
 use crate::config::read_file;
 use crate::durable_file::random;
@@ -20,6 +21,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Tell everything that is wrong with a configuration; exit code 81 if anything is
+    #[command(after_help = examples::CONFIG_CHECK)]
     Check {
         /// The configuration of a node
         #[arg(short, long, value_name = "FILE", default_value = "/etc/etherpair/node.toml")]
@@ -30,6 +32,7 @@ enum Command {
         witness: bool,
     },
     /// Draw an identity for a new pair
+    #[command(after_help = examples::CONFIG_IDENTITY)]
     Identity,
 }
 

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::examples;
 use crate::byte_size;
 use crate::config::node::SOCKET;
 use crate::exit_code::{self, Failure};
@@ -85,6 +86,7 @@ pub(crate) struct VolumeArguments {
 #[derive(Debug, Subcommand)]
 enum VolumeCommand {
     /// Make a volume at both nodes; an image that exists here is taken as it is and copied to the peer
+    #[command(after_help = examples::CREATE)]
     Create {
         /// Its address (shelf.slot)
         #[arg(value_name = "ADDRESS")]
@@ -115,6 +117,7 @@ enum VolumeCommand {
         overwrite_peer: bool,
     },
     /// Make a volume larger at both nodes; initiators are told
+    #[command(after_help = examples::RESIZE)]
     Resize {
         /// Which volume
         #[arg(value_name = "ADDRESS")]
@@ -125,6 +128,7 @@ enum VolumeCommand {
         size: u64,
     },
     /// Remove a volume from both nodes: initiators are answered no more; its data stays unless told otherwise
+    #[command(after_help = examples::REMOVE)]
     Remove {
         /// Which volume
         #[arg(value_name = "ADDRESS")]
@@ -143,6 +147,7 @@ enum VolumeCommand {
         yes: bool,
     },
     /// Make this node's copy of a volume anew, from the peer's: its disk was replaced, its metadata is lost, or all of the node was
+    #[command(after_help = examples::REPLACE)]
     Replace {
         /// Which volume
         #[arg(value_name = "ADDRESS", required_unless_present = "all")]
@@ -165,18 +170,21 @@ enum VolumeCommand {
         yes: bool,
     },
     /// Show the volumes
+    #[command(after_help = examples::LIST)]
     List,
     /// Compare the two copies of a volume; the outcome is an event
+    #[command(after_help = examples::VERIFY)]
     Verify {
         /// Which volume
         #[arg(value_name = "ADDRESS")]
         address: String,
 
-        /// Copy what differs from this node to the other
+        /// Make equal what differs, by node 0's copy
         #[arg(long)]
         fix: bool,
     },
     /// Make the arbiter's register of a volume anew, after the arbiter was replaced
+    #[command(after_help = examples::REGISTER)]
     Register {
         /// Which volume
         #[arg(value_name = "ADDRESS", required_unless_present = "all")]
