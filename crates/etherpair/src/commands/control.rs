@@ -275,17 +275,26 @@ pub(crate) fn reload(arguments: &PlainArguments) -> Result<(), Failure> {
 /// Serves although the copy may be stale.
 pub(crate) fn promote(arguments: &PromoteArguments) -> Result<(), Failure> {
     let PromoteArguments { address, yes, inconsistent, socket, .. } = arguments;
-    eprintln!(
-        "This node is to serve {address} without knowing whether the other one does.\n\
-         - If the other node serves it, or has served it alone, there are two histories from now on, and what was written there \
-         since is lost.\n\
-         - If the other node was the last to serve, what it has answered alone is lost.\n\
-         Make sure that the other node is switched off, and stays so until this one is served and in sync again."
-    );
+    eprintln!("{}", risk_of_promotion(address, *inconsistent));
     if !yes && !confirmed(address)? {
         return Err(ControlError::NotConfirmed.into());
     }
     socket.tell(&Request::Promote { address: address.clone(), inconsistent: *inconsistent })
+}
+
+fn risk_of_promotion(address: &str, inconsistent: bool) -> String {
+    let old_blocks = "- This copy need not be whole: blocks that are known to be old here, or were never written here, are served as if they \
+                      were good, among newer ones. A file system in it may be damaged beyond repair, and data in it wrong without \
+                      any error. When the other node comes back, its copy of them is overwritten with these.\n";
+    format!(
+        "This node is to serve {address} without knowing whether the other one does.\n\
+         - If the other node serves it, or has served it alone, there are two histories from now on, and what was written there \
+         since is lost.\n\
+         - If the other node was the last to serve, what it has answered alone is lost.\n\
+         {}\
+         Make sure that the other node is switched off, and stays so until this one is served and in sync again.",
+        if inconsistent { old_blocks } else { "" }
+    )
 }
 
 /// Everything about volumes.
