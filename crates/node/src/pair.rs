@@ -20,6 +20,7 @@ use replication::engine::{Engine, EngineConfig};
 use replication::identity::{PairIdentity, VolumeIdentity};
 use replication::input;
 use replication::input::MetadataId;
+use replication::lease::LeaseStatus;
 use replication::limits::Limits;
 use replication::membership::NodeNumber;
 use replication::meta::Opened;
@@ -221,6 +222,12 @@ impl Node {
     #[must_use]
     pub fn lease_end(&self) -> Option<Instant> {
         self.pair.as_ref()?.engine.lease_end()
+    }
+
+    /// How long the leases of both nodes last from `now` on; `None` if there is no peer.
+    #[must_use]
+    pub fn lease_status(&self, now: Instant) -> Option<LeaseStatus> {
+        Some(self.pair.as_ref()?.engine.lease_status(now))
     }
 
     /// How a mirrored export stands; `None` for others.

@@ -238,7 +238,8 @@ impl Engine {
     /// A volume as it is now.
     #[must_use]
     pub fn status(&self, export: ExportId) -> Option<VolumeStatus> {
-        self.volumes.get(index(export))?.as_ref().map(Volume::status)
+        let volume = self.volumes.get(index(export))?.as_ref()?;
+        Some(volume.status(self.now))
     }
 
     fn handle_request(&mut self, request: BlockRequest, origin: Option<crate::message::Origin>) {

@@ -30,6 +30,15 @@ pub struct Lease {
     granted_until: Instant,
 }
 
+/// How long leases last from now on, for operators.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LeaseStatus {
+    /// So long this node may serve together with the peer; `None`: it may not.
+    pub held: Option<Duration>,
+    /// So long the peer may still serve by what this node has granted; `None`: it surely does not.
+    pub granted: Option<Duration>,
+}
+
 impl Lease {
     /// Nothing held, nothing granted.
     #[must_use]

@@ -11,6 +11,7 @@
 use block::{ExportId, Instant};
 
 use crate::engine::Engine;
+use crate::lease::LeaseStatus;
 use crate::limits::LEASE_MARGIN;
 use crate::message::{Announce, Hello, Message, Refusal};
 use crate::mutation::Mutation;
@@ -237,6 +238,13 @@ impl Engine {
     #[must_use]
     pub fn lease_end(&self) -> Option<Instant> {
         (self.session.is_up() && self.session.lease_was_held).then(|| self.lease.held_until())
+    }
+
+    /// How long both nodes' leases last from `now` on.
+    #[must_use]
+    pub fn lease_status(&self, now: Instant) -> LeaseStatus {
+        let left = |end: Instant| Some(end.since(now)).filter(|left| !left.is_zero());
+        LeaseStatus { held: self.lease_end().and_then(left), granted: left(self.lease.granted_until()) }
     }
 
     /// Whether this node holds a lease.

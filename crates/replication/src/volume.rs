@@ -32,6 +32,7 @@ use crate::meta::small_state::SmallState;
 use crate::meta::superblock::Superblock;
 use crate::meta::twin::Turns;
 use crate::resize::{Capacity, Growth};
+use crate::resync::VerifyStatus;
 
 /// Where a volume stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -287,6 +288,10 @@ pub struct VolumeStatus {
     pub out_of_sync: u64,
     /// Blocks that this node lacks.
     pub lacking: u64,
+    /// What the peer's copy was worth when it last offered to meet; `None` if it has not since the nodes are connected.
+    pub peer_copy: Option<CopyState>,
+    /// A verify of this node's or of the peer's, if one is under way.
+    pub verify: Option<VerifyStatus>,
     /// Whether writes are answered from the memory of both nodes: only in memory mode, and only while either node could go on
     /// with what both have there.
     pub answers_from_memory: bool,
@@ -394,7 +399,7 @@ impl Volume {
         }
     }
 
-    pub(crate) fn status(&self) -> VolumeStatus {
+    pub(crate) fn status(&self, now: Instant) -> VolumeStatus {
         VolumeStatus {
             phase: self.phase,
             membership: self.membership(),
@@ -403,6 +408,8 @@ impl Volume {
             sectors: self.layout().volume_sectors(),
             out_of_sync: self.disk.bitmap.out_of_sync(),
             lacking: self.lacks.out_of_sync(),
+            peer_copy: self.meeting.offer.as_ref().map(|(peer, _)| peer.copy),
+            verify: self.verify_status(now),
             answers_from_memory: self.durability == Durability::Memory && self.may_cache(),
             counters: self.counters,
         }

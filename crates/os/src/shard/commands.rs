@@ -79,7 +79,7 @@ impl Shard {
             Command::Statistics(reply) => {
                 let (node, disks, pool) = (&self.node, &self.disks, &self.pool);
                 let peer = self.peer.as_ref().map(|peer| peer.statistics());
-                let _ = reply.send(self.statistics.snapshot(node, disks, pool, &mut self.ports, peer));
+                let _ = reply.send(self.statistics.snapshot(now, node, disks, pool, &mut self.ports, peer));
             }
             Command::Stop => self.stopping = true,
         }

@@ -1,7 +1,9 @@
 //! What a shard has done, in numbers.
 
 use aoe::target::RefusalCounters;
+use block::Instant;
 use node::Node;
+use replication::lease::LeaseStatus;
 
 use super::disks::Disks;
 use super::ports::Ports;
@@ -35,6 +37,8 @@ pub struct ShardStatistics {
     pub refusals: RefusalCounters,
     /// What has gone over the peer link; `None` without a peer.
     pub peer: Option<PeerStatistics>,
+    /// How long the leases of both nodes last; `None` without a peer.
+    pub lease: Option<LeaseStatus>,
     /// Of each export.
     pub exports: Vec<ExportStatistics>,
 }
@@ -58,6 +62,7 @@ impl ShardStatistics {
     /// The counters with what only the parts know filled in.
     pub(super) fn snapshot(
         &self,
+        now: Instant,
         node: &Node,
         disks: &Disks,
         pool: &BufferPool,
@@ -84,6 +89,7 @@ impl ShardStatistics {
             refusals: *node.refusals(),
             exports,
             peer,
+            lease: node.lease_status(now),
             ..self.clone()
         }
     }

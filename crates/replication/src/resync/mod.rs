@@ -16,6 +16,7 @@ use crate::message::Token;
 
 pub(crate) use pace::Pace;
 pub use pace::ResyncRate;
+pub use verify::VerifyStatus;
 
 /// How far a resync has come on the source's side.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Resync {
     pub(crate) checksums: bool,
     /// An online verify, if one is under way.
     pub(crate) verify: Option<verify::Progress>,
+    /// One of the peer's, as far as it is seen here.
+    pub(crate) peer_verify: Option<verify::PeerProgress>,
 }
 
 impl Resync {
@@ -45,6 +48,7 @@ impl Resync {
             unreadable: Places::default(),
             checksums,
             verify: None,
+            peer_verify: None,
         }
     }
 

@@ -135,6 +135,7 @@ impl Engine {
             CopyInWork::VerifyForPeer { digest } => {
                 let equal = Some(digest == own);
                 self.say(export, VolumeMessage::Verified { verify: peer, equal }, None);
+                self.verified_for_peer(export, range);
             }
             CopyInWork::VerifyOwn => {
                 // The sectors stay held until the peer has compared its own.
@@ -148,11 +149,12 @@ impl Engine {
     /// Sectors that this disk cannot read are as good as different.
     fn could_not_compare(&mut self, token: Token) {
         let held = self.held_mut(token);
-        let (export, peer, work) = (held.export, held.peer, held.work);
+        let (export, range, peer, work) = (held.export, held.range, held.peer, held.work);
         match work {
             CopyInWork::Compare { .. } => self.say(export, VolumeMessage::CopyDiffers { copy: peer }, None),
             CopyInWork::VerifyForPeer { .. } => {
                 self.say(export, VolumeMessage::Verified { verify: peer, equal: Some(false) }, None);
+                self.verified_for_peer(export, range);
             }
             CopyInWork::VerifyOwn => return self.verified(token, Some(false)),
             CopyInWork::Write => unreachable!("nothing to compare"),

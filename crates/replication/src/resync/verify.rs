@@ -1,9 +1,10 @@
 //! Online verify: compares the two copies while both serve, without false alarms.
 //!
 //! The sectors that are compared are held on both nodes for the moment of comparing, so no write can be on one of them
-//! only. Sectors that are being written are passed over and tried again.
+//! only. Sectors that are being written are passed over and tried again. The other node only sees run after run that it is asked
+//! about, and takes that for a verify of the peer's as long as they come.
 
-use block::{ExportId, Instant, Lba, LbaRange, SectorCount};
+use block::{Duration, ExportId, Instant, Lba, LbaRange, SectorCount};
 
 use super::CopyInWork;
 use crate::engine::Engine;
@@ -11,11 +12,26 @@ use crate::limits::{COPY_RETRY, COPY_SECTORS};
 use crate::message::{Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::Event;
-use crate::volume::Phase;
+use crate::volume::{Phase, Volume};
+
+/// A peer that has asked about no sectors for so long does not verify any more.
+const PEER_SILENCE: Duration = Duration::from_millis(1000);
+
+/// How far a verify has come, for operators.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct VerifyStatus {
+    /// Whether this node compares, as it was asked to; otherwise the peer does.
+    pub is_source: bool,
+    /// Sectors from the first one on that are done.
+    pub sectors: u64,
+    /// Since it began.
+    pub elapsed: Duration,
+}
 
 /// How far a verify has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Progress {
+    began: Instant,
     next: Lba,
     different: u64,
     fix: bool,
@@ -25,10 +41,48 @@ pub(crate) struct Progress {
     retry_at: Instant,
 }
 
+/// What this node sees of a verify of the peer's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct PeerProgress {
+    began: Instant,
+    next: Lba,
+    asked: Instant,
+}
+
+impl PeerProgress {
+    /// The peer asks about these sectors; whether it is one verify with what it asked about before follows from `before`.
+    fn asked(before: Option<Self>, now: Instant, range: LbaRange) -> Self {
+        let before = before.filter(|before| before.is_going_on(now) && before.next <= range.start());
+        Self { began: before.map_or(now, |before| before.began), next: range.start(), asked: now }
+    }
+
+    fn is_going_on(self, now: Instant) -> bool {
+        now.since(self.asked) < PEER_SILENCE
+    }
+}
+
+impl Volume {
+    /// The verify that goes on: one of this node's own, or else one of the peer's.
+    pub(crate) fn verify_status(&self, now: Instant) -> Option<VerifyStatus> {
+        if self.phase != Phase::Paired {
+            return None;
+        }
+        let status = |is_source, next: Lba, began| VerifyStatus {
+            is_source,
+            sectors: next.0,
+            elapsed: now.since(began),
+        };
+        let own = self.resync.verify.map(|own| status(true, own.next, own.began));
+        let peer = self.resync.peer_verify.filter(|peer| peer.is_going_on(now));
+        own.or_else(|| peer.map(|peer| status(false, peer.next, peer.began)))
+    }
+}
+
 impl Engine {
     pub(crate) fn start_verify(&mut self, export: ExportId, fix: bool) {
+        let now = self.now;
         self.volume_mut(export).resync.verify =
-            Some(Progress { next: Lba(0), different: 0, fix, comparing: false, retry_at: self.now });
+            Some(Progress { began: now, next: Lba(0), different: 0, fix, comparing: false, retry_at: now });
         self.attend(export);
     }
 
@@ -66,11 +120,22 @@ impl Engine {
 
     /// The peer verifies: are these sectors the same here?
     pub(crate) fn handle_verify(&mut self, export: ExportId, verify: Token, range: LbaRange, digest: u128) {
+        let now = self.now;
+        let resync = &mut self.volume_mut(export).resync;
+        resync.peer_verify = Some(PeerProgress::asked(resync.peer_verify, now, range));
         let is_busy = self.is_busy(export, range) && !self.mutated(Mutation::VerifyDoesNotYield);
         let is_open = self.volume(export).phase == Phase::Paired && !is_busy;
         let work = CopyInWork::VerifyForPeer { digest };
         if !is_open || self.hold_and_read(export, verify, range, work).is_none() {
             self.say(export, VolumeMessage::Verified { verify, equal: None }, None);
+        }
+    }
+
+    /// The peer has been told of these sectors; after the last ones there is nothing more to verify.
+    pub(crate) fn verified_for_peer(&mut self, export: ExportId, range: LbaRange) {
+        let volume = self.volume_mut(export);
+        if range.end().0 == volume.layout().volume_sectors() {
+            volume.resync.peer_verify = None;
         }
     }
 

@@ -383,3 +383,23 @@ fn a_slow_write_tells_where_its_time_went() {
     world.tell();
     compare("slow_request", &world.into_text());
 }
+
+#[test]
+fn a_verify() {
+    let mut world = hot("The copies are compared, and one sector differs");
+    let seen = |world: &World| [0, 1].map(|node| world.status(node).verify.map(|verify| verify.is_source));
+    world.rot(1, 20);
+    world.why(
+        "Nobody knows that a sector of node 1's copy is not what was written. Node 0 is asked to compare: it holds the sectors, so
+         that no write is on one of the disks only, and tells node 1 their digest.",
+    );
+    world.control(0, Control::Verify { fix: false });
+    assert_eq!(seen(&world), [Some(true), None]);
+    world.run_until(|world| world.status(1).verify.is_some());
+    assert_eq!(seen(&world), [Some(true), Some(false)]);
+    assert_eq!(world.status(0).verify.map(|verify| verify.sectors), Some(0));
+    world.run();
+    world.tell();
+    assert_eq!(seen(&world), [None, None]);
+    compare("verify", &world.into_text());
+}

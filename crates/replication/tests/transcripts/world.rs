@@ -267,6 +267,12 @@ impl World {
         self.nodes[node].unreadable = Some(sector);
     }
 
+    /// A sector of node's disk that is not any more what was written.
+    pub(crate) fn rot(&mut self, node: usize, sector: usize) {
+        self.event_line(node, &format!("has a sector {sector} that nobody wrote"));
+        self.nodes[node].sectors[sector] = '?';
+    }
+
     /// Everything under way ends.
     pub(crate) fn run(&mut self) {
         while !self.events.is_empty() {
