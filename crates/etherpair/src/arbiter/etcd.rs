@@ -7,8 +7,8 @@
 //! its peer, and nothing is lost.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -22,7 +22,7 @@ use replication::witness::{AnswerKind, QuestionKind, RegisterKey};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::{ArbiterState, PATIENCE, register_text};
@@ -47,7 +47,7 @@ struct Inner {
     /// The endpoint that answered last.
     turn: AtomicUsize,
     places: Semaphore,
-    state: Mutex<ArbiterState>,
+    state: watch::Sender<ArbiterState>,
 }
 
 /// Why an endpoint gave no answer.
@@ -74,7 +74,7 @@ impl Etcd {
             prefix,
             turn: AtomicUsize::new(0),
             places: Semaphore::new(AT_ONCE),
-            state: Mutex::new(state),
+            state: watch::Sender::new(state),
         };
         let etcd = Self(Arc::new(inner));
         tokio::spawn(look(Arc::downgrade(&etcd.0)));
@@ -94,7 +94,11 @@ impl Etcd {
     }
 
     pub(super) fn state(&self) -> ArbiterState {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.state.borrow().clone()
+    }
+
+    pub(super) fn states(&self) -> watch::Receiver<ArbiterState> {
+        self.0.state.subscribe()
     }
 }
 
@@ -134,31 +138,32 @@ impl Inner {
         let endpoint = self.endpoints[turn % self.endpoints.len()];
         let called = timeout(ENDPOINT_PATIENCE, call(endpoint, transaction)).await;
         let result = called.unwrap_or(Err(EtcdError::Silent));
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(answer) => {
-                if !state.is_reachable {
-                    tracing::info!("etcd is reached at {endpoint}");
-                }
-                *state = ArbiterState {
-                    address: Some(endpoint.to_string()),
-                    is_reachable: true,
-                    error: None,
-                    ..*state
-                };
+                self.state.send_modify(|state| {
+                    if !state.is_reachable {
+                        tracing::info!("etcd is reached at {endpoint}");
+                    }
+                    *state = ArbiterState {
+                        address: Some(endpoint.to_string()),
+                        is_reachable: true,
+                        error: None,
+                        ..*state
+                    };
+                });
                 Some(answer)
             }
             Err(error) => {
                 let text = format!("{endpoint}: {error}");
-                if state.is_reachable || state.error.is_none() {
-                    tracing::warn!("etcd at {text}");
-                }
-                *state = ArbiterState {
-                    is_reachable: false,
-                    error: Some(text),
-                    address: state.address.take(),
-                    ..*state
-                };
+                tracing::debug!("etcd at {text}");
+                self.state.send_modify(|state| {
+                    *state = ArbiterState {
+                        is_reachable: false,
+                        error: Some(text),
+                        address: state.address.take(),
+                        ..*state
+                    };
+                });
                 self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
                 None
             }

@@ -17,6 +17,7 @@ use replication::limits::ARBITER_PATIENCE;
 use replication::membership::Membership;
 use replication::witness::{AnswerKind, QuestionKind, RegisterKey};
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub(crate) use etcd::Etcd;
@@ -143,6 +144,15 @@ impl Arbiter {
             Self::Witness(witness) => witness.state(),
             Self::Etcd(etcd) => etcd.state(),
             Self::None => ArbiterState { kind: "none", ..ArbiterState::default() },
+        }
+    }
+
+    /// Every change of that, while there is an arbiter.
+    pub(crate) fn states(&self) -> Option<watch::Receiver<ArbiterState>> {
+        match self {
+            Self::Witness(witness) => Some(witness.states()),
+            Self::Etcd(etcd) => Some(etcd.states()),
+            Self::None => None,
         }
     }
 

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use replication::identity::{PairIdentity, VolumeIdentity};
@@ -17,7 +16,7 @@ use replication::witness::{
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{ArbiterState, PATIENCE};
@@ -47,7 +46,7 @@ struct Asked {
 #[derive(Clone, Debug)]
 pub(crate) struct Witness {
     questions: mpsc::UnboundedSender<Asked>,
-    state: Arc<Mutex<ArbiterState>>,
+    state: watch::Receiver<ArbiterState>,
 }
 
 /// Why a connection was given up.
@@ -72,9 +71,8 @@ impl Witness {
     /// Begins to look for it. To be called inside of a runtime.
     pub(crate) fn start(addresses: Vec<SocketAddr>) -> Self {
         let (questions, asked) = mpsc::unbounded_channel();
-        let state = ArbiterState { kind: "witness", ..ArbiterState::default() };
-        let state = Arc::new(Mutex::new(state));
-        let link = Link { addresses, state: Arc::clone(&state), identity: None, asked };
+        let (told, state) = watch::channel(ArbiterState { kind: "witness", ..ArbiterState::default() });
+        let link = Link { addresses, state: told, identity: None, asked };
         tokio::spawn(link.run());
         Self { questions, state }
     }
@@ -87,14 +85,18 @@ impl Witness {
     }
 
     pub(super) fn state(&self) -> ArbiterState {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.borrow().clone()
+    }
+
+    pub(super) fn states(&self) -> watch::Receiver<ArbiterState> {
+        self.state.clone()
     }
 }
 
 /// The task that keeps the connection.
 struct Link {
     addresses: Vec<SocketAddr>,
-    state: Arc<Mutex<ArbiterState>>,
+    state: watch::Sender<ArbiterState>,
     /// Which witness it was at first.
     identity: Option<u128>,
     asked: mpsc::UnboundedReceiver<Asked>,
@@ -181,8 +183,10 @@ impl Link {
         if found != expected {
             return Err(LinkError::Stranger { found, expected });
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if !state.is_reachable {
+        self.state.send_if_modified(|state| {
+            if state.is_reachable {
+                return false;
+            }
             tracing::info!("witness {found:032x} is reached at {address}");
             *state = ArbiterState {
                 address: Some(address.to_string()),
@@ -190,18 +194,22 @@ impl Link {
                 error: None,
                 ..*state
             };
-        }
+            true
+        });
         Ok(())
     }
 
     fn lost(&self, address: SocketAddr, error: &LinkError) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let text = format!("{address}: {error}");
-        if state.is_reachable || state.error.is_none() {
-            tracing::warn!("witness at {text}; while the pair is whole nothing changes");
-        }
-        *state =
-            ArbiterState { is_reachable: false, error: Some(text), address: state.address.take(), ..*state };
+        tracing::debug!("witness at {text}");
+        self.state.send_modify(|state| {
+            *state = ArbiterState {
+                is_reachable: false,
+                error: Some(text),
+                address: state.address.take(),
+                ..*state
+            };
+        });
     }
 }
 

@@ -326,6 +326,9 @@ pub(crate) fn volume(arguments: VolumeArguments) -> Result<(), Failure> {
             for volume in &status.volumes {
                 say(&format!("{} {} {}", volume.address, byte_size::display(volume.bytes), volume.data))?;
             }
+            for not_served in &status.not_served {
+                say(&not_served.display())?;
+            }
             Ok(())
         }
         VolumeCommand::Resize { address, size } => socket.tell(&Request::Resize { address, bytes: size }),

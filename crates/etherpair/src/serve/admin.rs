@@ -244,3 +244,21 @@ async fn register(daemon: &Daemon, address: Option<&str>) -> Result<Value, Strin
     }
     Ok(Value::String(format!("the arbiter has the registers of {}", made.join(", "))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_owner_may_use_the_socket_also_in_the_place_of_one_that_was_left_open_to_all() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        fs::write(&path, "").expect("something in its place");
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).expect("open to all");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let _listener = runtime.block_on(async { bind_private(&path) }).expect("a socket");
+        let found = fs::symlink_metadata(&path).expect("it is there");
+        assert!(is_socket(&found));
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    }
+}

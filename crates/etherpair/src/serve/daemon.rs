@@ -4,7 +4,7 @@
 //! for anything else.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,11 +25,12 @@ use tokio::sync::{broadcast, oneshot};
 use super::changing::Changing;
 use super::error::VolumeError;
 use super::events::{Report, Severity};
+use super::interfaces::Interfaces;
 use super::look::{Stranger, strangers};
 use super::peer_links::Links;
 use super::reload::WantedInterfaces;
 use super::slow;
-use super::status::{ArbiterStatus, NotServed, Status, VersionsStatus, VolumeReport};
+use super::status::{ArbiterStatus, LeaseReport, NotServed, Status, VersionsStatus, VolumeReport};
 use super::volumes::{LOCK_PATIENCE_AT_START, OpenedVolume, Volume, shard_of};
 use crate::arbiter::{Arbiter, ArbiterError};
 use crate::config::node::NodeConfig;
@@ -51,6 +52,8 @@ pub(crate) struct Daemon {
     pub(crate) arbiter: Arbiter,
     /// The streams to the peer.
     pub(crate) links: Links,
+    /// The interfaces to the initiators.
+    pub(crate) storage: Interfaces,
     /// What happens, as JSON lines.
     pub(crate) events: broadcast::Sender<Arc<str>>,
     volumes: Mutex<BTreeMap<Address, Volume>>,
@@ -91,6 +94,7 @@ impl Daemon {
             shards,
             arbiter,
             links,
+            storage: Interfaces::default(),
             events,
             volumes: Mutex::default(),
             broken: Mutex::default(),
@@ -405,8 +409,14 @@ impl Daemon {
         let volumes: Vec<Volume> = self.volumes().values().cloned().collect();
         let statuses = self.statuses(&volumes).await;
         let statistics = self.statistics().await;
+        let lease = |shard: &Option<ShardStatistics>| shard.as_ref().and_then(|shard| shard.lease);
+        let leases: Vec<LeaseReport> = statistics
+            .iter()
+            .map(|shard| lease(shard).map_or_else(LeaseReport::default, LeaseReport::of))
+            .collect();
         let targets: BTreeMap<Address, &ExportStatistics> = statistics
             .iter()
+            .flatten()
             .flat_map(|shard| shard.exports.iter().map(|export| (export.address, export)))
             .collect();
         let reports = volumes.iter().zip(&statuses).filter_map(|(volume, status)| {
@@ -422,7 +432,8 @@ impl Daemon {
             versions: VersionsStatus::of(self.config.versions),
             leaving: *self.leaving(),
             lease_milliseconds: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
-            links: self.links.status(),
+            links: self.links.status(&leases),
+            interfaces: self.storage.status(),
             arbiter: ArbiterStatus {
                 kind: arbiter.kind.to_owned(),
                 reachable: arbiter.is_reachable,
@@ -438,13 +449,19 @@ impl Daemon {
         }
     }
 
-    async fn statistics(&self) -> Vec<ShardStatistics> {
-        let (reply, outcome): (Sender<ShardStatistics>, _) = channel();
-        for shard in &self.shards {
-            shard.send(Command::Statistics(reply.clone()));
-        }
-        drop(reply);
-        let wait = move || std::iter::from_fn(|| outcome.recv_timeout(PATIENCE).ok()).collect();
+    /// What each shard has counted; none of one that does not answer.
+    async fn statistics(&self) -> Vec<Option<ShardStatistics>> {
+        let ask = |shard: &ShardHandle| {
+            let (reply, outcome) = channel();
+            shard.send(Command::Statistics(reply));
+            outcome
+        };
+        let replies: Vec<_> = self.shards.iter().map(ask).collect();
+        let wait = move || {
+            let deadline = Instant::now() + PATIENCE;
+            let left = || deadline.saturating_duration_since(Instant::now());
+            replies.iter().map(|outcome| outcome.recv_timeout(left()).ok()).collect()
+        };
         tokio::task::spawn_blocking(wait).await.unwrap_or_default()
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Report {
     pub(crate) time: f64,
     /// How much it matters.
     pub(crate) severity: Severity,
-    /// What it is about: an address, `peer` or `arbiter`.
+    /// What it is about: an address, `peer`, `arbiter` or the name of an interface.
     pub(crate) about: String,
     /// What happened, in one word that stays the same.
     pub(crate) event: &'static str,

@@ -4,16 +4,18 @@
 //! [`volumes`] (opening what is configured), [`peer_port`] (the connections between the nodes), [`peer_control`] (what their control
 //! planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] (volumes at both nodes), [`reload`] (the configuration read again; [`changes`]: what
 //! of it can change, [`withdraw`]: volumes that go), [`changing`] (one of all these at a time), [`admin`] (the socket for commands),
-//! [`events`] and [`status`] (what operators are told). Nothing here is in the way of a request: shards serve by themselves, and are
-//! asked by queues.
+//! [`events`] and [`status`] (what operators are told; of [`interfaces`] and by [`arbiter_watch`] too). Nothing here is in the way of a request:
+//! shards serve by themselves, and are asked by queues.
 
 mod admin;
+mod arbiter_watch;
 mod changes;
 mod changing;
 mod create;
 mod daemon;
 mod error;
 pub(crate) mod events;
+mod interfaces;
 mod look;
 mod peer_control;
 mod peer_links;

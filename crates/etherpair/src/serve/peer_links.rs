@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::events::{Report, Severity};
 use super::peer_port::{NoCommonVersion, PeerPortError, PeerProgram};
-use super::status::{LinkStatus, VersionsStatus};
+use super::status::{LeaseReport, LinkStatus, VersionsStatus};
 use crate::seldom::Seldom;
 
 /// Connections at once that have not said yet who they are, or carry requests.
@@ -52,10 +52,10 @@ impl Links {
         }
     }
 
-    /// For operators.
-    pub(crate) fn status(&self) -> Vec<LinkStatus> {
+    /// For operators, with what each shard says of the leases.
+    pub(crate) fn status(&self, leases: &[LeaseReport]) -> Vec<LinkStatus> {
         let links = self.links();
-        let status = |(shard, link): (u32, &Link)| LinkStatus {
+        let status = |((shard, link), &lease): ((u32, &Link), &LeaseReport)| LinkStatus {
             shard,
             connection: if link.standing > 0 { "Connected" } else { "Connecting" }.to_owned(),
             address: link.address.map(|address| address.to_string()),
@@ -63,8 +63,9 @@ impl Links {
             version: link.peer.as_ref().filter(|_| link.standing > 0).map(|peer| peer.version.number()),
             peer_versions: link.peer.as_ref().map(|peer| VersionsStatus::of(peer.versions)),
             peer_program: link.peer.as_ref().map(|peer| peer.program.clone()),
+            lease,
         };
-        (0..).zip(links.iter()).map(status).collect()
+        (0..).zip(links.iter()).zip(leases).map(status).collect()
     }
 
     /// A stream has ended. What to tell, if it is news.

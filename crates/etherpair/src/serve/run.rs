@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use aoe::target::TargetLimits;
-use node::PairConfig;
+use node::{PairConfig, virtual_mac};
 use os::Interface;
 use os::frame_port::{FrameFilter, PortError, PortKind, PortOptions};
 use os::open_files::allow_open_files;
@@ -15,6 +15,7 @@ use replication::limits::Limits;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::admin;
+use super::arbiter_watch;
 use super::daemon::Daemon;
 use super::error::ServeError;
 use super::peer_port;
@@ -110,6 +111,7 @@ impl Running {
     async fn run(mut self) -> Result<Arc<Daemon>, ServeError> {
         peer_port::listen(&self.daemon).await?;
         peer_port::dial(&self.daemon);
+        arbiter_watch::follow(&self.daemon);
         admin::listen(&self.daemon, &self.path)?;
         let count = self.daemon.volumes().len();
         let config = &self.daemon.config;
@@ -181,6 +183,7 @@ impl Running {
                 shard.send(Command::ClosePort);
             }
             self.daemon.interfaces().truncate(index);
+            self.daemon.storage.truncate(index);
             tracing::info!("{name}: nobody is served there any more");
         }
         for name in names.iter().skip(before) {
@@ -230,10 +233,9 @@ fn open_port(
 }
 
 fn tell(daemon: &Daemon, change: &LinkChange) {
-    match &change.link {
-        Some(link) => tracing::info!("{}: up, MTU {}", change.interface, link.mtu),
-        None => tracing::warn!("{}: down; nobody is served there", change.interface),
-    }
+    let NodeConfig { pair, node, virtual_macs, .. } = daemon.config;
+    let seen = virtual_macs.then(|| virtual_mac(pair, node, change.port));
+    daemon.report(daemon.storage.changed(change, seen));
     for shard in &daemon.shards {
         shard.send(Command::PortChanged { port: change.port, link: change.link });
     }

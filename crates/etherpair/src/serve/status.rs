@@ -1,21 +1,23 @@
 //! How a node stands, in DRBD's words: what `etherpair status` shows and `--json` gives. The names of fields never change
-//! their meaning; `docs/operating/pair.md` explains them.
+//! their meaning; `docs/operating/pair.md` explains them. Which word fits is decided in `words`, what people see in `text`.
 
-use std::fmt::Write as _;
-use std::time::Instant;
+mod text;
+mod words;
+
+use std::time::{Duration, Instant};
 
 use aoe::target::Latency;
 use block::SECTOR_BYTES;
 use os::shard::ExportStatistics;
-use replication::durability::Durability;
+use replication::lease::LeaseStatus;
 use replication::membership::{Members, NodeNumber};
-use replication::message::CopyState;
+use replication::resync::VerifyStatus;
 use replication::version::VersionRange;
 use replication::volume::{Phase, VolumeStatus};
 use serde::{Deserialize, Serialize};
 
+use self::words::{disk_word, durability_word, peer_disk_word, replication_word};
 use super::volumes::Volume;
-use crate::byte_size;
 
 /// Bytes of a block of the bitmap.
 const BLOCK_BYTES: u64 = 4096;
@@ -36,10 +38,13 @@ pub(crate) struct Status {
     pub(crate) versions: VersionsStatus,
     /// Whether an operator has asked this node to leave.
     pub(crate) leaving: bool,
-    /// Milliseconds.
+    /// How long a lease lasts when it is granted; how long one still does is told of each link.
     pub(crate) lease_milliseconds: u64,
     /// The streams to the peer, one a thread.
     pub(crate) links: Vec<LinkStatus>,
+    /// Where initiators are served.
+    #[serde(default)]
+    pub(crate) interfaces: Vec<InterfaceStatus>,
     /// Who is asked when the peer is lost.
     pub(crate) arbiter: ArbiterStatus,
     /// By address.
@@ -93,6 +98,41 @@ pub(crate) struct LinkStatus {
     /// What the peer runs; empty if it does not say.
     #[serde(default)]
     pub(crate) peer_program: Option<String>,
+    /// How long this thread's volumes may be served together with the peer.
+    #[serde(default)]
+    pub(crate) lease: LeaseReport,
+}
+
+/// How long leases still last. Each is renewed four times before it ends.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct LeaseReport {
+    /// This node's from the peer; none: it holds none.
+    pub(crate) held_milliseconds: Option<u64>,
+    /// The peer's from this node, and the margin that it is given; none: it surely has none.
+    pub(crate) granted_milliseconds: Option<u64>,
+}
+
+impl LeaseReport {
+    /// For operators.
+    pub(crate) fn of(LeaseStatus { held, granted }: LeaseStatus) -> Self {
+        let milliseconds = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        Self { held_milliseconds: held.map(milliseconds), granted_milliseconds: granted.map(milliseconds) }
+    }
+}
+
+/// An interface on which initiators are served.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct InterfaceStatus {
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether anybody can be served there.
+    pub(crate) up: bool,
+    /// Its own address, if it is there.
+    pub(crate) mac: Option<String>,
+    /// The address under which initiators see this node there, unless it is the interface's own.
+    pub(crate) virtual_mac: Option<String>,
+    /// The longest frames that go there.
+    pub(crate) mtu: Option<u32>,
 }
 
 /// The arbiter.
@@ -127,11 +167,14 @@ pub(crate) struct VolumeReport {
     pub(crate) epoch: u64,
     /// The nodes that may serve.
     pub(crate) members: Vec<u8>,
+    /// Whether it is served only as long as the lease of its link lasts; a node that serves alone needs none.
+    #[serde(default)]
+    pub(crate) needs_lease: bool,
     /// `UpToDate`, `Outdated`, `Inconsistent`, `Diskless`.
     pub(crate) disk: String,
     /// The same of the peer, as far as this node knows; `DUnknown` if it does not.
     pub(crate) peer_disk: String,
-    /// `Off`, `Established`, `SyncSource`, `SyncTarget`.
+    /// `Off`, `Established`, `SyncSource`, `SyncTarget`, `VerifyS`, `VerifyT`.
     pub(crate) replication: String,
     /// What an answer to a write promises: `stable`, `memory`, `async`.
     #[serde(default)]
@@ -142,7 +185,10 @@ pub(crate) struct VolumeReport {
     /// What one of the nodes lacks, in bytes.
     pub(crate) out_of_sync_bytes: u64,
     /// While that gets less.
-    pub(crate) resync: Option<ResyncStatus>,
+    pub(crate) resync: Option<ProgressStatus>,
+    /// While the copies are compared.
+    #[serde(default)]
+    pub(crate) verify: Option<ProgressStatus>,
     /// What was done.
     pub(crate) counters: Counters,
     /// How long it took.
@@ -174,7 +220,7 @@ pub(crate) struct Times {
 
 impl Times {
     fn of(latency: &Latency) -> Self {
-        let microseconds = |time: block::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let quantile = |thousandths| latency.quantile(thousandths).map_or(0, microseconds);
         Self {
             p50_microseconds: quantile(500),
@@ -182,26 +228,14 @@ impl Times {
             max_microseconds: microseconds(latency.longest()),
         }
     }
-
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds are shown")]
-    fn display(&self) -> String {
-        let milliseconds = |microseconds: u64| microseconds as f64 / 1000.0;
-        let Self { p50_microseconds: p50, p99_microseconds: p99, max_microseconds: max } = *self;
-        format!(
-            "{:.2} ms, p99 {:.2} ms, max {:.2} ms",
-            milliseconds(p50),
-            milliseconds(p99),
-            milliseconds(max)
-        )
-    }
 }
 
-/// How a resync goes.
+/// How a resync or a verify goes.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct ResyncStatus {
-    /// Of what was lacking when the nodes met.
+pub(crate) struct ProgressStatus {
+    /// Of what was lacking when the nodes met; of the volume.
     pub(crate) percent: f64,
-    /// Since they met.
+    /// Since they met; since it began.
     pub(crate) bytes_per_second: u64,
     /// At that speed.
     pub(crate) seconds_left: Option<u64>,
@@ -242,7 +276,7 @@ impl VolumeReport {
         target: Option<&ExportStatistics>,
     ) -> Self {
         let lacking = status.lacking.max(status.out_of_sync);
-        let is_connected = matches!(status.phase, Phase::Paired | Phase::Passing | Phase::Left);
+        let is_paired = matches!(status.phase, Phase::Paired | Phase::Left);
         Self {
             address: volume.entry.address.to_string(),
             identity: volume.identity.to_string(),
@@ -255,13 +289,15 @@ impl VolumeReport {
                 Members::Both => vec![0, 1],
                 Members::Only(member) => vec![member.number()],
             },
+            needs_lease: is_paired || status.phase == Phase::Passing,
             disk: disk_word(node, status).to_owned(),
-            peer_disk: peer_disk_word(node, status, is_connected).to_owned(),
-            replication: replication_word(status, is_connected).to_owned(),
+            peer_disk: peer_disk_word(node, status).to_owned(),
+            replication: replication_word(status).to_owned(),
             durability: durability_word(volume.entry.mirror.durability).to_owned(),
             answers_from_memory: status.answers_from_memory,
             out_of_sync_bytes: lacking * BLOCK_BYTES,
-            resync: volume.met.filter(|_| is_connected).and_then(|met| resync(met, lacking)),
+            resync: volume.met.filter(|_| is_paired).and_then(|met| resync(met, lacking)),
+            verify: verify(status),
             counters: counters(status, target.map(|target| &target.target)),
             latency: LatencyStatus {
                 reads: target.map_or_else(Times::default, |target| Times::of(&target.reads)),
@@ -273,55 +309,31 @@ impl VolumeReport {
     }
 }
 
-/// As in the configuration.
-const fn durability_word(durability: Durability) -> &'static str {
-    match durability {
-        Durability::Stable => "stable",
-        Durability::Memory => "memory",
-        Durability::Async { .. } => "async",
+impl ProgressStatus {
+    /// Of `whole` bytes `done` are done after this time. A percent is not told of nothing.
+    fn new(done: u64, whole: u64, elapsed: Duration) -> Option<Self> {
+        let bytes_per_second = u64::try_from(u128::from(done) * 1000 / elapsed.as_millis().max(1)).ok()?;
+        #[expect(clippy::cast_precision_loss, reason = "a percentage is shown")]
+        let percent = 100.0 * done as f64 / whole as f64;
+        let seconds_left = (whole - done).checked_div(bytes_per_second);
+        (whole > 0).then_some(Self {
+            percent: (percent * 10.0).round() / 10.0,
+            bytes_per_second,
+            seconds_left,
+        })
     }
 }
 
-fn disk_word(node: NodeNumber, status: &VolumeStatus) -> &'static str {
-    match status.copy {
-        CopyState::Diskless => "Diskless",
-        CopyState::Inconsistent => "Inconsistent",
-        CopyState::Good if status.lacking > 0 => "Inconsistent",
-        CopyState::Good if !status.membership.members.includes(node) => "Outdated",
-        CopyState::Good => "UpToDate",
-    }
-}
-
-fn peer_disk_word(node: NodeNumber, status: &VolumeStatus, is_connected: bool) -> &'static str {
-    let is_member = status.membership.members.includes(node.other());
-    match (is_connected, status.out_of_sync) {
-        (true, 0) if is_member => "UpToDate",
-        (true, _) => "Inconsistent",
-        (false, _) if !is_member => "Outdated",
-        (false, _) => "DUnknown",
-    }
-}
-
-fn replication_word(status: &VolumeStatus, is_connected: bool) -> &'static str {
-    match (is_connected, status.lacking, status.out_of_sync) {
-        (false, ..) => "Off",
-        (true, 0, 0) => "Established",
-        (true, 0, _) => "SyncSource",
-        (true, ..) => "SyncTarget",
-    }
-}
-
-fn resync((met, blocks): (Instant, u64), left: u64) -> Option<ResyncStatus> {
-    if left == 0 || blocks == 0 {
-        return None;
-    }
+fn resync((met, blocks): (Instant, u64), left: u64) -> Option<ProgressStatus> {
     let copied = blocks.saturating_sub(left);
-    let bytes = copied * BLOCK_BYTES;
-    let bytes_per_second = u64::try_from(u128::from(bytes) * 1000 / met.elapsed().as_millis().max(1)).ok()?;
-    #[expect(clippy::cast_precision_loss, reason = "a percentage is shown")]
-    let percent = 100.0 * copied as f64 / blocks as f64;
-    let seconds_left = (left * BLOCK_BYTES).checked_div(bytes_per_second);
-    Some(ResyncStatus { percent: (percent * 10.0).round() / 10.0, bytes_per_second, seconds_left })
+    let progress = ProgressStatus::new(copied * BLOCK_BYTES, blocks.max(left) * BLOCK_BYTES, met.elapsed());
+    progress.filter(|_| left > 0 && blocks > 0)
+}
+
+fn verify(status: &VolumeStatus) -> Option<ProgressStatus> {
+    let VerifyStatus { sectors, elapsed, .. } = status.verify?;
+    let bytes = |sectors: u64| sectors * SECTOR_BYTES as u64;
+    ProgressStatus::new(bytes(sectors.min(status.sectors)), bytes(status.sectors), elapsed)
 }
 
 fn counters(status: &VolumeStatus, target: Option<&aoe::target::Statistics>) -> Counters {
@@ -344,99 +356,17 @@ fn counters(status: &VolumeStatus, target: Option<&aoe::target::Statistics>) -> 
     }
 }
 
-impl Status {
-    /// For people.
-    pub(crate) fn display(&self) -> String {
-        let mut text = String::new();
-        let mut line = |line: String| {
-            // A string takes all.
-            let _ = writeln!(text, "{line}");
-        };
-        let leaving = if self.leaving { ", leaving" } else { "" };
-        line(format!("node {} of pair {}, etherpair {}{leaving}", self.node, self.pair, self.version));
-        for link in &self.links {
-            line(link.display());
-        }
-        let ArbiterStatus { kind, reachable, address, error } = &self.arbiter;
-        let reach = match (kind.as_str(), reachable) {
-            ("none", _) => "a node that loses its peer serves nothing until an operator decides".to_owned(),
-            (_, true) => format!("reachable at {}", address.as_deref().unwrap_or("?")),
-            (_, false) => format!("NOT reachable: {}", error.as_deref().unwrap_or("not tried yet")),
-        };
-        line(format!("arbiter: {kind}, {reach}"));
-        for volume in &self.volumes {
-            volume.display(&mut line);
-        }
-        for NotServed { address, error } in &self.not_served {
-            line(format!("{address} NOT served by this node: {error}"));
-        }
-        if self.volumes.is_empty() && self.not_served.is_empty() {
-            line("no volumes; make one with `etherpair volume create`".to_owned());
-        }
-        text
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl LinkStatus {
-    fn display(&self) -> String {
-        let Self { shard, connection, address, error, version, peer_program, .. } = self;
-        let address = address.as_deref().map_or(String::new(), |address| format!(" {address}"));
-        let version = version.map_or(String::new(), |version| {
-            let program = peer_program.as_deref().filter(|program| !program.is_empty());
-            let program = program.map_or(String::new(), |program| format!(" with etherpair {program}"));
-            format!(", protocol {version}{program}")
-        });
-        let error = error.as_deref().map_or(String::new(), |error| format!(" ({error})"));
-        format!("peer link {shard}: {connection}{address}{version}{error}")
-    }
-}
-
-impl VolumeReport {
-    fn display(&self, line: &mut impl FnMut(String)) {
-        let serving = if self.serving { "serving" } else { "NOT serving" };
-        let members: Vec<String> = self.members.iter().map(ToString::to_string).collect();
-        line(format!(
-            "{} {} {serving}; {}, disk {}, peer's disk {}; epoch {}, members {}",
-            self.address,
-            byte_size::display(self.bytes),
-            self.replication,
-            self.disk,
-            self.peer_disk,
-            self.epoch,
-            members.join(" and ")
-        ));
-        if self.out_of_sync_bytes > 0 {
-            let resync = self.resync.as_ref().map_or_else(String::new, |resync| {
-                let left = resync.seconds_left.map_or_else(String::new, |left| format!(", {left} s left"));
-                format!("; {} % at {}/s{left}", resync.percent, byte_size::display(resync.bytes_per_second))
-            });
-            line(format!("    out of sync {}{resync}", byte_size::display(self.out_of_sync_bytes)));
-        }
-        match (self.durability.as_str(), self.answers_from_memory) {
-            ("memory", true) => line("    a write is answered when it is in the memory of both nodes".to_owned()),
-            ("memory", false) => line(
-                "    a write is answered when it is on disk, until both nodes are whole and have been together for a while"
-                    .to_owned(),
-            ),
-            ("async", _) => line("    a write may be answered before the other node has it".to_owned()),
-            _ => {}
-        }
-        let Counters { reads, writes, followed, duplicates_suppressed, slow, .. } = self.counters;
-        line(format!(
-            "    {reads} reads, {writes} writes here, {followed} writes by the peer, {duplicates_suppressed} duplicates suppressed"
-        ));
-        if slow > 0 {
-            line(format!("    {slow} slow requests; see the log, or `etherpair events`"));
-        }
-        if !self.masks.is_empty() {
-            line(format!("    only for {}", self.masks.join(", ")));
-        }
-        for (what, count, times) in
-            [("reads", reads, &self.latency.reads), ("writes", writes, &self.latency.writes)]
-        {
-            if count > 0 {
-                line(format!("    {what} took {}", times.display()));
-            }
-        }
+    #[test]
+    fn progress_is_a_percentage_a_speed_and_the_time_that_is_left() {
+        let progress = ProgressStatus::new(256 << 20, 1 << 30, Duration::from_secs(4));
+        let expected = ProgressStatus { percent: 25.0, bytes_per_second: 64 << 20, seconds_left: Some(12) };
+        assert_eq!(progress, Some(expected));
+        let nothing_yet = ProgressStatus { percent: 0.0, bytes_per_second: 0, seconds_left: None };
+        assert_eq!(ProgressStatus::new(0, 1 << 30, Duration::ZERO), Some(nothing_yet));
+        assert_eq!(ProgressStatus::new(0, 0, Duration::ZERO), None);
     }
 }

@@ -92,15 +92,33 @@ fn a_node_leaves_and_comes_back_and_the_other_one_serves_meanwhile() {
 fn a_node_that_is_needed_does_not_leave_and_a_frozen_one_can_be_forced() {
     let world = World::new();
     let (mut witness, mut nodes) = pair(&world);
+    let _events = world.command(1, "events").start(world.scratch.join("events")).expect("a command");
+    let lease = |status: &serde_json::Value| status["links"][0]["lease"]["held_milliseconds"].as_u64();
+    assert!((1..=1000).contains(&lease(&world.status(1)).unwrap_or(0)), "{}", world.status(1));
+    assert_eq!(world.volume(1)["needs_lease"], true);
     // Without witness and peer nothing is served until an operator decides.
     witness.kill().expect("it can be killed");
     nodes[0].kill().expect("it can be killed");
     world.wait_for(1, "frozen", |volume| volume["phase"] == "Frozen" && volume["serving"] == false);
+    assert_eq!(lease(&world.status(1)), None, "{}", world.status(1));
+    world.wait_for_event("arbiter-lost");
     let refused = world.command(1, "promote 7.1 --yes").output().expect("it ends");
     assert!(!refused.status.success(), "without --force: {refused:?}");
+    for (how, risk) in [("", "two histories"), (" --inconsistent", "blocks that are known to be old")] {
+        let unsaid = world.command(1, &format!("promote 7.1 --force{how}")).output().expect("it ends");
+        assert_eq!(unsaid.status.code(), Some(86), "{unsaid:?}");
+        assert!(
+            unsaid.stderr.contains(risk) && unsaid.stderr.contains("Type 7.1 to go on"),
+            "{how}: {unsaid:?}"
+        );
+    }
+    assert_eq!(world.volume(1)["phase"], "Frozen", "nothing was done");
     let forced = world.command(1, "promote 7.1 --force --yes").output().expect("it ends");
     assert!(forced.status.success() && forced.stderr.contains("two histories"), "{forced:?}");
+    assert!(!forced.stderr.contains("known to be old"), "only of what was asked for: {forced:?}");
     world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    assert_eq!(world.volume(1)["needs_lease"], false);
+    assert!(world.does(1, "status").contains("serving alone, without a lease"));
     assert!(world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200").status.success());
     let refused = world.command(1, "leave").output().expect("it ends");
     assert_eq!(refused.status.code(), Some(86), "{refused:?}");
@@ -109,6 +127,7 @@ fn a_node_that_is_needed_does_not_leave_and_a_frozen_one_can_be_forced() {
     let _witness = world.start_witness();
     nodes[0] = world.start_node(0);
     world.wait_for_in_sync();
+    world.wait_for_event("arbiter-back");
     assert_equal_copies(&world);
 }
 
@@ -231,6 +250,8 @@ fn a_volume_that_cannot_be_opened_does_not_keep_the_others_from_being_served() {
     world.wait_for_in_sync();
     let status = world.status(1);
     assert_eq!(status["not_served"][0]["address"], "e7.2", "{status}");
+    let listed = world.does(1, "volume list");
+    assert!(listed.contains("e7.2 NOT served by this node: ") && listed.contains("e7.2.meta"), "{listed}");
     fs::rename(world.directory(1).join("elsewhere"), &metadata).expect("moved back");
     // Who has it open, a killed daemon say, is waited for; all else goes on meanwhile.
     let held = fs::File::open(&metadata).expect("metadata");

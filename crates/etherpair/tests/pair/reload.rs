@@ -30,6 +30,19 @@ fn is_answered(world: &World, host: &Namespace) -> bool {
     is_answered
 }
 
+/// The interfaces that node 0 shows, and whether they are up.
+fn interfaces(world: &World) -> Vec<(String, bool)> {
+    let status = world.status(0);
+    let interfaces = status["interfaces"].as_array().expect("a list").iter();
+    interfaces
+        .map(|shown| {
+            let name = shown["name"].as_str().expect("a name").to_owned();
+            assert!(shown["mtu"] == 9000 && shown["mac"] != shown["virtual_mac"], "{status}");
+            (name, shown["up"].as_bool().expect("up or not"))
+        })
+        .collect()
+}
+
 #[test]
 fn interfaces_come_and_go_under_load() {
     let world = World::new();
@@ -43,6 +56,7 @@ fn interfaces_come_and_go_under_load() {
                 world.does(node, "reload");
             }
             assert!(!is_answered(&world, &second), "nobody is served there");
+            assert_eq!(interfaces(&world), [("eth1".to_owned(), true)]);
             for node in 0..2 {
                 edit(&world, node, "\"eth1\"", "\"eth1\", \"eth2\"");
                 world.does(node, "reload");
@@ -50,6 +64,17 @@ fn interfaces_come_and_go_under_load() {
             assert!(is_answered(&world, &second), "{}", world.logs());
         }
     });
+    // One that loses its link is told of, and shown.
+    let _events = world.command(0, "events").start(world.scratch.join("events")).expect("a command");
+    world.wait_for(0, "the listener", |_| {
+        let link = |up| world.set_storage_link_up(0, 1, up).expect("a port of the switch");
+        link(false);
+        world.wait_for(0, "down", |_| !interfaces(&world)[1].1);
+        link(true);
+        world.wait_for(0, "up", |_| interfaces(&world)[1].1);
+        fs::read_to_string(world.scratch.join("events")).is_ok_and(|told| told.contains("interface-down"))
+    });
+    world.wait_for_event("interface-up");
     world.wait_for_in_sync();
     assert_equal_copies(&world);
 }

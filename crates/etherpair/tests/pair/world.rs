@@ -1,5 +1,6 @@
 //! The stage: the laboratory's pair, and a client on the first storage network. What does not come in time fails the test.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::Deref;
@@ -55,6 +56,14 @@ impl World {
     /// Waits until the only volume of a node is as wanted.
     pub(crate) fn wait_for(&self, node: usize, what: &str, is_so: impl Fn(&Value) -> bool) {
         self.pair.wait_for(node, what, is_so).expect("a node that gets there");
+    }
+
+    /// Waits until the command `events`, which writes into `events`, has told of this.
+    pub(crate) fn wait_for_event(&self, event: &str) {
+        let word = format!("\"event\":\"{event}\"");
+        let told =
+            || Ok(fs::read_to_string(self.scratch.join("events")).ok().filter(|text| text.contains(&word)));
+        self.wait_for_pair(event, PATIENCE, told).expect("it is told");
     }
 
     /// Waits until both nodes serve equal copies.
