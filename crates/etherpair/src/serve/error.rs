@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use aoe::MacAddress;
+use aoe::{Address, MacAddress};
 use os::InterfaceError;
 use os::disk::DiskError;
 use os::metadata_file::MetadataError;
@@ -28,9 +28,20 @@ pub(crate) enum ServeError {
     /// Too few files may be open.
     #[error(transparent)]
     OpenFiles(#[from] OpenFilesError),
-    /// Somebody else serves an address.
+    /// Another process here serves an address.
+    #[error(
+        "another process of this machine serves {address} on {interface} already; stop it (most likely an `etherpair export`), or choose \
+         another address"
+    )]
+    ServedHere {
+        /// Of a volume.
+        address: Address,
+        /// On which of our interfaces.
+        interface: String,
+    },
+    /// An address cannot be claimed for this process.
     #[error(transparent)]
-    Claim(#[from] Box<ExportError>),
+    Claim(Box<ExportError>),
     /// A port or socket cannot be listened on.
     #[error("cannot listen on {address}: {error}; look at the address, and whether another process has it")]
     Listen {
@@ -114,6 +125,15 @@ pub(crate) enum VolumeError {
     Lost,
 }
 
+impl From<ExportError> for ServeError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::ServedHere { address, interface, .. } => Self::ServedHere { address, interface },
+            other => Self::Claim(Box::new(other)),
+        }
+    }
+}
+
 impl From<ExportError> for VolumeError {
     fn from(error: ExportError) -> Self {
         match error {
@@ -133,12 +153,32 @@ impl From<ServeError> for Failure {
                 _ => exit_code::SYSTEM,
             },
             ServeError::OpenFiles(_) => exit_code::OPEN_FILES,
-            ServeError::Claim(_) => exit_code::ADDRESS_SERVED,
+            ServeError::ServedHere { .. } => exit_code::ADDRESS_SERVED,
             ServeError::Listen { .. } | ServeError::SocketTaken(_) | ServeError::Socket { .. } => {
                 exit_code::LISTEN
             }
-            ServeError::ShardFailed(_) | ServeError::System { .. } => exit_code::SYSTEM,
+            ServeError::Claim(_) | ServeError::ShardFailed(_) | ServeError::System { .. } => {
+                exit_code::SYSTEM
+            }
         };
         Self::new(code, &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_another_process_is_named_with_a_cure_that_a_node_has() {
+        let error = ExportError::ServedHere {
+            address: "7.1".parse().expect("an address"),
+            interface: "eth1".to_owned(),
+            mac: MacAddress([2, 0, 0, 0, 0, 1]),
+        };
+        let failure = Failure::from(ServeError::from(error));
+        assert_eq!(failure.code(), exit_code::ADDRESS_SERVED);
+        let text = failure.to_string();
+        assert!(text.contains("e7.1 on eth1") && !text.contains("--force"), "{text}");
     }
 }

@@ -78,7 +78,7 @@ impl Running {
             config.interfaces.iter().map(|name| Interface::named(name)).collect();
         let mut links = Links::new(interfaces?).map_err(system("following the interfaces"))?;
         let addresses: Vec<_> = volumes.iter().map(|volume| volume.address).collect();
-        let claims = Claims::new(&addresses, &links.interfaces(), false).map_err(Box::new)?;
+        let claims = Claims::new(&addresses, &links.interfaces(), false)?;
         let (sender, events) = unbounded_channel();
         let shards = start_shards(&config, &sender)?;
         let arbiter = Arbiter::start(&config.arbiter);
@@ -196,7 +196,7 @@ impl Running {
         let interface = Interface::named(name).map_err(|error| error.to_string())?;
         let addresses = self.daemon.claims().addresses();
         let claims = Claims::new(&addresses, std::slice::from_ref(&interface), false);
-        let claims = claims.map_err(|error| error.to_string())?;
+        let claims = claims.map_err(|error| ServeError::from(error).to_string())?;
         let opened: Vec<Result<(), String>> =
             (0..).zip(&self.daemon.shards).map(|shard| open_port(&self.daemon.config, shard, name)).collect();
         if let Some(Err(error)) = opened.iter().find(|opened| opened.is_err()) {

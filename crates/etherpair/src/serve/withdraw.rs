@@ -12,7 +12,6 @@ use super::daemon::Daemon;
 use super::peer_control::{Peer, PeerRequest};
 use super::remove::stop_serving;
 use super::volumes::Volume;
-use crate::config::arbiter::ArbiterConfig;
 
 /// A peer that takes longer to say what it is to serve is as good as none.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -71,11 +70,7 @@ pub(super) async fn withdraw(
     let (mut gone, mut failed) = (Vec::new(), Vec::new());
     let left: Vec<Volume> =
         removed.iter().filter(|volume| !unwanted.contains(&volume.entry.address)).cloned().collect();
-    // Without an arbiter nobody goes on alone: both stop.
-    let staying = match daemon.config.arbiter {
-        ArbiterConfig::None => daemon.dispensable_of(left).await.1,
-        _ => daemon.leave_or_stay(&left).await,
-    };
+    let staying = daemon.leave_or_stay(&left).await;
     for volume in removed {
         let address = volume.entry.address;
         if staying.contains(&address) {

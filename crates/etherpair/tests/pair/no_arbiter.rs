@@ -1,5 +1,7 @@
 //! A pair with nobody to decide: it stands still when the nodes lose each other, and goes by what both of them want.
 
+use std::fs;
+
 use serde_json::json;
 
 use crate::assert_equal_copies;
@@ -27,6 +29,15 @@ fn a_pair_without_an_arbiter_leaves_freezes_is_forced_and_becomes_whole_again() 
     world.does(1, "join");
     world.wait_for_in_sync();
     assert_eq!(world.volume(1)["members"], json!([0, 1]));
+
+    let (file, elsewhere) =
+        (world.directory(1).join("e7.1.volume.toml"), world.directory(1).join("elsewhere"));
+    fs::rename(&file, &elsewhere).expect("moved");
+    world.does(1, "reload");
+    world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    fs::rename(&elsewhere, &file).expect("moved back");
+    world.does(1, "reload");
+    world.wait_for_in_sync();
 
     nodes[0].kill().expect("it can be killed");
     world.wait_for(1, "frozen", |volume| volume["phase"] == "Frozen" && volume["serving"] == false);
