@@ -29,6 +29,7 @@ codes! {
     DISK_LOCKED = 15, "Another process uses the disk.";
     DISK_BEYOND_END = 16, "`--offset` and `--length` reach beyond the end of the disk.";
     SECTOR_SIZE = 17, "The disk cannot do sectors as small as `--sector-size` asks for.";
+    DISK_IN_USE = 18, "The device is mounted, or part of LVM or md.";
     INTERFACE_UNKNOWN = 20, "There is no such interface.";
     INTERFACE_DOWN = 21, "The interface is down.";
     MTU_TOO_SMALL = 22, "The frames of the interface hold no sector: its MTU is below 548.";

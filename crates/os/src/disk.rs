@@ -3,7 +3,7 @@
 //! It decides how the file is used (direct or through the page cache) and what a result of the kernel means. It never
 //! does the I/O of a request itself; that is the engine's.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileType, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -57,6 +57,12 @@ pub enum DiskError {
     /// Somebody else exports or uses it.
     #[error("{path}: in use by another process (it holds the lock); stop that one first", path = .0.display())]
     Locked(PathBuf),
+    /// The kernel itself uses the device, or has given it to somebody else.
+    #[error(
+        "{path}: in use: mounted, swapped to, or part of LVM or md; see `lsblk {path}` and `findmnt`, free it, or name another device",
+        path = .0.display()
+    )]
+    InUse(PathBuf),
     /// Its size is not one of a disk.
     #[error("{path}: {error}", path = path.display())]
     Geometry {
@@ -124,15 +130,16 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Opens, checks and locks the disk.
+    /// Opens, checks and locks the disk. A device that may be written is ours alone as long as this lives: it cannot be mounted, nor
+    /// be made part of anything.
     ///
     /// # Errors
     /// [`DiskError`] names the file, what is wrong and the cure.
     pub fn open(options: &DiskOptions) -> Result<Self, DiskError> {
         let path = &options.path;
         let system = |error| DiskError::System { path: path.clone(), error };
-        let mut file = open(path, options.read_only, 0)?;
-        check_kind(path, &file)?;
+        let file = open(path, options.read_only, 0)?;
+        let kind = kind(path, &file)?;
         if !try_lock(&file, !options.read_only).map_err(system)? {
             return Err(DiskError::Locked(path.clone()));
         }
@@ -140,19 +147,9 @@ impl Disk {
             ReadCache::None => direct_alignment(&file).map_err(system)?,
             ReadCache::Page => None,
         };
-        let mut direct = false;
-        if alignment.is_some() {
-            match open(path, options.read_only, libc::O_DIRECT) {
-                Ok(direct_file) => {
-                    // The lock belongs to the open file: take it on the new one while the old one still holds it
-                    // shared, so that nobody slips in between.
-                    file = relock(path, file, direct_file, !options.read_only)?;
-                    direct = true;
-                }
-                Err(DiskError::System { error, .. }) if error.raw_os_error() == Some(libc::EINVAL) => {}
-                Err(error) => return Err(error),
-            }
-        }
+        // What is only read may be somebody else's.
+        let is_claimed = kind.is_block_device() && !options.read_only;
+        let (file, direct) = reopen(path, file, options.read_only, is_claimed, alignment.is_some())?;
         if !direct && options.read_cache == ReadCache::None {
             tracing::warn!(
                 "{}: no direct I/O on this file system, so its page cache is used",
@@ -279,14 +276,43 @@ fn open(path: &Path, read_only: bool, flags: i32) -> Result<File, DiskError> {
             io::ErrorKind::NotFound => DiskError::Missing(path.to_owned()),
             io::ErrorKind::PermissionDenied => DiskError::Permission(path.to_owned()),
             io::ErrorKind::IsADirectory => DiskError::NotADisk(path.to_owned()),
+            io::ErrorKind::ResourceBusy => DiskError::InUse(path.to_owned()),
             _ => DiskError::System { path: path.to_owned(), error },
         })
 }
 
-fn check_kind(path: &Path, file: &File) -> Result<(), DiskError> {
+fn kind(path: &Path, file: &File) -> Result<FileType, DiskError> {
     let kind =
         file.metadata().map_err(|error| DiskError::System { path: path.to_owned(), error })?.file_type();
-    if kind.is_file() || kind.is_block_device() { Ok(()) } else { Err(DiskError::NotADisk(path.to_owned())) }
+    if kind.is_file() || kind.is_block_device() {
+        Ok(kind)
+    } else {
+        Err(DiskError::NotADisk(path.to_owned()))
+    }
+}
+
+/// The locked file again, as it is to be used: claimed for us if it is a device to be written, and direct if the file system has
+/// that; whether it has.
+fn reopen(
+    path: &Path,
+    file: File,
+    read_only: bool,
+    is_claimed: bool,
+    is_direct: bool,
+) -> Result<(File, bool), DiskError> {
+    let flags = if is_claimed { libc::O_EXCL } else { 0 } | if is_direct { libc::O_DIRECT } else { 0 };
+    if flags == 0 {
+        return Ok((file, false));
+    }
+    match open(path, read_only, flags) {
+        // The lock belongs to the open file: take it on the new one while the old one still holds it shared, so that nobody slips
+        // in between.
+        Ok(new) => Ok((relock(path, file, new, !read_only)?, is_direct)),
+        Err(DiskError::System { error, .. }) if error.raw_os_error() == Some(libc::EINVAL) && is_direct => {
+            reopen(path, file, read_only, is_claimed, false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn relock(path: &Path, old: File, new: File, exclusive: bool) -> Result<File, DiskError> {
@@ -379,6 +405,29 @@ mod tests {
         let _first = Disk::open(&read_only).expect("first reader");
         let _second = Disk::open(&read_only).expect("second reader");
         assert!(matches!(Disk::open(&options(file.path())), Err(DiskError::Locked(_))));
+    }
+
+    #[test]
+    fn a_device_that_is_written_is_ours_alone() {
+        let file = image(1 << 20);
+        let device = lab::disk::LoopDevice::new(file.path(), 512).expect("run as root");
+        let device = device.path();
+        // As the kernel holds what is mounted.
+        let claim = || OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(device);
+        let mounted = claim().expect("nobody else has it");
+        let error = Disk::open(&options(device)).expect_err("in use");
+        assert!(matches!(error, DiskError::InUse(_)) && error.to_string().contains("mounted"), "{error}");
+        let reader = DiskOptions { read_only: true, ..options(device) };
+        drop(Disk::open(&reader).expect("what is mounted may be read"));
+        drop(mounted);
+        for read_cache in [ReadCache::None, ReadCache::Page] {
+            let disk = Disk::open(&DiskOptions { read_cache, ..options(device) }).expect("free again");
+            assert_eq!(claim().map_err(|error| error.kind()).err(), Some(io::ErrorKind::ResourceBusy));
+            let second = Disk::open(&options(device)).expect_err("locked");
+            assert!(matches!(second, DiskError::Locked(_)), "{second}");
+            drop(disk);
+        }
+        claim().expect("given back");
     }
 
     #[test]

@@ -19,8 +19,10 @@ use crate::sys::file::{block_device_bytes, direct_alignment, try_lock};
 
 /// Direct writes are of whole records, which begin at multiples of this and lie in memory that does.
 const DIRECT_UNIT: u32 = 4096;
-/// Zeros written at once when metadata is made.
+/// Zeros written, or looked for, at once.
 const ZEROS_BYTES: usize = 1 << 20;
+/// Where partition tables, file systems, LVM and md leave the marks that they are known by, and where both superblocks lie.
+const MARKS_BYTES: u64 = 2 << 20;
 
 /// Why metadata cannot be made or used.
 #[derive(Debug, Error)]
@@ -30,11 +32,18 @@ pub enum MetadataError {
     Missing(PathBuf),
     /// Nothing is overwritten.
     #[error(
-        "{path}: exists already; remove it (on a device: overwrite it with zeros) only if no volume needs it, since without \
+        "{path}: exists already; remove it (on a device: say --overwrite-metadata) only if no volume needs it, since without \
          its metadata all of a volume is resynced",
         path = .0.display()
     )]
     Exists(PathBuf),
+    /// A device that is not empty.
+    #[error(
+        "{path}: something is on the device already, which metadata would overwrite; look at it with `lsblk -f {path}`, name \
+         another device, or say --overwrite-metadata if nobody needs it",
+        path = .0.display()
+    )]
+    NotBlank(PathBuf),
     /// A directory, a pipe or the like.
     #[error("{path}: neither a regular file nor a block device", path = .0.display())]
     NotAFile(PathBuf),
@@ -44,6 +53,12 @@ pub enum MetadataError {
     /// Somebody else uses it.
     #[error("{path}: in use by another process (it holds the lock); stop that one first", path = .0.display())]
     Locked(PathBuf),
+    /// The kernel itself uses the device, or has given it to somebody else.
+    #[error(
+        "{path}: in use: mounted, swapped to, or part of LVM or md; see `lsblk {path}` and `findmnt`, free it, or name another device",
+        path = .0.display()
+    )]
+    InUse(PathBuf),
     /// The device has no room for it.
     #[error("{path}: the device has {found} bytes, the metadata needs {needed}; use a larger one", path = path.display())]
     TooSmall {
@@ -83,26 +98,63 @@ pub struct MetadataFile {
 }
 
 impl MetadataFile {
-    /// Makes the metadata of a volume: a new file as long as it has to be, or a block device, which loses what it holds. It
-    /// is durable, its name included, when this returns; if it fails half-way there is no metadata.
+    /// Makes the metadata of a volume: a new file as long as it has to be, or on a block device that holds nothing yet. It is
+    /// durable, its name included, when this returns; if it fails half-way there is no metadata.
     ///
     /// # Errors
     /// [`MetadataError`] names the file, what is wrong and the cure.
     pub fn create(path: &Path, fresh: &Fresh) -> Result<(), MetadataError> {
-        let system = |error| MetadataError::System { path: path.to_owned(), error };
-        let is_device = path.metadata().is_ok_and(|found| found.file_type().is_block_device());
-        if is_device {
-            let device = Self::open(path)?;
+        if is_device(path) {
+            let device = Self::open_for(path, fresh)?;
             if device.read().is_ok() {
                 return Err(MetadataError::Exists(path.to_owned()));
             }
-            let found = byte_count(&device.file).map_err(system)?;
-            if found < fresh.byte_count() {
-                let needed = fresh.byte_count();
-                return Err(MetadataError::TooSmall { path: path.to_owned(), found, needed });
+            let system = |error| MetadataError::System { path: path.to_owned(), error };
+            if !is_blank(&device.file).map_err(system)? {
+                return Err(MetadataError::NotBlank(path.to_owned()));
             }
             return fill(&device.file, fresh).map_err(system);
         }
+        Self::create_file(path, fresh)
+    }
+
+    /// The same, and a block device loses what it holds.
+    ///
+    /// # Errors
+    /// As [`MetadataFile::create`].
+    pub fn overwrite(path: &Path, fresh: &Fresh) -> Result<(), MetadataError> {
+        if is_device(path) {
+            let device = Self::open_for(path, fresh)?;
+            // What was there is gone before anything new is: half of one and half of the other would be read as something.
+            let filled = erase(&device.file).and_then(|()| fill(&device.file, fresh));
+            return filled.map_err(|error| MetadataError::System { path: path.to_owned(), error });
+        }
+        Self::create_file(path, fresh)
+    }
+
+    /// A block device that metadata was made on holds nothing any more.
+    ///
+    /// # Errors
+    /// As [`MetadataFile::create`].
+    pub fn erase(path: &Path) -> Result<(), MetadataError> {
+        let device = Self::open(path)?;
+        erase(&device.file).map_err(|error| MetadataError::System { path: path.to_owned(), error })
+    }
+
+    /// A device that is large enough.
+    fn open_for(path: &Path, fresh: &Fresh) -> Result<Self, MetadataError> {
+        let device = Self::open(path)?;
+        let found = byte_count(&device.file)
+            .map_err(|error| MetadataError::System { path: path.to_owned(), error })?;
+        let needed = fresh.byte_count();
+        if found < needed {
+            return Err(MetadataError::TooSmall { path: path.to_owned(), found, needed });
+        }
+        Ok(device)
+    }
+
+    fn create_file(path: &Path, fresh: &Fresh) -> Result<(), MetadataError> {
+        let system = |error| MetadataError::System { path: path.to_owned(), error };
         let file = OpenOptions::new().write(true).create_new(true).open(path);
         let file = file.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => MetadataError::Exists(path.to_owned()),
@@ -116,7 +168,8 @@ impl MetadataFile {
         })
     }
 
-    /// Opens and locks metadata, and has the kernel write out what a crashed process may have left in its cache.
+    /// Opens and locks metadata, and has the kernel write out what a crashed process may have left in its cache. A device is ours alone
+    /// as long as this lives: it cannot be mounted, nor be made part of anything.
     ///
     /// # Errors
     /// As [`MetadataFile::create`].
@@ -134,8 +187,14 @@ impl MetadataFile {
         let alignment = direct_alignment(&file).map_err(system)?;
         let is_possible =
             alignment.is_some_and(|found| found.memory <= DIRECT_UNIT && found.offset <= DIRECT_UNIT);
-        // Some file systems say that they have direct I/O, and then refuse it.
-        let direct = if is_possible { open(path, libc::O_DIRECT).ok() } else { None };
+        let claim = if kind.is_block_device() { libc::O_EXCL } else { 0 };
+        let flags = claim | if is_possible { libc::O_DIRECT } else { 0 };
+        let again = (flags != 0).then(|| open(path, flags));
+        let direct = match again.transpose() {
+            Err(error @ MetadataError::InUse(_)) => return Err(error),
+            // Some file systems say that they have direct I/O, and then refuse it.
+            opened => opened.ok().flatten(),
+        };
         Ok(Self { path: path.to_owned(), file, direct })
     }
 
@@ -199,9 +258,32 @@ fn open(path: &Path, flags: i32) -> Result<File, MetadataError> {
             io::ErrorKind::NotFound => MetadataError::Missing(path.to_owned()),
             io::ErrorKind::PermissionDenied => MetadataError::Permission(path.to_owned()),
             io::ErrorKind::IsADirectory => MetadataError::NotAFile(path.to_owned()),
+            io::ErrorKind::ResourceBusy => MetadataError::InUse(path.to_owned()),
             _ => MetadataError::System { path: path.to_owned(), error },
         }
     })
+}
+
+fn is_device(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.file_type().is_block_device())
+}
+
+/// Whether nothing is known by its marks on a device that is large enough to have them.
+fn is_blank(device: &File) -> io::Result<bool> {
+    let mut bytes = vec![0; ZEROS_BYTES];
+    for at in (0..MARKS_BYTES).step_by(ZEROS_BYTES) {
+        device.read_exact_at(&mut bytes, at)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Nothing is known by its marks any more.
+fn erase(device: &File) -> io::Result<()> {
+    write_zeros(device, 0..MARKS_BYTES)?;
+    device.sync_all()
 }
 
 fn fill(file: &File, fresh: &Fresh) -> io::Result<()> {
@@ -243,7 +325,11 @@ mod tests {
     use replication::membership::{Members, Membership, NodeNumber};
 
     fn fresh() -> Fresh {
-        meta::format(meta::Format {
+        meta::format(format())
+    }
+
+    fn format() -> meta::Format {
+        meta::Format {
             format: FormatIdentity(1),
             volume: VolumeIdentity(2),
             pair: PairIdentity(3),
@@ -251,7 +337,7 @@ mod tests {
             layout: Layout::new(1 << 16, HOT_EXTENTS_DEFAULT).expect("a size"),
             membership: Membership { epoch: replication::membership::Epoch::FIRST, members: Members::Both },
             good: true,
-        })
+        }
     }
 
     #[test]
@@ -279,6 +365,61 @@ mod tests {
         MetadataFile::extend(&path, 1 << 20).expect("long enough");
         assert!(file.capacity() >= 1 << 24, "{}", file.capacity());
         assert_eq!(file.read().expect("metadata").superblock, fresh().superblock());
+    }
+
+    #[test]
+    fn a_device_that_holds_something_is_overwritten_only_if_that_was_said() {
+        let image = tempfile::NamedTempFile::new().expect("a file");
+        image.as_file().set_len(8 << 20).expect("room");
+        let device = lab::disk::LoopDevice::new(image.path(), 512).expect("run as root");
+        let path = device.path();
+        let file = OpenOptions::new().write(true).open(path).expect("a device");
+        // As a file system, an LVM volume or md leaves it.
+        for place in [0, 1080, 4096, 65536, (1 << 20) + 512] {
+            file.write_all_at(&[0x53], place).expect("room");
+            let error = MetadataFile::create(path, &fresh()).expect_err("something is there");
+            assert!(matches!(error, MetadataError::NotBlank(_)), "{error}");
+            file.write_all_at(&[0], place).expect("room");
+        }
+        MetadataFile::create(path, &fresh()).expect("nothing is there");
+        let error = MetadataFile::create(path, &fresh()).expect_err("a volume's");
+        assert!(matches!(error, MetadataError::Exists(_)), "{error}");
+        let other = meta::format(meta::Format { volume: VolumeIdentity(9), ..format() });
+        MetadataFile::overwrite(path, &other).expect("said");
+        let opened = MetadataFile::open(path).expect("opened").read().expect("metadata");
+        assert_eq!((opened.superblock.volume, opened.findings.count), (VolumeIdentity(9), 0));
+        MetadataFile::erase(path).expect("a device");
+        MetadataFile::create(path, &fresh()).expect("nothing is there any more");
+        image.as_file().set_len(1 << 20).expect("shorter");
+        device.reread_size().expect("a size");
+        let error = MetadataFile::overwrite(path, &other).expect_err("no room");
+        assert!(matches!(error, MetadataError::TooSmall { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_device_is_ours_alone() {
+        let image = tempfile::NamedTempFile::new().expect("a file");
+        image.as_file().set_len(8 << 20).expect("room");
+        let device = lab::disk::LoopDevice::new(image.path(), 512).expect("run as root");
+        // As the kernel holds what is mounted.
+        let claim = || OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(device.path());
+        let mounted = claim().expect("nobody else has it");
+        for error in [
+            MetadataFile::create(device.path(), &fresh()).expect_err("in use"),
+            MetadataFile::overwrite(device.path(), &fresh()).expect_err("in use"),
+        ] {
+            assert!(
+                matches!(error, MetadataError::InUse(_)) && error.to_string().contains("mounted"),
+                "{error}"
+            );
+        }
+        drop(mounted);
+        MetadataFile::create(device.path(), &fresh()).expect("free again");
+        let opened = MetadataFile::open(device.path()).expect("free again");
+        assert_eq!(claim().map_err(|error| error.kind()).err(), Some(io::ErrorKind::ResourceBusy));
+        MetadataFile::extend(device.path(), 1 << 16).expect("while it is in use");
+        drop(opened);
+        claim().expect("given back");
     }
 
     #[test]

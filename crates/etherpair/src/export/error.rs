@@ -189,6 +189,7 @@ const fn disk_code(error: &DiskError) -> u8 {
         DiskError::NotADisk(_) => exit_code::NOT_A_DISK,
         DiskError::Permission(_) => exit_code::DISK_PERMISSION,
         DiskError::Locked(_) => exit_code::DISK_LOCKED,
+        DiskError::InUse(_) => exit_code::DISK_IN_USE,
         DiskError::Geometry { error: GeometryError::Empty, .. } => exit_code::DISK_EMPTY,
         DiskError::Geometry { .. } | DiskError::OffsetUnaligned { .. } => exit_code::DISK_UNALIGNED,
         DiskError::BeyondEnd { .. } => exit_code::DISK_BEYOND_END,

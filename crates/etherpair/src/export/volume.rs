@@ -20,7 +20,7 @@ use super::state_file::{Owner, StateFile, VolumeId};
 const MODEL: &str = "etherpair";
 /// Firmware of IDENTIFY: the version of this program.
 const FIRMWARE: &str = env!("CARGO_PKG_VERSION");
-/// The lock of a killed process goes when the kernel has ended its last request, a moment after the process itself.
+/// The lock of a killed process, and its claim of a device, goes when the kernel has ended its last request, a moment after the process itself.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 /// State files made at the same time: each waits for its disk twice, and disks sync many files at once.
@@ -121,7 +121,9 @@ fn serial(address: Address, volume: VolumeId) -> String {
 fn open_patiently(options: &DiskOptions, deadline: Instant) -> Result<Disk, DiskError> {
     loop {
         match Disk::open(options) {
-            Err(DiskError::Locked(_)) if Instant::now() < deadline => thread::sleep(LOCK_INTERVAL),
+            Err(DiskError::Locked(_) | DiskError::InUse(_)) if Instant::now() < deadline => {
+                thread::sleep(LOCK_INTERVAL)
+            }
             result => return result,
         }
     }

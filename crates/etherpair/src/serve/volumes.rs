@@ -23,7 +23,7 @@ use crate::export::Claims;
 const MODEL: &str = "etherpair";
 /// Firmware of IDENTIFY: of mirrored volumes, not of the program, since two nodes may be of two versions during an upgrade.
 const FIRMWARE: &str = "1";
-/// The locks of a killed process go when the kernel has ended its last request, on a busy disk seconds after the process itself: who
+/// The locks of a killed process, and its claims of devices, go when the kernel has ended its last request, on a busy disk seconds after the process itself: who
 /// starts at once in its place waits so long for all of them.
 pub(crate) const LOCK_PATIENCE_AT_START: Duration = Duration::from_secs(15);
 /// Whoever has a lock later than that is most likely there to stay.
@@ -82,12 +82,15 @@ impl OpenedVolume {
             read_cache: ReadCache::None,
             logical_sector_size: entry.logical_sector_size,
         };
-        let disk =
-            patiently(locks_until, || Disk::open(&disk), |error| matches!(error, DiskError::Locked(_)))?;
+        let disk = patiently(
+            locks_until,
+            || Disk::open(&disk),
+            |error| matches!(error, DiskError::Locked(_) | DiskError::InUse(_)),
+        )?;
         let metadata = patiently(
             locks_until,
             || MetadataFile::open(&entry.metadata).map_err(Box::new),
-            |error| matches!(**error, MetadataError::Locked(_)),
+            |error| matches!(**error, MetadataError::Locked(_) | MetadataError::InUse(_)),
         )?;
         let opened = metadata.read().map_err(Box::new)?;
         for finding in opened.findings.first.iter() {
