@@ -5,12 +5,14 @@
 
 mod admin_socket;
 mod peer;
+mod peer_control;
 mod target;
 mod wire;
 mod witness;
 
 pub use admin_socket::admin_socket;
 pub use peer::{peer_body, peer_preamble, peer_stream};
+pub use peer_control::peer_control;
 pub use target::{OURS, target_frames};
 pub use wire::{identify_page, text, wire_frame};
 pub use witness::witness_stream;

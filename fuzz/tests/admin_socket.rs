@@ -26,8 +26,16 @@ fn request() -> impl Strategy<Value = Request> {
         (option::of(text()), path(), path()).prop_map(|(address, data, metadata)| {
             Request::ReplaceVolume(ReplaceRequest { address, data, metadata })
         }),
-        (text(), any::<Option<u64>>(), path(), path(), path(), path(), any::<bool>()).prop_map(
-            |(address, bytes, data, metadata, peer_data, peer_metadata, overwrite_peer)| {
+        (text(), any::<Option<u64>>(), path(), path(), path(), path(), any::<[bool; 2]>()).prop_map(
+            |(
+                address,
+                bytes,
+                data,
+                metadata,
+                peer_data,
+                peer_metadata,
+                [overwrite_peer, overwrite_metadata],
+            )| {
                 let request = CreateRequest {
                     address,
                     bytes,
@@ -36,6 +44,7 @@ fn request() -> impl Strategy<Value = Request> {
                     peer_data,
                     peer_metadata,
                     overwrite_peer,
+                    overwrite_metadata,
                 };
                 Request::CreateVolume(request)
             }

@@ -1,8 +1,11 @@
-//! What is said at the socket for commands: a line of JSON asks, a line of JSON answers (`docs/operating/admin-socket.md`).
+//! What is said at the socket for commands: a line of JSON asks, a line of JSON answers (`docs/operating/admin-socket.md`). What the
+//! control planes of a pair ask of each other in the same way is [`peer`].
 //!
 //! It decides which lines are requests, and nothing of what follows from them. Whether the one who asks may do so is decided by
 //! the permissions of the socket; still no bytes make it panic or remember more than a line.
 #![forbid(unsafe_code)]
+
+pub mod peer;
 
 use std::path::PathBuf;
 
@@ -10,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-/// The longest line, with its end.
+/// The longest line that asks, with its end.
 pub const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// What is wanted of a daemon.
@@ -79,6 +82,9 @@ pub struct CreateRequest {
     pub peer_metadata: Option<PathBuf>,
     /// What is on a device at the peer may be overwritten.
     pub overwrite_peer: bool,
+    /// What is on a device for metadata, at either node, may be overwritten.
+    #[serde(default)]
+    pub overwrite_metadata: bool,
 }
 
 /// A volume to be removed.

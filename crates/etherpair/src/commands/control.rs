@@ -115,6 +115,10 @@ enum VolumeCommand {
         /// What is on the device at the peer may be overwritten
         #[arg(long)]
         overwrite_peer: bool,
+
+        /// What is on devices for metadata, here and at the peer, may be overwritten
+        #[arg(long)]
+        overwrite_metadata: bool,
     },
     /// Make a volume larger at both nodes; initiators are told
     #[command(after_help = examples::RESIZE)]
@@ -301,7 +305,16 @@ fn risk_of_promotion(address: &str, inconsistent: bool) -> String {
 pub(crate) fn volume(arguments: VolumeArguments) -> Result<(), Failure> {
     let VolumeArguments { command, socket } = arguments;
     match command {
-        VolumeCommand::Create { address, size, data, metadata, peer_data, peer_metadata, overwrite_peer } => {
+        VolumeCommand::Create {
+            address,
+            size,
+            data,
+            metadata,
+            peer_data,
+            peer_metadata,
+            overwrite_peer,
+            overwrite_metadata,
+        } => {
             let request = CreateRequest {
                 address,
                 bytes: size,
@@ -310,6 +323,7 @@ pub(crate) fn volume(arguments: VolumeArguments) -> Result<(), Failure> {
                 peer_data,
                 peer_metadata,
                 overwrite_peer,
+                overwrite_metadata,
             };
             socket.tell(&Request::CreateVolume(request))
         }
