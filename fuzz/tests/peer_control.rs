@@ -43,6 +43,7 @@ fn request() -> impl Strategy<Value = PeerRequest> {
         (text(), any::<u64>()).prop_map(|(identity, sectors)| PeerRequest::MakeRoom { identity, sectors }),
         (option::of(text()), option::of(text()))
             .prop_map(|(address, after)| PeerRequest::Describe { address, after }),
+        text().prop_map(|address| PeerRequest::IsConfigured { address }),
         volume().prop_map(PeerRequest::MayRemove),
         volume().prop_map(PeerRequest::Remove),
     ]

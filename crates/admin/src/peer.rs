@@ -36,6 +36,11 @@ pub enum PeerRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
     },
+    /// Is a volume to be served there, whether it is or not?
+    IsConfigured {
+        /// Which.
+        address: String,
+    },
     /// Could a volume be removed?
     MayRemove(PeerVolume),
     /// Remove it.

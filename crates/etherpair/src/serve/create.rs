@@ -2,16 +2,15 @@
 //! of that is durable is it served, first there, then here.
 //!
 //! Two new files are equal, since both read as zeros. An image that is there already is taken as it is, and copied to the
-//! peer. Nothing that exists is overwritten, but a device at the peer if that was said. What was made is removed when the rest
-//! cannot be.
+//! peer. Nothing that exists is overwritten: neither a file nor what a device holds, but data on a device at the peer and what is on
+//! devices for metadata, each if that was said. What was made is removed when the rest cannot be.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use admin::CreateRequest;
+use admin::peer::{DataKind, PeerRequest, Plan};
 use aoe::Address;
 use block::{LogicalSectorSize, SECTOR_BYTES};
 use os::disk::{Disk, DiskOptions};
@@ -21,45 +20,16 @@ use replication::membership::Membership;
 use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
 use replication::meta::{Format, format};
 use replication::witness::RegisterKey;
-use serde::{Deserialize, Serialize};
 
 use super::changing::Reservation;
 use super::daemon::Daemon;
-use super::peer_control::{Peer, PeerRequest};
+use super::files::{self, is_device};
+use super::peer_control::Peer;
 use crate::arbiter::ArbiterError;
 use crate::config::volume::VolumeEntry;
 use crate::durable_file;
 
-/// A volume to be made at one node.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct Plan {
-    address: String,
-    /// Of the volume, 32 hexadecimal digits.
-    identity: String,
-    sectors: u64,
-    /// None: as the disk is. The answer says which.
-    sector_size: Option<usize>,
-    data: Option<PathBuf>,
-    metadata: Option<PathBuf>,
-    /// What the data file is to be.
-    data_kind: DataKind,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum DataKind {
-    /// A new file: zeros, equal to a new one at the other node.
-    New,
-    /// It exists, and is the volume's content.
-    Image,
-    /// Its content comes from the other node: a new file, or a device that may be overwritten.
-    Copy {
-        /// Whether a device may be.
-        overwrite: bool,
-    },
-}
-
-/// A volume whose files are there; they vanish with this unless it is served.
+/// A volume whose files are there; they vanish with this unless it is served, and so does metadata on a device.
 pub(super) struct Prepared {
     entry: VolumeEntry,
     sectors: u64,
@@ -75,7 +45,11 @@ impl Drop for Prepared {
     fn drop(&mut self) {
         for path in self.made.iter().filter(|_| !self.is_at_peer) {
             // What is left is named when the next try meets it.
-            let _ = fs::remove_file(path);
+            if is_device(path) {
+                let _ = MetadataFile::erase(path);
+            } else {
+                let _ = fs::remove_file(path);
+            }
         }
     }
 }
@@ -87,6 +61,7 @@ impl Drop for Prepared {
 pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Result<String, String> {
     let address: Address = request.address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
     let identity = random_identity()?;
+    request.data.as_deref().map_or(Ok(()), files::check_device_is_there)?;
     let image = request.data.as_deref().is_some_and(Path::exists);
     let sectors = sectors(&request, image)?;
     let data_kind = if image { DataKind::Image } else { DataKind::New };
@@ -98,6 +73,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
         data: request.data,
         metadata: request.metadata,
         data_kind,
+        overwrite_metadata: request.overwrite_metadata,
     };
     let mut here = blocking(daemon, {
         let plan = plan.clone();
@@ -202,6 +178,8 @@ pub(super) fn prepare(daemon: &Arc<Daemon>, plan: &Plan) -> Result<Prepared, Str
     if let Some(stranger) = daemon.strangers(&[address]).remove(&address) {
         return Err(format!("{address}: {stranger}"));
     }
+    files::check_places(&entry.data, &entry.metadata)?;
+    let layout = Layout::new(plan.sectors, HOT_EXTENTS_DEFAULT).map_err(|error| error.to_string())?;
     fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut prepared = Prepared {
         entry: entry.clone(),
@@ -228,7 +206,6 @@ pub(super) fn prepare(daemon: &Arc<Daemon>, plan: &Plan) -> Result<Prepared, Str
     }
     entry.logical_sector_size = Some(geometry.logical_sector_size());
     prepared.entry = entry;
-    let layout = Layout::new(plan.sectors, HOT_EXTENTS_DEFAULT).map_err(|error| error.to_string())?;
     let fresh = format(Format {
         format: FormatIdentity(random_identity()?),
         volume: VolumeIdentity(volume),
@@ -238,11 +215,9 @@ pub(super) fn prepare(daemon: &Arc<Daemon>, plan: &Plan) -> Result<Prepared, Str
         membership: Membership::FIRST,
         good: !matches!(plan.data_kind, DataKind::Copy { .. }),
     });
-    let is_file = !is_device(&prepared.entry.metadata);
-    MetadataFile::create(&prepared.entry.metadata, &fresh).map_err(|error| error.to_string())?;
-    if is_file {
-        prepared.made.push(prepared.entry.metadata.clone());
-    }
+    let make = if plan.overwrite_metadata { MetadataFile::overwrite } else { MetadataFile::create };
+    make(&prepared.entry.metadata, &fresh).map_err(|error| error.to_string())?;
+    prepared.made.push(prepared.entry.metadata.clone());
     Ok(prepared)
 }
 
@@ -255,10 +230,6 @@ fn refuse_described(file: &Path) -> Result<(), String> {
 
 pub(super) fn sector_size(bytes: usize) -> Option<LogicalSectorSize> {
     [LogicalSectorSize::B512, LogicalSectorSize::B4096].into_iter().find(|size| size.bytes() == bytes)
-}
-
-pub(super) fn is_device(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
 }
 
 /// Makes the data file, if it is to be made.
@@ -278,14 +249,9 @@ fn make_data(path: &Path, plan: &Plan, made: &mut Vec<PathBuf>) -> Result<(), St
         }
         _ => {}
     }
-    let mut make = || -> io::Result<()> {
-        let file: File = OpenOptions::new().write(true).create_new(true).open(path)?;
-        made.push(path.to_owned());
-        file.set_len(plan.sectors * SECTOR_BYTES as u64)?;
-        file.sync_all()?;
-        durable_file::sync_directory_of(path)
-    };
-    make().map_err(|error| format!("{}: {error}", path.display()))
+    files::make(path, plan.sectors).map_err(|error| format!("{}: {error}", path.display()))?;
+    made.push(path.to_owned());
+    Ok(())
 }
 
 /// Has a volume served whose files were made. Nobody reads its description before that is so or all of it is gone again.

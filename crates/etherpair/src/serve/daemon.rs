@@ -170,9 +170,10 @@ impl Daemon {
     }
 
     /// A configured volume is not served, which is told.
-    pub(super) fn not_served(&self, entry: VolumeEntry, error: &VolumeError) {
-        let (about, text) = (entry.address.to_string(), format!("this node does not serve it: {error}"));
-        self.broken().insert(entry.address, (entry, error.to_string()));
+    pub(super) fn not_served(&self, entry: VolumeEntry, error: &impl ToString) {
+        let (about, error) = (entry.address.to_string(), error.to_string());
+        let text = format!("this node does not serve it: {error}");
+        self.broken().insert(entry.address, (entry, error));
         self.report(Report::new(&about, Severity::Error, "not-served", text, Value::Null));
     }
 

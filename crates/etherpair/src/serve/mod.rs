@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`run`](mod@run) (from the configuration to the end), [`daemon`] (what all tasks know, and what shards say),
 //! [`volumes`] (opening what is configured), [`peer_port`] (the connections between the nodes), [`peer_control`] (what their control
-//! planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] (volumes at both nodes), [`reload`] (the configuration read again; [`changes`]: what
-//! of it can change, [`withdraw`]: volumes that go, [`leaving`] them to the peer), [`changing`] (one of all these at a time), [`admin`] (the socket for commands),
+//! planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] (volumes at both nodes, in [`files`]), [`reload`] (the configuration read
+//! again; [`changes`]: what of it can change, [`withdraw`]: volumes that go, [`leaving`] them to the peer), [`changing`] (one of all these at a time), [`admin`] (the socket for commands),
 //! [`events`] and [`status`] (what operators are told; of [`interfaces`] and by [`arbiter_watch`] too). Nothing here is in the way of a request:
 //! shards serve by themselves, and are asked by queues.
 
@@ -15,6 +15,7 @@ mod create;
 mod daemon;
 mod error;
 pub(crate) mod events;
+mod files;
 mod interfaces;
 mod leaving;
 mod look;

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admin::peer::PeerRequestError;
 use os::peer_link::PeerStream;
 use os::shard::Command;
 use replication::identity::PairIdentity;
@@ -63,6 +64,9 @@ pub(crate) enum PeerPortError {
          sends from there"
     )]
     NotConfirmed,
+    /// Its preamble is good, and then it asks for nothing that there is.
+    #[error(transparent)]
+    Request(#[from] PeerRequestError),
     /// It is the peer, and neither understands the other.
     #[error(transparent)]
     NoCommonVersion(#[from] NoCommonVersion),
@@ -308,7 +312,7 @@ async fn welcome(daemon: &Arc<Daemon>, mut stream: TcpStream, from: SocketAddr) 
     }
     match (shard, peer) {
         (Some(shard), peer) => connected(daemon, shard, from, into_peer_stream(stream)?, peer),
-        (None, _) => peer_control::serve_peer(daemon, stream).await,
+        (None, _) => peer_control::serve_peer(daemon, stream).await?,
     }
     Ok(())
 }

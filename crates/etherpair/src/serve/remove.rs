@@ -6,22 +6,23 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use admin::RemoveRequest;
+use admin::peer::{PeerRequest, PeerVolume};
 use aoe::Address;
 use replication::identity::VolumeIdentity;
 use replication::input::Control;
 use replication::membership::Membership;
 use replication::witness::RegisterKey;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::create::{blocking, is_device};
+use super::create::blocking;
 use super::daemon::Daemon;
-use super::peer_control::{Peer, PeerRequest};
+use super::files::{aside, is_device};
+use super::peer_control::Peer;
 use super::volumes::Volume;
 use crate::arbiter::ArbiterError;
 use crate::config::volume::VolumeEntry;
@@ -32,15 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(10);
 /// The register may change while its removal is asked for.
 const TRIES: usize = 4;
-
-/// A volume of the peer's to be removed.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(super) struct PeerVolume {
-    address: String,
-    /// 32 hexadecimal digits; none if the one who asks could not open it.
-    identity: Option<String>,
-    delete_data: bool,
-}
 
 /// What is to be removed from this node: served or not.
 struct Found {
@@ -95,7 +87,7 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Resu
 
 /// The peer asks whether a volume could be removed here.
 pub(super) fn may_remove_for_peer(daemon: &Daemon, volume: &PeerVolume) -> Result<(), String> {
-    find_for_peer(daemon, volume).map_or(Ok(()), |found| may_be_removed(&found.entry))
+    find_for_peer(daemon, volume).map_or(Ok(()), |found| may_be_removed(&found.entry).map(drop))
 }
 
 /// The peer has a volume removed here. One that is not here is removed already.
@@ -148,20 +140,20 @@ fn find_for_peer(daemon: &Daemon, wanted: &PeerVolume) -> Option<Found> {
     }
 }
 
-/// What an operator has written by hand he takes away by hand.
-fn may_be_removed(entry: &VolumeEntry) -> Result<(), String> {
-    match &entry.file {
-        Some(_) => Ok(()),
-        None => Err(format!(
+/// The file that describes it, which goes with it. What an operator has written by hand he takes away by hand.
+fn may_be_removed(entry: &VolumeEntry) -> Result<&Path, String> {
+    entry.file.as_deref().ok_or_else(|| {
+        format!(
             "{} stands in node.toml: remove its [[volume]] there on both nodes, then `etherpair reload` on both",
             entry.address
-        )),
-    }
+        )
+    })
 }
 
 /// Removes a volume from this node; what became of its files.
 async fn retire(daemon: &Arc<Daemon>, found: Found, delete_data: bool) -> Result<String, String> {
     let Found { served, entry } = found;
+    may_be_removed(&entry)?;
     if let Some(volume) = &served {
         stop_serving(daemon, volume).await?;
     }
@@ -185,8 +177,7 @@ fn put_away(entry: &VolumeEntry, suffix: &str, delete_data: bool) -> Result<Stri
             _ => Ok(()),
         }
     };
-    let file = entry.file.as_deref().expect("looked at before");
-    put(file, delete_data)?;
+    put(may_be_removed(entry)?, delete_data)?;
     if !is_device(&entry.metadata) {
         put(&entry.metadata, delete_data)?;
     }
@@ -199,13 +190,6 @@ fn put_away(entry: &VolumeEntry, suffix: &str, delete_data: bool) -> Result<Stri
     }
     put(&entry.data, true)?;
     Ok(format!("{data} is deleted"))
-}
-
-/// What is put aside keeps its name and says why it is there.
-pub(super) fn aside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{suffix}"));
-    PathBuf::from(name)
 }
 
 /// Has the arbiter forget the volume; what there is to say about it.
@@ -252,6 +236,9 @@ mod tests {
         assert_eq!(left, ["e7.1.img", "e7.1.meta.removed-ff", "e7.1.volume.toml.removed-ff"]);
         assert!(put_away(&entry, "ff", true).expect("deleted").contains("is deleted"));
         assert!(!path("e7.1.img").exists());
+        let by_hand = VolumeEntry { file: None, ..entry };
+        let refused = put_away(&by_hand, "ff", true).expect_err("not ours");
+        assert!(refused.contains("stands in node.toml"), "{refused}");
         fs::remove_dir_all(&directory).expect("cleaned up");
     }
 }

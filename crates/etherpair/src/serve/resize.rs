@@ -6,18 +6,21 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admin::peer::PeerRequest;
 use aoe::Address;
 use block::SECTOR_BYTES;
 use os::metadata_file::MetadataFile;
 use os::shard::Command;
 use replication::input::Control;
+use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
 use replication::volume::Phase;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::create::{blocking, is_device};
+use super::create::blocking;
 use super::daemon::Daemon;
-use super::peer_control::{Peer, PeerRequest};
+use super::files::is_device;
+use super::peer_control::Peer;
 use super::volumes::Volume;
 
 /// The nodes part and meet again.
@@ -89,6 +92,7 @@ pub(super) fn make_room_for_peer(daemon: &Daemon, identity: &str, sectors: u64) 
 
 fn make_room(daemon: &Daemon, volume: &Volume, sectors: u64) -> Result<(), String> {
     let path = &volume.entry.data;
+    Layout::new(sectors, HOT_EXTENTS_DEFAULT).map_err(|error| error.to_string())?;
     if !is_device(path) {
         let lengthen = || -> io::Result<()> {
             let file = OpenOptions::new().write(true).open(path)?;

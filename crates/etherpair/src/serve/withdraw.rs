@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use admin::peer::PeerRequest;
 use aoe::Address;
 use tokio::time::timeout;
 
 use super::daemon::Daemon;
-use super::peer_control::{Peer, PeerRequest};
+use super::peer_control::Peer;
 use super::remove::stop_serving;
 use super::volumes::Volume;
 

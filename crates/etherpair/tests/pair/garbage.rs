@@ -10,8 +10,28 @@ use crate::{assert_equal_copies, pair};
 fn garbage_at_the_peer_port_changes_nothing_and_is_told_once() {
     let world = World::new();
     let (_witness, _nodes) = pair(&world);
+    // What an operator has written by hand the peer does not take away.
+    let file = world.directory(0).join("e7.1.volume.toml");
+    let volume = fs::read_to_string(&file).expect("a description");
+    let node = fs::read_to_string(world.configuration_file(0)).expect("a configuration");
+    fs::write(world.configuration_file(0), format!("{node}[[volume]]\n{volume}")).expect("by hand");
+    fs::remove_file(&file).expect("by hand");
+    world.does(0, "reload");
+    let remove = "{\"remove\":{\"address\":\"e7.1\",\"identity\":null,\"delete_data\":true}}\n";
     let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 4";
     tells_little_and_goes_on(&world, load, "connection from", || {
+        let (deep, long) = ("[".repeat(60_000) + "\n", "x".repeat(1 << 20));
+        for line in [&b"{}\n"[..], b"nonsense", b"{\"fly\":null}\n", b"\xff\xfe\n", b"\n", deep.as_bytes()] {
+            let said = world.send_as_peer(0, line);
+            assert!(said.lines().count() == 1 && said.contains("not a request of a peer"), "{said}");
+        }
+        world.send_as_peer(0, long.as_bytes());
+        let log = fs::read_to_string(world.scratch.join("node0.log")).expect("a log");
+        assert!(log.contains("ended: not a request of a peer"), "{log}");
+        for _ in 0..5 {
+            let said = world.send_as_peer(0, remove.as_bytes());
+            assert!(said.contains("e7.1 stands in node.toml"), "{said}");
+        }
         for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 300], b"EPp\n\x01\x01\x01", b"EP\r\n", b""] {
             for _ in 0..20 {
                 world.send_to_peer_port(0, bytes);

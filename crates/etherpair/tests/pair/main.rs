@@ -16,10 +16,13 @@ mod upgrade;
 mod with_etcd;
 mod world;
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use lab::disk::LoopDevice;
 use lab::{Process, Signal};
 use serde_json::json;
 use world::{PATIENCE, World};
@@ -32,6 +35,13 @@ fn pair(world: &World) -> (Process, [Process; 2]) {
     assert!(said.contains("e7.1: made"), "{said}");
     world.wait_for_in_sync();
     (witness, nodes)
+}
+
+/// A device of 4 MiB, full of one byte.
+fn disk(world: &World, name: &str, byte: u8) -> LoopDevice {
+    let image = world.scratch.join(name);
+    fs::write(&image, vec![byte; 4 << 20]).expect("an image");
+    LoopDevice::new(&image, 512).expect("a loop device")
 }
 
 fn assert_equal_copies(world: &World) {
@@ -141,7 +151,31 @@ fn an_image_is_taken_as_it_is_and_what_was_made_is_there_after_both_have_died() 
     fs::write(&image, &content).expect("an image");
     let refused = world.command(0, "volume create 7.1").output().expect("it ends");
     assert!(refused.stderr.contains("--size"), "{refused:?}");
-    world.does(1, &format!("volume create 7.2 --data {}", image.display()));
+    let devices = [disk(&world, "metadata0", 0x53), disk(&world, "metadata1", 0)];
+    let names = devices.each_ref().map(|device| device.path().display());
+    let create = |more: &str| {
+        let arguments =
+            format!("volume create 7.2 --data {} --metadata {} {more}", image.display(), names[1]);
+        world.command(1, &arguments).output().expect("it ends")
+    };
+    let refused = |more: &str, why: &str| {
+        let output = create(more);
+        assert!(!output.status.success() && output.stderr.contains(why), "{why}: {output:?}");
+    };
+    refused("--peer-data /dev/no-such-disk", "at the peer: /dev/no-such-disk: there is no such device");
+    refused("--peer-metadata /dev/no-such-disk", "at the peer: /dev/no-such-disk: there is no such device");
+    refused(&format!("--peer-metadata {}", names[0]), "something is on the device already");
+    let mounted =
+        File::options().read(true).custom_flags(libc::O_EXCL).open(devices[0].path()).expect("nobody has it");
+    let overwrite = format!("--peer-metadata {} --overwrite-metadata", names[0]);
+    refused(&overwrite, &format!("at the peer: {}: in use: mounted", names[0]));
+    drop(mounted);
+    let same = format!("volume create 7.2 --data {0} --metadata {0}", image.display());
+    let same = world.command(1, &same).output().expect("it ends");
+    assert!(same.stderr.contains("data and metadata are the same"), "{same:?}");
+    assert!(!Path::new("/dev/no-such-disk").exists());
+    let made = create(&overwrite);
+    assert!(made.status.success(), "{made:?}");
     world.wait_for_in_sync();
     assert_eq!(fs::read(world.directory(0).join("e7.2.img")).expect("the copy"), content);
     let twice = world.command(0, "volume create 7.2 --size 4M").output().expect("it ends");
@@ -254,7 +288,7 @@ fn a_volume_that_cannot_be_opened_does_not_keep_the_others_from_being_served() {
     assert!(listed.contains("e7.2 NOT served by this node: ") && listed.contains("e7.2.meta"), "{listed}");
     fs::rename(world.directory(1).join("elsewhere"), &metadata).expect("moved back");
     // Who has it open, a killed daemon say, is waited for; all else goes on meanwhile.
-    let held = fs::File::open(&metadata).expect("metadata");
+    let held = File::open(&metadata).expect("metadata");
     held.lock().expect("a lock");
     thread::scope(|scope| {
         let reload = scope.spawn(|| world.does(1, "reload"));

@@ -1,7 +1,11 @@
 //! A node's disk is lost, or all of the node: what the operator does, and that nothing old or empty ever counts.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::symlink;
 
+use lab::disk::{LoopDevice, SmallFileSystem, resize_image, sparse_image};
+use lab::pair::{is_alone, is_whole};
 use serde_json::json;
 
 use crate::world::World;
@@ -42,6 +46,60 @@ fn a_disk_that_is_lost_with_its_metadata_is_copied_anew() {
         entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().contains(".meta.replaced-"))
     });
     assert_eq!(aside.count(), 1, "metadata that was there is put aside");
+    a_device_that_fails_while_it_is_served(&world);
+}
+
+/// What is wrong with the new disk is told before the volume is stopped, or else the volume stays in sight until it can be made anew.
+fn a_device_that_fails_while_it_is_served(world: &World) {
+    let small = SmallFileSystem::new(9 << 20).expect("a file system");
+    let [image, filler] = ["disk", "filler"].map(|name| small.path().join(name));
+    let place = world.directory(1).join("disk");
+    let resize = |device: &LoopDevice, bytes: u64| {
+        resize_image(&image, bytes).expect("an image");
+        device.reread_size().expect("a device");
+    };
+    sparse_image(&image, 8 << 20).expect("an image");
+    let device = LoopDevice::new(&image, 512).expect("a loop device");
+    symlink(device.path(), &place).expect("a link");
+    world.does(0, &format!("volume create 7.2 --size 8M --peer-data {} --overwrite-peer", place.display()));
+    let volume = |node: usize| world.status(node)["volumes"][1].clone();
+    world.wait_for(1, "whole", |_| is_whole(&volume(0)) && is_whole(&volume(1)));
+    // What is written to it finds no room.
+    resize_image(&image, 0).expect("an image");
+    io::copy(&mut io::repeat(0), &mut File::create(&filler).expect("a file"))
+        .expect_err("a full file system");
+    let written =
+        world.bench("7.2 -i eth1 --rw randwrite --allow-writes --requests 200 --answer-timeout 150");
+    assert!(written.status.success(), "{written:?}");
+    world.wait_for(1, "without a disk", |_| volume(1)["disk"] == "Diskless" && is_alone(&volume(0)));
+    let refused = |why: &str| {
+        let output = world.command(1, "volume replace 7.2 --yes").output().expect("it ends");
+        assert!(!output.status.success() && output.stderr.contains(why), "{why}: {output:?}");
+    };
+    fs::remove_file(&filler).expect("room");
+    resize(&device, 4 << 20);
+    refused("use a larger device");
+    assert_eq!(volume(1)["disk"], "Diskless", "it was not stopped");
+    fs::remove_file(&place).expect("a link");
+    symlink("/dev/no-such-disk", &place).expect("a link");
+    refused("a link to something that is not there");
+    assert_eq!(volume(1)["disk"], "Diskless", "it was not stopped");
+    fs::remove_file(&place).expect("a link");
+    fs::create_dir(&place).expect("no disk at all");
+    for _ in 0..2 {
+        refused("directory");
+        let not_served = &world.status(1)["not_served"][0];
+        assert_eq!(not_served["address"], "e7.2", "{}", world.status(1));
+        assert!(
+            not_served["error"].as_str().is_some_and(|error| error.contains("directory")),
+            "{not_served}"
+        );
+    }
+    fs::remove_dir(&place).expect("a directory");
+    symlink(device.path(), &place).expect("a link");
+    resize(&device, 8 << 20);
+    world.does(1, "volume replace 7.2 --yes");
+    world.wait_for(1, "whole", |_| is_whole(&volume(0)) && is_whole(&volume(1)));
 }
 
 #[test]

@@ -10,6 +10,10 @@ use lab::network::MTU_JUMBO;
 pub(crate) use lab::pair::PATIENCE;
 use lab::pair::Pair;
 use lab::{Namespace, Output, Process, Program};
+use replication::identity::PairIdentity;
+use replication::membership::NodeNumber;
+use replication::version::VersionRange;
+use replication::wire::preamble::{PREAMBLE_BYTES, Preamble, ProgramName, Purpose};
 use serde_json::Value;
 
 pub(crate) struct World {
@@ -98,6 +102,30 @@ impl World {
         let address = Pair::peer_address(node);
         let said = self.node(1 - node).enter(|| TcpStream::connect(address)?.write_all(bytes));
         said.expect("it listens");
+    }
+
+    /// Says something to the control plane of a node as its peer would; what is answered to it until the end.
+    pub(crate) fn send_as_peer(&self, node: usize, bytes: &[u8]) -> String {
+        let preamble = Preamble {
+            pair: PairIdentity(lab::pair::PAIR),
+            node: [NodeNumber::One, NodeNumber::Zero][node],
+            purpose: Purpose::Control,
+            // Before connections were confirmed.
+            versions: VersionRange { oldest: 1, newest: 3 },
+            program: ProgramName::new("test"),
+        };
+        let (address, bytes) = (Pair::peer_address(node), [&preamble.emit()[..], bytes].concat());
+        let answer = self.node(1 - node).enter(|| {
+            let mut stream = TcpStream::connect(address)?;
+            // A daemon that has read enough ends the conversation before all was said.
+            let _ = stream.write_all(&bytes);
+            let _ = stream.shutdown(Shutdown::Write);
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            Ok(answer)
+        });
+        let answer = answer.expect("it listens");
+        String::from_utf8(answer.get(PREAMBLE_BYTES..).unwrap_or_default().to_vec()).expect("text")
     }
 
     /// Says something at the socket of a node's daemon; what is answered to it until the end.

@@ -33,7 +33,7 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 /// The storage networks, by the names of their bridges; each node's interface on the first is `eth1`, on the second `eth2`.
 pub const STORAGE: [&str; 2] = ["storage1", "storage2"];
 /// The identity of the pair.
-const PAIR: &str = "0123456789abcdef0123456789abcdef";
+pub const PAIR: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
 /// Where nobody is. Each node tries it first, so that every pair shows that the next address is tried as well.
 const WRONG_PEER_ADDRESS: &str = "10.9.9.9:1";
 const PEER_PORT: u16 = 8802;
@@ -108,7 +108,7 @@ impl Pair {
         let directory = self.directory(node);
         let directory = directory.display();
         format!(
-            "pair = \"{PAIR}\"\nnode = {node}\nvolumes_directory = \"{directory}\"\n\
+            "pair = \"{PAIR:032x}\"\nnode = {node}\nvolumes_directory = \"{directory}\"\n\
              [storage]\ninterfaces = [\"eth1\", \"eth2\"]\nvirtual_macs = {virtual_macs}\n\
              [peer]\nlisten = [\"10.8.0.{own}:{PEER_PORT}\"]\n\
              addresses = [\"{WRONG_PEER_ADDRESS}\", \"10.8.0.{peer}:{PEER_PORT}\"]\ninsecure = true\n\
