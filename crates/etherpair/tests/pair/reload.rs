@@ -221,12 +221,9 @@ fn a_resync_goes_faster_when_it_may() {
     };
     is_kept("cannot be reached");
     // Sixteen MiB at least, at 128 KiB a second.
-    assert!(
-        world
-            .bench("7.1 -i eth1 --rw randwrite --block-size 64k --verify --allow-writes --requests 400")
-            .status
-            .success()
-    );
+    let load = "7.1 -i eth1 --rw randwrite --block-size 64k --verify --allow-writes --requests 400 --answer-timeout 150";
+    let load = world.bench(load);
+    assert!(load.status.success(), "{load:?}\n{}", world.logs());
     nodes[1] = world.start_node(1);
     world.wait_for(0, "source", |volume| volume["replication"] == "SyncSource");
     assert!(world.volume(0)["out_of_sync_bytes"].as_u64().is_some_and(|bytes| bytes > 8 << 20));
