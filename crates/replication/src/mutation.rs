@@ -201,6 +201,16 @@ mutations! {
     AddressKeptByLeaver,
     /// A verify compares sectors with a write in flight
     VerifyDoesNotYield,
+    /// A verify takes all copies for equal
+    VerifyBlind,
+    /// A verify takes the result of a comparison that was begun by the one before it
+    VerifyTakesAnything,
+    /// A verify that is to fix what differs notes nothing
+    FixForgotten,
+    /// Of copies that differ node 0's counts, also where node 1 was told to fix it
+    FixTakesNodeZeros,
+    /// A verify that is to fix what differs has the peer give up its copy of what cannot be read here
+    FixSendsUnreadable,
     /// Of two small states of one revision both nodes take the other's
     SmallStateTie,
     /// A newer small state is not told to a peer that comes back

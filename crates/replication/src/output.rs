@@ -268,6 +268,13 @@ pub enum Event {
         /// Sectors that differed.
         different: u64,
     },
+    /// A verify was given up: the nodes have parted, or were not together, or another one was begun.
+    VerifyAborted {
+        /// Sectors that were done.
+        compared: u64,
+        /// Those among them that differed.
+        different: u64,
+    },
     /// An operator forced this node to serve.
     Forced(Membership),
     /// The volume is larger from now on.

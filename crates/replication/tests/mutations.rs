@@ -8,6 +8,8 @@ mod oracle;
 mod plan;
 #[path = "pair/stories.rs"]
 mod stories;
+#[path = "pair/verifies.rs"]
+mod verifies;
 #[path = "pair/world/mod.rs"]
 mod world;
 
@@ -68,7 +70,7 @@ What is looked at in every run:
 | refusal | no node tells the other that it broke the protocol |
 | leave | whoever is told that its peer leaves can go on without it |
 | stall | where nodes only leave and come back, every request is answered |
-| verify | an online verify never finds a difference |
+| verify | an online verify finds what differs, and nothing else; where it is to fix that, the copies are equal afterwards, and as the node has it that was told to |
 | settings | what AoE clients set is the same on both disks at the end |
 | assertion | the engine's own |
 

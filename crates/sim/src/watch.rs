@@ -107,6 +107,7 @@ impl Watch {
             Event::MetadataFailed(_) => "metadata failed",
             Event::Differs(_) => "verify found a difference",
             Event::VerifyDone { .. } => "verify done",
+            Event::VerifyAborted { .. } => "verify given up",
             Event::FlushFailed(_) => "flush failed",
             Event::Unreadable(_) => "unreadable at the source",
             Event::Forced(_) => "forced",

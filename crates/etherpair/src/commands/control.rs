@@ -183,7 +183,7 @@ enum VolumeCommand {
         #[arg(value_name = "ADDRESS")]
         address: String,
 
-        /// Make equal what differs, by node 0's copy
+        /// Copy what differs from this node to the other
         #[arg(long)]
         fix: bool,
     },

@@ -96,7 +96,7 @@ Examples:
   etherpair volume verify 7.1
       Compare both copies while they are in use; `etherpair status` tells how far it is, `etherpair events` what differs.
   etherpair volume verify 7.1 --fix
-      And make equal what differs, by node 0's copy: be sure that it is not the one that is wrong.";
+      And copy what differs from this node to the other: be sure that it is not this one that is wrong.";
 
 pub(crate) const REGISTER: &str = "\
 Examples:

@@ -10,6 +10,7 @@ use std::time::Duration;
 use admin::{LINE_BYTES_MAX, Reply, Request, RequestError};
 use aoe::Address;
 use replication::input::Control;
+use replication::membership::Members;
 use replication::message::CopyState;
 use replication::volume::Phase;
 use serde_json::Value;
@@ -213,8 +214,17 @@ async fn verify(daemon: &Daemon, address: &str, fix: bool) -> Result<Value, Stri
     let volume = find(daemon, address)?;
     let status = daemon.statuses(std::slice::from_ref(&volume)).await.pop().flatten();
     let is_in_sync = |status: &replication::volume::VolumeStatus| {
-        status.phase == Phase::Paired && status.lacking == 0 && status.out_of_sync == 0
+        let is_whole = status.lacking == 0 && status.out_of_sync == 0;
+        status.phase == Phase::Paired && status.membership.members == Members::Both && is_whole
     };
+    let verify = status.and_then(|status| status.verify);
+    if let Some(under_way) = verify.filter(|verify| verify.is_source) {
+        let sectors = status.map_or(0, |status| status.sectors);
+        return Err(format!(
+            "{address}: this node is comparing already, and has done {} of {sectors} sectors; wait for `verify-done` in `etherpair events`",
+            under_way.sectors
+        ));
+    }
     if !status.as_ref().is_some_and(is_in_sync) {
         return Err(format!(
             "{address}: both nodes must be connected and in sync to compare; see `etherpair status`"

@@ -149,6 +149,18 @@ fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
             let text = format!("verified: the two copies differ in {different} sectors");
             (Error, "verify-done", text, json!({ "different_sectors": different }))
         }
+        Event::VerifyAborted { compared, different } => {
+            let text = format!(
+                "comparing was given up after {compared} sectors, of which {different} differ: the nodes have parted, or were told to begin \
+                 anew; tell them to `volume verify` again when both are in sync"
+            );
+            (
+                Warning,
+                "verify-aborted",
+                text,
+                json!({ "compared_sectors": compared, "different_sectors": different }),
+            )
+        }
         Event::Forced(membership) => {
             let text = format!("forced to serve alone by an operator, epoch {}", membership.epoch);
             (Warning, "forced", text, json!({ "epoch": membership.epoch.0 }))

@@ -16,8 +16,8 @@ mod upgrade;
 mod with_etcd;
 mod world;
 
-use std::fs::{self, File};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -184,8 +184,29 @@ fn an_image_is_taken_as_it_is_and_what_was_made_is_there_after_both_have_died() 
     let _nodes = [world.start_node(0), world.start_node(1)];
     world.wait_for_in_sync();
     assert_eq!(world.volume(0)["identity"], world.volume(1)["identity"]);
-    world.does(0, "volume verify 7.2");
+    verify(&world, "volume verify 7.2", 0, "the two copies are equal");
     assert!(fs::read(&image).expect("the image") == content, "nothing was changed");
+    // The disk of one holds something wrong; the other one is told to fix it.
+    let images = [world.directory(0).join("e7.2.img"), image];
+    for node in 0..2 {
+        let damaged = OpenOptions::new().write(true).open(&images[1 - node]).expect("an image");
+        damaged.write_all_at(b"wrong", (3 << 20) + 700).expect("damaged");
+        damaged.sync_all().expect("on its disk");
+        verify(&world, "volume verify 7.2", 1 - node, "the two copies differ in 256 sectors");
+        verify(&world, "volume verify 7.2 --fix", node, "the two copies differ in 256 sectors");
+        world.wait_for_in_sync();
+        let are_right = images.iter().all(|image| fs::read(image).expect("an image") == content);
+        assert!(are_right, "node {node} fixes what differs: {}", world.logs());
+    }
+}
+
+/// Has a node compare its copies, and waits until it says what came of it.
+fn verify(world: &World, command: &str, node: usize, outcome: &str) {
+    let outcome = format!("verified: {outcome}");
+    let said = || world.logs().matches(&outcome).count();
+    let before = said();
+    world.does(node, command);
+    world.wait_for(node, &outcome, |_| said() > before);
 }
 
 #[test]

@@ -18,6 +18,10 @@ pub(crate) use pace::Pace;
 pub use pace::ResyncRate;
 pub use verify::VerifyStatus;
 
+/// The smallest copy.
+const ONE_BLOCK: u16 = 8;
+const _: () = assert!(ONE_BLOCK as u64 == crate::meta::layout::SECTORS_PER_BIT);
+
 /// How far a resync has come on the source's side.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resync {

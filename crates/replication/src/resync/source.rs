@@ -3,17 +3,13 @@
 use block::{BlockError, BufferSlice, ExportId, Lba, LbaRange, Operation, SectorCount};
 
 use super::pace::{Admission, Foreground};
-use super::{CopyOut, CopyStage};
+use super::{CopyOut, CopyStage, ONE_BLOCK};
 use crate::engine::{DiskWork, Engine};
 use crate::limits::COPY_SECTORS;
 use crate::message::{Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Digested, Event, Output};
 use crate::volume::Phase;
-
-/// The smallest copy.
-const ONE_BLOCK: u16 = 8;
-const _: () = assert!(ONE_BLOCK as u64 == crate::meta::layout::SECTORS_PER_BIT);
 
 impl Engine {
     /// Begins as many copies as the pace allows, or ends the resync when there is nothing left to copy.
@@ -246,7 +242,7 @@ impl Engine {
             }
         }
         self.give_back(tokens);
-        self.volume_mut(export).resync.verify = None;
+        self.abort_verify(export);
         self.drop_copies_in(export);
     }
 

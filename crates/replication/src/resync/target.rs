@@ -156,7 +156,7 @@ impl Engine {
                 self.say(export, VolumeMessage::Verified { verify: peer, equal: Some(false) }, None);
                 self.verified_for_peer(export, range);
             }
-            CopyInWork::VerifyOwn => return self.verified(token, Some(false)),
+            CopyInWork::VerifyOwn => return self.could_not_verify(token),
             CopyInWork::Write => unreachable!("nothing to compare"),
         }
         self.release_held(token);
@@ -177,9 +177,12 @@ impl Engine {
     /// These sectors cannot be read here, and the peer can: it is asked for a copy, which will be written over them.
     pub(crate) fn repair(&mut self, export: ExportId, range: LbaRange) {
         self.event(export, Event::ReadRepaired(range));
-        if self.mutated(Mutation::ReadNotRepaired) {
-            return;
+        if !self.mutated(Mutation::ReadNotRepaired) {
+            self.ask_for_copy(export, range);
         }
+    }
+
+    pub(crate) fn ask_for_copy(&mut self, export: ExportId, range: LbaRange) {
         let volume = self.volume_mut(export);
         volume.lacks.set(range);
         volume.meeting.has_asked_for_repair = true;

@@ -1,18 +1,21 @@
 //! Online verify: compares the two copies while both serve, without false alarms.
 //!
 //! The sectors that are compared are held on both nodes for the moment of comparing, so no write can be on one of them
-//! only. Sectors that are being written are passed over and tried again. The other node only sees run after run that it is asked
-//! about, and takes that for a verify of the peer's as long as they come.
+//! only. Sectors that are being written are passed over and tried again. The copies of members are compared: what one
+//! that came back has not got yet is known to differ. The other node only sees run after run that it is asked about, and takes
+//! that for a verify of the peer's as long as they come.
 
 use block::{Duration, ExportId, Instant, Lba, LbaRange, SectorCount};
 
-use super::CopyInWork;
+use super::{CopyInWork, ONE_BLOCK};
 use crate::engine::Engine;
 use crate::limits::{COPY_RETRY, COPY_SECTORS};
+use crate::membership::{Members, NodeNumber};
 use crate::message::{Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::Event;
 use crate::volume::{Phase, Volume};
+use crate::write::Asker;
 
 /// A peer that has asked about no sectors for so long does not verify any more.
 const PEER_SILENCE: Duration = Duration::from_millis(1000);
@@ -35,8 +38,10 @@ pub(crate) struct Progress {
     next: Lba,
     different: u64,
     fix: bool,
-    /// Sectors that are being compared.
-    comparing: bool,
+    /// The comparison under way: the result of another one, of a verify before this, is not for this one.
+    comparing: Option<Token>,
+    /// Up to here block by block: some are not to be compared, and the others are.
+    singly_until: Lba,
     /// Sectors that were in use are not tried again before.
     retry_at: Instant,
 }
@@ -78,44 +83,82 @@ impl Volume {
     }
 }
 
+/// What came of comparing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Compared {
+    Equal,
+    Different,
+    /// Not readable here: as good as different.
+    Unreadable,
+    /// A write was in the way.
+    NotNow,
+}
+
+impl Progress {
+    const fn new(now: Instant, fix: bool) -> Self {
+        let (next, singly_until) = (Lba(0), Lba(0));
+        Self { began: now, next, different: 0, fix, comparing: None, singly_until, retry_at: now }
+    }
+}
+
 impl Engine {
+    /// Begins with the first sector. One that is under way is given up for it.
     pub(crate) fn start_verify(&mut self, export: ExportId, fix: bool) {
-        let now = self.now;
-        self.volume_mut(export).resync.verify =
-            Some(Progress { began: now, next: Lba(0), different: 0, fix, comparing: false, retry_at: now });
+        self.abort_verify(export);
+        self.volume_mut(export).resync.verify = Some(Progress::new(self.now, fix));
+        if self.volume(export).phase != Phase::Paired {
+            self.abort_verify(export);
+        }
         self.attend(export);
+    }
+
+    /// What was begun does not come to its end, and whoever waits for it is told.
+    pub(crate) fn abort_verify(&mut self, export: ExportId) {
+        if let Some(progress) = self.volume_mut(export).resync.verify.take() {
+            let Progress { next: Lba(compared), different, .. } = progress;
+            self.event(export, Event::VerifyAborted { compared, different });
+        }
     }
 
     /// Compares the next sectors, one run at a time.
     pub(crate) fn advance_verify(&mut self, export: ExportId) {
         let volume = self.volume(export);
-        let Some(progress) = volume.resync.verify.filter(|progress| !progress.comparing) else { return };
-        if volume.phase != Phase::Paired {
+        let Some(progress) = volume.resync.verify.filter(|progress| progress.comparing.is_none()) else {
+            return;
+        };
+        if volume.phase != Phase::Paired || volume.membership().members != Members::Both {
             return;
         }
         if self.now < progress.retry_at {
             return self.wake_at(progress.retry_at);
         }
-        let left = volume.layout().volume_sectors() - progress.next.0;
-        if left == 0 {
+        let Some(range) = next_range(volume, &progress) else {
             self.volume_mut(export).resync.verify = None;
             return self.event(export, Event::VerifyDone { different: progress.different });
-        }
-        let count = u16::try_from(left.min(u64::from(COPY_SECTORS))).expect("no more than a copy");
-        let range = LbaRange::new(progress.next, SectorCount(count)).expect("within the volume");
+        };
         let is_known = volume.lacks(range) || volume.disk.bitmap.touches(range);
         if is_known {
-            // Known to differ, and being copied.
-            self.progress_mut(export).next = range.end();
-            return self.attend(export);
+            return self.pass_over(export, range);
         }
-        let begun = !self.is_busy(export, range)
-            && self.hold_and_read(export, Token(0), range, CopyInWork::VerifyOwn).is_some();
-        if begun {
-            self.progress_mut(export).comparing = true;
+        let is_busy = self.is_busy(export, range);
+        let token =
+            if is_busy { None } else { self.hold_and_read(export, Token(0), range, CopyInWork::VerifyOwn) };
+        match token {
+            Some(_) => self.progress_mut(export).comparing = token,
+            None => self.retry_verify(export),
+        }
+    }
+
+    /// Some blocks are known to differ, and are being copied; those beside them are compared. Many may be in a row: each is an
+    /// input of its own.
+    fn pass_over(&mut self, export: ExportId, range: LbaRange) {
+        let progress = self.progress_mut(export);
+        if range.count().0 > ONE_BLOCK {
+            progress.singly_until = range.end();
         } else {
-            self.retry_verify(export);
+            progress.next = range.end();
         }
+        self.wake_at(self.now);
     }
 
     /// The peer verifies: are these sectors the same here?
@@ -145,57 +188,83 @@ impl Engine {
             .find(token)
             .is_some_and(|held| held.work == CopyInWork::VerifyOwn && !held.at_disk && !held.dropped);
         if is_waiting {
-            self.verified(token, equal);
+            self.compared(
+                token,
+                match equal {
+                    Some(true) => Compared::Equal,
+                    Some(false) if self.mutated(Mutation::VerifyBlind) => Compared::Equal,
+                    Some(false) => Compared::Different,
+                    None => Compared::NotNow,
+                },
+            );
         }
     }
 
+    /// This node cannot read sectors that it was to compare.
+    pub(crate) fn could_not_verify(&mut self, token: Token) {
+        self.compared(token, Compared::Unreadable);
+    }
+
     /// The sectors were compared, or could not be for now.
-    pub(crate) fn verified(&mut self, token: Token, equal: Option<bool>) {
+    fn compared(&mut self, token: Token, outcome: Compared) {
         let held = self.held_mut(token);
         let (export, range) = (held.export, held.range);
-        if let Some(progress) = &mut self.volume_mut(export).resync.verify {
-            progress.comparing = false;
-            if equal.is_some() {
-                progress.next = range.end();
-            }
-            if equal == Some(false) {
-                progress.different += u64::from(range.count().0);
-            }
-            let fix = progress.fix && equal == Some(false);
-            if equal == Some(false) {
-                self.event(export, Event::Differs(range));
-            }
-            if fix {
-                self.resync_difference(export, range);
-            }
-            if equal.is_none() {
-                self.retry_verify(export);
-            }
+        let progress = self.volume(export).resync.verify;
+        let is_awaited = progress.is_some_and(|progress| {
+            progress.comparing == Some(token) || self.mutated(Mutation::VerifyTakesAnything)
+        });
+        if is_awaited {
+            self.note_compared(export, range, outcome);
         }
         self.release_held(token);
     }
 
-    /// Of two copies that differ for no known reason, node 0's is taken; unless only one of them is a member's.
-    fn resync_difference(&mut self, export: ExportId, range: LbaRange) {
-        let node = self.config.node;
-        let volume = self.volume(export);
-        let is_source = match volume.membership().members {
-            crate::membership::Members::Both => node == crate::membership::NodeNumber::Zero,
-            crate::membership::Members::Only(member) => member == node,
-        };
-        if is_source {
-            self.peer_lacks(export, range);
-        } else {
-            self.repair(export, range);
+    fn note_compared(&mut self, export: ExportId, range: LbaRange, outcome: Compared) {
+        let progress = self.progress_mut(export);
+        progress.comparing = None;
+        match outcome {
+            Compared::NotNow => return self.retry_verify(export),
+            // The blocks beside the one that cannot be read are compared.
+            Compared::Unreadable if range.count().0 > ONE_BLOCK => {
+                progress.singly_until = range.end();
+                return;
+            }
+            Compared::Equal => {}
+            Compared::Different | Compared::Unreadable => {
+                if progress.fix && !self.fix(export, range, outcome) {
+                    return self.retry_verify(export);
+                }
+                self.event(export, Event::Differs(range));
+                self.progress_mut(export).different += u64::from(range.count().0);
+            }
         }
+        self.progress_mut(export).next = range.end();
+    }
+
+    /// Of two members' copies that differ that of the node that was told to fix it counts; where it cannot be read the peer's
+    /// does, if that can be read. Says whether it has begun: such reads are made one at a time.
+    fn fix(&mut self, export: ExportId, range: LbaRange, outcome: Compared) -> bool {
+        if outcome == Compared::Unreadable && !self.mutated(Mutation::FixSendsUnreadable) {
+            let is_free = !self.reads.iter().any(|(_, read)| read.is_healing());
+            if is_free {
+                self.begin_read(export, Asker::Nobody, range);
+            }
+            return is_free;
+        }
+        if self.mutated(Mutation::FixTakesNodeZeros) && self.config.node == NodeNumber::One {
+            self.ask_for_copy(export, range);
+        } else if !self.mutated(Mutation::FixForgotten) {
+            self.peer_lacks(export, range);
+        }
+        true
     }
 
     /// Sectors are in use: tried again a moment later. Where both nodes verify the same sectors they find each other in the
     /// way, again and again if both waited alike; so node 1 waits longer.
     fn retry_verify(&mut self, export: ExportId) {
         let wait = match self.config.node {
-            crate::membership::NodeNumber::Zero => COPY_RETRY,
-            crate::membership::NodeNumber::One => COPY_RETRY * 4,
+            NodeNumber::Zero => COPY_RETRY,
+            NodeNumber::One => COPY_RETRY * 4,
         };
         let at = self.now.after(wait);
         self.progress_mut(export).retry_at = at;
@@ -205,4 +274,12 @@ impl Engine {
     fn progress_mut(&mut self, export: ExportId) -> &mut Progress {
         self.volume_mut(export).resync.verify.as_mut().expect("a verify under way")
     }
+}
+
+/// What is to be compared next, if anything is left.
+fn next_range(volume: &Volume, progress: &Progress) -> Option<LbaRange> {
+    let left = volume.layout().volume_sectors() - progress.next.0;
+    let at_most = if progress.next < progress.singly_until { ONE_BLOCK } else { COPY_SECTORS };
+    let count = u16::try_from(left.min(u64::from(at_most))).expect("no more than a copy");
+    (count > 0).then(|| LbaRange::new(progress.next, SectorCount(count)).expect("within the volume"))
 }

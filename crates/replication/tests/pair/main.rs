@@ -4,6 +4,7 @@
 mod oracle;
 mod plan;
 mod stories;
+mod verifies;
 mod world;
 
 use plan::run;

@@ -15,27 +15,29 @@ use replication::volume::Phase;
 
 use crate::oracle;
 use crate::plan::{CALM, WITHOUT_FAULTS, caught};
+use crate::verifies;
 use crate::world::disk::Landing::{Everything, Nothing};
 use crate::world::{EXTENT, Faults, Plan, Stage, VOLUME, World};
 
 /// For as long as the story lasts.
-const FOR_GOOD: u64 = u64::MAX;
+pub(crate) const FOR_GOOD: u64 = u64::MAX;
 /// A millisecond of the world.
 const MILLISECOND: u64 = 1_000_000;
 /// More extents than the log holds.
 const MANY: u64 = 140 * EXTENT;
 
-type Told = Result<(), String>;
+pub(crate) type Told = Result<(), String>;
 type Story = fn(&mut World) -> Told;
 
-const SMALL: Plan = Plan { clients: 300, faults: Faults { one_sided: true, ..CALM }, ..WITHOUT_FAULTS };
+pub(crate) const SMALL: Plan =
+    Plan { clients: 300, faults: Faults { one_sided: true, ..CALM }, ..WITHOUT_FAULTS };
 const AHEAD: Plan =
     Plan { durability: Durability::Async { server: NodeNumber::One, lag_bytes_max: 20_000 }, ..SMALL };
 const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 43] = [
+pub(crate) const ALL: [(&str, Plan, Story); 47] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -79,6 +81,10 @@ pub(crate) const ALL: [(&str, Plan, Story); 43] = [
     ("left in flight", IN_MEMORY, a_node_loses_power_after_the_other_has_left_without_having_a_write),
     ("dropped into a cache", IN_MEMORY, what_a_freeze_has_dropped_is_read_and_the_power_lost),
     ("clean end", LARGE, a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt),
+    ("silent damage", verifies::PLAN, verifies::silent_damage_is_found_and_fixed),
+    ("verified twice", verifies::PLAN, verifies::a_verify_is_begun_while_one_is_under_way),
+    ("parted while verifying", verifies::PLAN, verifies::the_nodes_part_while_one_verifies),
+    ("verified over a bad sector", verifies::PLAN, verifies::what_cannot_be_read_is_fixed_from_the_peer),
 ];
 
 /// What was wrong, if anything, when the engines made a mistake.
@@ -767,7 +773,7 @@ impl World {
         if relies(0) && relies(1) { Ok(()) } else { Err("stall: nodes do not rely on memory".to_owned()) }
     }
 
-    fn serves(&self, index: usize) -> bool {
+    pub(crate) fn serves(&self, index: usize) -> bool {
         self.is_running(index) && self.nodes[index].serving
     }
 
@@ -780,19 +786,19 @@ impl World {
         writes.filter(|at_disk| matches!(at_disk.request.operation, Operation::Write { .. })).count()
     }
 
-    fn go_on(&mut self, stage: Stage, index: usize) {
+    pub(crate) fn go_on(&mut self, stage: Stage, index: usize) {
         self.stall(stage, index, 0);
     }
 
-    fn control(&mut self, index: usize, control: Control) {
+    pub(crate) fn control(&mut self, index: usize, control: Control) {
         self.input(index, Input::Control { volume: VOLUME, control });
     }
 
-    fn run(&mut self, steps: u32) {
+    pub(crate) fn run(&mut self, steps: u32) {
         (0..steps).for_each(|_| self.step());
     }
 
-    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Told {
+    pub(crate) fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Told {
         for _ in 0..20_000 {
             if is_so(self) {
                 return Ok(());
@@ -813,7 +819,7 @@ impl World {
     }
 
     /// Both nodes know at once.
-    fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.link_is_up(false);
         self.break_link();
         (0..2).for_each(|index| self.close(index));
@@ -828,7 +834,7 @@ impl World {
         self.close(index);
     }
 
-    fn uncut(&mut self) {
+    pub(crate) fn uncut(&mut self) {
         self.link_is_up(true);
     }
 

@@ -77,7 +77,7 @@ impl Sectors {
         values
     }
 
-    /// What a disk that has become larger holds there.
+    /// What the disk holds there though nobody has written it: it has become larger, or holds something wrong.
     pub(crate) fn begin_with(&mut self, sector: u64, value: u64) {
         self.put(sector, value);
     }

@@ -216,6 +216,10 @@ pub(crate) struct World {
     is_dirty: bool,
     /// Blocks that a node's disk has lost at some time.
     lost: BTreeSet<(usize, u64)>,
+    /// Sectors of which a disk holds something wrong.
+    wrong: BTreeSet<u64>,
+    /// What each node has said of its verifies.
+    pub(crate) verified: [Vec<Event>; 2],
     /// How often a node has said that the volume is larger.
     pub(crate) grown: u64,
     /// Writes that were answered a short while ago, and until when a frame that asks for the same may come.
@@ -301,6 +305,8 @@ impl World {
             sectors,
             is_dirty: seed.is_multiple_of(2),
             lost: BTreeSet::new(),
+            wrong: BTreeSet::new(),
+            verified: [Vec::new(), Vec::new()],
             grown: 0,
             answered: VecDeque::new(),
             mine: None,
