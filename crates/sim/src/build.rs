@@ -70,7 +70,7 @@ pub(crate) fn build(options: &Options, injections: Vec<Injection>, lines_max: us
     World::new(BEGIN, parts)
 }
 
-/// In half of all worlds the pair is upgraded while it runs, one node after the other.
+/// Three of eight nodes are upgraded while the world goes on, after one to three starts.
 fn older_boots(seed: u64, node: usize) -> u32 {
     let mut random = Random::new(seed, ["program of node 0", "program of node 1"][node]);
     if random.coin() { 0 } else { u32::try_from(random.below(4)).expect("a few") }

@@ -90,8 +90,12 @@ pub(crate) fn differences_are_covered(
     if differences.sectors().is_empty() {
         return Ok(());
     }
+    // Whatever damages metadata in the world, it can be repaired.
     let opened = disks.map(|disks| Survivor::of(&disks.metadata, random).open());
-    let [Some(zero), Some(one)] = opened else { return Ok(()) };
+    let [Some(zero), Some(one)] = opened else {
+        let lost = opened.iter().position(Option::is_none).unwrap_or_default();
+        return Err(format!("node {lost} could not open its metadata after a loss of power"));
+    };
     let covered = |sector| covers(&zero, sector) || covers(&one, sector);
     differences.check(replicas, covered).map_err(|uncovered| uncovered.to_string())
 }

@@ -1,7 +1,7 @@
 //! Sectors in which the copies differ are known to differ: some bitmap or activity log that will be looked at when the nodes
 //! meet has them.
 //!
-//! Copies are compared where they were written, so that asking after every step costs little. The world says what covers:
+//! Copies are compared where they were written, so that asking costs little. The world says what covers:
 //! the records in memory for the copies as they are read, those on the metadata disk for the copies as they would be
 //! after a loss of power.
 
