@@ -160,7 +160,16 @@ mod tests {
         let mut arbiter = Arbiter::new(Random::new(1, "arbiter"), vec![BOTH]);
         let lasts = Duration::from_secs(1);
         let fault = Fault::ArbiterDeaf;
-        arbiter.begin(Injection { number: 1, fault, at: NOW, lasts, node: 0, place: 0, strength: 0 });
+        arbiter.begin(Injection {
+            number: 1,
+            fault,
+            at: NOW,
+            lasts,
+            node: 0,
+            place: 0,
+            strength: 0,
+            fixes: false,
+        });
         let question = question(0, NodeNumber::Zero);
         assert_eq!(put(&mut arbiter, &question), None);
         assert_eq!(arbiter.registers(), [question.next]);

@@ -133,9 +133,23 @@ impl FromStr for Fault {
     }
 }
 
+impl Fault {
+    /// Whether seeds draw it. Where an operator forces a node, what hosts see is no longer judged: that is for stories.
+    #[must_use]
+    pub fn is_drawn(self) -> bool {
+        self != Self::Force
+    }
+}
+
 /// How often each kind happened.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct FaultCounts(Vec<u64>);
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FaultCounts([u64; Fault::ALL.len()]);
+
+impl Default for FaultCounts {
+    fn default() -> Self {
+        Self([0; Fault::ALL.len()])
+    }
+}
 
 impl FaultCounts {
     /// One more.
@@ -145,7 +159,6 @@ impl FaultCounts {
 
     /// So many more.
     pub fn add_many(&mut self, fault: Fault, count: u64) {
-        self.0.resize(Fault::ALL.len(), 0);
         self.0[fault as usize] += count;
     }
 
@@ -156,9 +169,9 @@ impl FaultCounts {
         }
     }
 
-    /// Each kind that happened, and how often.
+    /// Each kind, and how often it happened.
     pub fn iter(&self) -> impl Iterator<Item = (Fault, u64)> + '_ {
-        Fault::ALL.into_iter().zip(self.0.iter().copied()).filter(|(_, count)| *count > 0)
+        Fault::ALL.into_iter().zip(self.0)
     }
 
     /// Of all kinds together.
@@ -185,6 +198,8 @@ pub struct Injection {
     pub place: u64,
     /// How badly, in millionths.
     pub strength: u32,
+    /// Whether a verify is to fix what differs.
+    pub fixes: bool,
 }
 
 impl Injection {
@@ -237,6 +252,7 @@ fn draw(random: &mut Random, kinds: &[Fault], begin: Instant, period: Duration) 
         node: random.index(2),
         place: random.any(),
         strength: random.small(1000, 600_000),
+        fixes: false,
     }
 }
 

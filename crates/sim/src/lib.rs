@@ -4,7 +4,8 @@
 //! failure is a number. Nothing here reads a clock, opens a file or starts a thread; the command around it does.
 //!
 //! What is asked and what is right:
-//! - `content`, `history`, `oracle`: what is written, what was asked and told, whether one correct disk could have done it.
+//! - `content`, `history`, `oracle`: what is written, what was asked and told, whether one correct disk could have done it. `exchange`: what
+//!   frames say of that.
 //! - `workload`: hosts with initiators, of both kinds. `property`: what must hold during and after a run, one a file.
 //!
 //! What it happens in:
@@ -12,7 +13,8 @@
 //! - `world`, `event`: the nodes, the hosts, one virtual clock, one heap of events.
 //! - `network`, `peer_link`, `disk`, `damage`, `machine`, `process`, `arbiter`: the parts of the world and what goes wrong with each.
 //! - `operator`: what somebody other than the hosts asks of the nodes. `examine`: what the disks hold, seen from outside.
-//! - `options`, `scenario`, `trace`, `glimpse`, `minimise`: which run, told how, and how a failing one is made small.
+//! - `options`, `scenario`, `trace`, `glimpse`, `minimise`: which run, told how, and how a failing one is made small. `mark`, `tally`: what
+//!   was seen, in a run and in many.
 #![forbid(unsafe_code)]
 
 pub mod arbiter;
@@ -25,11 +27,13 @@ mod damage;
 pub mod disk;
 pub mod event;
 mod examine;
+mod exchange;
 pub mod fault;
 mod glimpse;
 pub mod history;
 pub mod host;
 pub mod machine;
+pub mod mark;
 pub mod minimise;
 pub mod network;
 mod operator;

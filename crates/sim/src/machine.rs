@@ -19,6 +19,7 @@ use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::disk::{Ask, Disk, Loss, Ticket};
 use crate::fault::FaultCounts;
+use crate::mark::{Mark, Marks};
 use crate::peer_link::{Connection, Delivery};
 use crate::process::{Asked, Effect, Happening, Process};
 use crate::random::Random;
@@ -285,6 +286,19 @@ impl Machine {
     pub fn status(&self, volume: usize) -> Option<VolumeStatus> {
         let process = self.process.as_ref()?;
         process.node.volume_status(process.exports[volume])
+    }
+
+    /// Adds what its process has counted in its life.
+    pub fn count(&self, marks: &mut Marks) {
+        let Some(process) = &self.process else { return };
+        for export in &process.exports {
+            let status = process.node.volume_status(*export);
+            marks.add_many(Mark::CopyYielded, status.map_or(0, |status| status.counters.copies_yielded));
+            let statistics =
+                process.node.export(*export).map(|export| *export.statistics()).unwrap_or_default();
+            let duplicates = statistics.duplicates_joined + statistics.duplicates_answered;
+            marks.add_many(Mark::DuplicateAnswered, duplicates);
+        }
     }
 
     /// Whether no request is under way in its process.

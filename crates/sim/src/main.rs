@@ -56,6 +56,9 @@ struct Arguments {
     /// Do not stop at a failure: tell all of them at the end.
     #[arg(long)]
     keep_going: bool,
+    /// Fail as well if a kind of fault never happened, or something that is looked out for was never seen. Takes a few thousand seeds.
+    #[arg(long)]
+    see_all: bool,
 }
 
 fn main() -> ExitCode {
@@ -164,7 +167,16 @@ fn many(arguments: &Arguments, faults: &[Fault]) -> bool {
     for (seed, failure) in &tally.failures {
         println!("\nseed {seed}: {failure}");
     }
-    let Some((seed, _)) = tally.failures.first_key_value() else { return true };
+    let Some((seed, _)) = tally.failures.first_key_value() else {
+        let unseen = if arguments.see_all { tally.unseen() } else { Vec::new() };
+        if !unseen.is_empty() {
+            println!(
+                "\nnever seen: {}: change what seeds draw, or where it counts as seen",
+                unseen.join(", ")
+            );
+        }
+        return unseen.is_empty();
+    };
     if !arguments.keep_going {
         told_small(&Options::new(*seed).without(faults), faults);
     }

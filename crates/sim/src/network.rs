@@ -363,6 +363,7 @@ mod tests {
             node: 1,
             place: 0,
             strength: 0,
+            fixes: false,
         };
         network.begin(injection);
         assert_eq!(send(&mut network, 255, 0), [2]);

@@ -222,8 +222,7 @@ const fn is_of_disk(fault: Fault) -> bool {
 /// Each kind with a probability of its own seed: few, half, or nearly all.
 fn faults(random: &mut Random) -> Vec<Fault> {
     let chance = [150_000, 400_000, 700_000, 950_000][random.index(4)];
-    // Only in stories: where an operator forces a node, what hosts see is no longer judged.
-    Fault::ALL.into_iter().filter(|fault| random.chance(chance) && *fault != Fault::Force).collect()
+    Fault::ALL.into_iter().filter(|fault| random.chance(chance) && fault.is_drawn()).collect()
 }
 
 #[cfg(test)]
@@ -233,7 +232,7 @@ mod tests {
     #[test]
     fn seeds_differ_in_what_they_leave_out() {
         let options: Vec<Options> = (0..256).map(Options::new).collect();
-        for fault in Fault::ALL.into_iter().filter(|fault| *fault != Fault::Force) {
+        for fault in Fault::ALL.into_iter().filter(|fault| fault.is_drawn()) {
             let with = options.iter().filter(|options| options.faults.contains(&fault)).count();
             assert!((1..256).contains(&with), "{fault} is in {with} of 256 seeds");
         }

@@ -222,7 +222,16 @@ mod tests {
 
     fn cut(number: u32) -> Injection {
         let lasts = Duration::from_secs(1);
-        Injection { number, fault: Fault::PeerCut, at: NOW, lasts, node: 0, place: 0, strength: 0 }
+        Injection {
+            number,
+            fault: Fault::PeerCut,
+            at: NOW,
+            lasts,
+            node: 0,
+            place: 0,
+            strength: 0,
+            fixes: false,
+        }
     }
 
     #[test]

@@ -11,10 +11,10 @@ use crate::build::build;
 use crate::examine;
 use crate::fault::{self, FaultCounts, Injection};
 use crate::machine::Machine;
+use crate::mark::Marks;
 use crate::options::Options;
 use crate::property::{linearizable, liveness};
 use crate::random::Random;
-use crate::watch::Marks;
 use crate::world::World;
 
 /// When the world begins: late enough that nothing is before the clock's beginning.
@@ -72,7 +72,7 @@ pub fn run_with(options: &Options, injections: Vec<Injection>, lines_max: usize)
         digest: world.trace().digest(),
         injections: planned,
         faults: world.counts().clone(),
-        marks: world.marks().clone(),
+        marks: world.marks(),
         lines: world.trace().lines().to_vec(),
     }
 }
@@ -86,7 +86,10 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 #[must_use]
 pub fn injections(options: &Options) -> Vec<Injection> {
     let mut random = Random::new(options.seed, "injections");
-    fault::plan(&mut random, &options.faults, options.injections, BEGIN, options.period)
+    let mut plan = fault::plan(&mut random, &options.faults, options.injections, BEGIN, options.period);
+    let mut fixes = Random::new(options.seed, "verifies that fix");
+    plan.iter_mut().for_each(|injection| injection.fixes = fixes.coin());
+    plan
 }
 
 fn judge(world: &mut World, options: &Options) -> Result<(), String> {

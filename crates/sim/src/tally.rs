@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::fault::FaultCounts;
+use crate::mark::Marks;
 use crate::run::Report;
-use crate::watch::Marks;
 
 /// The sum of reports.
 #[derive(Clone, Debug, Default)]
@@ -34,15 +34,21 @@ impl Tally {
         self.injections += report.injections;
         self.events += report.events;
         self.faults.add_all(&report.faults);
-        for (mark, count) in report.marks {
-            *self.marks.entry(mark).or_default() += count;
-        }
+        self.marks.add_all(&report.marks);
         let differs = again.filter(|again| *again != report.digest);
         let failure =
             report.failure.or_else(|| differs.map(|_| "it went another way the second time".into()));
         if let Some(failure) = failure {
             self.failures.insert(seed, failure);
         }
+    }
+
+    /// Kinds of faults that can be drawn and never happened, and what is drawn into being and was never seen.
+    #[must_use]
+    pub fn unseen(&self) -> Vec<&'static str> {
+        let faults = self.faults.iter().filter(|(fault, count)| *count == 0 && fault.is_drawn());
+        let marks = self.marks.iter().filter(|(mark, count)| *count == 0 && mark.is_drawn());
+        faults.map(|(fault, _)| fault.name()).chain(marks.map(|(mark, _)| mark.name())).collect()
     }
 }
 
@@ -62,9 +68,33 @@ impl fmt::Display for Tally {
             write!(f, " {fault} {count}")?;
         }
         write!(f, "\nseen:")?;
-        for (mark, count) in &self.marks {
+        for (mark, count) in self.marks.iter() {
             write!(f, " {mark} {count};")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Fault;
+    use crate::mark::Mark;
+
+    #[test]
+    fn what_was_never_seen_is_told_unless_it_is_never_drawn() {
+        let mut tally = Tally::default();
+        for fault in Fault::ALL.into_iter().filter(|fault| *fault != Fault::Kill) {
+            tally.faults.add(fault);
+        }
+        for mark in Mark::ALL.into_iter().filter(|mark| !matches!(mark, Mark::Alone | Mark::Forced)) {
+            tally.marks.add(mark);
+        }
+        assert_eq!(tally.unseen(), ["kill", "alone"]);
+        let text = tally.to_string();
+        assert!(
+            text.contains(" kill 0") && text.contains(" alone 0;") && text.contains(" forced 0;"),
+            "{text}"
+        );
     }
 }

@@ -2,21 +2,19 @@
 //!
 //! The first violation is kept; what comes after it may be its consequence.
 
-use std::collections::BTreeMap;
-
+use aoe::wire::Frame;
 use block::Instant;
 use replication::membership::NodeNumber;
 use replication::output::Event;
 use replication::volume::Phase;
 
+use crate::exchange::Body;
 use crate::history::History;
 use crate::machine::Machine;
+use crate::mark::{Mark, Marks};
 use crate::property::answered_once::AnsweredOnce;
 use crate::property::lease::Lease;
 use crate::property::one_history::{OneHistory, Serving};
-
-/// Things that were seen, and how often.
-pub type Marks = BTreeMap<&'static str, u64>;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -46,8 +44,15 @@ impl Watch {
 
     /// What was seen.
     #[must_use]
-    pub const fn marks(&self) -> &Marks {
-        &self.marks
+    pub fn marks(&self) -> Marks {
+        let mut marks = self.marks.clone();
+        marks.add_many(Mark::NumberMoved, self.answered.numbers_moved());
+        marks
+    }
+
+    /// What a process has counted in its life is to be seen, too.
+    pub fn counted(&mut self, machine: &Machine) {
+        machine.count(&mut self.marks);
     }
 
     /// Something is wrong.
@@ -58,8 +63,8 @@ impl Watch {
     }
 
     /// Something was seen.
-    pub fn mark(&mut self, what: &'static str) {
-        *self.marks.entry(what).or_default() += 1;
+    pub fn mark(&mut self, what: Mark) {
+        self.marks.add(what);
     }
 
     /// A frame came to a node.
@@ -96,26 +101,26 @@ impl Watch {
     /// A node told its operator something.
     pub fn told(&mut self, event: &Event) {
         self.mark(match event {
-            Event::Frozen => "frozen",
-            Event::Paired { lacking: 0, peer_lacks: 0, .. } => "paired, nothing lacking",
-            Event::Paired { .. } => "paired, one lacks blocks",
-            Event::Alone(_) => "alone",
-            Event::InSync(_) => "in sync again",
-            Event::ShutOut(_) => "shut out by the arbiter",
-            Event::ReadRepaired(_) => "read error healed",
-            Event::DiskFailed(_) => "disk failed",
-            Event::MetadataFailed(_) => "metadata failed",
-            Event::Differs(_) => "verify found a difference",
-            Event::VerifyDone { .. } => "verify done",
-            Event::VerifyAborted { .. } => "verify given up",
-            Event::FlushFailed(_) => "flush failed",
-            Event::Unreadable(_) => "unreadable at the source",
-            Event::Forced(_) => "forced",
-            Event::Resized { .. } => "resized",
-            Event::ResizeRefused(_) => "resize refused",
-            Event::PeerIsLarger { .. } => "peer is larger",
-            Event::Removed => "removed",
-            Event::MaskDiffers { .. } => "the other node has another MAC mask list",
+            Event::Frozen => Mark::Frozen,
+            Event::Paired { lacking: 0, peer_lacks: 0, .. } => Mark::PairedEqual,
+            Event::Paired { .. } => Mark::PairedUnequal,
+            Event::Alone(_) => Mark::Alone,
+            Event::InSync(_) => Mark::InSync,
+            Event::ShutOut(_) => Mark::ShutOut,
+            Event::ReadRepaired(_) => Mark::ReadRepaired,
+            Event::DiskFailed(_) => Mark::DiskFailed,
+            Event::MetadataFailed(_) => Mark::MetadataFailed,
+            Event::Differs(_) => Mark::Differs,
+            Event::VerifyDone { .. } => Mark::VerifyDone,
+            Event::VerifyAborted { .. } => Mark::VerifyAborted,
+            Event::FlushFailed(_) => Mark::FlushFailed,
+            Event::Unreadable(_) => Mark::Unreadable,
+            Event::Forced(_) => Mark::Forced,
+            Event::Resized { .. } => Mark::Resized,
+            Event::ResizeRefused(_) => Mark::ResizeRefused,
+            Event::PeerIsLarger { .. } => Mark::PeerIsLarger,
+            Event::Removed => Mark::Removed,
+            Event::MaskDiffers { .. } => Mark::MaskDiffers,
         });
     }
 
@@ -151,13 +156,39 @@ fn serving(machine: &Machine, volume: usize) -> Option<Serving> {
     Some(Serving { membership: status.membership, alone: status.phase == Phase::Alone })
 }
 
-/// Whether a frame answers an ATA command.
+/// Whether a frame answers an ATA command, or a write with a number.
 fn is_answer(bytes: &[u8]) -> bool {
-    const RESPONSE: u8 = 0x08;
-    const ATA: u8 = 0;
-    bytes.get(14..20).is_some_and(|head| head[0] & RESPONSE != 0 && head[5] == ATA)
+    let body = Frame::new(bytes).ok().filter(|frame| frame.header().response).and_then(Body::new);
+    body.is_some_and(|body| body.is_of_sectors())
 }
 
 const fn number(node: usize) -> NodeNumber {
     if node == 0 { NodeNumber::Zero } else { NodeNumber::One }
+}
+
+#[cfg(test)]
+mod tests {
+    use block::Duration;
+
+    use super::*;
+    use crate::build::build;
+    use crate::exchange::tests::{NODE, numbered_answer, numbered_write};
+    use crate::options::Options;
+
+    #[test]
+    fn a_numbered_write_that_is_answered_beyond_the_lease_is_found() {
+        let world = build(&Options::new(1), Vec::new(), 0);
+        let history = History::new(Duration::ZERO);
+        let now = Instant::from_nanos(5);
+        let mut lease = Lease::default();
+        lease.serves_alone(now, NodeNumber::Zero);
+        let mut watch = Watch { leases: vec![lease], ..Watch::default() };
+        for node in 0..2 {
+            watch.came(now, node, &numbered_write(NODE, 1));
+        }
+        watch.sent(now, 0, &world.machines()[0], 0, &numbered_answer(), &history);
+        assert_eq!(watch.violation(), None);
+        watch.sent(now, 1, &world.machines()[1], 0, &numbered_answer(), &history);
+        assert!(watch.violation().is_some_and(|violation| violation.contains("its peer serves alone")));
+    }
 }

@@ -23,6 +23,7 @@ use crate::glimpse;
 use crate::history::History;
 use crate::host::Host;
 use crate::machine::Machine;
+use crate::mark::{Mark, Marks};
 use crate::network::{Arrival, Network};
 use crate::options::VOLUMES_MAX;
 use crate::peer_link::{Deliveries, Delivery, PeerLink};
@@ -275,8 +276,12 @@ impl World {
 
     /// What was seen of everything that should be tried.
     #[must_use]
-    pub const fn marks(&self) -> &crate::watch::Marks {
-        self.watch.marks()
+    pub fn marks(&self) -> Marks {
+        let mut marks = self.watch.marks();
+        self.machines.iter().for_each(|machine| machine.count(&mut marks));
+        let late = self.histories.iter().map(|history| history.late_copies().len() as u64);
+        marks.add_many(Mark::LateCopy, late.sum());
+        marks
     }
 
     /// Whether both nodes serve every volume as members and neither lacks anything.
@@ -403,7 +408,7 @@ impl World {
         }
         let started = self.machines[node].start(self.now, &mut self.counts, &mut self.effects);
         match started {
-            Ok(full_logs) => (0..full_logs).for_each(|_| self.watch.mark("full log replayed")),
+            Ok(full_logs) => (0..full_logs).for_each(|_| self.watch.mark(Mark::FullLogReplayed)),
             Err(error) => return self.watch.violated(error),
         }
         self.carry_out(node);

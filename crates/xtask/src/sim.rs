@@ -9,12 +9,14 @@ const SEED_BASE: u64 = 16_000;
 /// How cargo runs the simulator.
 const CARGO: [&str; 7] = ["run", "--quiet", "--profile", "sim", "--package", "sim", "--"];
 
-/// What the test command has cargo do: every story, the same seeds each time, and one more that nobody has chosen.
+/// What the test command has cargo do: every story, the same seeds each time (which see all that can happen), and one more that nobody has chosen.
 pub(crate) fn test_steps() -> Vec<Vec<String>> {
     let seeds = |count: u64, base: u64| {
-        format!("--seeds {count} --seed-base {base}").split(' ').map(Into::into).collect()
+        format!("--seeds {count} --seed-base {base}").split(' ').map(Into::into).collect::<Vec<String>>()
     };
-    let mut steps: Vec<Vec<String>> = vec![vec!["--scenario".into(), "all".into()], seeds(SEEDS, SEED_BASE)];
+    let mut many = seeds(SEEDS, SEED_BASE);
+    many.push("--see-all".into());
+    let mut steps: Vec<Vec<String>> = vec![vec!["--scenario".into(), "all".into()], many];
     steps.extend(commit_seed().map(|seed| seeds(1, seed)));
     let whole = |arguments| CARGO.iter().map(ToString::to_string).chain(arguments).collect();
     steps.into_iter().map(whole).collect()

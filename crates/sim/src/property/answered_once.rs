@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 
 use aoe::ata::AtaCommand;
-use aoe::wire::{Frame, ata};
-use aoe::{Command, MacAddress, Tag};
+use aoe::wire::Frame;
+use aoe::{MacAddress, Tag};
 use block::{Instant, LbaRange};
 use thiserror::Error;
 
 use crate::content::Value;
+use crate::exchange::{Body, Numbers};
 use crate::history::{Action, Fate, History};
 
 /// An answer too many, or another one.
@@ -64,12 +65,16 @@ fn list(values: &[Value]) -> String {
 #[derive(Debug, Default)]
 pub struct AnsweredOnce {
     requests: BTreeMap<(MacAddress, Tag), Request>,
+    /// To which address each numbered write was sent last.
+    numbers: BTreeMap<Numbers, MacAddress>,
+    numbers_moved: u64,
 }
 
 #[derive(Debug)]
 struct Request {
     command: AtaCommand,
     range: LbaRange,
+    numbers: Option<Numbers>,
     /// When it came first: no answer is of an earlier time.
     began: Instant,
     /// How often it came to each node, and was answered.
@@ -83,17 +88,23 @@ struct Request {
 impl AnsweredOnce {
     /// A frame has come to a node.
     pub fn came(&mut self, now: Instant, node: usize, bytes: &[u8]) {
-        let Some((frame, view)) = parse(bytes) else { return };
+        let Some((frame, body)) = parse(bytes) else { return };
         let header = frame.header();
-        let request = ata::Request::parse(view);
-        let Some(range) = LbaRange::new(request.lba(), request.sectors()) else { return };
         if header.response {
             return;
+        }
+        let Some((request, numbers)) = body.request() else { return };
+        let Some(range) = LbaRange::new(request.lba(), request.sectors()) else { return };
+        if let Some(numbers) = numbers {
+            let to = frame.ethernet().destination;
+            let before = self.numbers.insert(numbers, to);
+            self.numbers_moved += u64::from(before.is_some_and(|before| before != to));
         }
         let command = request.command;
         let new = || Request {
             command,
             range,
+            numbers,
             began: now,
             came: [0; 2],
             answered: [0; 2],
@@ -101,7 +112,7 @@ impl AnsweredOnce {
             first: None,
         };
         let entry = self.requests.entry((frame.ethernet().source, header.tag)).or_insert_with(new);
-        if (entry.command, entry.range) != (command, range) {
+        if (entry.command, entry.range, entry.numbers) != (command, range, numbers) {
             // Answers to what the tag was used for before may still come.
             let (came, answered) = (entry.came, entry.answered);
             *entry = Request { came, answered, reused: true, ..new() };
@@ -109,14 +120,21 @@ impl AnsweredOnce {
         entry.came[node] += 1;
     }
 
+    /// How often a numbered write was sent to another address than before.
+    #[must_use]
+    pub const fn numbers_moved(&self) -> u64 {
+        self.numbers_moved
+    }
+
     /// A node has sent a frame.
     ///
     /// # Errors
     /// If that was an answer too many, or another than before.
     pub fn sent(&mut self, node: usize, bytes: &[u8], history: &History) -> Result<(), AnsweredTwice> {
-        let Some((frame, view)) = parse(bytes) else { return Ok(()) };
+        let Some((frame, body)) = parse(bytes) else { return Ok(()) };
         let header = frame.header();
-        if !header.response || header.error.is_some() || ata::Reply::parse(view).status.is_failure() {
+        let is_done = || body.reply().is_some_and(|reply| !reply.status.is_failure());
+        if !header.response || header.error.is_some() || !is_done() {
             return Ok(());
         }
         let (initiator, tag) = (frame.ethernet().destination, header.tag);
@@ -130,7 +148,7 @@ impl AnsweredOnce {
         }
         request.answered[node] += 1;
         let range = request.range;
-        let Some(data) = view.sectors(range.count()).filter(|_| request.command.is_read()) else {
+        let Some(data) = body.sectors(range.count()).filter(|_| request.command.is_read()) else {
             return Ok(());
         };
         let second: Vec<Value> = Value::of_all(range.start(), data).collect();
@@ -166,24 +184,22 @@ fn written(history: &History, range: LbaRange, since: Instant) -> bool {
         })
 }
 
-fn parse(bytes: &[u8]) -> Option<(Frame<'_>, ata::View<'_>)> {
+fn parse(bytes: &[u8]) -> Option<(Frame<'_>, Body<'_>)> {
     let frame = Frame::new(bytes).ok()?;
-    (frame.header().command == Command::Ata).then_some(())?;
-    Some((frame, ata::View::new(frame).ok()?))
+    Some((frame, Body::new(frame)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use aoe::wire::ata::{AtaFlags, LbaRegisters};
+    use aoe::wire::ata::{self, AtaFlags, LbaRegisters};
     use aoe::wire::{Head, ethernet, header};
-    use aoe::{Address, Shelf, Slot};
+    use aoe::{Address, Command, Shelf, Slot};
     use block::{Duration, Lba, SECTOR_BYTES};
 
     use super::*;
+    use crate::exchange::tests::{HOST, NODE, numbered_answer, numbered_write};
     use crate::history::Moment;
 
-    const HOST: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
-    const NODE: MacAddress = MacAddress([2, 0, 0, 0, 1, 0]);
     const NOW: Instant = Instant::from_nanos(5);
 
     fn address() -> Address {
@@ -230,6 +246,24 @@ mod tests {
         assert!(matches!(error, Err(AnsweredTwice::Unasked { node: 1, .. })));
         property.came(NOW, 1, &read());
         assert_eq!(property.sent(1, &answer, &history), Ok(()));
+    }
+
+    #[test]
+    fn a_numbered_write_that_is_answered_twice_is_found_and_one_that_moves_is_counted() {
+        let history = History::new(Duration::ZERO);
+        let mut property = AnsweredOnce::default();
+        property.came(NOW, 0, &numbered_write(NODE, 1));
+        assert_eq!(property.sent(0, &numbered_answer(), &history), Ok(()));
+        let error = property.sent(0, &numbered_answer(), &history);
+        assert!(matches!(error, Err(AnsweredTwice::TooOften { came: 1, .. })), "{error:?}");
+        let error = property.sent(1, &numbered_answer(), &history);
+        assert!(matches!(error, Err(AnsweredTwice::Unasked { node: 1, .. })), "{error:?}");
+        property.came(NOW, 0, &numbered_write(NODE, 1));
+        property.came(NOW, 0, &numbered_write(NODE, 2));
+        assert_eq!(property.numbers_moved(), 0);
+        property.came(NOW, 1, &numbered_write(HOST, 1));
+        assert_eq!(property.numbers_moved(), 1);
+        assert_eq!(property.sent(1, &numbered_answer(), &history), Ok(()));
     }
 
     #[test]

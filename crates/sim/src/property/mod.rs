@@ -4,10 +4,11 @@
 //! - [`durable`]: what was acknowledged or read is on each member's disk. At any moment, for what would survive it.
 //! - [`lag`]: a follower lacks no more than was promised. Whenever the node ends that answers ahead of it.
 //! - [`replicas_equal`]: after healing both disks hold the same.
-//! - [`difference_covered`]: sectors in which the copies differ are known to differ. After every step.
+//! - [`difference_covered`]: sectors in which the copies differ are known to differ. When the bad times end, at every fourth loss of a node,
+//!   and whenever a verify finds something.
 //! - [`one_history`]: at most one node serves alone, and an epoch has one owner. After every step.
 //! - [`lease`]: a node answers nothing while the other serves alone. For every answer.
-//! - [`answered_once`]: no request is answered more often than it came, nor twice with different data. For every frame.
+//! - [`answered_once`]: no request, numbered or not, is answered more often than it came, nor twice with different data. For every frame.
 //! - [`liveness`]: after healing every request ends. At the end.
 //! - [`small_state_equal`]: both nodes hold the same config string, MAC mask and reservation. At the end.
 

@@ -15,6 +15,7 @@ use crate::disk::Loss;
 use crate::examine;
 use crate::fault::{Fault, Injection};
 use crate::host::SEGMENTS_MAX;
+use crate::mark::Mark;
 use crate::network::Station;
 use crate::operator;
 use crate::process::Happening;
@@ -53,7 +54,10 @@ impl World {
             }
             Fault::Verify => {
                 self.counts.add(Fault::Verify);
-                self.control(node, Control::Verify { fix: false });
+                if injection.fixes {
+                    self.watch.mark(Mark::VerifyToFix);
+                }
+                self.control(node, Control::Verify { fix: injection.fixes });
             }
             fault if is_of_disk(fault) => self.begin_at_disk(&injection),
             fault => {
@@ -132,6 +136,7 @@ impl World {
             self.examine(false);
         }
         self.examine_lag(node);
+        self.watch.counted(&self.machines[node]);
         let connection = self.machines[node].stop(loss);
         self.memory_is_gone(node);
         self.broken[node] = false;

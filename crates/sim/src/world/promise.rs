@@ -16,6 +16,7 @@ use replication::volume::Phase;
 use super::{NODES, World};
 use crate::examine;
 use crate::fault::Injection;
+use crate::mark::Mark;
 use crate::property::lag;
 
 /// Nodes flush after a second, and again as soon as they are frozen, which may take two more; the rest is for their disks.
@@ -116,7 +117,7 @@ impl World {
             self.now,
             format_args!("volume {volume}: both memories are gone; safe is what was there {since}"),
         );
-        self.watch.mark("memories of both gone");
+        self.watch.mark(Mark::MemoriesGone);
         self.histories[volume].lost(self.now, since, left);
     }
 
@@ -133,7 +134,7 @@ impl World {
             if usize::from(server.number()) != node || !is_member || !self.is_judged() {
                 continue;
             }
-            self.watch.mark("lag looked at");
+            self.watch.mark(Mark::LagLookedAt);
             let store = self.machines[1 - node].disks[volume].data.store();
             if let Err(error) = lag::check(&self.histories[volume], store, lag_bytes_max) {
                 self.watch.violated(format!("volume {volume}: {error}"));
