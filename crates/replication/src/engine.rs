@@ -35,8 +35,8 @@ use crate::version::VersionRange;
 use crate::volume::{Phase, Volume, VolumeStatus};
 use crate::write::LocalWrite;
 
-/// Metadata writes of one volume under way at most: while a log is made blank.
-const RECORDS_PER_VOLUME: usize = 160;
+/// Metadata writes of one volume under way at most: while a log is made blank, and blocks of the bitmap are written beside.
+const RECORDS_PER_VOLUME: usize = 176;
 
 /// What an engine is told about the node it is part of.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +129,7 @@ impl Engine {
     /// right before.
     #[must_use]
     pub fn new(now: Instant, config: EngineConfig) -> Self {
-        let Limits { requests, followed, copies, volumes } = config.limits;
+        let Limits { requests, followed, copies, volumes, .. } = config.limits;
         let mut lease = Lease::new(config.lease);
         lease.assume_granted(now);
         Self {

@@ -64,13 +64,15 @@ impl Lease {
 
     /// The number of the renewal to send now, if one is due.
     pub fn poll_renewal(&mut self, now: Instant) -> Option<u64> {
-        if now < self.next_renewal {
-            return None;
-        }
+        (now >= self.next_renewal).then(|| self.renew(now))
+    }
+
+    /// The number of a renewal that is sent now, due or not.
+    pub(crate) fn renew(&mut self, now: Instant) -> u64 {
         self.newest += 1;
         self.sent[slot(self.newest)] = now;
         self.next_renewal = now.after(self.duration / LEASE_RENEWALS);
-        Some(self.newest)
+        self.newest
     }
 
     /// When the next renewal is due.

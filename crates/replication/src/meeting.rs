@@ -3,7 +3,10 @@
 //! ```text
 //!   source                                             target
 //!     │ ◀── OutOfSync, Offer ────────────────────────▶ │  each when its disk has had everything
-//!     │  joins the runs, waits until they are durable  │
+//!     │  joins what it is told, a step at a time, and  │
+//!     │  waits until that is durable; serves meanwhile │
+//!     │ ─── OutOfSync ───────────────────────────────▶ │  if it is much, most of it
+//!     │  lets nothing begin, ends what it has begun    │
 //!     │ ─── OutOfSync, Doubtful, Numbers, Proceed ───▶ │  both are paired from here on in the stream
 //!     │                                                │  what it lacks is durably noted
 //!     │ ◀─────────────────────────── Numbers, Ready ── │
@@ -15,15 +18,16 @@
 
 use block::{ExportId, Instant};
 
+use crate::bitmap::Bits;
 use crate::engine::Engine;
-use crate::lacking::for_each_range;
-use crate::limits::{MEMORY_WINDOW, MEMORY_WINDOW_OF_BOTH};
+use crate::lacking::Telling;
+use crate::limits::{BITMAP_BLOCKS_AT_ONCE, MEMORY_WINDOW, MEMORY_WINDOW_OF_BOTH};
 use crate::membership::{Members, Membership};
 use crate::message::{CopyState, Offer, Refusal, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::Event;
 use crate::role::{Role, decide};
-use crate::volume::Phase;
+use crate::volume::{Phase, Volume};
 
 impl Engine {
     /// Advances the meeting with the peer as far as it goes.
@@ -92,16 +96,17 @@ impl Engine {
             self.abandon_question(export);
         }
         if self.volume(export).leaving {
-            self.volume_mut(export).meeting.has_left = true;
+            let meeting = &mut self.volume_mut(export).meeting;
+            (meeting.has_left, meeting.telling) = (true, Telling::default());
             return self.say(export, VolumeMessage::Leave, None);
+        }
+        if self.volume(export).phase == Phase::Frozen && !self.tell_all(export) {
+            return;
         }
         let offer = self.own_offer(export);
         let meeting = &mut self.volume_mut(export).meeting;
         (meeting.has_left, meeting.leave_is_known) = (false, false);
         meeting.offered = Some(offer);
-        if self.volume(export).phase == Phase::Frozen {
-            self.say_runs(export);
-        }
         self.say(export, VolumeMessage::Offer(offer), None);
     }
 
@@ -110,35 +115,60 @@ impl Engine {
         if volume.phase == Phase::Paired && !volume.meeting.peer_left {
             return self.refuse(Refusal::Protocol("an offer from a node that is met already"));
         }
-        let runs = std::mem::take(&mut volume.meeting.runs);
-        volume.meeting.offer = Some((offer, runs));
+        let told = volume.meeting.told.take();
+        volume.meeting.offer = Some((offer, told));
         // Without a disk it is as good as gone.
         volume.meeting.peer_left = offer.copy == CopyState::Diskless;
-        volume.meeting.joined = false;
+        (volume.meeting.joined, volume.meeting.settling) = (0, false);
+        if volume.meeting.offered.is_some() {
+            // What it was told as to a target it may have forgotten.
+            volume.meeting.telling = Telling::default();
+        }
         self.attend(export);
     }
 
-    /// As the source: joins what differs, waits until that is durable and nothing begun alone is in flight, and goes on
-    /// together with the peer.
-    fn proceed(&mut self, export: ExportId, everything: bool) {
+    /// As the source: takes what the peer's offer has in doubt into the bitmap, a step at a time; says whether all is there.
+    fn join(&mut self, export: ExportId, everything: bool) -> bool {
         let everything = everything && !self.mutated(Mutation::EverythingRuleDropped);
         let joins = !self.mutated(Mutation::DoubtsNotJoined);
         let volume = self.volume_mut(export);
-        volume.meeting.settling = true;
-        if !volume.meeting.joined {
-            volume.meeting.joined = true;
-            let sectors = volume.layout().volume_sectors();
-            let runs =
-                volume.meeting.offer.as_mut().map(|(_, runs)| std::mem::take(runs)).unwrap_or_default();
-            for run in runs.into_iter().filter(|_| joins) {
-                for_each_range(sectors, run, |range| {
-                    volume.disk.bitmap.set(range);
-                });
+        let blocks = volume.layout().bitmap_blocks();
+        let Volume { disk, meeting, .. } = volume;
+        if meeting.joined == blocks {
+            return true;
+        }
+        let step = meeting.joined..blocks.min(meeting.joined + BITMAP_BLOCKS_AT_ONCE);
+        meeting.joined = step.end;
+        if everything {
+            disk.bitmap.join_all(step);
+        } else if let Some((_, Some(told))) = meeting.offer.as_ref().filter(|_| joins) {
+            disk.bitmap.join(told, step);
+        }
+        let is_joined = meeting.joined == blocks;
+        if is_joined {
+            meeting.offer.iter_mut().for_each(|(_, told)| *told = None);
+        } else {
+            let now = self.now;
+            self.wake_at(now);
+        }
+        self.write_records(export);
+        is_joined
+    }
+
+    /// As the source: joins what differs, waits until that is durable and nothing begun alone is in flight, and goes on
+    /// together with the peer. A node that serves alone goes on to do so until what is left to be written and told is as little
+    /// as the requests that it has under way.
+    fn proceed(&mut self, export: ExportId, everything: bool) {
+        if !self.join(export, everything) {
+            return;
+        }
+        if !self.volume(export).is_settling() {
+            let is_begun =
+                !self.volume(export).disk.bitmap.has_joined() || self.mutated(Mutation::JoinNotDurable);
+            if !is_begun || !self.tell_ahead(export) {
+                return;
             }
-            if everything {
-                volume.disk.bitmap.set_all();
-            }
-            self.write_records(export);
+            self.volume_mut(export).meeting.settling = true;
         }
         let volume = self.volume(export);
         let is_settled = volume.locals == 0 || self.mutated(Mutation::UnsettledProceeds);
@@ -147,7 +177,7 @@ impl Engine {
             return;
         }
         if !self.mutated(Mutation::RunsNotTold) {
-            self.say_runs(export);
+            self.tell_rest(export);
         }
         let volume = self.volume(export);
         let membership = volume.membership();
@@ -193,14 +223,8 @@ impl Engine {
         }
         let is_noted = !self.mutated(Mutation::InconsistencyNotNoted);
         let volume = self.volume_mut(export);
-        let runs = std::mem::take(&mut volume.meeting.runs);
-        let sectors = volume.layout().volume_sectors();
-        volume.lacks.clear_all();
-        for run in runs {
-            for_each_range(sectors, run, |range| {
-                volume.lacks.set(range);
-            });
-        }
+        let layout = volume.layout();
+        volume.lacks = volume.meeting.told.take().unwrap_or_else(|| Bits::new(layout));
         volume.disk.bitmap.clear_all();
         let lacking = volume.lacks.out_of_sync();
         let superblock = &mut volume.disk.superblock;
@@ -270,7 +294,7 @@ impl Engine {
     fn yield_to_forced(&mut self, export: ExportId) {
         self.freeze(export);
         let volume = self.volume_mut(export);
-        volume.meeting.offered = None;
+        (volume.meeting.offered, volume.meeting.telling) = (None, Telling::default());
         volume.confirmed = false;
     }
 

@@ -137,6 +137,11 @@ pub struct BlockRun {
 }
 
 impl BlockRun {
+    /// The block behind the last one.
+    pub(crate) const fn end(self) -> u64 {
+        self.start + self.count
+    }
+
     /// Whether some of these sectors are in it.
     pub(crate) const fn touches(self, range: LbaRange) -> bool {
         let (start, end) = (self.start * SECTORS_PER_BIT, (self.start + self.count) * SECTORS_PER_BIT);

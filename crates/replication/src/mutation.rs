@@ -127,6 +127,8 @@ mutations! {
     JoinNotDurable,
     /// The source does not tell the target what it lacks
     RunsNotTold,
+    /// What is written alone, after the target was told of the blocks around it, the target is not told
+    LateNotTold,
     /// A target does not note that its copy is inconsistent
     InconsistencyNotNoted,
     /// Writes are admitted while the source settles

@@ -72,7 +72,7 @@ impl Engine {
         if volume.meeting.has_left {
             volume.meeting.leave_is_known = true;
             volume.meeting.offer = None;
-            volume.meeting.runs.clear();
+            volume.meeting.told = None;
             return self.attend(export);
         }
         let is_newer = membership.members == Members::Both && membership.epoch > volume.membership().epoch;

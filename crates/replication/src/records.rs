@@ -15,8 +15,10 @@ use crate::output::{Event, Output};
 use crate::slots::place;
 use crate::volume::Phase;
 
-/// Blocks of the bitmap written at a time, for each volume.
+/// Blocks of the bitmap written at a time, for each volume: few beside requests, which wait for the same disk, and more while there
+/// are none and all of them wait for these.
 const BITMAP_WRITES_MAX: u32 = 8;
+const BITMAP_WRITES_MAX_FROZEN: u32 = 32;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
@@ -88,7 +90,9 @@ impl Engine {
     }
 
     fn write_bitmap(&mut self, export: ExportId) {
-        while self.volume(export).disk.bitmap_writes < BITMAP_WRITES_MAX {
+        let is_frozen = self.volume(export).phase == Phase::Frozen;
+        let at_once = if is_frozen { BITMAP_WRITES_MAX_FROZEN } else { BITMAP_WRITES_MAX };
+        while self.volume(export).disk.bitmap_writes < at_once {
             let mut bytes = self.spare_record();
             let disk = &mut self.volume_mut(export).disk;
             let is_idle = disk.bitmap_writes == 0;

@@ -181,7 +181,7 @@ impl Engine {
                 return self.end_growth(export);
             }
             let tickets = disk.bitmap.grow(growth.layout, !volume.capacity.zeros);
-            volume.lacks.grow(growth.layout, false);
+            volume.lacks.grow(growth.layout);
             disk.log.grow(growth.layout);
             growth.stage = Stage::Doubts(tickets);
         }

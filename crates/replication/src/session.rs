@@ -40,6 +40,8 @@ pub(crate) struct Session {
     lease_was_held: bool,
     /// The peer's newest renewal in this session, and when it came.
     pub(crate) renewal_seen: Option<(u64, Instant)>,
+    /// The renewal that was sent behind a portion of runs which has not arrived yet.
+    pub(crate) portion: Option<u64>,
 }
 
 impl Session {
@@ -142,6 +144,9 @@ impl Engine {
             self.lease.hold_from(self.now);
         }
         self.lease.handle_granted(number);
+        if self.session.portion.is_some_and(|portion| portion <= number) {
+            self.portion_has_arrived();
+        }
         if !self.session.lease_was_held && self.lease.is_held(self.now) {
             self.session.lease_was_held = true;
             self.attend_to_all();
@@ -256,6 +261,13 @@ impl Engine {
         if let Some(number) = self.lease.poll_renewal(self.now) {
             self.push(Output::Send { message: Message::Renew { number }, data: None });
         }
+    }
+
+    /// Renews the lease though that is not due: when it is granted, the peer has heard whatever was said before. Tells its number.
+    pub(crate) fn renew_now(&mut self) -> u64 {
+        let number = self.lease.renew(self.now);
+        self.push(Output::Send { message: Message::Renew { number }, data: None });
+        number
     }
 
     fn must_be_up(&self) -> Result<(), Refusal> {

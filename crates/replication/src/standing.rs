@@ -8,6 +8,7 @@ use block::{BlockError, ExportId, Instant};
 
 use crate::engine::Engine;
 use crate::input::Control;
+use crate::lacking::Telling;
 use crate::limits::MEMORY_WINDOW;
 use crate::membership::{Cause, Members};
 use crate::message::{CopyState, VolumeMessage};
@@ -228,6 +229,7 @@ impl Engine {
             (volume.meeting.peer_left, volume.meeting.has_left) = (true, has_left);
         }
         // Only then it offers to meet again, so that nothing from before counts on either side.
+        volume.meeting.telling = Telling::default();
         let membership = volume.membership();
         self.say(export, VolumeMessage::MemberKnown(membership), None);
         self.attend(export);

@@ -3,7 +3,7 @@
 use block::{ExportId, Instant};
 
 use crate::activity_log::ActivityLog;
-use crate::bitmap::Bitmap;
+use crate::bitmap::Bits;
 use crate::durability::{Durability, Unflushed};
 use crate::engine::{Engine, index};
 use crate::limits::QUESTION_LIFE;
@@ -127,7 +127,7 @@ impl Volume {
             export,
             phase: Phase::Frozen,
             disk,
-            lacks: Bitmap::new(layout, format),
+            lacks: Bits::new(layout),
             has_disk: true,
             stands_in: false,
             hands_over: false,

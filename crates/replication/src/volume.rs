@@ -19,14 +19,15 @@ use std::collections::VecDeque;
 use block::{ExportId, Instant, LbaRange};
 
 use crate::activity_log::ActivityLog;
-use crate::bitmap::Bitmap;
+use crate::bitmap::{Bitmap, Bits};
 use crate::conflict::Claim;
 use crate::doubt::Doubt;
 use crate::durability::{Durability, Unflushed};
 use crate::heal::Places;
 use crate::identity::FormatIdentity;
+use crate::lacking::Telling;
 use crate::membership::{Members, Membership, NodeNumber};
-use crate::message::{BlockRun, CopyState, DoubtfulWrite, NumberWindow, Offer, Token};
+use crate::message::{CopyState, DoubtfulWrite, NumberWindow, Offer, Token};
 use crate::meta::layout::Layout;
 use crate::meta::small_state::SmallState;
 use crate::meta::superblock::Superblock;
@@ -106,15 +107,17 @@ pub(crate) struct Meeting {
     /// The peer knows: whatever it says from now on it says to a node that has left.
     pub(crate) leave_is_known: bool,
     /// What the peer has offered, and the out-of-sync blocks that came with it.
-    pub(crate) offer: Option<(Offer, Vec<BlockRun>)>,
-    /// Runs that came for an offer or `Proceed` that has not come yet.
-    pub(crate) runs: Vec<BlockRun>,
+    pub(crate) offer: Option<(Offer, Option<Bits>)>,
+    /// Out-of-sync blocks that came for an offer or `Proceed` that has not come yet.
+    pub(crate) told: Option<Bits>,
+    /// How far the peer was told of those that are known here.
+    pub(crate) telling: Telling,
     /// What the source has of writes in doubt, for a `Proceed` that has not come yet.
     pub(crate) doubtful: Vec<DoubtfulWrite>,
     /// What the source remembers of numbered writes, likewise.
     pub(crate) numbers: Vec<NumberWindow>,
-    /// As the source: the runs of the peer's offer are in the bitmap.
-    pub(crate) joined: bool,
+    /// As the source: in so many blocks of the bitmap is what came with the peer's offer.
+    pub(crate) joined: u32,
     /// This node is the source of this pairing.
     pub(crate) is_source: bool,
     /// As the target: `Ready` is to be said when the superblock is durable.
@@ -186,7 +189,7 @@ pub(crate) struct Volume {
     pub(crate) durability: Durability,
     pub(crate) counters: Counters,
     /// Blocks that this node lacks: only the peer's copy of them is good.
-    pub(crate) lacks: Bitmap,
+    pub(crate) lacks: Bits,
     pub(crate) disk: OnDisk,
     pub(crate) meeting: Meeting,
     /// Likewise.
@@ -305,9 +308,10 @@ impl Meeting {
         !self.peer_left && (self.target_is_ready || !self.is_source)
     }
 
-    /// Nothing was said yet, but what the peer calls the volume.
+    /// Nothing was said yet, but what the peer calls the volume. An offer of the peer's may be on its way, with blocks of which
+    /// some have come already: these stay. One that is told though it need not be costs a copy, one that is forgotten data.
     pub(crate) fn begin_anew(&mut self) {
-        *self = Self { peer_export: self.peer_export, ..Self::default() };
+        *self = Self { peer_export: self.peer_export, told: self.told.take(), ..Self::default() };
     }
 }
 

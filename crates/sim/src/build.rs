@@ -81,6 +81,16 @@ fn copies(seed: u64) -> usize {
     if Random::new(seed, "copies").below(4) == 0 { 5 } else { 16 }
 }
 
+/// In half of all worlds a node tells its peer what is out of sync run by run, or a few at a time, as it does in large ones.
+fn runs_at_once(seed: u64, node: usize) -> usize {
+    let mut random = Random::new(seed, ["runs told by node 0", "runs told by node 1"][node]);
+    if random.coin() {
+        Limits::DEFAULT.runs_at_once
+    } else {
+        usize::try_from(1 + random.below(4)).expect("a few")
+    }
+}
+
 fn machine(options: &Options, node: usize) -> Machine {
     let seed = options.seed;
     let mut random = Random::new(seed, "machines");
@@ -137,6 +147,7 @@ fn machine(options: &Options, node: usize) -> Machine {
                 followed: limits.followed_max,
                 copies: copies(seed),
                 volumes: 4,
+                runs_at_once: runs_at_once(seed, node),
             },
             versions: VersionRange::ALL,
         },

@@ -178,7 +178,7 @@ fn node(index: usize, now: Instant, seed: u64) -> Node {
         pair: PairIdentity(2),
         incarnation: 1 + index as u64,
         lease: LEASE,
-        limits: Limits { requests: DEPTH, followed: 128, copies: 8, volumes: 1 },
+        limits: Limits { requests: DEPTH, followed: 128, copies: 8, volumes: 1, ..Limits::DEFAULT },
         first_disk_slot: FIRST_DISK_SLOT,
         versions: VersionRange::ALL,
     };

@@ -31,8 +31,12 @@ use crate::signals::Signals;
 /// Requests of initiators that a shard holds at a time, each with a buffer.
 const OUTSTANDING_MAX: usize = 1024;
 /// What the peer may have under way here: its own requests, as reads or as writes, and its copies.
-const LIMITS: Limits =
-    Limits { requests: OUTSTANDING_MAX, followed: 3 * OUTSTANDING_MAX, copies: 64, volumes: VOLUMES_MAX };
+const LIMITS: Limits = Limits {
+    requests: OUTSTANDING_MAX,
+    followed: 3 * OUTSTANDING_MAX,
+    volumes: VOLUMES_MAX,
+    ..Limits::DEFAULT
+};
 /// How long a node that has left waits for frames that were on their way to it.
 const ON_THE_WAY: Duration = Duration::from_millis(200);
 /// Volumes of one shard.

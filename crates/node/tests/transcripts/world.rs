@@ -445,7 +445,7 @@ impl Side {
             pair: PAIR,
             incarnation: self.incarnation,
             lease: LEASE,
-            limits: Limits { requests: 16, followed: 32, copies: 4, volumes: 1 },
+            limits: Limits { requests: 16, followed: 32, copies: 4, volumes: 1, runs_at_once: 64 },
             versions: VersionRange::ALL,
         };
         let mut node = Node::with_peer(now, limits, pair);

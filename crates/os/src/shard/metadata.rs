@@ -17,7 +17,8 @@ use crate::disk::block_error;
 use crate::metadata_file::MetadataFile;
 use crate::sys::memory::{IoSlice, Memory};
 
-/// Writes under way at once. A volume has one of its log and eight of its bitmap at most, but for rare moments.
+/// Writes under way at once. A volume that serves has one of its log and eight of its bitmap at most, but for rare moments, one that
+/// waits for its bitmap 32.
 const WRITES_MAX: u32 = 64;
 /// Room for one write: several records that lie beside each other.
 const WRITE_BYTES: usize = 32 << 10;

@@ -389,7 +389,7 @@ fn make_disk(number: NodeNumber, data: &Path, meta: &Path) {
 
 fn options(kind: Kind, interface: &str, pair: Option<(NodeNumber, u64)>) -> ShardOptions {
     let filter = FrameFilter::Requests { addresses: vec![(7, 1)] };
-    let limits = Limits { requests: 256, followed: 256, copies: 16, volumes: 4 };
+    let limits = Limits { requests: 256, followed: 256, copies: 16, volumes: 4, ..Limits::DEFAULT };
     let lease = kind.lease;
     ShardOptions {
         ports: vec![PortOptions { kind: kind.port, ..PortOptions::new(interface, filter) }],

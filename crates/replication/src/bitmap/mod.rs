@@ -8,22 +8,29 @@
 //! ```text
 //!             set                    poll_write             handle_written
 //!     clean ───────▶ must be written ──────────▶ in flight ────────────────▶ clean
-//!       │                                         │     └── set meanwhile ──▶ must be written
+//!       │               ▲    ▲ set                │     └── set meanwhile ──▶ must be written
+//!       │ join          │    │
+//!       ├──────▶ must be written, but nobody waits for it yet: after those
 //!       └── clear ──▶ may be written ── poll_idle_write ──▶ in flight
 //! ```
 //!
-//! Memory: a bit for 4 KiB, 512 MiB for 16 TiB, of which the system gives only the pages that have ever held a set bit; and
-//! 54 bytes for each block of 126 MiB, 7.2 MB for 16 TiB. All of it is asked for when the bitmap is made.
+//! Memory: a bit for 4 KiB, 512 MiB for 16 TiB, of which the system gives only the pages where some bits of a block have been set
+//! and others not (`bits.rs`); and 54 bytes for each block of 126 MiB, 7.2 MB for 16 TiB. All of it is asked for when the bitmap is
+//! made.
+
+mod bits;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use block::{Lba, LbaRange, SectorCount};
 
+pub(crate) use self::bits::Bits;
+use self::bits::{block_of, by_block, index};
 use crate::identity::FormatIdentity;
 use crate::message::BlockRun;
 use crate::meta::activity_log::Extent;
-use crate::meta::bitmap::{WORDS_PER_BLOCK, bits_in_block, emit, read, valid_mask};
+use crate::meta::bitmap::{bits_in_block, emit, read};
 use crate::meta::layout::{BITS_PER_BLOCK, EXTENT_SECTORS, Layout, Place, RECORD_BYTES, SECTORS_PER_BIT};
 use crate::meta::record::{RecordError, Sequence};
 use crate::meta::twin::{Side, TwinError};
@@ -76,31 +83,53 @@ struct Block {
     version: u64,
     durable: u64,
     writing: Option<u64>,
+    queue: Queue,
     /// Bits were cleared since it was written.
     cleared: bool,
+}
+
+/// Where a block waits that must be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Queue {
+    /// Nowhere: it need not be, or is being written.
+    No,
+    /// Writes wait for it, or will.
+    Urgent,
+    /// It is written when none of these is left.
+    Joined,
 }
 
 /// The out-of-sync blocks of one volume. What every write asks, whether there are any, stands where the bitmap stands.
 #[derive(Debug)]
 pub struct Bitmap {
-    out_of_sync: u64,
-    blocks: Box<Blocks>,
+    bits: Bits,
+    stored: Box<Stored>,
 }
 
-/// The bits, and what is on disk of them.
+/// What is on disk of the bits.
 #[derive(Debug)]
-struct Blocks {
-    layout: Layout,
+struct Stored {
     format: FormatIdentity,
-    words: Vec<u64>,
-    /// Set bits of each block, apart from the rest so that a search passes over empty ones fast.
-    counts: Vec<u16>,
     states: Vec<Block>,
-    /// Blocks that must be written, in the order they became so.
+    /// Blocks that must be written soon, in the order they became so.
     urgent: VecDeque<u32>,
+    /// How many blocks must be written that nobody waits for, and where to look for the next.
+    joined: usize,
+    joined_cursor: usize,
     /// How many blocks have cleared bits to write, and where to look for the next.
     cleared: usize,
     cleared_cursor: usize,
+}
+
+impl Block {
+    const FRESH: Self = Self {
+        sequence: Sequence::NONE,
+        version: 0,
+        durable: 0,
+        writing: None,
+        queue: Queue::No,
+        cleared: false,
+    };
 }
 
 impl Bitmap {
@@ -108,18 +137,18 @@ impl Bitmap {
     #[must_use]
     pub fn new(layout: Layout, format: FormatIdentity) -> Self {
         let blocks = index(layout.bitmap_blocks());
-        let block = Block { sequence: Sequence::NONE, version: 0, durable: 0, writing: None, cleared: false };
-        let blocks = Blocks {
-            layout,
+        let stored = Stored {
             format,
-            words: vec![0; blocks * WORDS_PER_BLOCK],
-            counts: vec![0; blocks],
-            states: vec![block; blocks],
+            states: vec![Block::FRESH; blocks],
             urgent: VecDeque::with_capacity(blocks),
+            joined: 0,
+            joined_cursor: 0,
             cleared: 0,
             cleared_cursor: 0,
         };
-        Self { out_of_sync: 0, blocks: Box::new(blocks) }
+        let mut bits = Bits::new(layout);
+        bits.reserve();
+        Self { bits, stored: Box::new(stored) }
     }
 
     /// Takes a block as it was read from disk, both slots.
@@ -132,20 +161,20 @@ impl Bitmap {
     pub fn load(&mut self, block: u32, pair: &[u8]) -> Result<Loaded, TwinError> {
         let at = index(block);
         assert!(
-            self.blocks.states[at].version == 0 && self.blocks.counts[at] == 0,
+            self.stored.states[at].version == 0 && !self.bits.has_any(block),
             "a block is loaded before it is used"
         );
-        match read(pair, self.blocks.layout, self.blocks.format, block) {
+        match read(pair, self.bits.layout(), self.stored.format, block) {
             Ok(twin) => {
-                self.blocks.states[at].sequence = twin.sequence();
+                self.stored.states[at].sequence = twin.sequence();
                 if let Some((_, bits)) = twin.newest {
-                    self.merge_words(block, bits.words());
+                    self.bits.merge(block, bits.words());
                 }
                 Ok(twin.flaw.map_or(Loaded::Good, Loaded::Torn))
             }
             Err(error @ TwinError::Refused(_)) => Err(error),
             Err(error) => {
-                self.set_bits(block, 0..bits_in_block(self.blocks.layout, block));
+                self.set_bits(block, 0..bits_in_block(self.bits.layout(), block));
                 Ok(Loaded::InDoubt(error))
             }
         }
@@ -154,7 +183,12 @@ impl Bitmap {
     /// Out-of-sync blocks of 4 KiB.
     #[must_use]
     pub const fn out_of_sync(&self) -> u64 {
-        self.out_of_sync
+        self.bits.out_of_sync()
+    }
+
+    /// How many of these blocks of 4 KiB are out of sync.
+    pub(crate) fn count_in(&self, bits: Range<u64>) -> u64 {
+        self.bits.count_in(bits)
     }
 
     /// Whether any sector of `range` lies in an out-of-sync block.
@@ -163,8 +197,15 @@ impl Bitmap {
     /// If the range ends beyond the volume.
     #[must_use]
     pub fn touches(&self, range: LbaRange) -> bool {
-        let bits = self.bits_around(range);
-        masks(bits.start, bits.end).any(|(word, mask)| self.blocks.words[word] & mask != 0)
+        self.bits.touches(range)
+    }
+
+    /// The blocks of 4 KiB that `range` touches.
+    ///
+    /// # Panics
+    /// If the range ends beyond the volume.
+    pub(crate) fn around(&self, range: LbaRange) -> Range<u64> {
+        self.bits.around(range)
     }
 
     /// The peer misses `range`: sets every block it touches. What is returned must be durable before the write that did
@@ -173,17 +214,11 @@ impl Bitmap {
     /// # Panics
     /// If the range ends beyond the volume.
     pub fn set(&mut self, range: LbaRange) -> Tickets {
-        let bits = self.bits_around(range);
-        if bits.is_empty() {
-            return Tickets::default();
-        }
-        let first = block_of(bits.start);
-        let boundary = (u64::from(first) + 1) * BITS_PER_BLOCK;
-        let within = |bit: u64, block: u32| bit - u64::from(block) * BITS_PER_BLOCK;
-        let one = self.set_bits(first, within(bits.start, first)..within(bits.end.min(boundary), first));
-        let two =
-            if bits.end > boundary { self.set_bits(first + 1, 0..within(bits.end, first + 1)) } else { None };
-        Tickets([one, two])
+        let mut blocks = by_block(self.bits.around(range));
+        let (first, second) = (blocks.next(), blocks.next());
+        assert!(blocks.next().is_none(), "a request touches two blocks of the bitmap at most");
+        let mut set = |part: Option<(u32, Range<u64>)>| self.set_bits(part.as_ref()?.0, part?.1);
+        Tickets([set(first), set(second)])
     }
 
     /// An extent is in doubt after a crash: sets all of it.
@@ -192,8 +227,8 @@ impl Bitmap {
     /// If the volume has no such extent.
     pub fn set_extent(&mut self, extent: Extent) -> Tickets {
         let start = u64::from(extent.0) * EXTENT_SECTORS;
-        assert!(start < self.blocks.layout.volume_sectors(), "an extent of this volume");
-        let sectors = EXTENT_SECTORS.min(self.blocks.layout.volume_sectors() - start);
+        assert!(start < self.bits.layout().volume_sectors(), "an extent of this volume");
+        let sectors = EXTENT_SECTORS.min(self.bits.layout().volume_sectors() - start);
         let count = SectorCount(u16::try_from(sectors).expect("an extent is 8,192 sectors"));
         self.set(LbaRange::new(Lba(start), count).expect("within the volume"))
     }
@@ -204,14 +239,12 @@ impl Bitmap {
     /// # Panics
     /// If it is not larger.
     pub fn grow(&mut self, layout: Layout, in_doubt: bool) -> Vec<Ticket> {
-        let old = std::mem::replace(&mut self.blocks.layout, layout);
+        let old = self.bits.layout();
         assert!(layout.volume_sectors() > old.volume_sectors(), "a bitmap only grows");
-        let blocks = index(layout.bitmap_blocks());
-        let fresh = Block { sequence: Sequence::NONE, version: 0, durable: 0, writing: None, cleared: false };
-        self.blocks.words.resize(blocks * WORDS_PER_BLOCK, 0);
-        self.blocks.counts.resize(blocks, 0);
-        self.blocks.states.resize(blocks, fresh);
-        self.blocks.urgent.reserve(blocks - self.blocks.urgent.len());
+        self.bits.grow(layout);
+        let (stored, blocks) = (&mut *self.stored, index(layout.bitmap_blocks()));
+        stored.states.resize(blocks, Block::FRESH);
+        stored.urgent.reserve(blocks - stored.urgent.len());
         if !in_doubt {
             return Vec::new();
         }
@@ -228,21 +261,42 @@ impl Bitmap {
 
     /// Nothing is known: sets everything.
     pub fn set_all(&mut self) {
-        for block in 0..self.blocks.layout.bitmap_blocks() {
-            self.set_bits(block, 0..bits_in_block(self.blocks.layout, block));
+        self.join_all(0..self.bits.layout().bitmap_blocks());
+    }
+
+    /// Sets all bits of these blocks. They are written after those that writes wait for.
+    pub(crate) fn join_all(&mut self, blocks: Range<u32>) {
+        for block in blocks {
+            if self.bits.set_in(block, 0..bits_in_block(self.bits.layout(), block)) > 0 {
+                self.touched(block, Queue::Joined);
+            }
         }
     }
 
-    /// Adds what the peer says it has missed, or has written alone: a block of its bitmap. Bits beyond the end of the volume
-    /// are passed over.
-    ///
-    /// # Panics
-    /// If the bitmap has no such block.
-    pub fn union(&mut self, block: u32, words: impl Iterator<Item = u64>) -> Tickets {
-        if self.merge_words(block, words) > 0 {
-            self.touched(block);
+    /// Adds what the peer says it has missed, or has written alone, in these blocks; likewise.
+    pub(crate) fn join(&mut self, missed: &Bits, blocks: Range<u32>) {
+        for block in blocks {
+            if self.bits.add(block, missed) > 0 {
+                self.touched(block, Queue::Joined);
+            }
         }
-        Tickets([self.ticket(block), None])
+    }
+
+    /// The same for all blocks, of which nothing is left in `missed`.
+    pub(crate) fn take_over(&mut self, missed: &mut Bits) {
+        let blocks = 0..self.bits.layout().bitmap_blocks();
+        if self.bits.out_of_sync() > 0 {
+            self.join(missed, blocks);
+        } else {
+            std::mem::swap(&mut self.bits, missed);
+            self.bits.reserve();
+            for block in blocks {
+                if self.bits.has_any(block) {
+                    self.touched(block, Queue::Joined);
+                }
+            }
+        }
+        missed.clear_all();
     }
 
     /// `range` is in sync again, durably: clears every block that lies in it as a whole.
@@ -250,43 +304,35 @@ impl Bitmap {
     /// # Panics
     /// If the range ends beyond the volume.
     pub fn clear(&mut self, range: LbaRange) {
-        let bits = self.bits_within(range);
-        for (word, mask) in masks(bits.start, bits.end) {
-            let removed = (self.blocks.words[word] & mask).count_ones();
-            if removed > 0 {
-                self.blocks.words[word] &= !mask;
-                let block = word / WORDS_PER_BLOCK;
-                self.blocks.counts[block] -= small(removed);
-                self.out_of_sync -= u64::from(removed);
-                self.blocks.cleared += usize::from(!self.blocks.states[block].cleared);
-                self.blocks.states[block].cleared = true;
-            }
+        for (block, within) in by_block(self.bits.within(range)) {
+            self.clear_bits(block, within);
         }
     }
 
     /// Nothing is out of sync any more.
     pub fn clear_all(&mut self) {
-        let mut cursor = Lba(0);
-        while let Some(run) = self.next_out_of_sync(cursor, SectorCount(u16::MAX)) {
-            self.clear(run);
-            cursor = run.end();
+        for block in 0..self.bits.layout().bitmap_blocks() {
+            if self.bits.has_any(block) {
+                self.clear_bits(block, 0..bits_in_block(self.bits.layout(), block));
+            }
         }
     }
 
-    /// Every run of out-of-sync blocks, in order.
-    pub fn for_each_run(&self, mut visit: impl FnMut(BlockRun)) {
-        let mut from = 0;
-        while let Some(start) = self.next_set(from) {
-            let end = self.run_end(start, self.blocks.layout.bits());
-            visit(BlockRun { start, count: end - start });
-            from = end;
-        }
+    /// The first run of out-of-sync blocks that begins at `from` or after it. The end of what is returned is where to go on.
+    #[must_use]
+    pub fn next_run(&self, from: u64) -> Option<BlockRun> {
+        self.bits.next_run(from)
     }
 
     /// Whether a block must be written that is not being written.
     #[must_use]
     pub fn has_urgent(&self) -> bool {
-        !self.blocks.urgent.is_empty()
+        !self.stored.urgent.is_empty() || self.stored.joined > 0
+    }
+
+    /// Whether any of these is one that no write waits for.
+    pub(crate) const fn has_joined(&self) -> bool {
+        self.stored.joined > 0
     }
 
     /// Whether everything a write waits for is durable.
@@ -298,27 +344,36 @@ impl Bitmap {
     /// The same for what a growth waits for.
     #[must_use]
     pub fn are_durable(&self, tickets: &[Ticket]) -> bool {
-        tickets.iter().all(|ticket| self.blocks.states[index(ticket.block)].durable >= ticket.version)
+        tickets.iter().all(|ticket| self.stored.states[index(ticket.block)].durable >= ticket.version)
     }
 
     /// Makes the next block that must be written, in `slot`; writes wait for it.
     pub fn poll_write(&mut self, slot: &mut [u8; RECORD_BYTES]) -> Option<BlockWrite> {
-        let block = self.blocks.urgent.pop_front()?;
+        let stored = &mut *self.stored;
+        let block = match stored.urgent.pop_front() {
+            Some(block) => block,
+            None if stored.joined > 0 => {
+                stored.joined -= 1;
+                let found =
+                    find_from(&stored.states, stored.joined_cursor, |block| block.queue == Queue::Joined);
+                stored.joined_cursor = found.expect("counted");
+                number(stored.joined_cursor)
+            }
+            None => return None,
+        };
         Some(self.begin_write(block, slot))
     }
 
     /// Makes the next block that only has cleared bits to write: for when there is nothing better to do.
     pub fn poll_idle_write(&mut self, slot: &mut [u8; RECORD_BYTES]) -> Option<BlockWrite> {
-        if self.blocks.cleared == 0 {
+        let stored = &mut *self.stored;
+        if stored.cleared == 0 {
             return None;
         }
-        let blocks = self.blocks.states.len();
         let free = |block: &Block| block.cleared && block.writing.is_none() && block.version == block.durable;
-        let found = (0..blocks)
-            .map(|step| (self.blocks.cleared_cursor + step) % blocks)
-            .find(|at| free(&self.blocks.states[*at]))?;
-        self.blocks.cleared_cursor = found;
-        Some(self.begin_write(u32::try_from(found).expect("blocks are counted in 32 bits"), slot))
+        stored.cleared_cursor = find_from(&stored.states, stored.cleared_cursor, free)?;
+        let block = number(stored.cleared_cursor);
+        Some(self.begin_write(block, slot))
     }
 
     /// A block that was being written is durable.
@@ -326,11 +381,12 @@ impl Bitmap {
     /// # Panics
     /// If it was not being written.
     pub fn handle_written(&mut self, block: u32) {
-        let state = &mut self.blocks.states[index(block)];
+        let state = &mut self.stored.states[index(block)];
         state.durable = state.writing.take().expect("a block that was being written");
         state.sequence = state.sequence.next();
         if state.version > state.durable {
-            self.blocks.urgent.push_back(block);
+            state.queue = Queue::Urgent;
+            self.stored.urgent.push_back(block);
         }
     }
 
@@ -338,154 +394,79 @@ impl Bitmap {
     /// cursor.
     #[must_use]
     pub fn next_out_of_sync(&self, cursor: Lba, max: SectorCount) -> Option<LbaRange> {
-        let start = self.next_set(cursor.0.div_ceil(SECTORS_PER_BIT))?;
-        let max_bits = u64::from(max.0) / SECTORS_PER_BIT;
-        let limit = (start + max_bits.max(1)).min(self.blocks.layout.bits());
-        let end = self.run_end(start, limit);
-        let sectors =
-            (end * SECTORS_PER_BIT).min(self.blocks.layout.volume_sectors()) - start * SECTORS_PER_BIT;
-        let count = SectorCount(u16::try_from(sectors).expect("no longer than max, or a block"));
-        LbaRange::new(Lba(start * SECTORS_PER_BIT), count)
-    }
-
-    /// The bits of a block, for the peer.
-    ///
-    /// # Panics
-    /// If the bitmap has no such block.
-    #[must_use]
-    pub fn words(&self, block: u32) -> &[u64] {
-        &self.blocks.words[index(block) * WORDS_PER_BLOCK..][..WORDS_PER_BLOCK]
+        self.bits.next_out_of_sync(cursor, max)
     }
 
     fn set_bits(&mut self, block: u32, bits: Range<u64>) -> Option<Ticket> {
-        let base = u64::from(block) * BITS_PER_BLOCK;
-        let mut added = 0;
-        for (word, mask) in masks(base + bits.start, base + bits.end) {
-            added += (mask & !self.blocks.words[word]).count_ones();
-            self.blocks.words[word] |= mask;
-        }
-        if added > 0 {
-            self.blocks.counts[index(block)] += small(added);
-            self.out_of_sync += u64::from(added);
-            self.touched(block);
+        let is_joined = self.stored.states[index(block)].queue == Queue::Joined;
+        if self.bits.set_in(block, bits) > 0 {
+            self.touched(block, Queue::Urgent);
+        } else if is_joined {
+            self.hurry(block);
         }
         self.ticket(block)
     }
 
-    /// Adds bits without making the block one that must be written; says how many.
-    fn merge_words(&mut self, block: u32, words: impl Iterator<Item = u64>) -> u32 {
-        let valid = bits_in_block(self.blocks.layout, block);
-        let held = &mut self.blocks.words[index(block) * WORDS_PER_BLOCK..][..WORDS_PER_BLOCK];
-        let mut added = 0;
-        for ((held, word), at) in held.iter_mut().zip(words).zip(0..) {
-            let new = word & valid_mask(valid, at) & !*held;
-            // An untouched page stays untouched.
-            if new != 0 {
-                *held |= new;
-                added += new.count_ones();
-            }
+    fn clear_bits(&mut self, block: u32, bits: Range<u64>) {
+        if self.bits.clear_in(block, bits) > 0 {
+            let stored = &mut *self.stored;
+            stored.cleared += usize::from(!stored.states[index(block)].cleared);
+            stored.states[index(block)].cleared = true;
         }
-        self.blocks.counts[index(block)] += small(added);
-        self.out_of_sync += u64::from(added);
-        added
     }
 
     /// Bits were set: the block must be written, now or after the write in flight.
-    fn touched(&mut self, block: u32) {
-        let state = &mut self.blocks.states[index(block)];
-        let queued = state.version > state.durable || state.writing.is_some();
+    fn touched(&mut self, block: u32, queue: Queue) {
+        let state = &mut self.stored.states[index(block)];
         state.version += 1;
-        if !queued {
-            self.blocks.urgent.push_back(block);
+        match (state.queue, queue) {
+            (Queue::No, _) if state.writing.is_some() => {}
+            (Queue::No, Queue::Joined) => {
+                state.queue = Queue::Joined;
+                self.stored.joined += 1;
+            }
+            (Queue::No, _) => {
+                state.queue = Queue::Urgent;
+                self.stored.urgent.push_back(block);
+            }
+            (Queue::Joined, Queue::Urgent) => self.hurry(block),
+            (Queue::Joined | Queue::Urgent, _) => {}
         }
     }
 
+    /// Somebody waits for a block that nobody has waited for.
+    fn hurry(&mut self, block: u32) {
+        self.stored.states[index(block)].queue = Queue::Urgent;
+        self.stored.joined -= 1;
+        self.stored.urgent.push_back(block);
+    }
+
     fn ticket(&self, block: u32) -> Option<Ticket> {
-        let Block { version, durable, .. } = self.blocks.states[index(block)];
+        let Block { version, durable, .. } = self.stored.states[index(block)];
         (version > durable).then_some(Ticket { block, version })
     }
 
     fn begin_write(&mut self, block: u32, slot: &mut [u8; RECORD_BYTES]) -> BlockWrite {
-        let state = &mut self.blocks.states[index(block)];
+        let state = &mut self.stored.states[index(block)];
         assert!(state.writing.is_none(), "two writes of a block at once could tear both slots");
         state.writing = Some(state.version);
-        self.blocks.cleared -= usize::from(state.cleared);
+        state.queue = Queue::No;
+        self.stored.cleared -= usize::from(state.cleared);
         state.cleared = false;
         let sequence = state.sequence.next();
-        emit(slot, self.blocks.layout, self.blocks.format, block, sequence, self.words(block));
-        BlockWrite { block, place: self.blocks.layout.bitmap_block(block, Side::of(sequence)) }
-    }
-
-    fn next_set(&self, from: u64) -> Option<u64> {
-        if from >= self.blocks.layout.bits() {
-            return None;
-        }
-        let first = index(block_of(from));
-        // The block the search begins in may have bits before it only.
-        let end = (first as u64 + 1) * BITS_PER_BLOCK;
-        if self.blocks.counts[first] > 0
-            && let Some(bit) = self.scan(from, end)
-        {
-            return Some(bit);
-        }
-        let block = first + 1 + self.blocks.counts[first + 1..].iter().position(|count| *count > 0)?;
-        self.scan(block as u64 * BITS_PER_BLOCK, (block as u64 + 1) * BITS_PER_BLOCK)
-    }
-
-    fn scan(&self, from: u64, end: u64) -> Option<u64> {
-        masks(from, end).find_map(|(word, mask)| {
-            let found = self.blocks.words[word] & mask;
-            (found != 0).then(|| word as u64 * 64 + u64::from(found.trailing_zeros()))
-        })
-    }
-
-    fn run_end(&self, start: u64, limit: u64) -> u64 {
-        let gap = masks(start, limit).find_map(|(word, mask)| {
-            let clear = !self.blocks.words[word] & mask;
-            (clear != 0).then(|| word as u64 * 64 + u64::from(clear.trailing_zeros()))
-        });
-        gap.unwrap_or(limit)
-    }
-
-    /// The bits of all blocks that `range` touches.
-    fn bits_around(&self, range: LbaRange) -> Range<u64> {
-        assert!(range.end().0 <= self.blocks.layout.volume_sectors(), "a range of this volume");
-        if range.is_empty() {
-            return 0..0;
-        }
-        range.start().0 / SECTORS_PER_BIT..range.end().0.div_ceil(SECTORS_PER_BIT)
-    }
-
-    /// The bits of all blocks that lie in `range`; the volume's last block may be a short one.
-    fn bits_within(&self, range: LbaRange) -> Range<u64> {
-        assert!(range.end().0 <= self.blocks.layout.volume_sectors(), "a range of this volume");
-        let whole = range.end().0 == self.blocks.layout.volume_sectors();
-        let end = if whole { self.blocks.layout.bits() } else { range.end().0 / SECTORS_PER_BIT };
-        let start = range.start().0.div_ceil(SECTORS_PER_BIT);
-        start..end.max(start)
+        let layout = self.bits.layout();
+        emit(slot, layout, self.stored.format, block, sequence, self.bits.words(block));
+        BlockWrite { block, place: layout.bitmap_block(block, Side::of(sequence)) }
     }
 }
 
-/// The words that hold the bits `start .. end`, and which of each.
-fn masks(start: u64, end: u64) -> impl Iterator<Item = (usize, u64)> {
-    let words = start / 64..end.div_ceil(64).max(start / 64);
-    words.map(move |word| {
-        let from = start.saturating_sub(word * 64);
-        let mask = valid_mask(end, word) & (u64::MAX << from.min(63));
-        (usize::try_from(word).expect("as many as fit memory"), mask)
-    })
+/// The first that is meant, from there on and then from the beginning.
+fn find_from(states: &[Block], cursor: usize, is_meant: impl Fn(&Block) -> bool) -> Option<usize> {
+    (cursor..states.len()).chain(0..cursor).find(|at| is_meant(&states[*at]))
 }
 
-fn block_of(bit: u64) -> u32 {
-    u32::try_from(bit / BITS_PER_BLOCK).expect("blocks are counted in 32 bits")
-}
-
-fn index(block: u32) -> usize {
-    usize::try_from(block).expect("as many as fit memory")
-}
-
-fn small(bits: u32) -> u16 {
-    u16::try_from(bits).expect("a block has 32,256 bits")
+fn number(block: usize) -> u32 {
+    u32::try_from(block).expect("blocks are counted in 32 bits")
 }
 
 const _: () =

@@ -131,21 +131,48 @@ fn an_extent_in_doubt_and_a_whole_volume() {
 }
 
 #[test]
-fn the_peers_bits_are_added() {
-    let (mut ours, mut theirs) = (Bitmap::new(layout(), FORMAT), Bitmap::new(layout(), FORMAT));
-    ours.set(range(0, 8));
-    theirs.set(range(0, 24));
-    let tickets = ours.union(0, theirs.words(0).iter().copied());
-    assert_eq!(ours.out_of_sync(), 3);
-    assert!(!ours.is_durable(tickets));
-    ours.union(2, std::iter::repeat_n(u64::MAX, WORDS_PER_BLOCK));
-    assert_eq!(ours.out_of_sync(), 3 + 1003u64.div_ceil(8), "what lies beyond the end is not the volume's");
+fn what_the_peer_says_is_added_and_written_after_what_writes_wait_for() {
+    let mut stored = Stored::new();
+    stored.bitmap.set(range(0, 8));
+    let mut told = Bits::new(layout());
+    told.set(range(0, 24));
+    told.set_run(BlockRun { start: BITS_PER_BLOCK - 1, count: BITS_PER_BLOCK + 2 });
+    stored.bitmap.join(&told, 0..3);
+    assert_eq!(stored.bitmap.out_of_sync(), 3 + BITS_PER_BLOCK + 2);
+    let boundary = BITS_PER_BLOCK * SECTORS_PER_BIT;
+    let tickets = stored.bitmap.set(range(2 * boundary, 8));
+    assert!(!stored.bitmap.is_durable(tickets), "set already, and not durable");
+    for _ in 0..2 {
+        stored.start(false);
+        stored.complete();
+    }
+    assert!(stored.bitmap.is_durable(tickets), "nobody waits for the block before it");
+    assert!(stored.bitmap.has_joined() && stored.start(false) && !stored.bitmap.has_urgent());
+}
+
+#[test]
+fn blocks_with_all_bits_or_none_take_no_memory_and_tell_what_they_are() {
+    let mut bits = Bits::new(layout());
+    bits.set_run(BlockRun { start: 0, count: 2 * BITS_PER_BLOCK });
+    assert_eq!(bits.next_run(7), Some(BlockRun { start: 7, count: 2 * BITS_PER_BLOCK - 7 }));
+    assert!(
+        bits.words(1).iter().all(|word| *word == u64::MAX) && bits.words(2).iter().all(|word| *word == 0)
+    );
+    assert!(!bits.has_memory());
+    bits.clear(range(8, 8));
+    assert_eq!((bits.out_of_sync(), bits.words(0)[0]), (2 * BITS_PER_BLOCK - 1, u64::MAX - 2));
+    bits.clear_all();
+    bits.set(range(16, 8));
+    assert_eq!((bits.out_of_sync(), bits.words(0)[0], bits.next_run(0).map(BlockRun::end)), (1, 4, Some(3)));
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Set(u64, u16),
     Clear(u64, u16),
+    /// A run of blocks, and whether a bitmap that has none takes it over.
+    Join(BlockRun, bool),
+    ClearAll,
     Start(bool),
     Complete,
     Crash,
@@ -178,6 +205,22 @@ impl Model {
                     self.waiting.retain(|(bits, _)| !bits.contains(&bit));
                 }
             }
+            Step::Join(run, is_handed_over) => {
+                let mut told = Bits::new(layout());
+                told.set_run(run);
+                self.set.extend(run.start..run.end());
+                if is_handed_over {
+                    stored.bitmap.take_over(&mut told);
+                    assert_eq!(told.next_run(0), None);
+                } else {
+                    stored.bitmap.join(&told, 0..2);
+                    stored.bitmap.join(&told, 2..3);
+                }
+            }
+            Step::ClearAll => {
+                stored.bitmap.clear_all();
+                *self = Self::default();
+            }
             Step::Start(idle) => _ = stored.start(idle),
             Step::Complete => stored.complete(),
             Step::Crash => self.crash(stored),
@@ -188,6 +231,9 @@ impl Model {
             answered.extend(bits.clone().filter(|_| durable));
             !durable
         });
+        if !stored.bitmap.has_urgent() && stored.in_flight.is_empty() {
+            self.answered.clone_from(&self.set);
+        }
     }
 
     fn crash(&mut self, stored: &mut Stored) {
@@ -220,6 +266,13 @@ fn any_range() -> impl Strategy<Value = (u64, u16)> {
     })
 }
 
+fn any_run() -> impl Strategy<Value = BlockRun> {
+    let end = layout().bits();
+    let start = prop_oneof![Just(0), Just(BITS_PER_BLOCK), 0..end];
+    (start, prop_oneof![0..70u64, Just(BITS_PER_BLOCK), 0..end])
+        .prop_map(move |(start, count)| BlockRun { start, count: count.min(end - start) })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -228,6 +281,8 @@ proptest! {
         steps in proptest::collection::vec(prop_oneof![
             5 => any_range().prop_map(|(start, count)| Step::Set(start, count)),
             3 => any_range().prop_map(|(start, count)| Step::Clear(start, count)),
+            2 => (any_run(), any::<bool>()).prop_map(|(run, taken)| Step::Join(run, taken)),
+            1 => Just(Step::ClearAll),
             4 => any::<bool>().prop_map(Step::Start),
             3 => Just(Step::Complete),
             1 => Just(Step::Crash),
@@ -239,6 +294,8 @@ proptest! {
         for step in &steps {
             model.run(&mut stored, step);
             prop_assert_eq!(stored.bitmap.out_of_sync(), model.set.len() as u64);
+            let half = layout().bits() / 2;
+            prop_assert_eq!(stored.bitmap.count_in(half..half + 9000), model.set.range(half..half + 9000).count() as u64);
         }
         prop_assert_eq!(listed(&stored.bitmap, SectorCount(max)), model.set);
     }

@@ -21,7 +21,7 @@ pub struct BlockBits<'a>(&'a [u8]);
 impl<'a> BlockBits<'a> {
     /// 504 words; bit 0 of the first is the block's first. Bits beyond the end of the volume mean nothing: they were written for a
     /// larger size that never became durable.
-    pub fn words(self) -> impl ExactSizeIterator<Item = u64> + 'a {
+    pub fn words(self) -> impl ExactSizeIterator<Item = u64> + Clone + 'a {
         self.0.chunks_exact(8).map(|bytes| u64::from_le_bytes(array(bytes, 0..8)))
     }
 }

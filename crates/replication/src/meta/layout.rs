@@ -51,7 +51,7 @@ pub const SECTORS_PER_BIT: u64 = 8;
 /// Bits in a bitmap block: all that a record holds.
 pub const BITS_PER_BLOCK: u64 = 8 * (RECORD_BYTES - super::record::HEADER_BYTES) as u64;
 
-/// Largest volume: 256 TiB, whose bitmap takes 8 GiB of memory where every block of it has bits.
+/// Largest volume: 256 TiB, whose bitmap takes 8 GiB of memory where in every block of it some bits are set and some are not.
 pub const VOLUME_SECTORS_MAX: u64 = 1 << 39;
 
 const SUPERBLOCK: [u64; 2] = [0, 1 << 20];

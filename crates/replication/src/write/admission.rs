@@ -116,7 +116,7 @@ impl Engine {
             let tickets = if self.mutated(Mutation::BitsNotSet) {
                 Tickets::default()
             } else {
-                self.volume_mut(export).disk.bitmap.set(range)
+                self.peer_misses(export, range)
             };
             let time = self.now;
             let write = self.local_mut(token);

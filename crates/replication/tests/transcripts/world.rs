@@ -232,7 +232,7 @@ impl World {
             pair: PairIdentity(2),
             incarnation: self.nodes[node].incarnation,
             lease: LEASE,
-            limits: Limits { requests: 64, followed: 64, copies: 4, volumes: 1 },
+            limits: Limits { requests: 64, followed: 64, copies: 4, volumes: 1, runs_at_once: 64 },
             first_disk_slot: 1000,
             versions: self.versions[node],
         };

@@ -39,7 +39,7 @@ use link::{End, Link};
 pub(crate) const VOLUME: ExportId = ExportId(3);
 pub(crate) const EXTENT: u64 = 8192;
 const LEASE: Duration = Duration::from_millis(1000);
-const LIMITS: Limits = Limits { requests: 256, followed: 512, copies: 8, volumes: 4 };
+const LIMITS: Limits = Limits { requests: 256, followed: 512, copies: 8, volumes: 4, ..Limits::DEFAULT };
 /// A question that was given up is not carried out later than this: the engine is told ten seconds, by clocks that differ.
 const QUESTION_LIFE: u64 = 9_000_000_000;
 /// Thousandths by which a clock may go wrong: two at the ends of this differ by just less than the margin of a lease.
@@ -147,6 +147,8 @@ pub(crate) struct Node {
     stands_in: bool,
     /// Its first two processes are of a program that speaks only these versions.
     older: Option<VersionRange>,
+    /// Runs of blocks that it tells its peer at once when they meet: few, as in a volume with very many.
+    runs_at_once: usize,
     paused: bool,
     pub(crate) sectors: Sectors,
     pub(crate) metadata: Vec<u8>,
@@ -255,6 +257,7 @@ fn fresh(index: usize, sectors: u64) -> Node {
         serving: false,
         stands_in: false,
         older: None,
+        runs_at_once: LIMITS.runs_at_once,
         paused: false,
         sectors: Sectors::default(),
         metadata,
@@ -317,6 +320,11 @@ impl World {
             world.nodes[index].clock = (world.chance.below(1_000_000_000_000), rate - CLOCK_ERROR as i64);
         }
         // Half of the pairs are being upgraded, from one version or another.
+        for (node, half) in world.nodes.iter_mut().zip([1, 3]) {
+            if seed / half % 2 == 1 {
+                node.runs_at_once = 1 + (seed / 6 % 2) as usize;
+            }
+        }
         if let Some(older) = [None, None, Some(Version::V1), Some(Version::V2)][(seed / 2 % 4) as usize] {
             world.nodes[(seed / 8 % 2) as usize].older = Some(VersionRange::of(Version::OLDEST, older));
         }
@@ -353,7 +361,7 @@ impl World {
                 pair: PairIdentity(2),
                 incarnation: node.incarnation,
                 lease: LEASE,
-                limits: LIMITS,
+                limits: Limits { runs_at_once: node.runs_at_once, ..LIMITS },
                 first_disk_slot: 1000,
                 versions,
             },
