@@ -89,17 +89,17 @@ impl World {
     /// Takes a node off its peer and the witness, or gives it both again.
     pub(crate) fn isolate(&self, node: usize, isolated: bool) {
         self.set_witness_link_silent(node, isolated).expect("a port of the switch");
-        self.set_peer_link_silent(isolated).expect("a wire");
+        self.set_peer_link_silent(isolated).expect("wires");
     }
 
-    /// Pulls the wire between the nodes, who both reach the witness, or plugs it in again.
+    /// Pulls the wires between the nodes, who both reach the witness, or plugs it in again.
     pub(crate) fn part(&self, parted: bool) {
-        self.set_peer_link_up(!parted).expect("a wire");
+        self.set_peer_link_up(!parted).expect("wires");
     }
 
     /// Says something at the peer port of a node and goes.
     pub(crate) fn send_to_peer_port(&self, node: usize, bytes: &[u8]) {
-        let address = Pair::peer_address(node);
+        let address = Pair::peer_address(node, 0);
         let said = self.node(1 - node).enter(|| TcpStream::connect(address)?.write_all(bytes));
         said.expect("it listens");
     }
@@ -114,7 +114,7 @@ impl World {
             versions: VersionRange { oldest: 1, newest: 3 },
             program: ProgramName::new("test"),
         };
-        let (address, bytes) = (Pair::peer_address(node), [&preamble.emit()[..], bytes].concat());
+        let (address, bytes) = (Pair::peer_address(node, 0), [&preamble.emit()[..], bytes].concat());
         let answer = self.node(1 - node).enter(|| {
             let mut stream = TcpStream::connect(address)?;
             // A daemon that has read enough ends the conversation before all was said.

@@ -1,21 +1,33 @@
 //! What can be taken from a pair: wires cut or made to swallow everything, and how much passed them. The daemons themselves are
 //! killed and stopped through their [`crate::Process`].
 
-use super::Pair;
+use super::{PEER_WIRES, Pair};
 use crate::{
     Error, Namespace,
     network::{Direction, Loss},
 };
 
 impl Pair {
-    /// Has the wire between the nodes swallow everything, or pass it again. Both keep their carrier.
-    pub fn set_peer_link_silent(&self, silent: bool) -> Result<(), Error> {
-        self.nodes.iter().try_for_each(|node| node.set_loss("peer", Direction::Received, loss(silent)))
+    /// Has one of the wires between the nodes (0 and 1) swallow everything, or pass it again. Both ends keep their carrier.
+    pub fn set_peer_wire_silent(&self, wire: usize, silent: bool) -> Result<(), Error> {
+        let interface = PEER_WIRES[wire];
+        self.nodes.iter().try_for_each(|node| node.set_loss(interface, Direction::Received, loss(silent)))
     }
 
-    /// Pulls the wire between the nodes, or plugs it in again.
+    /// Pulls one of the wires between the nodes (0 and 1), or plugs it in again.
+    pub fn set_peer_wire_up(&self, wire: usize, up: bool) -> Result<(), Error> {
+        let interface = PEER_WIRES[wire];
+        if up { self.nodes[0].set_up(interface) } else { self.nodes[0].set_down(interface) }
+    }
+
+    /// Has all that is between the nodes swallow everything, or pass it again.
+    pub fn set_peer_link_silent(&self, silent: bool) -> Result<(), Error> {
+        (0..PEER_WIRES.len()).try_for_each(|wire| self.set_peer_wire_silent(wire, silent))
+    }
+
+    /// Pulls all wires between the nodes, or plugs them in again.
     pub fn set_peer_link_up(&self, up: bool) -> Result<(), Error> {
-        if up { self.nodes[0].set_up("peer") } else { self.nodes[0].set_down("peer") }
+        (0..PEER_WIRES.len()).try_for_each(|wire| self.set_peer_wire_up(wire, up))
     }
 
     /// Has the control network swallow what a node says to the witness, or pass it again.

@@ -3,12 +3,12 @@
 //! ```text
 //!   storage1 ──┬── eth1 node 0 eth0 ──┬── control ── eth0 witness
 //!              └── eth1 node 1 eth0 ──┘
-//!   storage2 ──┬── eth2 node 0 peer ──┐
-//!              └── eth2 node 1 peer ──┘ (a wire)
+//!   storage2 ──┬── eth2 node 0 peer1, peer2 ──┐
+//!              └── eth2 node 1 peer1, peer2 ──┘ (two wires)
 //! ```
 //!
-//! Initiators reach both nodes over two storage networks. The nodes reach each other over a wire of their own and the witness over
-//! the control network, so that each of these can be lost alone ([`Pair::set_peer_link_silent`] and its neighbours). Everything goes
+//! Initiators reach both nodes over two storage networks. The nodes reach each other over two wires of their own and the witness over
+//! the control network, so that each of these can be lost alone ([`Pair::set_peer_wire_silent`] and its neighbours). Everything goes
 //! with its owner, however that ends. The pair decides nothing about what is tested; what the nodes are told to do and what they say
 //! is in `watch`.
 
@@ -32,6 +32,8 @@ pub use watch::{is_alone, is_whole};
 pub const PATIENCE: Duration = Duration::from_secs(180);
 /// The storage networks, by the names of their bridges; each node's interface on the first is `eth1`, on the second `eth2`.
 pub const STORAGE: [&str; 2] = ["storage1", "storage2"];
+/// The wires between the nodes, by each node's interfaces; the stream stands on the first as long as nothing has happened to it.
+const PEER_WIRES: [&str; 2] = ["peer1", "peer2"];
 /// The identity of the pair.
 pub const PAIR: u128 = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
 /// Where nobody is. Each node tries it first, so that every pair shows that the next address is tried as well.
@@ -62,7 +64,9 @@ impl Pair {
         for bridge in STORAGE.into_iter().chain(["control"]) {
             pair.switch.add_bridge(bridge, MTU_JUMBO)?;
         }
-        wire((&pair.nodes[0], "peer"), (&pair.nodes[1], "peer"), MTU_JUMBO)?;
+        for interface in PEER_WIRES {
+            wire((&pair.nodes[0], interface), (&pair.nodes[1], interface), MTU_JUMBO)?;
+        }
         for number in 0..2 {
             pair.furnish_node(number, virtual_macs)?;
         }
@@ -85,7 +89,9 @@ impl Pair {
         }
         self.plug(node, "eth0", &format!("control{number}"), "control", MTU_JUMBO)?;
         set_address(node, "eth0", &format!("10.7.0.{}/24", number + 1))?;
-        set_address(node, "peer", &format!("10.8.0.{}/24", number + 1))?;
+        for (wire, interface) in PEER_WIRES.into_iter().enumerate() {
+            set_address(node, interface, &format!("10.8.{wire}.{}/24", number + 1))?;
+        }
         let directory = self.directory(number);
         fs::create_dir(&directory).map_err(Error::system(format!("make {}", directory.display())))?;
         write(&self.configuration_file(number), &self.configuration(number, virtual_macs))
@@ -104,16 +110,17 @@ impl Pair {
     }
 
     fn configuration(&self, node: usize, virtual_macs: bool) -> String {
-        let (own, peer) = (node + 1, 2 - node);
+        let [own, peer] = [node, 1 - node].map(|node| [0, 1].map(|wire| Self::peer_address(node, wire)));
         let directory = self.directory(node);
         let directory = directory.display();
         format!(
             "pair = \"{PAIR:032x}\"\nnode = {node}\nvolumes_directory = \"{directory}\"\n\
              [storage]\ninterfaces = [\"eth1\", \"eth2\"]\nvirtual_macs = {virtual_macs}\n\
-             [peer]\nlisten = [\"10.8.0.{own}:{PEER_PORT}\"]\n\
-             addresses = [\"{WRONG_PEER_ADDRESS}\", \"10.8.0.{peer}:{PEER_PORT}\"]\ninsecure = true\n\
+             [peer]\nlisten = [\"{}\", \"{}\"]\n\
+             addresses = [\"{WRONG_PEER_ADDRESS}\", \"{}\", \"{}\"]\ninsecure = true\n\
              [arbiter.witness]\naddresses = [\"10.7.0.3:{WITNESS_PORT}\"]\ninsecure = true\n\
-             [admin]\nsocket = \"{directory}/socket\"\n"
+             [admin]\nsocket = \"{directory}/socket\"\n",
+            own[0], own[1], peer[0], peer[1],
         )
     }
 
@@ -138,9 +145,9 @@ impl Pair {
         &self.witness
     }
 
-    /// The address and port at which a node listens for its peer.
-    pub fn peer_address(node: usize) -> String {
-        format!("10.8.0.{}:{PEER_PORT}", node + 1)
+    /// The address and port at which a node listens for its peer on one of the wires between them (0 and 1).
+    pub fn peer_address(node: usize, wire: usize) -> String {
+        format!("10.8.{wire}.{}:{PEER_PORT}", node + 1)
     }
 
     /// The switch's port of a node on one of the storage networks (0 and 1).

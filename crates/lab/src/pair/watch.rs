@@ -99,6 +99,23 @@ impl Pair {
         })
     }
 
+    /// Over which of the wires between the nodes (0 and 1) their stream stands, once it does.
+    pub fn wait_until_connected(&self) -> Result<usize, Error> {
+        self.wait_for_pair("a stream between the nodes", PATIENCE, || {
+            // Node 1 is the one that connects, and knows to which address.
+            let link = &self.status(1)?["links"][0];
+            let is_it = |wire: &usize| link["address"] == *Self::peer_address(0, *wire);
+            Ok((0..2).find(is_it).filter(|_| link["connection"] == "Connected"))
+        })
+    }
+
+    /// Waits until the stream between the nodes stands over that wire.
+    pub fn wait_until_connected_over(&self, wire: usize) -> Result<(), Error> {
+        self.wait_for_pair(&format!("a stream over wire {wire}"), PATIENCE, || {
+            Ok((self.wait_until_connected()? == wire).then_some(()))
+        })
+    }
+
     /// Which node serves alone, once one of them does.
     pub fn wait_for_winner(&self) -> Result<usize, Error> {
         self.wait_for_pair("one of the nodes alone", PATIENCE, || {

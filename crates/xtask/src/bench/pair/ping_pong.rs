@@ -16,9 +16,10 @@ const BACK: usize = 48;
 
 /// Round trips for so long, one at a time, both ends sleeping while they wait.
 pub(super) fn measure(pair: &Pair, seconds: f64) -> Result<Sample, Error> {
-    let address: SocketAddr = Pair::peer_address(1)
-        .parse()
-        .map_err(|_| Error::Unexpected { program: "the laboratory".into(), detail: Pair::peer_address(1) })?;
+    let address: SocketAddr = Pair::peer_address(1, 0).parse().map_err(|_| Error::Unexpected {
+        program: "the laboratory".into(),
+        detail: Pair::peer_address(1, 0),
+    })?;
     let listener = pair.node(1).enter(|| TcpListener::bind((address.ip(), 0)))?;
     let port = listener.local_addr().map_err(system("listen beside a node"))?.port();
     let times = thread::scope(|scope| {
