@@ -1,8 +1,8 @@
 //! Everything behind `etherpair serve`: a node of a pair.
 //!
 //! Read in this order: [`run`](mod@run) (from the configuration to the end), [`daemon`] (what all tasks know, and what shards say),
-//! [`volumes`] (opening what is configured), [`peer_port`] (the connections between the nodes), [`peer_control`] (what their control
-//! planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] (volumes at both nodes, in [`files`]), [`reload`] (the configuration read
+//! [`volumes`] (opening what is configured), [`peer_port`] and [`peer_dial`] (the connections between the nodes), [`peer_control`] (what
+//! their control planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] (volumes at both nodes, in [`files`]), [`reload`] (the configuration read
 //! again; [`changes`]: what of it can change, [`withdraw`]: volumes that go, [`leaving`] them to the peer), [`changing`] (one of all these at a time), [`admin`] (the socket for commands),
 //! [`events`] and [`status`] (what operators are told; of [`interfaces`] and by [`arbiter_watch`] too). Nothing here is in the way of a request:
 //! shards serve by themselves, and are asked by queues.
@@ -20,6 +20,7 @@ mod interfaces;
 mod leaving;
 mod look;
 mod peer_control;
+mod peer_dial;
 mod peer_links;
 mod peer_port;
 mod reload;

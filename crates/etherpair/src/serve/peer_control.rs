@@ -16,7 +16,8 @@ use tokio::time::timeout;
 
 use super::create::{Prepared, activate, blocking, prepare};
 use super::daemon::Daemon;
-use super::peer_port::{PeerPortError, connect_control};
+use super::peer_dial::connect_control;
+use super::peer_port::PeerPortError;
 use super::remove::{may_remove_for_peer, remove_for_peer};
 use super::replace::describe;
 use super::resize::make_room_for_peer;

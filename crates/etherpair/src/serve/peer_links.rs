@@ -36,6 +36,8 @@ struct Link {
     standing: usize,
     address: Option<SocketAddr>,
     error: Option<String>,
+    /// Where the last stream was connected to, if it ended because its link carries nothing.
+    lost_at: Option<SocketAddr>,
     /// Of the newest stream.
     peer: Option<PeerProgram>,
 }
@@ -78,6 +80,7 @@ impl Links {
         }
         let text = failure.to_string();
         link.error = Some(text.clone());
+        link.lost_at = link.address.filter(|_| failure.blames_link());
         self.changed[shard].notify_one();
         let text = format!("the stream {shard} has ended: {text}");
         Some(Report::new("peer", Severity::Warning, "disconnected", text, json!({ "shard": shard })))
@@ -87,7 +90,8 @@ impl Links {
     pub(crate) fn stands(&self, shard: usize, address: SocketAddr, peer: PeerProgram) {
         let mut links = self.links();
         let standing = links[shard].standing + 1;
-        links[shard] = Link { standing, address: Some(address), error: None, peer: Some(peer) };
+        links[shard] =
+            Link { standing, address: Some(address), error: None, lost_at: None, peer: Some(peer) };
         *self.refused() = None;
     }
 
@@ -123,6 +127,11 @@ impl Links {
     /// Whether the stream of that shard stands.
     pub(crate) fn is_standing(&self, shard: usize) -> bool {
         self.links()[shard].standing > 0
+    }
+
+    /// The address over whose link the last stream of that shard was lost, if it ended so.
+    pub(crate) fn lost_at(&self, shard: usize) -> Option<SocketAddr> {
+        self.links()[shard].lost_at
     }
 
     /// Somebody who connected is not wanted: a line in the log, but not for each one.

@@ -1,9 +1,8 @@
-//! The connections between the nodes: who connects, what is said first, and which ones stand.
+//! The connections between the nodes: what is said first, at both ends, and what becomes of them then.
 //!
-//! Node 1 connects to node 0 for each shard's stream, trying node 0's addresses in turn; either may connect to the other
-//! for a request of the control plane. A new stream of the right peer takes the place of the old one. What is no preamble of the
+//! A new stream of the right peer takes the place of the old one. What is no preamble of the
 //! peer's costs its connection and one line in the log. Streams go to their shards as they are: the place for a layer that
-//! authenticates and encrypts is between here and there.
+//! authenticates and encrypts is between here and there. Who connects, and where, is decided in `peer_dial`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,14 +30,12 @@ use super::events::{Report, Severity};
 use super::peer_control;
 use crate::durable_file::random;
 
-/// How long one address is tried.
-const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
 /// How long whoever connects may take to say who it is.
 const PREAMBLE_PATIENCE: Duration = Duration::from_secs(1);
-/// When no address answers, all are tried again after this time.
-const RETRY: Duration = Duration::from_millis(200);
-/// After the peer has ended a connection, so that two nodes that do not agree do not spin.
-const RETRY_ENDED: Duration = Duration::from_millis(50);
+/// The kernel gives a stream up whose bytes the other machine has not acknowledged for the fifth part of the lease, counted from when it
+/// sends them a second time, 0.2 s after the first. Renewals are sent four times a lease: with a lease of 1 s a dead link is noticed within
+/// 0.65 s, and 0.8 s after it has gone a node may ask to go on alone at the earliest. What is between is there to connect by another link.
+const SILENT_PART: u32 = 5;
 
 /// Why a connection did not come about.
 #[derive(Debug, Error)]
@@ -129,67 +126,15 @@ pub(crate) async fn listen(daemon: &Arc<Daemon>) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Keeps the streams to the peer, if it is this node that connects.
-pub(crate) fn dial(daemon: &Arc<Daemon>) {
-    if daemon.config.node == NodeNumber::One {
-        for shard in 0..daemon.shards.len() {
-            tokio::spawn(keep_stream(Arc::clone(daemon), shard));
-        }
-    }
-}
-
-/// Connects to the peer for requests of the control plane.
+/// Says who this node is on a connection that it has made, and hears who the other is.
 ///
 /// # Errors
-/// What went wrong at the last of its addresses.
-pub(crate) async fn connect_control(daemon: &Daemon) -> Result<TcpStream, PeerPortError> {
-    let mut last = PeerPortError::Silent;
-    for &address in &daemon.config.peer_addresses {
-        match connect(daemon, address, Purpose::Control).await {
-            Ok((stream, _)) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn keep_stream(daemon: Arc<Daemon>, shard: usize) {
-    let number = u32::try_from(shard).expect("few shards");
-    let purpose = Purpose::Shard { shard: number, shards: daemon.config.shards };
-    loop {
-        while daemon.links.is_standing(shard) {
-            daemon.links.changed[shard].notified().await;
-            tokio::time::sleep(RETRY_ENDED).await;
-        }
-        for &address in &daemon.config.peer_addresses {
-            let stream = connect(&daemon, address, purpose).await;
-            match stream.and_then(|(stream, peer)| Ok((into_peer_stream(stream)?, peer))) {
-                Ok((stream, peer)) => {
-                    connected(&daemon, shard, address, stream, peer);
-                    break;
-                }
-                Err(error) => {
-                    daemon
-                        .links
-                        .failed(shard, address, &error)
-                        .into_iter()
-                        .for_each(|news| daemon.report(news));
-                }
-            }
-        }
-        if !daemon.links.is_standing(shard) {
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-}
-
-async fn connect(
+/// If it is not the peer, or does not want it.
+pub(crate) async fn greet(
     daemon: &Daemon,
-    address: SocketAddr,
+    mut stream: TcpStream,
     purpose: Purpose,
 ) -> Result<(TcpStream, PeerProgram), PeerPortError> {
-    let stream = timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await;
-    let mut stream = stream.map_err(|_| PeerPortError::Silent)??;
     let said = timeout(PREAMBLE_PATIENCE, async {
         stream.write_all(&preamble(daemon, purpose).emit()).await?;
         hear(&mut stream).await
@@ -237,11 +182,20 @@ fn check(pair: PairIdentity, node: NodeNumber, said: &Preamble) -> Result<(), Pr
     }
 }
 
-fn into_peer_stream(stream: TcpStream) -> Result<PeerStream, PeerPortError> {
-    Ok(PeerStream::try_from(stream.into_std()?)?)
+/// # Errors
+/// If the kernel does not let it be made ready.
+pub(crate) fn into_peer_stream(daemon: &Daemon, stream: TcpStream) -> Result<PeerStream, PeerPortError> {
+    Ok(PeerStream::over_tcp(stream.into_std()?, daemon.config.lease / SILENT_PART)?)
 }
 
-fn connected(daemon: &Daemon, shard: usize, address: SocketAddr, stream: PeerStream, peer: PeerProgram) {
+/// A stream stands: its shard has it from now on.
+pub(crate) fn connected(
+    daemon: &Daemon,
+    shard: usize,
+    address: SocketAddr,
+    stream: PeerStream,
+    peer: PeerProgram,
+) {
     let PeerProgram { version, versions, program } = &peer;
     let text = format!("the stream {shard} stands, to {address}, in version {version} of the peer protocol");
     let details = json!({
@@ -311,7 +265,7 @@ async fn welcome(daemon: &Arc<Daemon>, mut stream: TcpStream, from: SocketAddr) 
         }
     }
     match (shard, peer) {
-        (Some(shard), peer) => connected(daemon, shard, from, into_peer_stream(stream)?, peer),
+        (Some(shard), peer) => connected(daemon, shard, from, into_peer_stream(daemon, stream)?, peer),
         (None, _) => peer_control::serve_peer(daemon, stream).await?,
     }
     Ok(())

@@ -18,8 +18,8 @@ use super::admin;
 use super::arbiter_watch;
 use super::daemon::Daemon;
 use super::error::ServeError;
-use super::peer_port;
 use super::reload::{WantedInterfaces, reload};
+use super::{peer_dial, peer_port};
 use crate::arbiter::Arbiter;
 use crate::config::arbiter::ArbiterConfig;
 use crate::config::node::NodeConfig;
@@ -114,7 +114,7 @@ impl Running {
 
     async fn run(mut self) -> Result<Arc<Daemon>, ServeError> {
         peer_port::listen(&self.daemon).await?;
-        peer_port::dial(&self.daemon);
+        peer_dial::dial(&self.daemon);
         arbiter_watch::follow(&self.daemon);
         admin::listen(&self.daemon, &self.path)?;
         let count = self.daemon.volumes().len();

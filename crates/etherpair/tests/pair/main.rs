@@ -4,6 +4,7 @@
 
 mod garbage;
 mod latency;
+mod links;
 mod masks;
 mod no_arbiter;
 mod reload;

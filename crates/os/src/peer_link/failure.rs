@@ -1,6 +1,6 @@
 //! Why a connection to the peer has ended, for the operator.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use replication::message::Refusal;
 use replication::wire::WireError;
@@ -41,4 +41,23 @@ pub enum PeerFailure {
     /// This node has no peer.
     #[error("this node has no peer; configure a pair")]
     NoPeer,
+}
+
+impl PeerFailure {
+    /// Whether the link looks like the culprit: nothing came over it, or nothing was taken. Where the peer has closed or reset the
+    /// connection, that came over the link.
+    #[must_use]
+    pub fn blames_link(&self) -> bool {
+        match self {
+            Self::Lost(error) => !matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+            Self::NotTaken { .. } | Self::Ended(Refusal::LeaseExpired) => true,
+            Self::Closed
+            | Self::Truncated
+            | Self::Garbage(_)
+            | Self::Ended(_)
+            | Self::Replaced
+            | Self::Asked
+            | Self::NoPeer => false,
+        }
+    }
 }

@@ -6,13 +6,10 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::sys::memory::IoSlice;
 use crate::sys::stream;
-
-/// A session that stands ends with its lease, before this. This ends a connection on which none was begun: a machine that
-/// lost power says nothing, and TCP alone would go on for a quarter of an hour.
-const SILENCE_SECONDS_MAX: u8 = 5;
 
 /// A connection that stands, and on which nothing but messages is said from now on.
 #[derive(Debug)]
@@ -21,6 +18,19 @@ pub struct PeerStream {
 }
 
 impl PeerStream {
+    /// A TCP connection, which ends when the other machine has acknowledged nothing for so long since it was sent something the second
+    /// time: one that has lost power, or to which the link has gone, says nothing, and TCP alone would go on for a quarter of an
+    /// hour. A process that stands still does not end it: its machine acknowledges.
+    ///
+    /// # Errors
+    /// If the kernel does not let it be made ready.
+    pub fn over_tcp(stream: TcpStream, silence_max: Duration) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        stream::give_up_after(stream.as_fd(), silence_max)?;
+        Ok(Self { descriptor: stream.into() })
+    }
+
     /// Fills these pieces of memory, in order; how many bytes came. None means that the peer says no more.
     pub(crate) fn receive(&self, into: &[IoSlice]) -> io::Result<usize> {
         stream::receive(self.as_fd(), into)
@@ -37,24 +47,11 @@ impl PeerStream {
     }
 }
 
-impl TryFrom<TcpStream> for PeerStream {
-    type Error = io::Error;
-
-    /// # Errors
-    /// If the kernel does not let it be made ready.
-    fn try_from(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        stream::give_up_after(stream.as_fd(), SILENCE_SECONDS_MAX)?;
-        Ok(Self { descriptor: stream.into() })
-    }
-}
-
 impl TryFrom<UnixStream> for PeerStream {
     type Error = io::Error;
 
     /// # Errors
-    /// As for TCP.
+    /// If the kernel does not let it be made ready.
     fn try_from(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self { descriptor: stream.into() })

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use super::memory::IoSlice;
 use super::socket;
@@ -26,17 +27,15 @@ pub(crate) fn send(socket: BorrowedFd<'_>, from: &[IoSlice]) -> io::Result<usize
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// Has the kernel give a TCP connection up whose other end has not been heard of for so many seconds.
-pub(crate) fn give_up_after(socket: BorrowedFd<'_>, seconds: u8) -> io::Result<()> {
-    let seconds = libc::c_int::from(seconds);
-    let probes = 3;
+/// Has the kernel give a TCP connection up whose other end has acknowledged nothing for so long. It counts from when it sends something
+/// the second time, 0.2 s or more after the first. Where nothing was sent it asks once a second whether the other end is there.
+pub(crate) fn give_up_after(socket: BorrowedFd<'_>, silence: Duration) -> io::Result<()> {
+    let milliseconds = libc::c_int::try_from(silence.as_millis()).unwrap_or(libc::c_int::MAX);
     for (level, option, value) in [
-        // What was sent and not acknowledged.
-        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, seconds * 1000),
-        // Nothing was sent: a probe a second.
-        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, (seconds - probes).max(1)),
+        // Of what was sent, and of the probes.
+        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, milliseconds),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 1),
         (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 1),
-        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, probes),
         (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
     ] {
         socket::set(socket, level, option, &value)?;

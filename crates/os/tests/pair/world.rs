@@ -137,7 +137,7 @@ impl World {
             Ok([near, listener.accept()?.0])
         });
         for (node, stream) in self.nodes.iter().zip(streams.expect("a connection")) {
-            node.connect(stream.try_into().expect("a stream"));
+            node.connect(PeerStream::over_tcp(stream, Duration::from_secs(5)).expect("a stream"));
         }
     }
 
