@@ -21,7 +21,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::disk::LoopDevice;
 use lab::{Process, Signal};
@@ -238,10 +238,16 @@ fn a_volume_grows_under_load_and_initiators_see_it() {
     assert!(refused.stderr.contains("only grows"), "{refused:?}");
 }
 
+/// So many lines or events there may be since then of something that is told of at most once in five seconds.
+fn told_at_most_since(begun: Instant) -> usize {
+    let intervals = begun.elapsed().as_secs() / 5 + 1;
+    usize::try_from(intervals).expect("a test's time")
+}
+
 /// Loads the volume through both nodes while `disturb` runs; every request must end well with the right data.
 fn under_load(world: &World, seconds: u32, disturb: impl FnOnce()) {
     let load = format!(
-        "7.1 -i eth1 --rw randrw --depth 16 --verify --allow-writes --seconds {seconds} --answer-timeout 150"
+        "7.1 -i eth1 --rw randrw --size 8M --depth 16 --verify --allow-writes --seconds {seconds} --answer-timeout 150"
     );
     let output = thread::scope(|scope| {
         let load = scope.spawn(|| world.bench(&load));
