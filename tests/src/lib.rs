@@ -29,3 +29,18 @@ until [ -b /dev/etherd/e7.1 ] && [ \"$(cat '/sys/block/etherd!e7.1/state')\" = u
     tries=$((tries + 1)); [ $tries -lt 200 ]; sleep 0.05
 done
 ";
+
+/// For a guest: has the driver look at the disk at 7.1 again until it has so many bytes, and writes and reads at its end.
+pub fn use_grown(bytes: u64) -> String {
+    let near_end = bytes / 4096 - 16;
+    format!(
+        "set -e; tries=0
+until [ \"$(blockdev --getsize64 /dev/etherd/e7.1)\" = {bytes} ]; do
+    /usr/sbin/aoe-revalidate e7.1
+    tries=$((tries + 1)); [ $tries -lt 50 ]; sleep 0.1
+done
+dd if=/dev/urandom of=/tmp/grown bs=4k count=16 2> /dev/null
+dd if=/tmp/grown of=/dev/etherd/e7.1 bs=4k seek={near_end} oflag=direct 2> /dev/null
+dd if=/dev/etherd/e7.1 bs=4k skip={near_end} count=16 iflag=direct 2> /dev/null | cmp - /tmp/grown"
+    )
+}

@@ -3,7 +3,7 @@
 
 use lab::{disk::LoopDevice, guest::Guest};
 use std::{path::Path, time::Duration};
-use tests::{DISCOVER, MIB, TargetOptions, World};
+use tests::{DISCOVER, MIB, TargetOptions, World, use_grown};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -113,17 +113,5 @@ fn a_disk_that_grew_is_seen_grown_after_revalidation() {
     guest.run(DISCOVER, LIMIT).expect("discover");
     lab::disk::resize_image(&image, 96 * MIB).expect("grow");
     target.reread_sizes().expect("signal");
-    let script = format!(
-        "set -e; tries=0
-until [ \"$(blockdev --getsize64 /dev/etherd/e7.1)\" = {size} ]; do
-    /usr/sbin/aoe-revalidate e7.1
-    tries=$((tries + 1)); [ $tries -lt 50 ]; sleep 0.1
-done
-dd if=/dev/urandom of=/tmp/data bs=4k count=16 2> /dev/null
-dd if=/tmp/data of=/dev/etherd/e7.1 bs=4k seek={near_end} oflag=direct 2> /dev/null
-dd if=/dev/etherd/e7.1 bs=4k skip={near_end} count=16 iflag=direct 2> /dev/null | cmp - /tmp/data",
-        size = 96 * MIB,
-        near_end = 96 * MIB / 4096 - 16,
-    );
-    guest.run(&script, LIMIT).expect("the new size, and data at the new end");
+    guest.run(&use_grown(96 * MIB), LIMIT).expect("the new size, and data at the new end");
 }
