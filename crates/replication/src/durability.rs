@@ -23,8 +23,9 @@ use crate::engine::Engine;
 use crate::membership::{Members, NodeNumber};
 use crate::message::{CopyState, Token};
 use crate::output::Outcome;
+use crate::read::Asker;
 use crate::volume::{Phase, Volume};
-use crate::write::{Asker, extents_of};
+use crate::write::extents_of;
 
 /// What an answer to a write means.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -205,7 +206,7 @@ impl Engine {
     pub(crate) fn answer_ahead(&mut self, token: Token) {
         let write = self.local(token);
         let (export, bytes) = (write.export, write.range.bytes() as u64);
-        let may_be_answered = write.on_disk && write.asker.is_request() && !write.has_failed();
+        let may_be_answered = write.on_disk && write.request.is_some() && !write.has_failed();
         let volume = self.volume_mut(export);
         let Durability::Async { lag_bytes_max, .. } = volume.durability else { return };
         if !may_be_answered || !volume.counts_among_equals() {
@@ -215,8 +216,7 @@ impl Engine {
             return volume.unanswered.push_back(token);
         }
         volume.lag_bytes += bytes;
-        let asker = self.answered_ahead(token);
-        if let Asker::Request(id) = asker {
+        if let Some(id) = self.answered_ahead(token) {
             self.complete(export, id, Outcome::Done(None));
         }
     }

@@ -16,7 +16,6 @@ use block::{
 use crate::conflict::{Claim, Met};
 use crate::flush::Flush;
 use crate::follow::RemoteWrite;
-use crate::forward::Forward;
 use crate::identity::PairIdentity;
 use crate::input::{Input, MetadataId};
 use crate::lease::Lease;
@@ -102,7 +101,6 @@ pub struct Engine {
     pub(crate) waiting_for_place: VecDeque<ExportId>,
     pub(crate) copies_in: Slots<CopyIn>,
     pub(crate) flushes: Slots<Flush>,
-    pub(crate) forwards: Slots<Forward>,
     pub(crate) records: Slots<Record>,
     /// Memory that is used again.
     pub(crate) spare_records: Vec<Box<[u8; SMALL_STATE_BYTES]>>,
@@ -144,6 +142,7 @@ impl Engine {
             claims: IntervalTable::new(2 * requests + 4 * followed),
             remotes_behind: 0,
             reads_waiting: 0,
+            // Those that were answered ahead of the peer are of no request any more.
             locals: Slots::new(requests + followed),
             remotes: Slots::new(followed),
             reads: Slots::new(requests + followed + 2 * crate::heal::BLOCKS_MAX),
@@ -151,7 +150,6 @@ impl Engine {
             waiting_for_place: VecDeque::with_capacity(volumes),
             copies_in: Slots::new(followed),
             flushes: Slots::new(requests + followed),
-            forwards: Slots::new(requests),
             records: Slots::new(volumes * RECORDS_PER_VOLUME),
             spare_records: Vec::new(),
             spare_claims: Vec::new(),
@@ -305,9 +303,6 @@ impl Engine {
             (VolumeMessage::Replicate { write, range, durable, origin }, Some(data)) => {
                 self.handle_replicate(export, write, range, durable, origin, data);
             }
-            (VolumeMessage::Forward { write, range, durable, origin }, Some(data)) => {
-                self.handle_forward(export, write, range, durable, origin, data);
-            }
             (VolumeMessage::Copy { copy, range }, Some(data)) => self.handle_copy(export, copy, range, data),
             (VolumeMessage::Handed(handed), Some(frame)) => self.handle_handed(export, handed, frame),
             (VolumeMessage::Fetched { read, result }, data) => self.handle_fetched(read, result, data),
@@ -316,7 +311,6 @@ impl Engine {
             }
             (VolumeMessage::Commit { follower }, _) => self.handle_commit(follower),
             (VolumeMessage::Fetch { read, range }, _) => self.handle_fetch(export, read, range),
-            (VolumeMessage::Forwarded { write, result }, _) => self.handle_forwarded(write, result),
             (VolumeMessage::Flush { flush }, _) => self.handle_flush(export, flush),
             (VolumeMessage::Flushed { flush }, _) => self.handle_flushed(flush),
             (message, _) => self.handle_rare_message(export, message),

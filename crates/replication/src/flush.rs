@@ -7,8 +7,8 @@ use crate::engine::{DiskWork, Engine, Written};
 use crate::message::{Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Event, Outcome, Output};
+use crate::read::Asker;
 use crate::volume::Phase;
-use crate::write::Asker;
 
 /// A flush.
 #[derive(Debug)]
@@ -42,16 +42,15 @@ impl Engine {
     pub(crate) fn begin_flush(&mut self, export: ExportId, asker: Asker) {
         let volume = self.volume(export);
         let (phase, peer_left) = (volume.phase, volume.meeting.peer_left);
-        let waits_for_disk = phase != Phase::Passing;
         let waits_for_peer = match asker {
             Asker::Request(_) if self.mutated(Mutation::FlushOfOneDisk) => false,
             // Before this node goes on alone its own disk is to have everything.
             Asker::Nobody if peer_left => false,
-            Asker::Request(_) | Asker::Nobody => matches!(phase, Phase::Paired | Phase::Passing),
+            Asker::Request(_) | Asker::Nobody => phase == Phase::Paired,
             Asker::Peer(_) => false,
         };
         let mark = self.volume(export).unflushed.mark();
-        let flush = Flush { export, asker, waits_for_disk, waits_for_peer, mark, dropped: false };
+        let flush = Flush { export, asker, waits_for_disk: true, waits_for_peer, mark, dropped: false };
         let Some(token) = self.flushes.insert(flush) else {
             return self
                 .refuse(crate::message::Refusal::Protocol("more flushes than a node may have under way"));
@@ -59,9 +58,7 @@ impl Engine {
         if waits_for_peer {
             self.say(export, VolumeMessage::Flush { flush: token }, None);
         }
-        if waits_for_disk {
-            self.ask_disk(export, DiskWork::Flush(token), Operation::Flush);
-        }
+        self.ask_disk(export, DiskWork::Flush(token), Operation::Flush);
     }
 
     pub(crate) fn flushed_at_disk(&mut self, token: Token, result: Written) {

@@ -9,8 +9,8 @@ use block::{BlockError, Duration, ExportId, Instant, Lba, LbaRange, SectorCount}
 use crate::engine::Engine;
 use crate::meta::layout::SECTORS_PER_BIT;
 use crate::output::Outcome;
+use crate::read::Asker;
 use crate::volume::Phase;
-use crate::write::Asker;
 
 /// Blocks that are looked at one by one, of one read at a time; longer reads are answered with an error at once.
 pub(crate) const BLOCKS_MAX: usize = 32;

@@ -10,7 +10,7 @@
 //! 4. [`volume`] is what a node knows of one volume, with the drawing of its phases. `session` is the conversation with the
 //!    peer; `standing` loses the peer, serves alone and leaves, `arbiter` asks whether it may; `meeting` finds the peer again (`role`: whose copy counts, `lacking`: where the other's does not, `promotion`: both are members), and
 //!    `doubt` what became of the writes that were in flight; [`resync`] makes the copies equal, [`resize`] makes them larger.
-//!    [`durability`] says what an answer promises; `forward` serves a node without a disk.
+//!    [`durability`] says what an answer promises. A node without a disk leaves its address to its peer, which serves alone.
 //! 5. `records` writes the metadata in the order that makes all this true after a loss of power; [`activity_log`] and
 //!    [`bitmap`] are its two large parts, [`meta`] is what it looks like on disk: every record names its version, place,
 //!    owner and number in the row, so that torn, stale, misdirected and foreign ones are recognised. [`dump`] explains it
@@ -31,7 +31,6 @@ pub mod durability;
 pub mod engine;
 mod flush;
 mod follow;
-mod forward;
 mod hand_over;
 mod heal;
 pub mod identity;

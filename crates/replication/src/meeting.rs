@@ -298,7 +298,7 @@ impl Engine {
         volume.confirmed = false;
     }
 
-    /// Without a disk: requests go to the peer, which serves alone.
+    /// Without a disk: everything is left to the peer, which serves alone.
     fn pass(&mut self, export: ExportId) {
         let volume = self.volume_mut(export);
         volume.change_phase(Phase::Passing);

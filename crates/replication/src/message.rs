@@ -241,24 +241,6 @@ pub enum VolumeMessage {
         /// Why there is no data.
         result: Result<(), BlockError>,
     },
-    /// Write for me: I have no disk (data follows).
-    Forward {
-        /// The asker's name for it.
-        write: Token,
-        /// Which sectors.
-        range: LbaRange,
-        /// Whether it is to be on stable storage before the answer.
-        durable: bool,
-        /// Whose write.
-        origin: Option<Origin>,
-    },
-    /// What became of a `Forward`.
-    Forwarded {
-        /// The asker's name.
-        write: Token,
-        /// How it went.
-        result: Result<(), BlockError>,
-    },
     /// The sectors as they are at the source of a resync (data follows). Older than every write in flight.
     Copy {
         /// The source's name for it.
@@ -401,9 +383,7 @@ impl VolumeMessage {
     #[must_use]
     pub const fn data_bytes(&self) -> Option<usize> {
         match self {
-            Self::Replicate { range, .. } | Self::Forward { range, .. } | Self::Copy { range, .. } => {
-                Some(range.bytes())
-            }
+            Self::Replicate { range, .. } | Self::Copy { range, .. } => Some(range.bytes()),
             Self::Handed(Handed { bytes, .. }) => Some(*bytes as usize),
             _ => None,
         }
@@ -414,7 +394,6 @@ impl VolumeMessage {
     pub const fn range(&self) -> Option<LbaRange> {
         match self {
             Self::Replicate { range, .. }
-            | Self::Forward { range, .. }
             | Self::Copy { range, .. }
             | Self::CopyDigest { range, .. }
             | Self::Fetch { range, .. }

@@ -22,7 +22,17 @@ use crate::mutation::Mutation;
 use crate::output::{Outcome, Output};
 use crate::spent::Spent;
 use crate::volume::Phase;
-use crate::write::Asker;
+
+/// Who is told when a read or a flush is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Asker {
+    /// A request of this node's.
+    Request(RequestId),
+    /// The peer.
+    Peer(Token),
+    /// Nobody.
+    Nobody,
+}
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum ReadStage {
@@ -83,7 +93,7 @@ impl Engine {
         self.begin_read(export, Asker::Request(id), range);
     }
 
-    /// The peer lacks these sectors, or has no disk.
+    /// The peer lacks these sectors, or cannot read them.
     pub(crate) fn handle_fetch(&mut self, export: ExportId, read: Token, range: LbaRange) {
         let volume = self.volume(export);
         if !matches!(volume.phase, Phase::Paired | Phase::Alone | Phase::Left) {
@@ -98,8 +108,7 @@ impl Engine {
 
     pub(crate) fn begin_read(&mut self, export: ExportId, asker: Asker, range: LbaRange) {
         let lacks = self.volume(export).lacks(range) && !self.mutated(Mutation::LacksNotLookedAt);
-        let fetching = lacks || self.volume(export).phase == Phase::Passing;
-        let stage = if fetching { ReadStage::Fetching } else { ReadStage::AtDisk };
+        let stage = if lacks { ReadStage::Fetching } else { ReadStage::AtDisk };
         let read = Read {
             export,
             asker,
@@ -118,7 +127,7 @@ impl Engine {
             return self
                 .refuse(crate::message::Refusal::Protocol("more reads than a node may have under way"));
         };
-        if fetching {
+        if lacks {
             self.fetch(token);
         } else {
             self.ask_disk(export, DiskWork::Read(token), Operation::Read { range });

@@ -20,7 +20,7 @@ pub(crate) enum Role {
     Wait,
     /// The peer has no disk: this node serves alone, and for it, as if the peer had left.
     Serve,
-    /// This node has no disk: its requests go to the peer once that serves alone.
+    /// This node has no disk: it leaves everything to the peer once that serves alone.
     Pass,
     /// No copy can be trusted to be the newer one.
     Neither,

@@ -21,12 +21,11 @@ impl Engine {
     pub(crate) fn freeze(&mut self, export: ExportId) {
         let stops_at = self.lease.granted_until();
         let volume = self.volume_mut(export);
-        let before = volume.phase;
         volume.change_phase(Phase::Frozen);
         volume.counters.freezes += 1;
         // An answer to what was asked as a member of this session means something else from now on.
         volume.peer_stops_at = volume.peer_stops_at.max(stops_at);
-        if before != Phase::Passing && !self.mutated(Mutation::LacksForgotten) {
+        if !self.mutated(Mutation::LacksForgotten) {
             self.volume_mut(export).keep_lacks();
         }
         // An answer to what was asked as a member of this session means something else from now on.
@@ -39,7 +38,6 @@ impl Engine {
         self.drop_remotes(export);
         self.drop_copies(export);
         self.drop_flushes(export);
-        self.drop_forwards(export);
         self.event(export, Event::Frozen);
         self.attend(export);
     }
@@ -50,7 +48,7 @@ impl Engine {
         self.volume_mut(export).meeting.settling = false;
     }
 
-    /// The data disk has failed. The peer, if it has a good copy, goes on alone, and this node becomes a path to it.
+    /// The data disk has failed. The peer, if it has a good copy, goes on alone, and answers at this node's address, too.
     pub(crate) fn disk_failed(&mut self, export: ExportId, error: BlockError) {
         self.event(export, Event::DiskFailed(error));
         self.volume_mut(export).has_disk = false;
@@ -239,7 +237,7 @@ impl Engine {
     pub(crate) fn handle_peer_left(&mut self, export: ExportId) {
         let phase = self.volume(export).phase;
         if matches!(phase, Phase::Left | Phase::Passing) {
-            // Nobody is there to leave it to, or to hand requests to.
+            // Nobody is there to leave it to.
             self.freeze(export);
         }
         let keeps_address = self.mutated(Mutation::AddressKeptByLeaver);
@@ -358,8 +356,7 @@ impl Engine {
                 volume.serving && volume.phase == Phase::Paired && !self.may_be_left(export)
             }
             Phase::Alone => true,
-            Phase::Passing => volume.pass_through,
-            Phase::Frozen | Phase::Left => false,
+            Phase::Frozen | Phase::Left | Phase::Passing => false,
             Phase::Paired => volume.may_go_on_serving(self.config.node) || self.is_ready_to_serve(volume),
         };
         may_serve && (volume.serving || !self.must_be_quiet(export))

@@ -20,9 +20,6 @@ use crate::volume::{Counters, Meeting, OnDisk, Phase, Volume};
 pub struct VolumeConfig {
     /// What an answer to a write means; the same on both nodes.
     pub durability: Durability,
-    /// Whether a node without a disk takes requests and hands them to its peer. Only for initiators whose writes are never sent
-    /// twice: this node does not hear of the peer's own writes, so it cannot tell a late duplicate from a new write.
-    pub pass_through: bool,
     /// How fast a resync copies.
     pub resync_rate: ResyncRate,
     /// Whether a resync sends checksums first, and data only where they differ: for a slow link and a copy that is mostly
@@ -36,7 +33,6 @@ impl Default for VolumeConfig {
     fn default() -> Self {
         Self {
             durability: Durability::Stable,
-            pass_through: false,
             resync_rate: ResyncRate::Yielding,
             resync_checksums: false,
             capacity: Capacity::default(),
@@ -161,7 +157,6 @@ impl Volume {
             at_disk: 0,
             doubtful: Vec::new(),
             durability: config.durability,
-            pass_through: config.pass_through,
             unflushed: Unflushed::default(),
             flush_at: None,
             is_flushing: false,

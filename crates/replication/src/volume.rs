@@ -46,7 +46,7 @@ pub enum Phase {
     Alone,
     /// Leaving on purpose: follows until the peer goes on alone, but takes no requests.
     Left,
-    /// Without a disk of its own: every request goes to the peer, which serves alone.
+    /// Without a disk of its own: nothing is served here. The peer serves alone, and answers at this node's address, too.
     Passing,
 }
 
@@ -232,7 +232,6 @@ pub(crate) struct Volume {
     pub(crate) promised: Vec<Token>,
     /// Writes that were in flight when a session ended, until both nodes know what has become of them.
     pub(crate) doubtful: Vec<Doubt>,
-    pub(crate) pass_through: bool,
     pub(crate) unflushed: Unflushed,
     /// When what is answered and not on stable storage is flushed, and whether it is being flushed.
     pub(crate) flush_at: Option<Instant>,

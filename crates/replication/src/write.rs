@@ -26,24 +26,6 @@ use crate::meta::record::Sequence;
 use crate::mutation::Mutation;
 use crate::output::{Outcome, Output};
 use crate::spent::WriteTimes;
-use crate::volume::Phase;
-
-/// Who is told when it is over.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Asker {
-    /// A request of this node's.
-    Request(RequestId),
-    /// The peer, which has no disk; the buffer is ours.
-    Peer(Token),
-    /// Nobody any more, or nobody ever.
-    Nobody,
-}
-
-impl Asker {
-    pub(crate) const fn is_request(self) -> bool {
-        matches!(self, Self::Request(_))
-    }
-}
 
 /// How far a local write has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,7 +42,8 @@ pub(crate) enum LocalStage {
 #[derive(Debug)]
 pub(crate) struct LocalWrite {
     pub(crate) export: ExportId,
-    pub(crate) asker: Asker,
+    /// The request that it is of, until that is answered.
+    pub(crate) request: Option<RequestId>,
     pub(crate) range: LbaRange,
     data: BufferSlice,
     durable: bool,
@@ -117,20 +100,16 @@ impl Engine {
             return self.push(Output::Completed { id, outcome: Outcome::Dropped });
         }
         volume.requests += 1;
-        let (phase, durability) = (volume.phase, volume.durability);
+        let durability = volume.durability;
         let is_forgotten = durability == Durability::Memory && self.mutated(Mutation::WishForgotten);
-        let durable = durable && !is_forgotten;
-        match phase {
-            Phase::Passing => self.forward(export, id, range, data, durable, origin),
-            _ => self.begin_write(export, Asker::Request(id), range, data, durable, origin),
-        }
+        self.begin_write(id, export, range, data, durable && !is_forgotten, origin);
     }
 
     /// Takes a write in, to be admitted at once or when its turn comes.
-    pub(crate) fn begin_write(
+    fn begin_write(
         &mut self,
+        id: RequestId,
         export: ExportId,
-        asker: Asker,
         range: LbaRange,
         data: BufferSlice,
         durable: bool,
@@ -139,7 +118,7 @@ impl Engine {
         let arrived = self.next_order();
         let write = LocalWrite {
             export,
-            asker,
+            request: Some(id),
             range,
             data,
             durable,

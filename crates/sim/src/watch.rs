@@ -73,23 +73,11 @@ impl Watch {
     }
 
     /// A node sends a frame about a volume.
-    pub fn sent(
-        &mut self,
-        now: Instant,
-        node: usize,
-        machine: &Machine,
-        volume: usize,
-        bytes: &[u8],
-        history: &History,
-    ) {
+    pub fn sent(&mut self, now: Instant, node: usize, volume: usize, bytes: &[u8], history: &History) {
         if let Err(error) = self.answered.sent(node, bytes, history) {
             self.violated(error);
         }
         if !is_answer(bytes) {
-            return;
-        }
-        // A node without a disk answers with what its peer said.
-        if machine.status(volume).is_some_and(|status| status.phase == Phase::Passing) {
             return;
         }
         let answered = self.leases.get(volume).map(|lease| lease.answered(number(node), now));
@@ -149,8 +137,7 @@ fn serving(machine: &Machine, volume: usize) -> Option<Serving> {
         return None;
     }
     let status = machine.status(volume)?;
-    // Without a disk a node is but a way to its peer.
-    if !status.serving || status.phase == Phase::Passing {
+    if !status.serving {
         return None;
     }
     Some(Serving { membership: status.membership, alone: status.phase == Phase::Alone })
@@ -171,13 +158,10 @@ mod tests {
     use block::Duration;
 
     use super::*;
-    use crate::build::build;
     use crate::exchange::tests::{NODE, numbered_answer, numbered_write};
-    use crate::options::Options;
 
     #[test]
     fn a_numbered_write_that_is_answered_beyond_the_lease_is_found() {
-        let world = build(&Options::new(1), Vec::new(), 0);
         let history = History::new(Duration::ZERO);
         let now = Instant::from_nanos(5);
         let mut lease = Lease::default();
@@ -186,9 +170,9 @@ mod tests {
         for node in 0..2 {
             watch.came(now, node, &numbered_write(NODE, 1));
         }
-        watch.sent(now, 0, &world.machines()[0], 0, &numbered_answer(), &history);
+        watch.sent(now, 0, 0, &numbered_answer(), &history);
         assert_eq!(watch.violation(), None);
-        watch.sent(now, 1, &world.machines()[1], 0, &numbered_answer(), &history);
+        watch.sent(now, 1, 0, &numbered_answer(), &history);
         assert!(watch.violation().is_some_and(|violation| violation.contains("its peer serves alone")));
     }
 }

@@ -14,8 +14,8 @@ use crate::membership::{Members, NodeNumber};
 use crate::message::{Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::Event;
+use crate::read::Asker;
 use crate::volume::{Phase, Volume};
-use crate::write::Asker;
 
 /// A peer that has asked about no sectors for so long does not verify any more.
 const PEER_SILENCE: Duration = Duration::from_millis(1000);

@@ -41,7 +41,8 @@ mod field {
     pub(super) const CRC: Range<usize> = 28..32;
 }
 
-/// Defines the kinds once: name and number.
+/// Defines the kinds once: name and number. 50 and 51 were meant for writes of a node without a disk, which none has ever sent; they are
+/// not given to another kind.
 macro_rules! kinds {
     ($($name:ident = $number:literal),* $(,)?) => {
         /// What a message is: the variants of [`crate::message::Message`] and of its
@@ -72,7 +73,7 @@ kinds! {
     Hello = 1, Goodbye = 2, Renew = 3, Granted = 4, Announce = 5,
     OutOfSync = 16, Doubtful = 17, Offer = 18, Proceed = 19, Ready = 20,
     Replicate = 32, Ack = 33, Commit = 34,
-    Fetch = 48, Fetched = 49, Forward = 50, Forwarded = 51, Flush = 52, Flushed = 53, Handed = 54,
+    Fetch = 48, Fetched = 49, Flush = 52, Flushed = 53, Handed = 54,
     Copy = 64, CopyDigest = 65, Copied = 66, CopyYielded = 67, CopyDiffers = 68, Missing = 69, Verify = 70,
     Verified = 71,
     Member = 80, MemberKnown = 81, Leave = 82, DiskFailed = 83, Resize = 84, ResizeAnswered = 85,

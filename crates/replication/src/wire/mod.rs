@@ -106,10 +106,6 @@ fn emit_body(version: Version, message: &VolumeMessage, body: &mut [u8]) -> (Kin
         V::Commit { follower } => (Kind::Commit, follower.emit(body)),
         V::Fetch { read: token, range } => (Kind::Fetch, Sectors { token, range }.emit(body)),
         V::Fetched { read: token, result } => (Kind::Fetched, Done { token, result }.emit(body)),
-        V::Forward { write: token, range, durable, origin } => {
-            (Kind::Forward, Write { token, range, durable, origin }.emit(body))
-        }
-        V::Forwarded { write: token, result } => (Kind::Forwarded, Done { token, result }.emit(body)),
         V::Copy { copy: token, range } => (Kind::Copy, Sectors { token, range }.emit(body)),
         V::CopyDigest { copy: token, range, digest } => {
             (Kind::CopyDigest, Digest { token, range, digest }.emit(body))
@@ -177,14 +173,6 @@ fn parse_body(version: Version, kind: Kind, view: View<'_>) -> Result<VolumeMess
         Kind::Fetched => {
             let Done { token, result } = Body::parse(view)?;
             V::Fetched { read: token, result }
-        }
-        Kind::Forward => {
-            let Write { token, range, durable, origin } = Body::parse(view)?;
-            V::Forward { write: token, range, durable, origin }
-        }
-        Kind::Forwarded => {
-            let Done { token, result } = Body::parse(view)?;
-            V::Forwarded { write: token, result }
         }
         Kind::Copy => {
             let Sectors { token, range } = Body::parse(view)?;

@@ -1,5 +1,5 @@
 //! A write and what follows from it, the messages that are sent most: fixed in size, made and read without allocation.
-//! What reads and writes for a node without a disk say is of the same shapes.
+//! What reads say is of the same shapes.
 
 use block::{BlockError, LbaRange};
 
@@ -60,7 +60,7 @@ mod request {
     pub(super) const END: usize = 48;
 }
 
-/// `Replicate` and `Forward`.
+/// `Replicate`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Write {
     pub(super) token: Token,
@@ -169,7 +169,7 @@ mod done {
     pub(super) const END: usize = 16;
 }
 
-/// `Fetched` and `Forwarded`.
+/// `Fetched`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Done {
     pub(super) token: Token,

@@ -2,7 +2,7 @@
 
 use block::{BlockError, ExportId, Operation, RequestId};
 
-use super::{Asker, LocalStage, LocalWrite, extents_of};
+use super::{LocalStage, LocalWrite, extents_of};
 use crate::durability::Durability;
 use crate::engine::{DiskWork, Engine, Written, index};
 use crate::message::{Refusal, Token, VolumeMessage};
@@ -85,11 +85,11 @@ impl Engine {
         }
     }
 
-    /// The answer leaves before the peer has the write; says whose it is.
-    pub(crate) fn answered_ahead(&mut self, token: Token) -> Asker {
+    /// The answer leaves before the peer has the write; says to which request.
+    pub(crate) fn answered_ahead(&mut self, token: Token) -> Option<RequestId> {
         let write = self.local_mut(token);
         write.answered_ahead = true;
-        std::mem::replace(&mut write.asker, Asker::Nobody)
+        write.request.take()
     }
 
     /// The follower has it.
@@ -165,25 +165,12 @@ impl Engine {
         if !volume.waiting.is_empty() || !volume.waiting_for_log.is_empty() || volume.is_settling() {
             self.attend(write.export);
         }
-        match write.asker {
-            Asker::Nobody => {}
-            Asker::Request(id) => {
-                if self.may_be_slow(write.times.total(self.now)) {
-                    let spent = Box::new(write.times.spent(self.now));
-                    self.push(Output::Spent { id, spent });
-                }
-                self.complete(write.export, id, outcome);
-            }
-            Asker::Peer(write_token) => {
-                self.push(Output::Release(write.data.buffer));
-                let result = match outcome {
-                    Outcome::Done(_) => Ok(()),
-                    Outcome::Failed(error) => Err(error),
-                    Outcome::Dropped | Outcome::Started | Outcome::Doubtful => return,
-                };
-                self.say(write.export, VolumeMessage::Forwarded { write: write_token, result }, None);
-            }
+        let Some(id) = write.request else { return };
+        if self.may_be_slow(write.times.total(self.now)) {
+            let spent = Box::new(write.times.spent(self.now));
+            self.push(Output::Spent { id, spent });
         }
+        self.complete(write.export, id, outcome);
     }
 
     /// Answers a request from above.

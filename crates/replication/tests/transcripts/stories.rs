@@ -14,7 +14,6 @@ use crate::world::World;
 
 const PLAIN: VolumeConfig = VolumeConfig {
     durability: Durability::Stable,
-    pass_through: false,
     resync_rate: ResyncRate::Yielding,
     resync_checksums: false,
     capacity: replication::resize::Capacity { sectors: 0, zeros: false },

@@ -28,7 +28,7 @@ impl World {
                     }
                     if let Some(volume) = volume_of(&bytes).filter(|volume| *volume < self.histories.len()) {
                         let history = &self.histories[volume];
-                        self.watch.sent(self.now, node, &self.machines[node], volume, &bytes, history);
+                        self.watch.sent(self.now, node, volume, &bytes, history);
                     }
                     self.carry(Station(u8::try_from(node).expect("two nodes")), port, bytes);
                 }

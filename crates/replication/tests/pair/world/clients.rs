@@ -211,7 +211,7 @@ impl World {
         while self.answered.front().is_some_and(|(until, _)| *until < self.now) {
             self.answered.pop_front();
         }
-        if serving && !self.is_passing() {
+        if serving {
             let known = &self.nodes[index].known;
             let unknown = self.answered.iter().find(|(_, digest)| !known.contains(digest));
             assert!(unknown.is_none(), "memory: node {index} serves and has not heard of {unknown:x?}");
@@ -238,14 +238,9 @@ impl World {
         let other = 1 - index;
         let is_alone = self.status(index).is_some_and(|status| status.phase == Phase::Alone);
         if self.is_running(other) && self.nodes[other].serving && self.nodes[index].serving && !is_alone {
-            let is_known = self.nodes[other].known.contains(&digest) || self.is_passing();
+            let is_known = self.nodes[other].known.contains(&digest);
             assert!(is_known, "memory: node {other} serves and has not heard of {digest:x}");
         }
-    }
-
-    /// Whether one of the nodes has no disk: then the other one takes every write, and knows them all.
-    fn is_passing(&self) -> bool {
-        (0..2).any(|index| self.status(index).is_some_and(|status| status.phase == Phase::Passing))
     }
 
     /// The last client reads everything that was ever touched.
