@@ -71,15 +71,16 @@ impl Engine {
             return;
         };
         match answer {
-            ArbiterAnswer::Unreachable => {
+            ArbiterAnswer::Swapped => self.agreed(export, question),
+            // The answer to an earlier question of the same kind was lost: nobody else writes this.
+            ArbiterAnswer::Holds(held) if held == question.next => self.agreed(export, question),
+            ArbiterAnswer::Holds(held) if held.epoch <= Epoch::LAST => self.overruled(export, question, held),
+            // A register that is damaged says nothing.
+            ArbiterAnswer::Holds(_) | ArbiterAnswer::Unreachable => {
                 volume.ask_at = retry_at;
                 self.abandon_question(export);
                 self.wake_at(retry_at);
             }
-            ArbiterAnswer::Swapped => self.agreed(export, question),
-            // The answer to an earlier question of the same kind was lost: nobody else writes this.
-            ArbiterAnswer::Holds(held) if held == question.next => self.agreed(export, question),
-            ArbiterAnswer::Holds(held) => self.overruled(export, question, held),
         }
         self.attend(export);
     }

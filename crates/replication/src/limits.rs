@@ -42,6 +42,10 @@ pub const NUMBERS_PER_MESSAGE: usize = 29;
 /// Initiators of a volume that a node tells its peer of: as many as a target remembers.
 pub const NUMBERS_MAX: usize = 1024;
 
+/// Epochs, revisions and the numbers of records are counted from 1, and none comes near this: at a million a second in 290,000 years. A larger
+/// one is refused wherever it comes from, from disk or from the peer: so whoever counts on never comes to the end.
+pub const COUNTED_MAX: u64 = 1 << 63;
+
 /// The longest frame that is handed over; no network card has longer ones.
 pub const HANDED_BYTES_MAX: u32 = 16 << 10;
 /// A frame that is handed over came at most so long ago: what takes longer is dropped, and the initiator sends it again.

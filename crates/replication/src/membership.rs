@@ -7,6 +7,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::limits::COUNTED_MAX;
+
 /// The number of a membership; each one is one more than that before it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Epoch(pub u64);
@@ -14,6 +16,8 @@ pub struct Epoch(pub u64);
 impl Epoch {
     /// The epoch a volume begins with.
     pub const FIRST: Self = Self(1);
+    /// The last that is believed, and that no volume counts up to.
+    pub const LAST: Self = Self(COUNTED_MAX);
 }
 
 impl fmt::Display for Epoch {
@@ -213,7 +217,11 @@ impl Membership {
     }
 
     fn next_epoch(self) -> Result<Epoch, SuccessionError> {
-        self.epoch.0.checked_add(1).map(Epoch).ok_or(SuccessionError::Exhausted(self.epoch))
+        if self.epoch < Epoch::LAST {
+            Ok(Epoch(self.epoch.0 + 1))
+        } else {
+            Err(SuccessionError::Exhausted(self.epoch))
+        }
     }
 }
 
@@ -282,6 +290,10 @@ mod tests {
     fn epochs_have_no_gaps_and_an_end() {
         let gap = SuccessionError::EpochGap { from: Epoch(3), to: Epoch(5) };
         assert_eq!(at(3, Both).check_successor(at(5, Only(One))), Err(gap));
-        assert_eq!(at(u64::MAX, Both).succeed(Lost(One)), Err(SuccessionError::Exhausted(Epoch(u64::MAX))));
+        let before = Membership { epoch: Epoch(Epoch::LAST.0 - 1), members: Both };
+        let last = before.succeed(Lost(One)).expect("there is one more");
+        for end in [last.epoch, Epoch(u64::MAX)] {
+            assert_eq!(at(end.0, Both).succeed(Lost(One)), Err(SuccessionError::Exhausted(end)));
+        }
     }
 }

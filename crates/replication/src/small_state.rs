@@ -16,7 +16,9 @@ impl Engine {
     pub(crate) fn handle_small_state(&mut self, export: ExportId, mut state: Box<SmallState>) {
         let is_paired = self.volume(export).phase == Phase::Paired;
         let disk = &mut self.volume_mut(export).disk;
-        state.revision = disk.small_state.revision + 1;
+        let revision = disk.small_state.revision.checked_add(1);
+        state.revision =
+            revision.expect("revisions do not run out: larger ones than are counted up to are refused");
         state.volume = disk.small_state.volume;
         disk.small_state = (*state).clone();
         disk.small_state_waits_for_peer = is_paired;

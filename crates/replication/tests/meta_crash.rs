@@ -5,6 +5,7 @@ mod common;
 
 use common::{Disk, FORMAT, Random, VOLUME, small_layout, small_state, superblock};
 use proptest::prelude::*;
+use replication::limits::COUNTED_MAX;
 use replication::meta::activity_log::{self, CHANGES_MAX, Change, Extent, RING_BYTES};
 use replication::meta::bitmap::{self, PAIR_BYTES, WORDS_PER_BLOCK};
 use replication::meta::layout::{Layout, Place, RECORD_BYTES, SMALL_STATE_BYTES};
@@ -190,7 +191,7 @@ fn steps(layout: Layout, count: usize) -> impl Strategy<Value = Vec<Step>> {
     let change = (0..layout.hot_extents(), 0..layout.extents());
     let step = prop_oneof![
         1 => any::<u32>().prop_map(|epoch| Step::Superblock(u64::from(epoch))),
-        1 => any::<u64>().prop_map(Step::SmallState),
+        1 => (0..=COUNTED_MAX).prop_map(Step::SmallState),
         3 => proptest::collection::vec(change, 0..=CHANGES_MAX).prop_map(Step::Transaction),
         3 => (0..layout.bitmap_blocks(), any::<u64>()).prop_map(|(block, seed)| Step::Bitmap(block, seed)),
         1 => Just(Step::Complete),

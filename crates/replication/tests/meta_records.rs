@@ -6,6 +6,7 @@ use common::{FORMAT, VOLUME, small_layout, small_state, superblock};
 use proptest::prelude::*;
 use replication::bitmap::{Bitmap, Loaded};
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
+use replication::limits::COUNTED_MAX;
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::meta::activity_log::{self, Change, Extent, RING_BYTES, ReplayError, Transaction};
 use replication::meta::bitmap::{self, WORDS_PER_BLOCK};
@@ -211,13 +212,40 @@ fn a_lost_write_in_a_log_of_several_windows_is_missed() {
     assert_eq!(activity_log::replay(&ring, layout, FORMAT), Err(stale));
 }
 
+#[test]
+fn a_number_that_nobody_counted_up_to_is_refused() {
+    let Sequence(last) = Sequence::LAST;
+    assert!(Superblock::parse(&superblock_record(last), Side::Zero).is_ok());
+    for sequence in [last + 2, u64::MAX - 1] {
+        let flaw = Flaw::OutOfRow { found: Sequence(sequence) };
+        let errors = [
+            Superblock::parse(&superblock_record(sequence), Side::Zero).map(drop),
+            SmallState::parse(&state_record(sequence), Side::Zero, FORMAT).map(drop),
+            bitmap::parse(&block_record(2, sequence), small_layout(), FORMAT, 2, Side::Zero).map(drop),
+        ];
+        assert!(errors.into_iter().all(|read| read.expect_err("refused").flaw == flaw), "{sequence}");
+        // Alone in the ring it is a hole, and right behind the newest it counts as torn.
+        assert!(matches!(replay(&ring([sequence].into_iter())), Err(ReplayError::Hole { .. })));
+        let before = sequence % 128 - 1;
+        assert_eq!(replay(&ring((1..=before).chain([sequence]))), Ok(Sequence(before)));
+    }
+    let mut slot = [0; RECORD_BYTES];
+    superblock(small_layout(), last + 1).emit(&mut slot, FORMAT, Sequence(7));
+    let flaw = Superblock::parse(&slot, Side::One).expect_err("refused").flaw;
+    assert_eq!(flaw, Flaw::Value { what: "epoch" });
+    let mut slot = [0; SMALL_STATE_BYTES];
+    small_state(last + 1).emit(&mut slot, FORMAT, Sequence(2));
+    let flaw = SmallState::parse(&slot, Side::Zero, FORMAT).expect_err("refused").flaw;
+    assert_eq!(flaw, Flaw::Value { what: "revision" });
+}
+
 fn any_superblock() -> impl Strategy<Value = Superblock> {
     let members = prop_oneof![
         Just(Members::Both),
         Just(Members::Only(NodeNumber::Zero)),
         Just(Members::Only(NodeNumber::One))
     ];
-    let numbers = (any::<u128>(), any::<u128>(), any::<u64>(), 1..=1u64 << 39, 64..=65_536u32);
+    let numbers = (any::<u128>(), any::<u128>(), 0..=COUNTED_MAX, 1..=1u64 << 39, 64..=65_536u32);
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     (numbers, flags, members).prop_map(|(numbers, (zero, clean, inconsistent), members)| {
         let (volume, pair, epoch, sectors, hot_extents) = numbers;
@@ -236,7 +264,7 @@ fn any_superblock() -> impl Strategy<Value = Superblock> {
 fn any_state() -> impl Strategy<Value = SmallState> {
     let addresses = || proptest::collection::vec(any::<[u8; 6]>(), 0..=255);
     let config = proptest::collection::vec(any::<u8>(), 0..=1024);
-    (any::<u64>(), config, addresses(), addresses()).prop_map(
+    (0..=COUNTED_MAX, config, addresses(), addresses()).prop_map(
         |(revision, config_string, mac_mask, reservation)| SmallState {
             volume: VOLUME,
             revision,
@@ -271,7 +299,7 @@ fn read_as_everything(slot: &[u8]) {
 
 proptest! {
     #[test]
-    fn a_superblock_reads_back(value in any_superblock(), format in any::<u128>(), sequence in 1..u64::MAX) {
+    fn a_superblock_reads_back(value in any_superblock(), format in any::<u128>(), sequence in 1..=COUNTED_MAX) {
         let mut slot = [0xee; RECORD_BYTES];
         value.emit(&mut slot, FormatIdentity(format), Sequence(sequence));
         let read = Superblock::parse(&slot, Side::of(Sequence(sequence)));
@@ -279,7 +307,7 @@ proptest! {
     }
 
     #[test]
-    fn a_small_state_reads_back(value in any_state(), sequence in 1..u64::MAX) {
+    fn a_small_state_reads_back(value in any_state(), sequence in 1..=COUNTED_MAX) {
         let mut slot = [0xee; SMALL_STATE_BYTES];
         value.emit(&mut slot, FORMAT, Sequence(sequence));
         let read = SmallState::parse(&slot, Side::of(Sequence(sequence)), FORMAT);

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use replication::identity::{PairIdentity, VolumeIdentity};
-use replication::limits::{DOUBTFUL_PER_MESSAGE, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
+use replication::limits::{COUNTED_MAX, DOUBTFUL_PER_MESSAGE, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::message::{
     Announce, BlockRun, CopyState, DoubtfulWrite, Effect, Handed, Hello, Message, NumberWindow, Offer,
@@ -467,6 +467,11 @@ fn values_that_mean_nothing_are_named() {
     assert_eq!(with(14, 8, 6), (Kind::Fetched, "result"));
     assert_eq!(with(25, 8, 3), (Kind::Verified, "outcome of a verify"));
     assert_eq!(with(31, 8, 2), (Kind::ResizeAnswered, "answer to a resize"));
+    // The eighth byte of a number nobody has counted up to.
+    assert_eq!(with(7, 7, 0x81), (Kind::Offer, "epoch"));
+    assert_eq!(with(8, 7, 0x81), (Kind::Proceed, "epoch"));
+    assert_eq!(with(7, 31, 0x81), (Kind::Offer, "revision of the small state"));
+    assert_eq!(with(33, 23, 0x81), (Kind::SmallState, "revision"));
     let mut wraps = bytes_of(&samples()[5]);
     wraps[HEADER_BYTES..HEADER_BYTES + 8].fill(0xff);
     reseal(&mut wraps);
@@ -508,7 +513,7 @@ fn any_node() -> impl Strategy<Value = NodeNumber> {
 
 fn any_membership() -> impl Strategy<Value = Membership> {
     let members = prop_oneof![Just(Members::Both), any_node().prop_map(Members::Only)];
-    (any::<u64>(), members).prop_map(|(epoch, members)| Membership { epoch: Epoch(epoch), members })
+    (0..=COUNTED_MAX, members).prop_map(|(epoch, members)| Membership { epoch: Epoch(epoch), members })
 }
 
 fn any_result() -> impl Strategy<Value = Result<(), BlockError>> {
@@ -570,8 +575,8 @@ fn any_of_meeting() -> impl Strategy<Value = VolumeMessage> {
         effect,
     });
     let copy = prop_oneof![Just(CopyState::Good), Just(CopyState::Inconsistent), Just(CopyState::Diskless)];
-    let offer = (any_membership(), copy, any::<(bool, bool, u64)>()).prop_map(
-        |(membership, copy, (alone, forgetful, small_state_revision))| {
+    let offer = (any_membership(), copy, any::<(bool, bool)>(), 0..=COUNTED_MAX).prop_map(
+        |(membership, copy, (alone, forgetful), small_state_revision)| {
             V::Offer(Offer { membership, copy, alone, forgetful, small_state_revision })
         },
     );
@@ -598,7 +603,7 @@ fn any_of_meeting() -> impl Strategy<Value = VolumeMessage> {
 
 fn any_small_state() -> impl Strategy<Value = VolumeMessage> {
     let addresses = || vec(any::<[u8; 6]>(), 0..=255);
-    let numbers = (any::<u128>(), any::<u64>());
+    let numbers = (any::<u128>(), 0..=COUNTED_MAX);
     (numbers, vec(any::<u8>(), 0..=1024), addresses(), addresses()).prop_map(
         |((volume, revision), config_string, mac_mask, reservation)| {
             let volume = VolumeIdentity(volume);

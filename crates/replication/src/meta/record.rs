@@ -20,6 +20,7 @@ use thiserror::Error;
 use super::layout::{Place, RECORD_BYTES, SMALL_STATE_BYTES};
 use super::version::Version;
 use crate::identity::FormatIdentity;
+use crate::limits::COUNTED_MAX;
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 64;
@@ -94,12 +95,13 @@ pub struct Sequence(pub u64);
 impl Sequence {
     /// Nothing was written yet.
     pub const NONE: Self = Self(0);
+    /// The last that is read; no row gets so far.
+    pub const LAST: Self = Self(COUNTED_MAX);
 
     /// The one after this.
     ///
     /// # Panics
-    /// After 2⁶⁴ − 1 records: at a million a second, in half a million years. One that is read and claims to be the last
-    /// is refused, so nobody comes here from disk.
+    /// After 2⁶⁴ − 1 records. One that is read and claims to come after [`Sequence::LAST`] is refused, so nobody comes here from disk.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.checked_add(1).expect("sequence numbers do not run out"))
@@ -315,7 +317,7 @@ fn look<'a>(slot: &'a [u8], expected: &Expected) -> Result<Record<'a>, Flaw> {
     if found != computed {
         return Err(Flaw::PayloadChecksum { found, computed });
     }
-    if sequence == Sequence::NONE || sequence.0 == u64::MAX {
+    if sequence == Sequence::NONE || sequence > Sequence::LAST {
         return Err(Flaw::OutOfRow { found: sequence });
     }
     Ok(Record { version, format, sequence, payload })

@@ -6,6 +6,7 @@ use super::record::{self, Expected, Flaw, HEADER_BYTES, Kind, Label, Sequence, a
 use super::twin::{self, Read, Side, Twin, TwinError};
 use super::version::Version;
 use crate::identity::{FormatIdentity, VolumeIdentity};
+use crate::limits::COUNTED_MAX;
 
 /// Longest config string: what AoE can carry.
 pub const CONFIG_STRING_BYTES_MAX: usize = 1024;
@@ -32,7 +33,7 @@ mod field {
 pub struct SmallState {
     /// Which volume.
     pub volume: VolumeIdentity,
-    /// How many changes there were, on whichever node.
+    /// How many changes there were, on whichever node; at most [`COUNTED_MAX`] where it is read.
     pub revision: u64,
     /// At most [`CONFIG_STRING_BYTES_MAX`] bytes; empty is "not set".
     pub config_string: Vec<u8>,
@@ -115,9 +116,13 @@ impl SmallState {
         if payload.len() != end {
             return Err(length);
         }
+        let revision = u64::from_le_bytes(array(payload, field::REVISION));
+        if revision > COUNTED_MAX {
+            return Err(Flaw::Value { what: "revision" });
+        }
         Ok(Self {
             volume: VolumeIdentity(u128::from_le_bytes(array(payload, field::VOLUME))),
-            revision: u64::from_le_bytes(array(payload, field::REVISION)),
+            revision,
             config_string: payload[field::LISTS..config_end].to_vec(),
             mac_mask: addresses(&payload[config_end..mask_end]),
             reservation: addresses(&payload[mask_end..end]),

@@ -117,6 +117,10 @@ impl Superblock {
             .map_err(|_| Flaw::Value { what: "volume size or number of hot extents" })?;
         let node =
             NodeNumber::from_number(payload[field::NODE]).ok_or(Flaw::Value { what: "node number" })?;
+        let epoch = Epoch(long(field::EPOCH));
+        if epoch > Epoch::LAST {
+            return Err(Flaw::Value { what: "epoch" });
+        }
         let members = members_from(payload[field::MEMBERS]).ok_or(Flaw::Value { what: "membership" })?;
         let flag = |field: usize, what| match payload[field] {
             0 => Ok(false),
@@ -128,7 +132,7 @@ impl Superblock {
             pair: PairIdentity(identity(field::PAIR)),
             node,
             layout,
-            membership: Membership { epoch: Epoch(long(field::EPOCH)), members },
+            membership: Membership { epoch, members },
             clean: flag(field::CLEAN, "clean-shutdown flag")?,
             inconsistent: flag(field::INCONSISTENT, "flag of an inconsistent copy")?,
         })

@@ -155,7 +155,8 @@ fn parse_membership(view: View<'_>, body: &[u8]) -> Result<Membership, WireError
         2 => Members::Only(NodeNumber::One),
         _ => return Err(view.value_error("membership")),
     };
-    Ok(Membership { epoch: Epoch(body.u64(membership::EPOCH)), members })
+    let epoch = Epoch(view.counted(body.u64(membership::EPOCH), "epoch")?);
+    Ok(Membership { epoch, members })
 }
 
 mod offer {
@@ -196,7 +197,7 @@ impl Body for Offer {
             copy,
             alone: view.flag(body[offer::ALONE], "flag of a node that serves alone")?,
             forgetful: view.flag(body[offer::FORGETFUL], "flag of a forgetful node")?,
-            small_state_revision: body.u64(offer::REVISION),
+            small_state_revision: view.counted(body.u64(offer::REVISION), "revision of the small state")?,
         })
     }
 }

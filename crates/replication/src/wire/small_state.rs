@@ -56,7 +56,7 @@ impl Body for Box<SmallState> {
         };
         Ok(Self::new(SmallState {
             volume: VolumeIdentity(body.u128(field::VOLUME)),
-            revision: body.u64(field::REVISION),
+            revision: view.counted(body.u64(field::REVISION), "revision")?,
             config_string: body[field::LISTS..config_end].to_vec(),
             mac_mask: addresses(&body[config_end..mask_end]),
             reservation: addresses(&body[mask_end..end]),

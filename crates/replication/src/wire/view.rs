@@ -6,6 +6,7 @@ use block::{Lba, LbaRange, SectorCount};
 
 use super::WireError;
 use super::header::Kind;
+use crate::limits::COUNTED_MAX;
 use crate::message::Token;
 
 /// Reading.
@@ -122,6 +123,11 @@ impl<'a> View<'a> {
             1 => Ok(true),
             _ => Err(self.value_error(what)),
         }
+    }
+
+    /// A number that somebody has counted up to.
+    pub(super) fn counted(self, number: u64, what: &'static str) -> Result<u64, WireError> {
+        if number <= COUNTED_MAX { Ok(number) } else { Err(self.value_error(what)) }
     }
 
     /// The ten bytes from `at` on.
