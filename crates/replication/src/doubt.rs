@@ -21,15 +21,11 @@ use std::collections::BTreeSet;
 use block::{ExportId, LbaRange};
 
 use crate::engine::Engine;
-use crate::limits::{DOUBTFUL_PER_MESSAGE, NUMBERS_MAX};
+use crate::limits::{DOUBTFUL_KEPT_MAX, DOUBTFUL_MAX, DOUBTFUL_PER_MESSAGE, NUMBERS_MAX};
 use crate::message::{DoubtfulWrite, Effect, NumberWindow, Origin, Refusal, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Output, Resolution};
 use crate::volume::{Phase, Volume};
-
-/// So many of them a node keeps that goes on alone: as many as may be in flight, and it may lose its peer again before that
-/// was told.
-const KEPT_ALONE_MAX: usize = 16_384;
 
 /// A write that was in flight when a session ended.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +44,7 @@ impl Volume {
             let is_executed = matches!(write.effect, Effect::Whole | Effect::Overtaken);
             is_executed && matches!(write.origin, Origin::Sequenced { .. })
         });
-        let too_many = self.doubtful.len().saturating_sub(KEPT_ALONE_MAX);
+        let too_many = self.doubtful.len().saturating_sub(DOUBTFUL_KEPT_MAX);
         self.doubtful.drain(..too_many);
     }
 }
@@ -70,7 +66,10 @@ impl Engine {
     ) {
         let volume = self.volume_mut(export);
         let Some(origin) = origin.filter(|_| volume.phase == Phase::Frozen) else { return };
-        volume.doubtful.push(Doubt { write: DoubtfulWrite { range, origin, effect }, is_own });
+        // More there are only of a peer that begins sessions to send writes and end them.
+        if volume.doubtful.len() < DOUBTFUL_MAX {
+            volume.doubtful.push(Doubt { write: DoubtfulWrite { range, origin, effect }, is_own });
+        }
     }
 
     /// As the source: tells the target what this disk has.
@@ -84,8 +83,17 @@ impl Engine {
 
     pub(crate) fn handle_doubtful(&mut self, export: ExportId, writes: &[DoubtfulWrite]) {
         let volume = self.volume_mut(export);
-        if volume.phase == Phase::Frozen {
-            volume.meeting.doubtful.extend_from_slice(writes);
+        if !writes.iter().all(|write| volume.is_request(write.range)) {
+            return self.refuse(Refusal::Protocol("writes in doubt beyond the volume, or too long"));
+        }
+        match volume.phase {
+            Phase::Frozen if volume.meeting.doubtful.len() + writes.len() <= DOUBTFUL_MAX => {
+                volume.meeting.doubtful.extend_from_slice(writes);
+            }
+            Phase::Frozen => {
+                self.refuse(Refusal::Protocol("more writes in doubt than two nodes can have under way"));
+            }
+            _ => {}
         }
     }
 

@@ -20,6 +20,7 @@
 use block::{Duration, ExportId, LbaRange};
 
 use crate::engine::Engine;
+use crate::limits::UNFLUSHED_MAX;
 use crate::membership::{Members, NodeNumber};
 use crate::message::{CopyState, Token};
 use crate::output::Outcome;
@@ -87,6 +88,11 @@ impl Volume {
     /// The same for a write of the peer's.
     pub(crate) fn keep_followed(&mut self, range: LbaRange) {
         self.unflushed.followed.push(range);
+    }
+
+    /// Whether the peer has more writes in this node's memory than an activity log of its own has room for.
+    pub(crate) fn has_too_many_followed(&self) -> bool {
+        self.unflushed.followed.len() >= UNFLUSHED_MAX
     }
 
     /// This disk has been flushed: the peer's writes are on stable storage here.

@@ -19,7 +19,7 @@ use crate::follow::RemoteWrite;
 use crate::identity::PairIdentity;
 use crate::input::{Input, MetadataId};
 use crate::lease::Lease;
-use crate::limits::Limits;
+use crate::limits::{DOUBTFUL_KEPT_MAX, DOUBTFUL_MAX, Limits};
 use crate::membership::NodeNumber;
 use crate::message::{Announce, Message, Refusal, Token, VolumeMessage};
 use crate::meta::layout::SMALL_STATE_BYTES;
@@ -101,6 +101,9 @@ pub struct Engine {
     pub(crate) waiting_for_place: VecDeque<ExportId>,
     pub(crate) copies_in: Slots<CopyIn>,
     pub(crate) flushes: Slots<Flush>,
+    /// How many of the reads and flushes under way are the peer's.
+    pub(crate) reads_for_peer: usize,
+    pub(crate) flushes_for_peer: usize,
     pub(crate) records: Slots<Record>,
     /// Memory that is used again.
     pub(crate) spare_records: Vec<Box<[u8; SMALL_STATE_BYTES]>>,
@@ -128,6 +131,8 @@ impl Engine {
     #[must_use]
     pub fn new(now: Instant, config: EngineConfig) -> Self {
         let Limits { requests, followed, copies, volumes, .. } = config.limits;
+        let in_doubt = DOUBTFUL_KEPT_MAX + requests + 2 * followed;
+        assert!(in_doubt <= DOUBTFUL_MAX, "the peer is told of every write in doubt");
         let mut lease = Lease::new(config.lease);
         lease.assume_granted(now);
         Self {
@@ -149,7 +154,10 @@ impl Engine {
             copies_out: Slots::new(copies),
             waiting_for_place: VecDeque::with_capacity(volumes),
             copies_in: Slots::new(followed),
-            flushes: Slots::new(requests + followed),
+            // Either node's, those in the background as well.
+            flushes: Slots::new(2 * (requests + volumes)),
+            reads_for_peer: 0,
+            flushes_for_peer: 0,
             records: Slots::new(volumes * RECORDS_PER_VOLUME),
             spare_records: Vec::new(),
             spare_claims: Vec::new(),
@@ -366,13 +374,8 @@ impl Engine {
         if volume.meeting.peer_export.is_none() {
             return Err(Refusal::Protocol("something about a volume before its announcement"));
         }
-        if let Some(range) = message.range() {
-            let fits = !range.is_empty()
-                && range.count().0 <= crate::limits::COPY_SECTORS
-                && range.end().0 <= volume.layout().volume_sectors();
-            if !fits {
-                return Err(Refusal::Protocol("sectors beyond the volume or too many"));
-            }
+        if message.range().is_some_and(|range| !volume.is_request(range)) {
+            return Err(Refusal::Protocol("sectors beyond the volume or too many"));
         }
         let expected = match message {
             VolumeMessage::Fetched { read, result: Ok(()) } => self.fetched_bytes(*read),

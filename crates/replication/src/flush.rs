@@ -4,11 +4,14 @@ use block::{ExportId, Operation, RequestId};
 
 use crate::durability::FlushMark;
 use crate::engine::{DiskWork, Engine, Written};
-use crate::message::{Token, VolumeMessage};
+use crate::limits::Limits;
+use crate::message::{Refusal, Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Event, Outcome, Output};
 use crate::read::Asker;
 use crate::volume::Phase;
+
+const TOO_MANY_FLUSHES: &str = "more flushes than a node may have under way";
 
 /// A flush.
 #[derive(Debug)]
@@ -34,6 +37,10 @@ impl Engine {
 
     /// The peer wants what it was acknowledged to be durable here.
     pub(crate) fn handle_flush(&mut self, export: ExportId, flush: Token) {
+        let Limits { requests, volumes, .. } = self.config.limits;
+        if self.flushes_for_peer >= requests + volumes {
+            return self.refuse(Refusal::Protocol(TOO_MANY_FLUSHES));
+        }
         if matches!(self.volume(export).phase, Phase::Paired | Phase::Alone | Phase::Left) {
             self.begin_flush(export, Asker::Peer(flush));
         }
@@ -52,9 +59,9 @@ impl Engine {
         let mark = self.volume(export).unflushed.mark();
         let flush = Flush { export, asker, waits_for_disk: true, waits_for_peer, mark, dropped: false };
         let Some(token) = self.flushes.insert(flush) else {
-            return self
-                .refuse(crate::message::Refusal::Protocol("more flushes than a node may have under way"));
+            return self.refuse(Refusal::Protocol(TOO_MANY_FLUSHES));
         };
+        self.flushes_for_peer += usize::from(matches!(asker, Asker::Peer(_)));
         if waits_for_peer {
             self.say(export, VolumeMessage::Flush { flush: token }, None);
         }
@@ -106,6 +113,7 @@ impl Engine {
             self.volume_mut(export).release_own(mark);
         }
         self.attend(export);
+        self.flushes_for_peer -= usize::from(matches!(asker, Asker::Peer(_)));
         match asker {
             Asker::Nobody => self.volume_mut(export).is_flushing = false,
             Asker::Request(id) => self.complete(export, id, outcome),

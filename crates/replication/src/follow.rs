@@ -99,6 +99,10 @@ impl Engine {
             // Sent before the peer heard that this volume is not followed any more.
             return self.push(Output::Release(data.buffer));
         }
+        if self.volume(export).has_too_many_followed() {
+            self.push(Output::Release(data.buffer));
+            return self.refuse(Refusal::Protocol("more writes in memory than an activity log has room for"));
+        }
         if self.has_failed_under(export, range) && !self.mutated(Mutation::FailedSupersedes) {
             self.push(Output::Release(data.buffer));
             return self.refuse(Refusal::WriteFailed);

@@ -117,8 +117,9 @@ impl Engine {
     /// Before an offer or `Proceed` a part of it; on its own: blocks that the target lacks from now on.
     pub(crate) fn handle_out_of_sync(&mut self, export: ExportId, runs: &[BlockRun]) {
         let bits = self.volume(export).layout().bits();
-        if runs.iter().any(|run| run.start.checked_add(run.count).is_none_or(|end| end > bits)) {
-            return self.refuse(Refusal::Protocol("out-of-sync blocks beyond the volume"));
+        let is_of_it = |run: &BlockRun| run.start.checked_add(run.count).is_some_and(|end| end <= bits);
+        if !runs.iter().all(|run| run.count > 0 && is_of_it(run)) {
+            return self.refuse(Refusal::Protocol("out-of-sync blocks beyond the volume, or a run of none"));
         }
         let volume = self.volume_mut(export);
         // Who has no disk any more offers itself anew already.

@@ -2,6 +2,8 @@
 
 use block::Duration;
 
+use crate::meta::layout::HOT_EXTENTS_MAX;
+
 /// How long a lease lasts. With a peer that died this is the larger part of the stall, since what is granted has to run
 /// out; with a peer that is alive it must outlast the longest hiccup of a busy node.
 pub const LEASE: Duration = Duration::from_millis(1000);
@@ -35,6 +37,13 @@ pub const RUNS_PER_MESSAGE: usize = 500;
 pub const BITMAP_BLOCKS_AT_ONCE: u32 = 4096;
 /// Doubtful writes in one message: keeps it below 8 KiB.
 pub const DOUBTFUL_PER_MESSAGE: usize = 150;
+/// Writes in doubt that a node keeps of a volume with which it goes on alone: as many as may be in flight, and it may lose its peer again
+/// before that was told.
+pub const DOUBTFUL_KEPT_MAX: usize = 16_384;
+/// Writes in doubt of a volume that a node takes from its peer: what that one has kept, and what both had in flight, whatever their limits.
+pub const DOUBTFUL_MAX: usize = 65_536;
+/// Writes in memory of a volume that the peer has under way here: no activity log of its has room for more.
+pub const UNFLUSHED_MAX: usize = HOT_EXTENTS_MAX as usize;
 /// Words of 64 numbers in the memory of an initiator of sequenced writes.
 pub const NUMBER_WORDS: usize = 16;
 /// Memories of initiators in one message: keeps it below 8 KiB.
@@ -58,7 +67,7 @@ pub const HAND_BACK: Duration = Duration::from_secs(1);
 pub struct Limits {
     /// Requests from above, reads and writes: slots of their ids are below this.
     pub requests: usize,
-    /// Writes, reads and copies that the peer has under way here. A peer that sends more breaks the protocol.
+    /// Writes, reads and copies that the peer has under way here, of each so many. A peer that sends more breaks the protocol.
     pub followed: usize,
     /// Copies of a resync under way at once, over all volumes.
     pub copies: usize,

@@ -17,11 +17,13 @@ use block::{BlockError, BufferSlice, EntryId, ExportId, Instant, LbaRange, Opera
 
 use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine};
-use crate::message::{Token, VolumeMessage};
+use crate::message::{Refusal, Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Outcome, Output};
 use crate::spent::Spent;
 use crate::volume::Phase;
+
+const TOO_MANY_READS: &str = "more reads than a node may have under way";
 
 /// Who is told when a read or a flush is over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,6 +105,9 @@ impl Engine {
             let result = Err(BlockError::Medium);
             return self.say(export, VolumeMessage::Fetched { read, result }, None);
         }
+        if self.reads_for_peer >= self.config.limits.followed {
+            return self.refuse(Refusal::Protocol(TOO_MANY_READS));
+        }
         self.begin_read(export, Asker::Peer(read), range);
     }
 
@@ -124,9 +129,9 @@ impl Engine {
             dropped: false,
         };
         let Some(token) = self.reads.insert(read) else {
-            return self
-                .refuse(crate::message::Refusal::Protocol("more reads than a node may have under way"));
+            return self.refuse(Refusal::Protocol(TOO_MANY_READS));
         };
+        self.reads_for_peer += usize::from(matches!(asker, Asker::Peer(_)));
         if lacks {
             self.fetch(token);
         } else {
@@ -284,6 +289,7 @@ impl Engine {
                 }
             }
             Asker::Peer(read) => {
+                self.reads_for_peer -= 1;
                 let (result, data) = match outcome {
                     Outcome::Done(data) => (Ok(()), data),
                     Outcome::Failed(error) => (Err(error), None),

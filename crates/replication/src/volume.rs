@@ -26,6 +26,7 @@ use crate::durability::{Durability, Unflushed};
 use crate::heal::Places;
 use crate::identity::FormatIdentity;
 use crate::lacking::Telling;
+use crate::limits::COPY_SECTORS;
 use crate::membership::{Members, Membership, NodeNumber};
 use crate::message::{CopyState, DoubtfulWrite, NumberWindow, Offer, Token};
 use crate::meta::layout::Layout;
@@ -340,6 +341,13 @@ impl Volume {
 
     pub(crate) const fn layout(&self) -> Layout {
         self.disk.superblock.layout
+    }
+
+    /// Whether a request could be for these sectors: some of the volume's, and not too many.
+    pub(crate) const fn is_request(&self, range: LbaRange) -> bool {
+        !range.is_empty()
+            && range.count().0 <= COPY_SECTORS
+            && range.end().0 <= self.layout().volume_sectors()
     }
 
     /// Changes the phase, as the drawing allows.

@@ -472,6 +472,7 @@ fn values_that_mean_nothing_are_named() {
     assert_eq!(with(8, 7, 0x81), (Kind::Proceed, "epoch"));
     assert_eq!(with(7, 31, 0x81), (Kind::Offer, "revision of the small state"));
     assert_eq!(with(33, 23, 0x81), (Kind::SmallState, "revision"));
+    assert_eq!(with(5, 8, 0), (Kind::OutOfSync, "run of blocks"), "of none");
     let mut wraps = bytes_of(&samples()[5]);
     wraps[HEADER_BYTES..HEADER_BYTES + 8].fill(0xff);
     reseal(&mut wraps);
@@ -562,7 +563,7 @@ fn any_of_session() -> impl Strategy<Value = Message> {
 
 fn any_of_meeting() -> impl Strategy<Value = VolumeMessage> {
     use VolumeMessage as V;
-    let run = (0..u64::MAX / 2, 0..u64::MAX / 2).prop_map(|(start, count)| BlockRun { start, count });
+    let run = (0..u64::MAX / 2, 1..u64::MAX / 2).prop_map(|(start, count)| BlockRun { start, count });
     let effect = prop_oneof![
         Just(Effect::Whole),
         Just(Effect::Overtaken),

@@ -19,6 +19,7 @@ impl Body for Vec<BlockRun> {
     fn emit(&self, body: &mut [u8]) -> usize {
         assert!(self.len() <= RUNS_PER_MESSAGE, "runs are divided into messages when they are sent");
         for (entry, BlockRun { start, count }) in body.chunks_exact_mut(run::END).zip(self) {
+            assert!(*count > 0, "nothing is said of no blocks");
             entry.put_u64(run::START, *start);
             entry.put_u64(run::COUNT, *count);
         }
@@ -28,7 +29,7 @@ impl Body for Vec<BlockRun> {
     fn parse(view: View<'_>) -> Result<Self, WireError> {
         let runs = view.entries(run::END, RUNS_PER_MESSAGE)?.map(|entry| {
             let (start, count) = (entry.u64(run::START), entry.u64(run::COUNT));
-            start.checked_add(count).ok_or(view.value_error("run of blocks"))?;
+            start.checked_add(count).filter(|end| *end > start).ok_or(view.value_error("run of blocks"))?;
             Ok(BlockRun { start, count })
         });
         runs.collect()
