@@ -384,7 +384,7 @@ impl World {
         let Plan { durability, resync_rate, .. } = self.plan;
         let resync_checksums = self.chance.one_in(2);
         let capacity = self.capacity(index);
-        VolumeConfig { durability, resync_rate, resync_checksums, capacity, ..VolumeConfig::default() }
+        VolumeConfig { durability, resync_rate, resync_checksums, capacity }
     }
 
     pub(crate) fn input(&mut self, index: usize, input: Input) {
