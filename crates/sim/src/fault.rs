@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use block::{Duration, Instant};
 
+use crate::counts::{Counts, Kind};
 use crate::random::Random;
 
 macro_rules! faults {
@@ -141,45 +142,16 @@ impl Fault {
     }
 }
 
+impl Kind for Fault {
+    const KINDS: &'static [Self] = &Self::ALL;
+
+    fn place(self) -> usize {
+        self as usize
+    }
+}
+
 /// How often each kind happened.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FaultCounts([u64; Fault::ALL.len()]);
-
-impl Default for FaultCounts {
-    fn default() -> Self {
-        Self([0; Fault::ALL.len()])
-    }
-}
-
-impl FaultCounts {
-    /// One more.
-    pub fn add(&mut self, fault: Fault) {
-        self.add_many(fault, 1);
-    }
-
-    /// So many more.
-    pub fn add_many(&mut self, fault: Fault, count: u64) {
-        self.0[fault as usize] += count;
-    }
-
-    /// All of another run's.
-    pub fn add_all(&mut self, other: &Self) {
-        for (fault, count) in other.iter() {
-            self.add_many(fault, count);
-        }
-    }
-
-    /// Each kind, and how often it happened.
-    pub fn iter(&self) -> impl Iterator<Item = (Fault, u64)> + '_ {
-        Fault::ALL.into_iter().zip(self.0)
-    }
-
-    /// Of all kinds together.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
+pub type FaultCounts = Counts<Fault>;
 
 /// One thing that goes wrong: what, when, where, how badly.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -23,6 +23,7 @@ mod build;
 pub mod clock;
 pub mod conflict;
 pub mod content;
+pub mod counts;
 mod damage;
 pub mod disk;
 pub mod event;

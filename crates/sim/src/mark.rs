@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::counts::{Counts, Kind};
+
 macro_rules! marks {
     ($($(#[$doc:meta])* $mark:ident = $name:literal;)*) => {
         /// Something worth seeing.
@@ -102,42 +104,13 @@ impl fmt::Display for Mark {
     }
 }
 
+impl Kind for Mark {
+    const KINDS: &'static [Self] = &Self::ALL;
+
+    fn place(self) -> usize {
+        self as usize
+    }
+}
+
 /// How often each was seen.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Marks([u64; Mark::ALL.len()]);
-
-impl Default for Marks {
-    fn default() -> Self {
-        Self([0; Mark::ALL.len()])
-    }
-}
-
-impl Marks {
-    /// Once more.
-    pub fn add(&mut self, mark: Mark) {
-        self.add_many(mark, 1);
-    }
-
-    /// So many times more.
-    pub fn add_many(&mut self, mark: Mark, count: u64) {
-        self.0[mark as usize] += count;
-    }
-
-    /// All of another run's.
-    pub fn add_all(&mut self, other: &Self) {
-        for (mark, count) in other.iter() {
-            self.add_many(mark, count);
-        }
-    }
-
-    /// How often it was seen.
-    #[must_use]
-    pub const fn count(&self, mark: Mark) -> u64 {
-        self.0[mark as usize]
-    }
-
-    /// Each, and how often it was seen.
-    pub fn iter(&self) -> impl Iterator<Item = (Mark, u64)> + '_ {
-        Mark::ALL.into_iter().zip(self.0)
-    }
-}
+pub type Marks = Counts<Mark>;
