@@ -208,27 +208,31 @@ impl Engine {
         self.begin_flush(export, Asker::Nobody);
     }
 
-    /// In `Async` mode a write is answered when this disk has it, as long as the peer does not lack too much.
+    /// In `Async` mode a write is answered when this disk has it, as long as the peer does not lack too much, and no more writes
+    /// than it follows.
     pub(crate) fn answer_ahead(&mut self, token: Token) {
         let write = self.local(token);
         let (export, bytes) = (write.export, write.range.bytes() as u64);
         let may_be_answered = write.on_disk && write.request.is_some() && !write.has_failed();
+        let is_full = self.writes_ahead >= self.config.limits.ahead_max();
         let volume = self.volume_mut(export);
         let Durability::Async { lag_bytes_max, .. } = volume.durability else { return };
         if !may_be_answered || !volume.counts_among_equals() {
             return;
         }
-        if volume.lag_bytes + bytes > lag_bytes_max {
+        if volume.lag_bytes + bytes > lag_bytes_max || is_full {
             return volume.unanswered.push_back(token);
         }
         volume.lag_bytes += bytes;
+        self.writes_ahead += 1;
         if let Some(id) = self.answered_ahead(token) {
             self.complete(export, id, Outcome::Done(None));
         }
     }
 
-    /// The peer has caught up a little: writes that waited for that are answered.
+    /// The peer has caught up by a write: others that waited for that are answered.
     pub(crate) fn lag_is_less(&mut self, export: ExportId, bytes: u64) {
+        self.writes_ahead -= 1;
         self.volume_mut(export).lag_bytes -= bytes;
         for _ in 0..self.volume(export).unanswered.len() {
             let Some(token) = self.volume_mut(export).unanswered.pop_front() else { return };

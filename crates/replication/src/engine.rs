@@ -101,6 +101,8 @@ pub struct Engine {
     pub(crate) waiting_for_place: VecDeque<ExportId>,
     pub(crate) copies_in: Slots<CopyIn>,
     pub(crate) flushes: Slots<Flush>,
+    /// How many writes are answered and not at the peer yet.
+    pub(crate) writes_ahead: usize,
     /// How many of the reads and flushes under way are the peer's.
     pub(crate) reads_for_peer: usize,
     pub(crate) flushes_for_peer: usize,
@@ -156,6 +158,7 @@ impl Engine {
             copies_in: Slots::new(followed),
             // Either node's, those in the background as well.
             flushes: Slots::new(2 * (requests + volumes)),
+            writes_ahead: 0,
             reads_for_peer: 0,
             flushes_for_peer: 0,
             records: Slots::new(volumes * RECORDS_PER_VOLUME),

@@ -87,6 +87,12 @@ impl Limits {
         volumes: 4096,
         runs_at_once: 16 * RUNS_PER_MESSAGE,
     };
+
+    /// Writes that are answered ahead of the peer at a time, over all volumes: with as many as requests may come it still follows all.
+    #[must_use]
+    pub const fn ahead_max(&self) -> usize {
+        self.followed.saturating_sub(self.requests)
+    }
 }
 
 const _: () = {

@@ -35,6 +35,8 @@ use crate::world::{HostPlace, NODES, Parts, Rules, World};
 const PAIR: PairIdentity = PairIdentity(0x5157);
 /// What the arbiter and both nodes begin with.
 const FIRST: Membership = Membership { epoch: Epoch::FIRST, members: Members::Both };
+/// Requests of initiators that a node holds at a time.
+const OUTSTANDING_MAX: usize = 128;
 /// Stations of operators; they are the last one.
 const OPERATORS: usize = 1;
 
@@ -91,14 +93,19 @@ fn runs_at_once(seed: u64, node: usize) -> usize {
     }
 }
 
+/// In one world of four hardly more than a node may be asked for: little is answered ahead of a peer that follows no more.
+fn followed(seed: u64) -> usize {
+    if Random::new(seed, "followed").below(4) == 0 { OUTSTANDING_MAX + 4 } else { 2 * OUTSTANDING_MAX }
+}
+
 fn machine(options: &Options, node: usize) -> Machine {
     let seed = options.seed;
     let mut random = Random::new(seed, "machines");
     let limits = TargetLimits {
-        outstanding_max: 128,
+        outstanding_max: OUTSTANDING_MAX,
         write_history_max: 2048,
         export_max: 4,
-        followed_max: 256,
+        followed_max: followed(options.seed),
         digest_seed: random.any(),
     };
     let segments = 0..u8::try_from(options.segments).expect("few segments");

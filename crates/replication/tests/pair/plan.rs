@@ -7,7 +7,7 @@ use replication::membership::NodeNumber;
 use replication::resync::ResyncRate;
 
 use crate::oracle;
-use crate::world::{EXTENT, Faults, Plan, World};
+use crate::world::{EXTENT, Faults, LIMITS, Plan, World};
 
 pub(crate) const CALM: Faults = Faults {
     cuts: false,
@@ -29,7 +29,7 @@ pub(crate) const CALM: Faults = Faults {
 
 const fn plan(steps: u32, sectors: u64, faults: Faults) -> Plan {
     let (durability, resync_rate) = (Durability::Stable, ResyncRate::Yielding);
-    Plan { steps, sectors, clients: 5, faults, durability, resync_rate, mutation: None }
+    Plan { steps, sectors, clients: 5, faults, durability, resync_rate, limits: LIMITS, mutation: None }
 }
 
 const SMALL: u64 = 64;

@@ -7,6 +7,7 @@
 use block::Operation;
 use replication::durability::Durability;
 use replication::input::{Control, Input};
+use replication::limits::Limits;
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::message::VolumeMessage;
 use replication::mutation::Mutation;
@@ -17,7 +18,7 @@ use crate::oracle;
 use crate::plan::{CALM, WITHOUT_FAULTS, caught};
 use crate::verifies;
 use crate::world::disk::Landing::{Everything, Nothing};
-use crate::world::{EXTENT, Faults, Plan, Stage, VOLUME, World};
+use crate::world::{EXTENT, Faults, LIMITS, Plan, Stage, VOLUME, World};
 
 /// For as long as the story lasts.
 pub(crate) const FOR_GOOD: u64 = u64::MAX;
@@ -33,11 +34,13 @@ pub(crate) const SMALL: Plan =
     Plan { clients: 300, faults: Faults { one_sided: true, ..CALM }, ..WITHOUT_FAULTS };
 const AHEAD: Plan =
     Plan { durability: Durability::Async { server: NodeNumber::One, lag_bytes_max: 20_000 }, ..SMALL };
+/// A peer that follows hardly more than may be asked for.
+const FULL_PEER: Plan = Plan { limits: Limits { followed: LIMITS.requests + 4, ..LIMITS }, ..AHEAD };
 const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 47] = [
+pub(crate) const ALL: [(&str, Plan, Story); 48] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -69,6 +72,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 47] = [
     ("bad source of equals", LARGE, writes_fail_at_the_source_of_two_members),
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("disk lost ahead", AHEAD, the_disk_of_the_server_fails_before_the_follower_has_what_was_answered),
+    ("more ahead than is followed", FULL_PEER, more_is_written_ahead_than_the_follower_has_room_for),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
     ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
     ("untold leaver", LARGE, a_node_is_told_to_leave_whose_last_write_makes_its_peer_whole),
@@ -608,6 +612,25 @@ fn the_disk_of_the_server_fails_before_the_follower_has_what_was_answered(world:
     world.run(200);
     world.nodes[1].sectors.refuses_writes = false;
     Ok(())
+}
+
+fn more_is_written_ahead_than_the_follower_has_room_for(world: &mut World) -> Told {
+    world.until("node 1 serves", |world| world.serves(1))?;
+    world.stall(Stage::Write, 0, FOR_GOOD);
+    let mut sectors = (0..).step_by(3);
+    for sector in sectors.by_ref().take(FULL_PEER.limits.ahead_max()) {
+        world.ask(1, true, sector, 1);
+        world.until("the write is answered", |world| world.are_all_answered())?;
+    }
+    let beyond = world.ask(1, true, sectors.next().expect("another"), 1);
+    world.run(300);
+    assert_eq!(
+        world.outcome(beyond),
+        None,
+        "the follower has no room for it and those that may still be asked"
+    );
+    world.go_on(Stage::Write, 0);
+    world.until("the write is over", |world| world.are_all_answered())
 }
 
 fn a_node_is_told_to_leave_with_a_write_in_flight(world: &mut World) -> Told {

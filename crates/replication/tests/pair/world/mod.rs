@@ -39,7 +39,9 @@ use link::{End, Link};
 pub(crate) const VOLUME: ExportId = ExportId(3);
 pub(crate) const EXTENT: u64 = 8192;
 const LEASE: Duration = Duration::from_millis(1000);
-const LIMITS: Limits = Limits { requests: 256, followed: 512, copies: 8, volumes: 4, ..Limits::DEFAULT };
+/// Of every plan but those that say otherwise.
+pub(crate) const LIMITS: Limits =
+    Limits { requests: 256, followed: 512, copies: 8, volumes: 4, ..Limits::DEFAULT };
 /// A question that was given up is not carried out later than this: the engine is told ten seconds, by clocks that differ.
 const QUESTION_LIFE: u64 = 9_000_000_000;
 /// Thousandths by which a clock may go wrong: two at the ends of this differ by just less than the margin of a lease.
@@ -78,6 +80,7 @@ pub(crate) struct Plan {
     pub(crate) faults: Faults,
     pub(crate) durability: Durability,
     pub(crate) resync_rate: ResyncRate,
+    pub(crate) limits: Limits,
     /// A mistake that both engines make.
     #[allow(dead_code, reason = "none is made without the feature")]
     pub(crate) mutation: Option<Mutation>,
@@ -361,7 +364,7 @@ impl World {
                 pair: PairIdentity(2),
                 incarnation: node.incarnation,
                 lease: LEASE,
-                limits: Limits { runs_at_once: node.runs_at_once, ..LIMITS },
+                limits: Limits { runs_at_once: node.runs_at_once, ..self.plan.limits },
                 first_disk_slot: 1000,
                 versions,
             },
