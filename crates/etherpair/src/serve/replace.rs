@@ -281,6 +281,9 @@ impl Anew {
         files::check_room(&entry.metadata, layout.byte_count())?;
         entry.logical_sector_size = Some(sector_size);
         let (volume, epoch) = (VolumeIdentity(volume), Epoch(described.epoch));
+        if epoch > Epoch::LAST {
+            return Err(format!("the peer is of epoch {}, which no volume gets to", epoch.0));
+        }
         Ok(Self { entry, volume, sector_size, layout, epoch })
     }
 

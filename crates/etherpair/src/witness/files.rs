@@ -241,7 +241,7 @@ mod tests {
     fn registers() -> Registers {
         let mut registers = Registers::default();
         let both = Membership { epoch: Epoch(1), members: Members::Both };
-        let one = Membership { epoch: Epoch(u64::MAX), members: Members::Only(NodeNumber::One) };
+        let one = Membership { epoch: Epoch::LAST, members: Members::Only(NodeNumber::One) };
         for (volume, to) in [(5, both), (6, one)] {
             registers.apply(Change {
                 key: RegisterKey { pair: PAIR, volume: VolumeIdentity(volume) },
