@@ -2,6 +2,8 @@
 //! is on its way at a time, and whoever writes hardly notices.
 #![cfg(test)]
 
+mod common;
+
 use std::collections::VecDeque;
 
 use block::{
@@ -36,7 +38,7 @@ const WRITE_TURNS_MAX: u64 = 40;
 /// One engine, what it asked of its disk and its metadata, and what it has said.
 struct Node {
     engine: Engine,
-    at_disk: VecDeque<(RequestId, Option<u32>)>,
+    at_disk: VecDeque<Completion>,
     at_metadata: VecDeque<MetadataId>,
     said: VecDeque<(Message, Option<BufferSlice>)>,
     written: u64,
@@ -74,13 +76,7 @@ impl Node {
         while let Some(output) = self.engine.poll_output() {
             outputs += 1;
             match output {
-                Output::Disk(request) => {
-                    let bytes = match request.operation {
-                        Operation::Read { range } => u32::try_from(range.bytes()).ok(),
-                        Operation::Write { .. } | Operation::Flush => None,
-                    };
-                    self.at_disk.push_back((request.id, bytes));
-                }
+                Output::Disk(request) => self.at_disk.push_back(common::done(&request)),
                 Output::Send { message, data } => {
                     self.copies_said +=
                         u64::from(matches!(message, Message::Volume(_, VolumeMessage::Copy { .. })));
@@ -109,9 +105,8 @@ impl Node {
 
     /// What the disk has had since the last turn, and a few records: durable ones are slow.
     fn finish(&mut self, now: Instant) {
-        for (id, bytes) in std::mem::take(&mut self.at_disk) {
-            let read = bytes.map(|length| BufferSlice { buffer: BufferName(id.0.into()), offset: 0, length });
-            self.input(now, Input::Disk(Completion { id, result: Ok(read) }));
+        for completion in std::mem::take(&mut self.at_disk) {
+            self.input(now, Input::Disk(completion));
         }
         for _ in 0..8 {
             if let Some(id) = self.at_metadata.pop_front() {

@@ -1,17 +1,19 @@
 //! A node comes back to a shard of many volumes: more of them have something to copy than there is room for copies.
 #![cfg(test)]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use block::{BufferName, BufferSlice, Duration, ExportId, Instant, Operation, RequestId};
+use block::{BufferSlice, Completion, Duration, ExportId, Instant};
 use replication::engine::{Engine, EngineConfig};
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
 use replication::input::{ArbiterAnswer, Input};
 use replication::limits::{LEASE, Limits};
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::message::{Message, VolumeMessage};
-use replication::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN, Layout, RECORD_BYTES};
-use replication::meta::{Format, Opened, format, open};
+use replication::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN, Layout};
+use replication::meta::{Format, Opened};
 use replication::output::{Event, Output};
 use replication::start::VolumeConfig;
 use replication::version::VersionRange;
@@ -22,7 +24,7 @@ const COPIES: usize = 16;
 /// One engine, what it asked of its disk, and what it has said.
 struct Node {
     engine: Engine,
-    at_disk: VecDeque<(RequestId, Option<u32>)>,
+    at_disk: VecDeque<Completion>,
     said: VecDeque<(Message, Option<BufferSlice>)>,
     copies_said: BTreeMap<ExportId, u32>,
     in_sync: BTreeSet<ExportId>,
@@ -56,13 +58,7 @@ impl Node {
         self.engine.handle_input(now, input);
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Disk(request) => {
-                    let bytes = match request.operation {
-                        Operation::Read { range } => u32::try_from(range.bytes()).ok(),
-                        Operation::Write { .. } | Operation::Flush => None,
-                    };
-                    self.at_disk.push_back((request.id, bytes));
-                }
+                Output::Disk(request) => self.at_disk.push_back(common::done(&request)),
                 Output::Send { message, data } => {
                     if let Message::Volume(export, VolumeMessage::Copy { .. }) = message {
                         *self.copies_said.entry(export).or_default() += 1;
@@ -85,9 +81,8 @@ impl Node {
     }
 
     fn finish_one(&mut self, now: Instant) {
-        if let Some((id, bytes)) = self.at_disk.pop_front() {
-            let read = bytes.map(|length| BufferSlice { buffer: BufferName(id.0.into()), offset: 0, length });
-            self.input(now, Input::Disk(block::Completion { id, result: Ok(read) }));
+        if let Some(completion) = self.at_disk.pop_front() {
+            self.input(now, Input::Disk(completion));
         }
     }
 }
@@ -95,7 +90,7 @@ impl Node {
 /// Metadata of a pair of which node 0 serves alone, and node 1 lacks everything.
 fn lacking(node: NodeNumber, volume: u32) -> Opened {
     let layout = Layout::new(EXTENT_SECTORS, HOT_EXTENTS_MIN).expect("a size");
-    let fresh = format(Format {
+    common::fresh(Format {
         format: FormatIdentity(u128::from(volume) + 1),
         volume: VolumeIdentity(u128::from(volume)),
         pair: PairIdentity(3),
@@ -103,22 +98,7 @@ fn lacking(node: NodeNumber, volume: u32) -> Opened {
         layout,
         membership: Membership { epoch: Epoch(2), members: Members::Only(NodeNumber::Zero) },
         good: node == NodeNumber::Zero,
-    });
-    let records: Vec<_> = fresh.bitmap_records().chain(fresh.superblock_records()).collect();
-    let opened = open(|place, into| {
-        into.fill(0);
-        for (at, record) in &records {
-            let Some(offset) = at.0.checked_sub(place.0).and_then(|offset| usize::try_from(offset).ok())
-            else {
-                continue;
-            };
-            if let Some(bytes) = into.get_mut(offset..offset + RECORD_BYTES) {
-                bytes.copy_from_slice(record);
-            }
-        }
-        Ok(())
-    });
-    opened.expect("fresh metadata")
+    })
 }
 
 #[test]

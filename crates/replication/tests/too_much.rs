@@ -2,7 +2,9 @@
 //! why, and never more is kept of it than the limits allow.
 #![cfg(test)]
 
-use block::{BufferName, BufferSlice, Completion, ExportId, Instant, Lba, LbaRange, Operation, SectorCount};
+mod common;
+
+use block::{BufferName, BufferSlice, ExportId, Instant, Lba, LbaRange, SectorCount};
 use replication::engine::{Engine, EngineConfig};
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
 use replication::input::Input;
@@ -14,8 +16,8 @@ use replication::message::{
     Announce, BlockRun, CopyState, DoubtfulWrite, Effect, Hello, Message, Offer, Origin, Refusal, Token,
     VolumeMessage,
 };
-use replication::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN, Layout, RECORD_BYTES};
-use replication::meta::{Format, Opened, format, open};
+use replication::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN, Layout};
+use replication::meta::{Format, Opened};
 use replication::output::Output;
 use replication::start::VolumeConfig;
 use replication::version::VersionRange;
@@ -89,12 +91,7 @@ impl Node {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Disk(request) if !self.is_stalled => {
-                    let result = match request.operation {
-                        Operation::Read { range } => Ok(Some(buffer(range))),
-                        Operation::Write { .. } | Operation::Flush => Ok(None),
-                    };
-                    let completion = Completion { id: request.id, result };
-                    self.engine.handle_input(self.now, Input::Disk(completion));
+                    self.engine.handle_input(self.now, Input::Disk(common::done(&request)));
                 }
                 Output::Metadata { id, .. } => {
                     self.engine.handle_input(self.now, Input::Metadata { id, result: Ok(()) });
@@ -148,7 +145,7 @@ fn buffer(range: LbaRange) -> BufferSlice {
 
 /// Metadata of node 1 of two that are equal.
 fn opened() -> Opened {
-    let fresh = format(Format {
+    common::fresh(Format {
         format: FormatIdentity(7),
         volume: VOLUME,
         pair: PAIR,
@@ -156,19 +153,7 @@ fn opened() -> Opened {
         layout: Layout::new(EXTENT_SECTORS, HOT_EXTENTS_MIN).expect("a size"),
         membership: Membership::FIRST,
         good: true,
-    });
-    let records: Vec<_> = fresh.bitmap_records().chain(fresh.superblock_records()).collect();
-    let opened = open(|place, into| {
-        into.fill(0);
-        for (at, record) in &records {
-            let offset = at.0.checked_sub(place.0).and_then(|offset| usize::try_from(offset).ok());
-            if let Some(bytes) = offset.and_then(|offset| into.get_mut(offset..offset + RECORD_BYTES)) {
-                bytes.copy_from_slice(record);
-            }
-        }
-        Ok(())
-    });
-    opened.expect("fresh metadata")
+    })
 }
 
 fn runs(start: u64, count: u64) -> VolumeMessage {

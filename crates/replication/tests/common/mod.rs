@@ -1,11 +1,13 @@
-//! What the tests of the metadata share: a disk in memory that loses power, and a small volume.
+//! What tests share: a disk in memory that loses power, a small volume, fresh metadata, and what a disk says when it is done.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
+use block::{BlockRequest, BufferName, BufferSlice, Completion, Operation};
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
-use replication::meta::layout::{Layout, Place};
+use replication::meta::layout::{Layout, Place, RECORD_BYTES};
 use replication::meta::small_state::SmallState;
 use replication::meta::superblock::Superblock;
+use replication::meta::{Format, Opened, format, open};
 
 pub const FORMAT: FormatIdentity = FormatIdentity(0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100);
 pub const VOLUME: VolumeIdentity = VolumeIdentity(0x1111_2222_3333_4444_5555_6666_7777_8888);
@@ -115,4 +117,34 @@ impl Disk {
         let start = usize::try_from(place.0).expect("within the file");
         self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
     }
+}
+
+/// Metadata that has just been made, as it is read at a start.
+pub fn fresh(description: Format) -> Opened {
+    let fresh = format(description);
+    let records: Vec<_> = fresh.bitmap_records().chain(fresh.superblock_records()).collect();
+    let opened = open(|place, into| {
+        into.fill(0);
+        for (at, record) in &records {
+            let offset = at.0.checked_sub(place.0).and_then(|offset| usize::try_from(offset).ok());
+            if let Some(bytes) = offset.and_then(|offset| into.get_mut(offset..offset + RECORD_BYTES)) {
+                bytes.copy_from_slice(record);
+            }
+        }
+        Ok(())
+    });
+    opened.expect("fresh metadata")
+}
+
+/// What a disk without a fault says to a request, when it has done it; what is read is in a buffer of the request's own.
+pub fn done(request: &BlockRequest) -> Completion {
+    let data = match request.operation {
+        Operation::Read { range } => Some(BufferSlice {
+            buffer: BufferName(request.id.0.into()),
+            offset: 0,
+            length: u32::try_from(range.bytes()).expect("small"),
+        }),
+        Operation::Write { .. } | Operation::Flush => None,
+    };
+    Completion { id: request.id, result: Ok(data) }
 }
