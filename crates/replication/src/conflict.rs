@@ -188,7 +188,8 @@ impl Engine {
         let superseding = self.supersedes();
         let all = self.mutated(Mutation::AcknowledgedSupersedes);
         self.for_each_remote(export, range, |remote| {
-            if remote.order < admitted {
+            // One that was dropped waits for nothing, and may be met twice: a write is at the disk again when it is written through.
+            if remote.order < admitted || remote.is_dropped() {
                 return;
             }
             // As it was when the remote write came: concurrent if the acknowledgement had not come.

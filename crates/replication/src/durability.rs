@@ -19,10 +19,11 @@
 
 use block::{Duration, ExportId, LbaRange};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, index};
 use crate::limits::UNFLUSHED_MAX;
 use crate::membership::{Members, NodeNumber};
 use crate::message::{CopyState, Token};
+use crate::mutation::Mutation;
 use crate::output::Outcome;
 use crate::read::Asker;
 use crate::volume::{Phase, Volume};
@@ -208,32 +209,46 @@ impl Engine {
         self.begin_flush(export, Asker::Nobody);
     }
 
-    /// In `Async` mode a write is answered when this disk has it, as long as the peer does not lack too much, and no more writes
-    /// than it follows.
+    /// In `Async` mode the node that serves answers a write when its disk has it, as long as the peer does not lack too much, and no
+    /// more writes than it follows. Whoever stands in for that node does not: what it answers ahead would not count.
     pub(crate) fn answer_ahead(&mut self, token: Token) {
         let write = self.local(token);
         let (export, bytes) = (write.export, write.range.bytes() as u64);
         let may_be_answered = write.on_disk && write.request.is_some() && !write.has_failed();
-        let is_full = self.writes_ahead >= self.config.limits.ahead_max();
-        let volume = self.volume_mut(export);
-        let Durability::Async { lag_bytes_max, .. } = volume.durability else { return };
-        if !may_be_answered || !volume.counts_among_equals() {
+        let Durability::Async { server, lag_bytes_max } = self.volume(export).durability else { return };
+        let serves = server == self.config.node || self.mutated(Mutation::AheadOfTheServer);
+        if !may_be_answered || !serves || !self.volume(export).counts_among_equals() {
             return;
         }
-        if volume.lag_bytes + bytes > lag_bytes_max || is_full {
-            return volume.unanswered.push_back(token);
+        let places = self.config.limits.ahead_max() - self.writes_ahead;
+        let volume = self.volume_mut(export);
+        if volume.lag_bytes + bytes > lag_bytes_max || volume.writes_ahead >= places {
+            return self.keep_unanswered(export, token);
         }
         volume.lag_bytes += bytes;
+        volume.writes_ahead += 1;
         self.writes_ahead += 1;
         if let Some(id) = self.answered_ahead(token) {
             self.complete(export, id, Outcome::Done(None));
         }
     }
 
+    /// It may be answered when the peer has caught up. Those that were answered meanwhile, as the peer has them, are forgotten.
+    fn keep_unanswered(&mut self, export: ExportId, token: Token) {
+        let volume = self.volumes[index(export)].as_mut().expect("just used");
+        let is_over = |token| self.locals.find(token).is_none_or(|write| write.acked_at.is_some());
+        while volume.unanswered.front().is_some_and(|token| is_over(*token)) {
+            volume.unanswered.pop_front();
+        }
+        volume.unanswered.push_back(token);
+    }
+
     /// The peer has caught up by a write: others that waited for that are answered.
     pub(crate) fn lag_is_less(&mut self, export: ExportId, bytes: u64) {
         self.writes_ahead -= 1;
-        self.volume_mut(export).lag_bytes -= bytes;
+        let volume = self.volume_mut(export);
+        volume.writes_ahead -= 1;
+        volume.lag_bytes -= bytes;
         for _ in 0..self.volume(export).unanswered.len() {
             let Some(token) = self.volume_mut(export).unanswered.pop_front() else { return };
             if self.locals.find(token).is_some_and(|write| write.acked_at.is_none()) {

@@ -146,6 +146,19 @@ impl Engine {
 
     pub(crate) fn drop_flushes(&mut self, export: ExportId) {
         let tokens = self.flushes_of(export);
+        self.drop_those_flushes(tokens);
+    }
+
+    /// What the peer has asked for is not wanted any more.
+    pub(crate) fn drop_asked_by_peer(&mut self, export: ExportId) {
+        self.drop_reads_of_peer(export);
+        let mut tokens = self.token_list();
+        let is_one = |flush: &Flush| flush.export == export && matches!(flush.asker, Asker::Peer(_));
+        self.flushes.list(&mut tokens, is_one);
+        self.drop_those_flushes(tokens);
+    }
+
+    fn drop_those_flushes(&mut self, tokens: Vec<Token>) {
         for token in tokens.iter().copied() {
             let flush = self.flushes.find_mut(token).expect("just listed");
             flush.dropped = true;

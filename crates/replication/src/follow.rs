@@ -80,6 +80,10 @@ impl RemoteWrite {
         self.stage == RemoteStage::Acked
     }
 
+    pub(crate) const fn is_dropped(&self) -> bool {
+        self.dropped
+    }
+
     pub(crate) const fn on_disk(&self) -> bool {
         matches!(self.stage, RemoteStage::OnDisk | RemoteStage::Acked)
     }

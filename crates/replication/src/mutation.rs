@@ -167,6 +167,8 @@ mutations! {
     OnlyDiskGivenUp,
     /// The follower of an async volume goes on, after the server's disk has failed, without what was answered ahead
     LeftWithoutAhead,
+    /// Whoever stands in for the server of an async volume answers ahead of it
+    AheadOfTheServer,
     /// A FLUSH is answered when one disk has done it
     FlushOfOneDisk,
     /// Writes are answered from memory while the other node could not go on with it

@@ -317,8 +317,17 @@ impl Engine {
 
     /// The node freezes: nobody is to be answered.
     pub(crate) fn drop_reads(&mut self, export: ExportId) {
+        self.drop_those(|read| read.export == export);
+    }
+
+    /// The peer is not to be answered.
+    pub(crate) fn drop_reads_of_peer(&mut self, export: ExportId) {
+        self.drop_those(|read| read.export == export && matches!(read.asker, Asker::Peer(_)));
+    }
+
+    fn drop_those(&mut self, is_one: impl Fn(&Read) -> bool) {
         let mut tokens = self.token_list();
-        self.reads.list(&mut tokens, |read| read.export == export);
+        self.reads.list(&mut tokens, is_one);
         for token in tokens.iter().copied() {
             match self.read(token).stage {
                 ReadStage::AtDisk => self.read_mut(token).dropped = true,

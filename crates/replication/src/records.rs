@@ -210,6 +210,8 @@ impl Engine {
         self.event(export, Event::MetadataFailed(error));
         if self.volume(export).phase == Phase::Alone {
             self.freeze(export);
+            // It may just be meeting its peer, which is to hear that this copy is not what it was.
+            self.volume_mut(export).meeting.begin_anew();
         }
         self.disk_failed(export, error);
     }

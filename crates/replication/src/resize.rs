@@ -103,7 +103,8 @@ impl Engine {
 
     /// The peer's operator wants that. It grows when the session ends, which the peer brings about.
     pub(crate) fn handle_resize(&mut self, export: ExportId, sectors: u64) {
-        let layout = self.may_resize(export, sectors).ok();
+        let is_met = self.volume(export).phase == Phase::Paired;
+        let layout = self.may_resize(export, sectors).ok().filter(|_| is_met);
         let volume = self.volume_mut(export);
         if let Some(layout) = layout {
             volume.growth = Some(Growth { layout, stage: Stage::Wanted, announced: None });
@@ -127,7 +128,10 @@ impl Engine {
                 self.refuse(Refusal::Resized);
             }
             // The peer grows nevertheless, and this node follows it when they meet anew.
-            Err(error) => self.event(export, Event::ResizeRefused(error)),
+            Err(error) => {
+                self.event(export, Event::ResizeRefused(error));
+                self.refuse(Refusal::Resized);
+            }
         }
     }
 
@@ -145,6 +149,8 @@ impl Engine {
         let has_room = volume.has_disk && announce.sectors <= volume.capacity.sectors;
         let layout = Layout::new(announce.sectors, volume.layout().hot_extents()).ok().filter(|_| has_room);
         match layout {
+            // What was said in this session is about blocks of a smaller one.
+            Some(_) if volume.meeting.peer_export.is_some() => self.refuse(Refusal::Resized),
             Some(layout) => {
                 volume.growth = Some(Growth { layout, stage: Stage::Wanted, announced: Some(announce) });
                 self.attend(export);

@@ -281,7 +281,11 @@ impl Engine {
         for export in self.exports() {
             match self.volume(export).phase {
                 Phase::Paired | Phase::Left | Phase::Passing => self.freeze(export),
-                Phase::Frozen | Phase::Alone => self.drop_for_peer(export),
+                Phase::Frozen | Phase::Alone => {
+                    self.drop_for_peer(export);
+                    // The answers would be taken for those to what another session asks.
+                    self.drop_asked_by_peer(export);
+                }
             }
             let stops_at = self.lease.granted_until();
             let volume = self.volume_mut(export);

@@ -76,7 +76,8 @@ impl Engine {
         // The only good copy is here, but not of these sectors any more: the peer's is of no use either until the initiator
         // writes them again, and is to become what this one is.
         if volume.phase == Phase::Paired {
-            self.peer_lacks(export, range);
+            let tickets = self.peer_lacks(export, range);
+            self.ends_when_noted(token, tickets);
         }
         if self.fail_superseded(export, range) {
             return self.fail_and_part(token, error);
@@ -260,35 +261,40 @@ impl Engine {
 
     /// The operator wants something.
     pub(crate) fn handle_control(&mut self, export: ExportId, control: Control) {
-        let node = self.config.node;
         let volume = self.volume_mut(export);
         match control {
             Control::Leave => volume.leaving = true,
             // An offer that was made stands; one that was not, because this node had left, is made now.
             Control::Join => volume.leaving = false,
-            Control::Force => volume.forced = volume.phase == Phase::Frozen && !volume.removing,
+            Control::Force => self.force(export),
             Control::Verify { fix } => self.start_verify(export, fix),
             Control::Resize { sectors } => self.resize(export, sectors),
             Control::Resync { rate, checksums } => volume.resync.set_pace(rate, checksums),
             Control::Remove => self.begin_removal(export),
         }
-        let volume = self.volume(export);
-        if volume.forced {
-            let membership = volume.membership();
-            let cause = match membership.members {
-                Members::Both => Cause::Lost(node.other()),
-                Members::Only(_) => Cause::Forced(node),
-            };
-            let next = membership.succeed(cause).unwrap_or(membership);
-            let volume = self.volume_mut(export);
-            volume.disk.superblock.membership = next;
-            volume.disk.superblock.inconsistent = false;
-            volume.confirmed = true;
-            volume.shut_out = false;
-            self.event(export, Event::Forced(next));
-        }
         self.update_serving(export);
         self.attend(export);
+    }
+
+    /// An operator says that this node's copy counts, whoever has granted what.
+    fn force(&mut self, export: ExportId) {
+        let node = self.config.node;
+        let volume = self.volume_mut(export);
+        volume.forced = volume.phase == Phase::Frozen && !volume.removing;
+        if !volume.forced {
+            return;
+        }
+        let membership = volume.membership();
+        let cause = match membership.members {
+            Members::Both => Cause::Lost(node.other()),
+            Members::Only(_) => Cause::Forced(node),
+        };
+        let next = membership.succeed(cause).unwrap_or(membership);
+        volume.disk.superblock.membership = next;
+        volume.disk.superblock.inconsistent = false;
+        volume.confirmed = true;
+        volume.shut_out = false;
+        self.event(export, Event::Forced(next));
     }
 
     /// A volume that is to leave does so when nothing of its own is in flight.

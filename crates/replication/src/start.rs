@@ -161,6 +161,7 @@ impl Volume {
             flush_at: None,
             is_flushing: false,
             lag_bytes: 0,
+            writes_ahead: 0,
             unanswered: std::collections::VecDeque::new(),
             healing: crate::heal::Places::default(),
             resync: Resync::new(config.resync_rate, config.resync_checksums),

@@ -239,6 +239,8 @@ pub(crate) struct Volume {
     pub(crate) is_flushing: bool,
     /// Bytes answered that the peer has not acknowledged, and writes that wait until that is less (`Async`).
     pub(crate) lag_bytes: u64,
+    /// How many writes that is. A volume takes no more places than it leaves free, so that there is always one for another.
+    pub(crate) writes_ahead: usize,
     pub(crate) unanswered: VecDeque<Token>,
     pub(crate) resync: crate::resync::Resync,
     /// Where a read that failed on both disks was looked at block by block.

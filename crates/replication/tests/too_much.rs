@@ -19,6 +19,7 @@ use replication::message::{
 use replication::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN, Layout};
 use replication::meta::{Format, Opened};
 use replication::output::Output;
+use replication::resize::Capacity;
 use replication::start::VolumeConfig;
 use replication::version::VersionRange;
 
@@ -228,4 +229,23 @@ fn more_writes_in_memory_than_an_activity_log_holds_end_the_session() {
         node.ended,
         Some(Refusal::Protocol("more writes in memory than an activity log has room for"))
     );
+}
+
+#[test]
+fn another_size_of_a_volume_that_has_been_spoken_of_ends_the_session() {
+    let larger = 64 * EXTENT_SECTORS;
+    let mut node = Node::connected();
+    let capacity = Capacity { sectors: larger, zeros: true };
+    node.input(Input::Capacity { volume: EXPORT, capacity });
+    node.is_told(runs(0, BLOCKS));
+    node.hears(Message::Announce(Announce { volume: VOLUME, export: EXPORT, sectors: larger }), None);
+    assert_eq!(node.ended, Some(Refusal::Resized));
+    // To take this in would mix blocks of both sizes.
+    node.is_told(VolumeMessage::Offer(Offer {
+        membership: Membership::FIRST,
+        copy: CopyState::Inconsistent,
+        alone: false,
+        forgetful: false,
+        small_state_revision: 0,
+    }));
 }

@@ -4,6 +4,7 @@ use block::{BlockError, BufferSlice, ExportId, Lba, LbaRange, Operation, SectorC
 
 use super::pace::{Admission, Foreground};
 use super::{CopyOut, CopyStage, ONE_BLOCK};
+use crate::bitmap::Tickets;
 use crate::engine::{DiskWork, Engine};
 use crate::limits::COPY_SECTORS;
 use crate::message::{Token, VolumeMessage};
@@ -198,8 +199,8 @@ impl Engine {
 
     /// These sectors are not at the peer as they are here, whatever it has been told: also when a copy of before is all that it
     /// has to tell of yet.
-    pub(crate) fn peer_lacks(&mut self, export: ExportId, range: LbaRange) {
-        self.volume_mut(export).disk.bitmap.set(range);
+    pub(crate) fn peer_lacks(&mut self, export: ExportId, range: LbaRange) -> Tickets {
+        let tickets = self.volume_mut(export).disk.bitmap.set(range);
         let copies = self.copies_out.values_mut();
         for copy in copies.filter(|copy| copy.export == export && copy.range.overlaps(range)) {
             copy.in_vain = true;
@@ -209,6 +210,7 @@ impl Engine {
         let run = crate::message::BlockRun { start, count: range.end().0.div_ceil(unit) - start };
         self.say(export, VolumeMessage::OutOfSync(vec![run]), None);
         self.attend(export);
+        tickets
     }
 
     fn end_copy(&mut self, token: Token, is_there: bool) {

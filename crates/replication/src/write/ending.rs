@@ -3,6 +3,7 @@
 use block::{BlockError, ExportId, Operation, RequestId};
 
 use super::{LocalStage, LocalWrite, extents_of};
+use crate::bitmap::Tickets;
 use crate::durability::Durability;
 use crate::engine::{DiskWork, Engine, Written, index};
 use crate::message::{Refusal, Token, VolumeMessage};
@@ -102,6 +103,14 @@ impl Engine {
             (write.times.acked, write.times.at_peer_microseconds) = (Some(time), microseconds);
             self.finish_local(token);
         }
+    }
+
+    /// It is not over before these bits are durable.
+    pub(crate) fn ends_when_noted(&mut self, token: Token, tickets: Tickets) {
+        let write = self.local_mut(token);
+        write.tickets = tickets;
+        let export = write.export;
+        self.volume_mut(export).promised.push(token);
     }
 
     /// Bits of the bitmap have become durable: what waited for them may be over.

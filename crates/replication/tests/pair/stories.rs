@@ -36,11 +36,12 @@ const AHEAD: Plan =
     Plan { durability: Durability::Async { server: NodeNumber::One, lag_bytes_max: 20_000 }, ..SMALL };
 /// A peer that follows hardly more than may be asked for.
 const FULL_PEER: Plan = Plan { limits: Limits { followed: LIMITS.requests + 4, ..LIMITS }, ..AHEAD };
+const LARGE_AHEAD: Plan = Plan { sectors: MANY, ..AHEAD };
 const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 48] = [
+pub(crate) const ALL: [(&str, Plan, Story); 50] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -72,6 +73,8 @@ pub(crate) const ALL: [(&str, Plan, Story); 48] = [
     ("bad source of equals", LARGE, writes_fail_at_the_source_of_two_members),
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("disk lost ahead", AHEAD, the_disk_of_the_server_fails_before_the_follower_has_what_was_answered),
+    ("ahead of the server", LARGE_AHEAD, a_write_of_the_stand_in_is_in_its_log_when_the_server_is_back),
+    ("forced once", SMALL, a_node_is_forced_and_told_to_stay),
     ("more ahead than is followed", FULL_PEER, more_is_written_ahead_than_the_follower_has_room_for),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
     ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
@@ -614,11 +617,55 @@ fn the_disk_of_the_server_fails_before_the_follower_has_what_was_answered(world:
     Ok(())
 }
 
+fn a_write_of_the_stand_in_is_in_its_log_when_the_server_is_back(world: &mut World) -> Told {
+    world.until("node 1 serves", |world| world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    world.control(1, Control::Leave);
+    world.until("node 0 goes on", |world| world.is_alone(0))?;
+    world.stall(Stage::Answer, 0, FOR_GOOD);
+    world.is_busy = true;
+    world.control(1, Control::Join);
+    world.until("they meet", |world| world.is_paired(0) && world.is_paired(1) && world.serves(0))?;
+    world.stall(Stage::Log, 0, FOR_GOOD);
+    world.ask(0, true, 100 * EXTENT, 1);
+    world.run(60);
+    world.go_on(Stage::Answer, 0);
+    let is_member = |world: &World, node| {
+        world.status(node).is_some_and(|status| status.membership.members == Members::Both)
+    };
+    world.until("both are members", |world| is_member(world, 0) && is_member(world, 1))?;
+    world.stall(Stage::Link, 1, FOR_GOOD);
+    world.go_on(Stage::Log, 0);
+    world.run(60);
+    world.crash_with(0, [Everything, Everything]);
+    world.go_on(Stage::Link, 1);
+    world.run_for(4_000 * MILLISECOND);
+    Ok(())
+}
+
+fn a_node_is_forced_and_told_to_stay(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.arbiter_is_up = false;
+    world.crash_with(1, [Everything, Everything]);
+    world.until("node 0 is frozen", |world| !world.serves(0))?;
+    world.stall(Stage::Superblock, 0, FOR_GOOD);
+    world.control(0, Control::Force);
+    let forced = world.status(0).expect("running").membership;
+    world.control(0, Control::Join);
+    assert_eq!(world.status(0).expect("running").membership, forced, "forced once");
+    world.go_on(Stage::Superblock, 0);
+    world.until("node 0 goes on", |world| world.is_alone(0))?;
+    // The daemon tells.
+    world.arbiter = forced;
+    Ok(())
+}
+
 fn more_is_written_ahead_than_the_follower_has_room_for(world: &mut World) -> Told {
     world.until("node 1 serves", |world| world.serves(1))?;
     world.stall(Stage::Write, 0, FOR_GOOD);
     let mut sectors = (0..).step_by(3);
-    for sector in sectors.by_ref().take(FULL_PEER.limits.ahead_max()) {
+    // Half of the places, and half is left for other volumes.
+    for sector in sectors.by_ref().take(FULL_PEER.limits.ahead_max() / 2) {
         world.ask(1, true, sector, 1);
         world.until("the write is answered", |world| world.are_all_answered())?;
     }
