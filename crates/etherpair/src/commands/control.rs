@@ -97,19 +97,19 @@ enum VolumeCommand {
         size: Option<u64>,
 
         /// Its file or device here; left out: a new file in the volumes directory
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", value_parser = utf8_path)]
         data: Option<PathBuf>,
 
         /// Its metadata here; left out: a new file in the volumes directory
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", value_parser = utf8_path)]
         metadata: Option<PathBuf>,
 
         /// Its file or device at the peer; left out: a new file in the peer's volumes directory
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", value_parser = utf8_path)]
         peer_data: Option<PathBuf>,
 
         /// Its metadata at the peer; left out: a new file in the peer's volumes directory
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", value_parser = utf8_path)]
         peer_metadata: Option<PathBuf>,
 
         /// What is on the device at the peer may be overwritten
@@ -162,11 +162,11 @@ enum VolumeCommand {
         all: bool,
 
         /// Its file or device, if this node does not know of the volume; left out: a new file in the volumes directory
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", value_parser = utf8_path)]
         data: Option<PathBuf>,
 
         /// Its metadata, likewise
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", value_parser = utf8_path)]
         metadata: Option<PathBuf>,
 
         /// Do not ask
@@ -211,6 +211,8 @@ enum ControlError {
         "the daemon has answered what this program does not understand ({0}); they are of different versions"
     )]
     Answer(String),
+    #[error("standard input cannot be read ({0}); say --yes where nobody can be asked")]
+    Input(io::Error),
     #[error("standard output cannot be written ({0})")]
     Output(io::Error),
     #[error("nothing was done")]
@@ -222,7 +224,7 @@ impl From<ControlError> for Failure {
         let code = match &error {
             ControlError::Unreachable { .. } => exit_code::DAEMON_UNREACHABLE,
             ControlError::Refused(_) | ControlError::NotConfirmed => exit_code::DAEMON_REFUSED,
-            ControlError::Answer(_) | ControlError::Output(_) => exit_code::SYSTEM,
+            ControlError::Answer(_) | ControlError::Input(_) | ControlError::Output(_) => exit_code::SYSTEM,
         };
         Self::new(code, &error)
     }
@@ -380,8 +382,14 @@ fn replace(socket: &Socket, request: ReplaceRequest, yes: bool) -> Result<(), Fa
 fn confirmed(address: &str) -> Result<bool, ControlError> {
     eprint!("Type {address} to go on: ");
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(ControlError::Output)?;
+    io::stdin().read_line(&mut answer).map_err(ControlError::Input)?;
     Ok(answer.trim() == address)
+}
+
+/// Paths go to the daemons as JSON, which has no others.
+#[expect(clippy::unnecessary_wraps, reason = "what reads an argument may fail")]
+fn utf8_path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(text.into())
 }
 
 fn say(line: &str) -> Result<(), ControlError> {

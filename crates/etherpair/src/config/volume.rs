@@ -58,7 +58,8 @@ impl VolumeEntry {
     pub(crate) fn emit(&self) -> String {
         let quoted = |path: &Path| serde_json::to_string(&path.to_string_lossy()).expect("text");
         let mut text = format!(
-            "# A volume that `etherpair volume create` has made. It may be edited while the daemon is stopped.\n\
+            "# A volume that etherpair has made. `etherpair reload` takes over resync_rate, resync_checksums and masks; for\n\
+             # anything else stop the daemon before this is edited.\n\
              address = \"{}\"\ndata = {}\nmetadata = {}\n",
             self.address,
             quoted(&self.data),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use admin::{LINE_BYTES_MAX, Reply, Request, RequestError};
 use aoe::Address;
-use replication::input::Control;
+use replication::input::{ArbiterAnswer, Control};
 use replication::membership::Members;
 use replication::message::CopyState;
 use replication::volume::Phase;
@@ -116,10 +116,20 @@ async fn converse(daemon: &Arc<Daemon>, stream: UnixStream, config: &Path) -> st
     }
 }
 
+/// Tells events until the listener has gone, which nobody would notice while nothing happens, were it not looked for.
 async fn tell_events(daemon: &Daemon, mut stream: BufReader<UnixStream>) -> std::io::Result<()> {
     let mut events = daemon.events.subscribe();
     loop {
-        let line = match events.recv().await {
+        let mut said = [0; 64];
+        let event = tokio::select! {
+            event = events.recv() => event,
+            count = stream.read(&mut said) => match count? {
+                0 => return Ok(()),
+                // Nothing more is asked here.
+                _ => continue,
+            },
+        };
+        let line = match event {
             Ok(line) => line,
             Err(RecvError::Lagged(count)) => format!("{{\"missed\":{count}}}").into(),
             Err(RecvError::Closed) => return Ok(()),
@@ -249,6 +259,14 @@ async fn register(daemon: &Daemon, address: Option<&str>) -> Result<Value, Strin
         match daemon.arbiter.create(daemon.key(volume), status.membership).await {
             Ok(()) => made.push(address.to_string()),
             Err(ArbiterError::Holds(held)) if held == status.membership => made.push(address.to_string()),
+            // The volume was forced while the arbiter was away, and nobody has told it before this daemon ended.
+            Err(ArbiterError::Holds(held)) if held.epoch < status.membership.epoch => {
+                match daemon.arbiter.ask(daemon.key(volume), held, status.membership).await {
+                    Ok(ArbiterAnswer::Swapped) => made.push(address.to_string()),
+                    Ok(answer) => return Err(format!("{address}: the arbiter says {answer:?}; try again")),
+                    Err(error) => return Err(format!("{address}: {error}")),
+                }
+            }
             Err(error) => return Err(format!("{address}: {error}")),
         }
     }

@@ -61,9 +61,8 @@ impl Drop for Prepared {
 pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Result<String, String> {
     let address: Address = request.address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
     let identity = random_identity()?;
-    request.data.as_deref().map_or(Ok(()), files::check_device_is_there)?;
-    let image = request.data.as_deref().is_some_and(Path::exists);
-    let sectors = sectors(&request, image)?;
+    let (data, bytes) = (request.data.clone(), request.bytes);
+    let (image, sectors) = blocking(daemon, move |_| size_of(data.as_deref(), bytes)).await?;
     let data_kind = if image { DataKind::Image } else { DataKind::New };
     let plan = Plan {
         address: address.to_string(),
@@ -137,11 +136,18 @@ pub(super) fn random_identity() -> Result<u128, String> {
     durable_file::random().map(u128::from_le_bytes).map_err(|error| error.to_string())
 }
 
-fn sectors(request: &CreateRequest, image: bool) -> Result<u64, String> {
+/// Whether what is to be its data is there already, and how many sectors the volume has. Blocks.
+fn size_of(data: Option<&Path>, bytes: Option<u64>) -> Result<(bool, u64), String> {
+    data.map_or(Ok(()), files::check_device_is_there)?;
+    let image = data.filter(|path| path.exists());
+    Ok((image.is_some(), sectors(image, bytes)?))
+}
+
+fn sectors(image: Option<&Path>, bytes: Option<u64>) -> Result<u64, String> {
     let unit = SECTOR_BYTES as u64;
-    match (&request.data, image, request.bytes) {
-        (Some(path), true, given) => {
-            let options = DiskOptions { path: path.clone(), ..DiskOptions::default() };
+    match (image, bytes) {
+        (Some(path), given) => {
+            let options = DiskOptions { path: path.to_owned(), ..DiskOptions::default() };
             let disk = Disk::open(&options).map_err(|error| error.to_string())?;
             let sectors = disk.geometry().sectors();
             match given {
@@ -153,11 +159,11 @@ fn sectors(request: &CreateRequest, image: bool) -> Result<u64, String> {
                 _ => Ok(sectors),
             }
         }
-        (_, _, Some(bytes)) if bytes > 0 && bytes.is_multiple_of(4096) => Ok(bytes / unit),
-        (_, _, Some(bytes)) => {
+        (None, Some(bytes)) if bytes > 0 && bytes.is_multiple_of(4096) => Ok(bytes / unit),
+        (None, Some(bytes)) => {
             Err(format!("{bytes} bytes are not a multiple of 4096; choose another --size"))
         }
-        (_, _, None) => Err("a new volume needs a --size".to_owned()),
+        (None, None) => Err("a new volume needs a --size".to_owned()),
     }
 }
 

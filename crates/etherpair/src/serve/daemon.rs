@@ -287,7 +287,15 @@ impl Daemon {
         }
     }
 
-    /// How these volumes stand.
+    /// Whether this very volume is still served.
+    pub(super) fn has(&self, volume: &Volume) -> bool {
+        let volumes = self.volumes();
+        volumes
+            .get(&volume.entry.address)
+            .is_some_and(|now| (now.shard, now.export) == (volume.shard, volume.export))
+    }
+
+    /// How these volumes stand; none of one whose thread does not answer, or that is gone.
     pub(crate) async fn statuses(&self, volumes: &[Volume]) -> Vec<Option<VolumeStatus>> {
         let replies: Vec<_> = volumes
             .iter()
@@ -306,13 +314,17 @@ impl Daemon {
     }
 
     /// An operator has forced a membership on a volume: the arbiter is to know, or both nodes could go on from what it holds.
-    fn tell_forced(self: &Arc<Self>, volume: &Volume, forced: Membership) {
-        let (daemon, key, address) = (Arc::clone(self), self.key(volume), volume.entry.address);
+    fn tell_forced(self: &Arc<Self>, volume: Volume, forced: Membership) {
+        let (daemon, key, address) = (Arc::clone(self), self.key(&volume), volume.entry.address);
         tokio::spawn(async move {
-            let mut expected = forced;
+            let (mut expected, mut seen) = (forced, None);
             loop {
                 match daemon.arbiter.ask(key, expected, forced).await {
                     Ok(ArbiterAnswer::Holds(held)) if held.epoch < forced.epoch => expected = held,
+                    // An answer was lost, or the node has been granted more since.
+                    Ok(ArbiterAnswer::Holds(held)) if daemon.goes_by(&volume, held).await => return,
+                    // Just now, perhaps.
+                    Ok(ArbiterAnswer::Holds(held)) if seen != Some(held) => seen = Some(held),
                     Ok(ArbiterAnswer::Holds(held)) => {
                         let text = format!(
                             "forced to membership {forced}, but the arbiter has granted {held}: if the other node serves, there are two \
@@ -338,6 +350,11 @@ impl Daemon {
         });
     }
 
+    async fn goes_by(&self, volume: &Volume, membership: Membership) -> bool {
+        let status = self.statuses(std::slice::from_ref(volume)).await.pop().flatten();
+        status.is_some_and(|status| status.membership == membership)
+    }
+
     /// How the whole node stands.
     pub(crate) async fn status(&self) -> Status {
         let volumes: Vec<Volume> = self.volumes().values().cloned().collect();
@@ -357,6 +374,18 @@ impl Daemon {
             let target = targets.get(&volume.entry.address).copied();
             Some(VolumeReport::new(self.config.node, volume, status.as_ref()?, target))
         });
+        let mute =
+            volumes.iter().zip(&statuses).filter(|(volume, status)| status.is_none() && self.has(volume));
+        let mute = mute.map(|(volume, _)| NotServed {
+            address: volume.entry.address.to_string(),
+            error: "its thread does not answer; see the log".to_owned(),
+        });
+        let not_served: Vec<NotServed> = self
+            .broken()
+            .iter()
+            .map(|(address, (_, error))| NotServed { address: address.to_string(), error: error.clone() })
+            .chain(mute)
+            .collect();
         let arbiter = self.arbiter.state();
         Status {
             format: 1,
@@ -375,11 +404,7 @@ impl Daemon {
                 error: arbiter.error,
             },
             volumes: reports.collect(),
-            not_served: self
-                .broken()
-                .iter()
-                .map(|(address, (_, error))| NotServed { address: address.to_string(), error: error.clone() })
-                .collect(),
+            not_served,
         }
     }
 
@@ -431,7 +456,7 @@ impl Daemon {
         }
         self.report(Report::of_volume(&volume.entry.address.to_string(), event));
         if let VolumeEvent::Forced(forced) = event {
-            self.tell_forced(&volume, *forced);
+            self.tell_forced(volume, *forced);
         }
     }
 

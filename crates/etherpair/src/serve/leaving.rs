@@ -27,6 +27,8 @@ impl Daemon {
             let is_sole =
                 |status: &VolumeStatus| status.membership.members == Members::Only(self.config.node);
             match status {
+                // Its thread does not answer: nobody knows.
+                None if self.has(&volume) => cannot.push(volume.entry.address),
                 Some(status) if status.phase == Phase::Alone => cannot.push(volume.entry.address),
                 Some(status)
                     if status.phase == Phase::Paired && (is_sole(&status) || status.out_of_sync > 0) =>
@@ -69,7 +71,7 @@ impl Daemon {
             let staying: Vec<Address> = volumes
                 .iter()
                 .zip(&statuses)
-                .filter(|(_, status)| status.as_ref().is_some_and(depends))
+                .filter(|(volume, status)| status.as_ref().map_or_else(|| self.has(volume), depends))
                 .map(|(volume, _)| volume.entry.address)
                 .collect();
             if staying.is_empty() || Instant::now() > deadline {

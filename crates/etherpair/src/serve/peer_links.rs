@@ -1,6 +1,7 @@
 //! The streams to the peer as the control plane knows them: which ones stand and in which version, why others do not, and what
 //! of that is news. It connects nothing.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -136,9 +137,16 @@ impl Links {
 
     /// Somebody who connected is not wanted: a line in the log, but not for each one.
     pub(crate) fn complain(&self, from: SocketAddr, error: &PeerPortError) {
-        let mut misbehaved = self.misbehaved.lock().unwrap_or_else(PoisonError::into_inner);
-        misbehaved
-            .write(Instant::now(), |more| tracing::warn!("connection from {from} ended: {error}{more}"));
+        self.seldom(|more| tracing::warn!("connection from {from} ended: {error}{more}"));
+    }
+
+    /// Nobody can connect to an address of this node's just now: the same.
+    pub(crate) fn complain_of_listener(&self, address: SocketAddr, error: &io::Error) {
+        self.seldom(|more| tracing::warn!("{address}: no connection can be accepted: {error}{more}"));
+    }
+
+    fn seldom(&self, write: impl FnOnce(&str)) {
+        self.misbehaved.lock().unwrap_or_else(PoisonError::into_inner).write(Instant::now(), write);
     }
 
     fn links(&self) -> MutexGuard<'_, Vec<Link>> {

@@ -121,7 +121,7 @@ pub(crate) async fn listen(daemon: &Arc<Daemon>) -> Result<(), ServeError> {
     for &address in &daemon.config.listen {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| ServeError::Listen { address, error })?;
-        tokio::spawn(accept(listener, Arc::clone(daemon)));
+        tokio::spawn(accept(listener, address, Arc::clone(daemon)));
     }
     Ok(())
 }
@@ -182,6 +182,8 @@ fn check(pair: PairIdentity, node: NodeNumber, said: &Preamble) -> Result<(), Pr
     }
 }
 
+/// The stream of an agreed connection, for the shard that is to have it.
+///
 /// # Errors
 /// If the kernel does not let it be made ready.
 pub(crate) fn into_peer_stream(daemon: &Daemon, stream: TcpStream) -> Result<PeerStream, PeerPortError> {
@@ -207,12 +209,12 @@ pub(crate) fn connected(
     daemon.report(Report::new("peer", Severity::Info, "connected", text, details));
 }
 
-async fn accept(listener: TcpListener, daemon: Arc<Daemon>) {
+async fn accept(listener: TcpListener, address: SocketAddr, daemon: Arc<Daemon>) {
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                daemon.links.complain(daemon.config.listen[0], &error.into());
+                daemon.links.complain_of_listener(address, &error);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }

@@ -107,13 +107,7 @@ pub(super) async fn stop_serving(daemon: &Daemon, volume: &Volume) -> Result<(),
     let address = volume.entry.address;
     daemon.control(std::slice::from_ref(volume), Control::Remove);
     let deadline = Instant::now() + PATIENCE;
-    let is_there = || {
-        let volumes = daemon.volumes();
-        volumes
-            .get(&address)
-            .is_some_and(|other| (other.shard, other.export) == (volume.shard, volume.export))
-    };
-    while is_there() {
+    while daemon.has(volume) {
         if Instant::now() > deadline {
             return Err(format!(
                 "{address}: is served no more, but its disk has not given back what it was asked; try again when it has"
@@ -155,7 +149,8 @@ async fn retire(daemon: &Arc<Daemon>, found: Found, delete_data: bool) -> Result
     let Found { served, entry } = found;
     may_be_removed(&entry)?;
     if let Some(volume) = &served {
-        stop_serving(daemon, volume).await?;
+        // It stays configured: another try finds it.
+        stop_serving(daemon, volume).await.inspect_err(|error| daemon.not_served(entry.clone(), error))?;
     }
     daemon.forget_not_served(entry.address);
     let suffix = served.map_or_else(|| "unopened".to_owned(), |volume| volume.identity.to_string());

@@ -199,11 +199,12 @@ async fn replace_one(
     // It may stand in `node.toml` and nowhere else.
     let configured = served.as_ref().map(|(volume, _)| volume.entry.clone());
     let configured = configured.or_else(|| daemon.broken().get(&address).map(|(entry, _)| entry.clone()));
-    let entry = match configured {
-        Some(entry) => entry,
-        None => new_entry(daemon, request, address, &described.settings)?,
-    };
-    let anew = Anew::new(entry, described).map_err(|error| format!("{address}: {error}"))?;
+    let (asked, told) = (request.clone(), described.clone());
+    let anew = blocking(daemon, move |daemon| {
+        let entry = configured.map_or_else(|| new_entry(&daemon, &asked, address, &told.settings), Ok)?;
+        Anew::new(entry, &told).map_err(|error| format!("{address}: {error}"))
+    });
+    let anew = anew.await?;
     if let Some((_, status)) = &served {
         refuse_newer(&anew.entry.metadata, status.membership, daemon.config.node, anew.epoch)?;
     }
@@ -269,7 +270,7 @@ struct Anew {
 }
 
 impl Anew {
-    /// Looks at the places. A volume without a disk may still be served from them.
+    /// Looks at the places, and waits for their disks. A volume without a disk may still be served from them.
     fn new(mut entry: VolumeEntry, described: &Described) -> Result<Self, String> {
         let volume = u128::from_str_radix(&described.identity, 16).map_err(|error| error.to_string())?;
         let sector_size = sector_size(described.sector_size)

@@ -15,6 +15,7 @@ use replication::input::Control;
 use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
 use replication::volume::Phase;
 use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use super::create::blocking;
@@ -56,7 +57,12 @@ pub(super) async fn resize(daemon: &Arc<Daemon>, volume: Volume, bytes: u64) -> 
     let mut events = daemon.events.subscribe();
     daemon.control(std::slice::from_ref(&volume), Control::Resize { sectors });
     let deadline = Instant::now() + PATIENCE;
-    while let Ok(Ok(line)) = timeout_at(deadline, events.recv()).await {
+    while let Ok(event) = timeout_at(deadline, events.recv()).await {
+        let line = match event {
+            Ok(line) => line,
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => break,
+        };
         if let Some(outcome) = outcome(address, &line) {
             return outcome;
         }

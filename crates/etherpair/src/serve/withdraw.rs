@@ -32,17 +32,16 @@ pub(super) async fn refuse_needed(
     refused: &mut Vec<String>,
 ) -> BTreeSet<Address> {
     let (_, needed) = daemon.dispensable_of(removed.to_vec()).await;
-    let mut unwanted = BTreeSet::new();
+    let (mut unwanted, mut peer) = (BTreeSet::new(), None);
     for volume in removed.iter().filter(|volume| needed.contains(&volume.entry.address)) {
         let address = volume.entry.address;
-        let why = match timeout(PATIENCE, peer_has(daemon, address)).await {
-            Ok(Ok(false)) => {
+        let why = match peer_has(daemon, &mut peer, address).await {
+            Ok(false) => {
                 unwanted.insert(address);
                 continue;
             }
-            Ok(Ok(true)) => "its copy is not up to date".to_owned(),
-            Ok(Err(error)) => error,
-            Err(_) => "it does not answer".to_owned(),
+            Ok(true) => "its copy is not up to date".to_owned(),
+            Err(error) => error,
         };
         let file = volume.entry.file.as_deref().unwrap_or(node_file).display();
         let give_up = match &volume.entry.file {
@@ -57,9 +56,21 @@ pub(super) async fn refuse_needed(
     unwanted
 }
 
-async fn peer_has(daemon: &Daemon, address: Address) -> Result<bool, String> {
-    let request = PeerRequest::IsConfigured { address: address.to_string() };
-    Peer::connect(daemon).await?.ask_for(&request).await
+/// Whether the peer is to serve it. Why nobody knows is asked for once.
+async fn peer_has(
+    daemon: &Daemon,
+    peer: &mut Option<Result<Peer, String>>,
+    address: Address,
+) -> Result<bool, String> {
+    let ask = async {
+        if peer.is_none() {
+            *peer = Some(Peer::connect(daemon).await);
+        }
+        let connection = peer.as_mut().expect("just made").as_mut().map_err(|error| error.clone())?;
+        connection.ask_for(&PeerRequest::IsConfigured { address: address.to_string() }).await
+    };
+    let answer = timeout(PATIENCE, ask).await.unwrap_or_else(|_| Err("it does not answer".to_owned()));
+    answer.inspect_err(|error| *peer = Some(Err(error.clone())))
 }
 
 /// Has volumes served here no more: which are not, and why others still are. The peer goes on without a stall.
