@@ -35,15 +35,15 @@ codes! {
     MTU_TOO_SMALL = 22, "The frames of the interface hold no sector: its MTU is below 548.";
     NOT_ETHERNET = 23, "The interface is not Ethernet.";
     NOT_PERMITTED = 24, "No privilege for raw Ethernet (CAP_NET_RAW).";
-    KIND_REFUSED = 25, "The kernel refuses the kind of port that `--port` asks for.";
-    ENGINE_REFUSED = 26, "The kernel refuses what `--engine` asks for.";
+    KIND_REFUSED = 25, "The kernel refuses the kind of port that `--port`, or `port` in node.toml, asks for.";
+    ENGINE_REFUSED = 26, "The kernel refuses what `--engine`, or `engine` in node.toml, asks for.";
     ADDRESS_INVALID = 30, "Not an address that a volume can have.";
     ADDRESS_TWICE = 31, "The same address twice on the command line.";
     ADDRESS_SERVED = 32, "Somebody else serves the address already: on the wire, or another process here.";
     STATE_BROKEN = 40, "The state file is cut short or damaged.";
-    STATE_VERSION = 41, "The state file has a format version that this program does not know.";
+    STATE_VERSION = 41, "The state file, or the witness's registers of a pair, have a format version that this program does not know.";
     STATE_FOREIGN = 42, "The state file belongs to another address, disk or volume.";
-    STATE_SYSTEM = 43, "The state file can be neither read nor written.";
+    STATE_SYSTEM = 43, "The state file, or the witness's directory, can be neither read nor written; or another witness uses that directory.";
     OPEN_FILES = 50, "More open files are needed than the process may have.";
     NO_ANSWER = 60, "`discover`, `bench`: nobody answers.";
     VERIFY_FAILED = 61, "`bench --verify`: wrong data was read.";
@@ -58,7 +58,7 @@ codes! {
     LISTEN = 82, "A port or socket cannot be listened on.";
     REGISTERS_DAMAGED = 83, "`witness`: the registers of a pair are torn or damaged.";
     DAEMON_UNREACHABLE = 85, "No daemon answers at the socket.";
-    DAEMON_REFUSED = 86, "The daemon has not done what was asked; the message says why.";
+    DAEMON_REFUSED = 86, "The daemon has not done what was asked, and the message says why; or the question whether it should was not answered with the address.";
 }
 
 /// The exit code for an interface.

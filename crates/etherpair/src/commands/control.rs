@@ -427,3 +427,35 @@ impl Socket {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_no_text_is_refused_before_anybody_is_asked() {
+        let options = [
+            ("create", "--data"),
+            ("create", "--metadata"),
+            ("create", "--peer-data"),
+            ("create", "--peer-metadata"),
+            ("replace", "--data"),
+            ("replace", "--metadata"),
+        ];
+        for (command, option) in options {
+            let ask = |path: &'static [u8]| {
+                let words = ["volume", command, "7.1", option].map(OsStr::new);
+                let volume = VolumeArguments::augment_args(clap::Command::new("volume"));
+                volume.try_get_matches_from(words.into_iter().chain([OsStr::from_bytes(path)]))
+            };
+            assert!(ask(b"/srv/e7.1").is_ok(), "{command} {option}");
+            let refused = ask(b"/srv/\xff").expect_err("no text").kind();
+            assert_eq!(refused, ErrorKind::InvalidUtf8, "{command} {option}");
+        }
+    }
+}

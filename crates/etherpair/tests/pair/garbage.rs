@@ -74,6 +74,10 @@ fn garbage_cut_and_repeated_requests_at_the_socket_change_nothing_and_are_told_o
             let said = world.send_to_socket(0, line);
             assert!(said.lines().all(|line| line.contains("not a request")), "{said}");
         }
+        // Who listens to events and goes leaves his place, whether or not there is anything to tell.
+        for _ in 0..100 {
+            world.send_to_socket(0, b"{\"command\":\"events\"}\n");
+        }
         // A request that was carried out once is refused when it comes again, or does nothing.
         for _ in 0..5 {
             let said = world.send_to_socket(0, create.repeat(3).as_bytes());
