@@ -1,7 +1,7 @@
 //! What comes in at the socket for commands, and what a command takes for a reply. Arbitrary lines never panic; what is a request
 //! means the same after its own line; every fault is told in one short line, and so is every reply.
 
-use admin::{LINE_BYTES_MAX, Reply, Request, RequestError};
+use admin::{LINE_BYTES_MAX, LineError, Reply, Request, RequestError};
 
 /// A line as it comes, and everything before a line feed in it.
 pub fn admin_socket(data: &[u8]) {
@@ -29,7 +29,7 @@ fn line(bytes: &[u8]) {
             let text = error.to_string();
             assert!(!text.contains(char::is_control), "one line: {text:?}");
             assert!(text.len() < 3000, "a short one: {text}");
-            let is_cut_off = matches!(error, RequestError::CutOff { .. });
+            let is_cut_off = matches!(error, RequestError(LineError::CutOff { .. }));
             assert_eq!(is_cut_off, bytes.len() > LINE_BYTES_MAX || !bytes.ends_with(b"\n"));
         }
     }

@@ -2,6 +2,7 @@
 //! own line; every fault is told in one short line.
 
 use admin::LINE_BYTES_MAX;
+use admin::LineError;
 use admin::peer::{PeerRequest, PeerRequestError};
 
 /// A line as it comes, and everything before a line feed in it.
@@ -23,7 +24,7 @@ fn line(bytes: &[u8]) {
             let text = error.to_string();
             assert!(!text.contains(char::is_control), "one line: {text:?}");
             assert!(text.len() < 3000, "a short one: {text}");
-            let is_cut_off = matches!(error, PeerRequestError::CutOff { .. });
+            let is_cut_off = matches!(error, PeerRequestError(LineError::CutOff { .. }));
             assert_eq!(is_cut_off, bytes.len() > LINE_BYTES_MAX || !bytes.ends_with(b"\n"));
         }
     }

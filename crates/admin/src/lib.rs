@@ -5,7 +5,10 @@
 //! the permissions of the socket; still no bytes make it panic or remember more than a line.
 #![forbid(unsafe_code)]
 
+mod line;
 pub mod peer;
+
+pub use line::LineError;
 
 use std::path::PathBuf;
 
@@ -119,24 +122,10 @@ pub enum Reply {
     Refused(String),
 }
 
-/// Why a line is no request.
+/// Why a line is no request: nothing is to be done then.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-pub enum RequestError {
-    /// It did not end, or whoever asks was gone before it did.
-    #[error(
-        "not a request: the line is cut off after {bytes} bytes; end it with a line feed within {LINE_BYTES_MAX}"
-    )]
-    CutOff {
-        /// How long it is.
-        bytes: usize,
-    },
-    /// Not even text.
-    #[error("not a request: the line is no text in UTF-8; see docs/operating/admin-socket.md")]
-    NoText,
-    /// Not one of those that there are.
-    #[error("not a request: {0}; see docs/operating/admin-socket.md")]
-    Unknown(String),
-}
+#[error("not a request: {0}; see docs/operating/admin-socket.md")]
+pub struct RequestError(pub LineError);
 
 impl Request {
     /// What a line asks, with the line feed at its end.
@@ -144,11 +133,7 @@ impl Request {
     /// # Errors
     /// [`RequestError`] if it is no request; nothing is to be done then.
     pub fn read(line: &[u8]) -> Result<Self, RequestError> {
-        if line.len() > LINE_BYTES_MAX || !line.ends_with(b"\n") {
-            return Err(RequestError::CutOff { bytes: line.len() });
-        }
-        let text = std::str::from_utf8(line).map_err(|_| RequestError::NoText)?;
-        serde_json::from_str(text).map_err(|error| RequestError::Unknown(one_line(&error.to_string())))
+        line::read(line).map_err(RequestError)
     }
 
     /// The line that asks it.
@@ -157,7 +142,7 @@ impl Request {
     /// If a path in it is no text.
     #[must_use]
     pub fn line(&self) -> String {
-        serde_json::to_string(self).expect("texts and numbers") + "\n"
+        line::write(self)
     }
 }
 
@@ -165,14 +150,8 @@ impl Reply {
     /// The line that says it.
     #[must_use]
     pub fn line(&self) -> String {
-        serde_json::to_string(self).expect("texts and numbers") + "\n"
+        line::write(self)
     }
-}
-
-/// What is told may repeat what was asked, which is anything: it is short, and on one line.
-fn one_line(text: &str) -> String {
-    const SHOWN: usize = 200;
-    text.chars().take(SHOWN).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
@@ -202,13 +181,16 @@ mod tests {
             let error = read(line.as_bytes()).to_string();
             assert!(error.starts_with("not a request: ") && !error.contains('\n'), "{error}");
         }
-        assert_eq!(read(b"{\"command\":\"leave\"}"), RequestError::CutOff { bytes: 19 });
-        assert_eq!(read(b""), RequestError::CutOff { bytes: 0 });
-        assert_eq!(read(b"\xff\n"), RequestError::NoText);
+        assert_eq!(read(b"{\"command\":\"leave\"}"), RequestError(LineError::CutOff { bytes: 19 }));
+        assert_eq!(read(b""), RequestError(LineError::CutOff { bytes: 0 }));
+        assert_eq!(read(b"\xff\n"), RequestError(LineError::NoText));
         let long = [vec![b' '; LINE_BYTES_MAX], b"\n".to_vec()].concat();
-        assert_eq!(read(&long), RequestError::CutOff { bytes: LINE_BYTES_MAX + 1 });
+        assert_eq!(read(&long), RequestError(LineError::CutOff { bytes: LINE_BYTES_MAX + 1 }));
         let deep = "[".repeat(60_000) + "\n";
-        assert!(matches!(read(deep.as_bytes()), RequestError::Unknown(_)), "and the stack is deep enough");
+        assert!(
+            matches!(read(deep.as_bytes()), RequestError(LineError::Unknown(_))),
+            "and the stack is deep enough"
+        );
         let shouting = format!("{{\"command\":\"{}\\n\\u001b[2J\"}}\n", "x".repeat(1000));
         let error = read(shouting.as_bytes()).to_string();
         assert!(error.len() < 400 && !error.contains(['\n', '\u{1b}']), "{error}");

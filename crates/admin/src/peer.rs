@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::{LINE_BYTES_MAX, one_line};
+use crate::line::{self, LineError};
 
 /// What the peer is asked.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -118,26 +118,10 @@ pub struct Described {
     pub settings: String,
 }
 
-/// Why a line is no request.
+/// Why a line is no request of a peer: nothing is to be done then.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-pub enum PeerRequestError {
-    /// It did not end, or whoever asks was gone before it did.
-    #[error(
-        "not a request of a peer: the line is cut off after {bytes} bytes, of {LINE_BYTES_MAX} that it may have"
-    )]
-    CutOff {
-        /// How long it is.
-        bytes: usize,
-    },
-    /// Not even text.
-    #[error("not a request of a peer: the line is no text in UTF-8")]
-    NoText,
-    /// Not one of those that there are.
-    #[error(
-        "not a request of a peer that this node understands ({0}); if it is the peer, upgrade the older node"
-    )]
-    Unknown(String),
-}
+#[error("not a request of a peer: {0}; if it is the peer, upgrade the older node")]
+pub struct PeerRequestError(pub LineError);
 
 impl PeerRequest {
     /// What a line asks, with the line feed at its end.
@@ -145,11 +129,7 @@ impl PeerRequest {
     /// # Errors
     /// [`PeerRequestError`] if it is no request; nothing is to be done then.
     pub fn read(line: &[u8]) -> Result<Self, PeerRequestError> {
-        if line.len() > LINE_BYTES_MAX || !line.ends_with(b"\n") {
-            return Err(PeerRequestError::CutOff { bytes: line.len() });
-        }
-        let text = std::str::from_utf8(line).map_err(|_| PeerRequestError::NoText)?;
-        serde_json::from_str(text).map_err(|error| PeerRequestError::Unknown(one_line(&error.to_string())))
+        line::read(line).map_err(PeerRequestError)
     }
 
     /// The line that asks it.
@@ -158,13 +138,14 @@ impl PeerRequest {
     /// If a path in it is no text.
     #[must_use]
     pub fn line(&self) -> String {
-        serde_json::to_string(self).expect("texts and numbers") + "\n"
+        line::write(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LINE_BYTES_MAX;
 
     #[test]
     fn what_an_older_node_asks_is_understood_and_what_it_does_not_know_is_left_out_there() {
@@ -189,9 +170,9 @@ mod tests {
             let error = read(line.as_bytes()).to_string();
             assert!(error.starts_with("not a request of a peer") && !error.contains('\n'), "{error}");
         }
-        assert_eq!(read(b"\"activate\""), PeerRequestError::CutOff { bytes: 10 });
-        assert_eq!(read(b"\xff\n"), PeerRequestError::NoText);
+        assert_eq!(read(b"\"activate\""), PeerRequestError(LineError::CutOff { bytes: 10 }));
+        assert_eq!(read(b"\xff\n"), PeerRequestError(LineError::NoText));
         let long = [vec![b' '; LINE_BYTES_MAX], b"\n".to_vec()].concat();
-        assert_eq!(read(&long), PeerRequestError::CutOff { bytes: LINE_BYTES_MAX + 1 });
+        assert_eq!(read(&long), PeerRequestError(LineError::CutOff { bytes: LINE_BYTES_MAX + 1 }));
     }
 }

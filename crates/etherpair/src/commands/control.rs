@@ -256,7 +256,7 @@ pub(crate) fn events(arguments: &PlainArguments) -> Result<(), Failure> {
     let mut stream = arguments.socket.connect()?;
     let path = arguments.socket.socket.clone();
     let unreachable = |error| ControlError::Unreachable { path: path.clone(), error };
-    stream.write_all(&line(&Request::Events)).map_err(unreachable)?;
+    stream.write_all(Request::Events.line().as_bytes()).map_err(unreachable)?;
     for line in BufReader::new(stream).lines() {
         say(&line.map_err(unreachable)?)?;
     }
@@ -396,12 +396,6 @@ fn say(line: &str) -> Result<(), ControlError> {
     writeln!(io::stdout(), "{line}").map_err(ControlError::Output)
 }
 
-fn line(request: &Request) -> Vec<u8> {
-    let mut line = serde_json::to_vec(request).expect("texts and numbers");
-    line.push(b'\n');
-    line
-}
-
 impl Socket {
     fn connect(&self) -> Result<UnixStream, ControlError> {
         let path = self.socket.clone();
@@ -411,7 +405,7 @@ impl Socket {
     fn ask(&self, request: &Request) -> Result<Value, ControlError> {
         let unreachable = |error| ControlError::Unreachable { path: self.socket.clone(), error };
         let mut stream = self.connect()?;
-        stream.write_all(&line(request)).map_err(unreachable)?;
+        stream.write_all(request.line().as_bytes()).map_err(unreachable)?;
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).map_err(unreachable)?;
         match serde_json::from_str(&answer) {

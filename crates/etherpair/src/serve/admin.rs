@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admin::{LINE_BYTES_MAX, Reply, Request, RequestError};
+use admin::{LINE_BYTES_MAX, LineError, Reply, Request, RequestError};
 use aoe::Address;
 use replication::input::{ArbiterAnswer, Control};
 use replication::membership::Members;
@@ -27,7 +27,7 @@ use super::reload::reload;
 use super::remove::remove;
 use super::replace::replace;
 use super::resize::resize;
-use super::volumes::Volume;
+use super::volumes::{Volume, parse_address};
 use crate::arbiter::ArbiterError;
 
 /// Commands at once.
@@ -98,7 +98,7 @@ async fn converse(daemon: &Arc<Daemon>, stream: UnixStream, config: &Path) -> st
             return Ok(());
         }
         let request = Request::read(&line);
-        let is_cut_off = matches!(request, Err(RequestError::CutOff { .. }));
+        let is_cut_off = matches!(request, Err(RequestError(LineError::CutOff { .. })));
         let reply = match request {
             Ok(Request::Events) => return tell_events(daemon, stream).await,
             Ok(request) => carry_out(daemon, request, config).await,
@@ -166,7 +166,7 @@ fn all(daemon: &Daemon) -> Vec<Volume> {
 }
 
 fn find(daemon: &Daemon, address: &str) -> Result<Volume, String> {
-    let address: Address = address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
+    let address = parse_address(address)?;
     let volume = daemon.volumes().get(&address).cloned();
     volume.ok_or_else(|| format!("{address}: there is no such volume; see `etherpair volume list`"))
 }

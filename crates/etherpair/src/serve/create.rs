@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use admin::CreateRequest;
 use admin::peer::{DataKind, PeerRequest, Plan};
-use aoe::Address;
 use block::{LogicalSectorSize, SECTOR_BYTES};
 use os::disk::{Disk, DiskOptions};
 use os::metadata_file::MetadataFile;
@@ -25,6 +24,7 @@ use super::changing::Reservation;
 use super::daemon::Daemon;
 use super::files::{self, is_device};
 use super::peer_control::Peer;
+use super::volumes::parse_address;
 use crate::arbiter::ArbiterError;
 use crate::config::volume::VolumeEntry;
 use crate::durable_file;
@@ -59,10 +59,10 @@ impl Drop for Prepared {
 /// # Errors
 /// What is wrong and what to do; what was made until then is removed.
 pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Result<String, String> {
-    let address: Address = request.address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
+    let address = parse_address(&request.address)?;
     let identity = random_identity()?;
     let (data, bytes) = (request.data.clone(), request.bytes);
-    let (image, sectors) = blocking(daemon, move |_| size_of(data.as_deref(), bytes)).await?;
+    let (image, sectors) = daemon.blocking(move |_| size_of(data.as_deref(), bytes)).await?;
     let data_kind = if image { DataKind::Image } else { DataKind::New };
     let plan = Plan {
         address: address.to_string(),
@@ -74,11 +74,12 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
         data_kind,
         overwrite_metadata: request.overwrite_metadata,
     };
-    let mut here = blocking(daemon, {
-        let plan = plan.clone();
-        move |daemon| prepare(&daemon, &plan)
-    })
-    .await?;
+    let mut here = daemon
+        .blocking({
+            let plan = plan.clone();
+            move |daemon| prepare(&daemon, &plan)
+        })
+        .await?;
     // What is at the peer's own disk is not known here.
     let is_copied = image || request.peer_data.is_some();
     let peer_plan = Plan {
@@ -120,18 +121,6 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
     Ok(format!("{address}: made, {} and {} here{copied}", entry.data.display(), entry.metadata.display()))
 }
 
-/// Work that waits for disks, beside the tasks that must not.
-///
-/// # Errors
-/// What the work says.
-pub(super) async fn blocking<T: Send + 'static>(
-    daemon: &Arc<Daemon>,
-    work: impl FnOnce(Arc<Daemon>) -> Result<T, String> + Send + 'static,
-) -> Result<T, String> {
-    let daemon = Arc::clone(daemon);
-    tokio::task::spawn_blocking(move || work(daemon)).await.map_err(|error| error.to_string())?
-}
-
 pub(super) fn random_identity() -> Result<u128, String> {
     durable_file::random().map(u128::from_le_bytes).map_err(|error| error.to_string())
 }
@@ -170,7 +159,7 @@ fn sectors(image: Option<&Path>, bytes: Option<u64>) -> Result<u64, String> {
 /// Makes the files of a volume at this node. Blocks.
 pub(super) fn prepare(daemon: &Arc<Daemon>, plan: &Plan) -> Result<Prepared, String> {
     let config = &daemon.config;
-    let address: Address = plan.address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
+    let address = parse_address(&plan.address)?;
     let volume = u128::from_str_radix(&plan.identity, 16).map_err(|error| error.to_string())?;
     let directory = &config.volumes_directory;
     let named = |path: &Option<PathBuf>, suffix: &str| {
@@ -263,23 +252,24 @@ fn make_data(path: &Path, plan: &Plan, made: &mut Vec<PathBuf>) -> Result<(), St
 /// Has a volume served whose files were made. Nobody reads its description before that is so or all of it is gone again.
 pub(super) async fn activate(daemon: &Arc<Daemon>, mut prepared: Prepared) -> Result<VolumeEntry, String> {
     let _alone = daemon.change_alone().await?;
-    blocking(daemon, move |daemon| {
-        let entry = prepared.entry.clone();
-        let file = entry.file.clone().expect("a volume that was made has a file of its own");
-        refuse_described(&file)?;
-        // Goes first, should it have to: what is described is there.
-        prepared.made.insert(0, file.clone());
-        durable_file::replace(&file, entry.emit().as_bytes())
-            .map_err(|error| format!("{}: {error}", file.display()))?;
-        if let Err(error) = daemon.add_volume(entry.clone()) {
-            if prepared.is_at_peer {
-                daemon.not_served(entry, &error);
+    daemon
+        .blocking(move |daemon| {
+            let entry = prepared.entry.clone();
+            let file = entry.file.clone().expect("a volume that was made has a file of its own");
+            refuse_described(&file)?;
+            // Goes first, should it have to: what is described is there.
+            prepared.made.insert(0, file.clone());
+            durable_file::replace(&file, entry.emit().as_bytes())
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+            if let Err(error) = daemon.add_volume(entry.clone()) {
+                if prepared.is_at_peer {
+                    daemon.not_served(entry, &error);
+                }
+                return Err(error.to_string());
             }
-            return Err(error.to_string());
-        }
-        prepared.made.clear();
-        tracing::info!("{}: made, {} sectors", entry.address, prepared.sectors);
-        Ok(entry)
-    })
-    .await
+            prepared.made.clear();
+            tracing::info!("{}: made, {} sectors", entry.address, prepared.sectors);
+            Ok(entry)
+        })
+        .await
 }

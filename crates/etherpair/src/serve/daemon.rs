@@ -3,6 +3,9 @@
 //! Shards are asked by queues and answer by queues; a question to the arbiter is a task of its own, so that nothing here waits
 //! for anything else.
 
+mod asking;
+mod standing;
+
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,16 +15,14 @@ use admin::RequestError;
 use aoe::Address;
 use block::ExportId;
 use os::Interface;
-use os::shard::{Command, Event, ExportStatistics, ShardHandle, ShardStatistics};
-use replication::input::{ArbiterAnswer, Control};
-use replication::membership::Membership;
-use replication::output::{Event as VolumeEvent, Wish};
-use replication::volume::VolumeStatus;
-use replication::witness::RegisterKey;
+use os::shard::{Command, Event, ShardHandle};
+use replication::input::Control;
+use replication::output::Event as VolumeEvent;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{broadcast, oneshot};
 
+use self::asking::Asked;
 use super::changing::Changing;
 use super::error::VolumeError;
 use super::events::{Report, Severity};
@@ -30,9 +31,8 @@ use super::look::{Stranger, strangers};
 use super::peer_links::Links;
 use super::reload::WantedInterfaces;
 use super::slow;
-use super::status::{ArbiterStatus, LeaseReport, NotServed, Status, VersionsStatus, VolumeReport};
 use super::volumes::{LOCK_PATIENCE_AT_START, OpenedVolume, Volume, shard_of};
-use crate::arbiter::{Arbiter, ArbiterError};
+use crate::arbiter::Arbiter;
 use crate::config::node::NodeConfig;
 use crate::config::volume::VolumeEntry;
 use crate::seldom::Seldom;
@@ -68,14 +68,6 @@ pub(crate) struct Daemon {
     not_understood: Mutex<Seldom>,
     /// Until when another process may still be ending, whose locks are in the way.
     pub(crate) locks_until: Instant,
-}
-
-/// What the arbiter is to be asked.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    expected: Membership,
-    next: Membership,
-    wish: Wish,
 }
 
 impl Daemon {
@@ -295,133 +287,16 @@ impl Daemon {
             .is_some_and(|now| (now.shard, now.export) == (volume.shard, volume.export))
     }
 
-    /// How these volumes stand; none of one whose thread does not answer, or that is gone.
-    pub(crate) async fn statuses(&self, volumes: &[Volume]) -> Vec<Option<VolumeStatus>> {
-        let replies: Vec<_> = volumes
-            .iter()
-            .map(|volume| {
-                let (reply, outcome) = channel();
-                self.shards[volume.shard].send(Command::VolumeStatus { volume: volume.export, reply });
-                outcome
-            })
-            .collect();
-        let wait = move || {
-            let deadline = Instant::now() + PATIENCE;
-            let left = || deadline.saturating_duration_since(Instant::now());
-            replies.iter().map(|outcome| outcome.recv_timeout(left()).ok().flatten()).collect()
-        };
-        tokio::task::spawn_blocking(wait).await.unwrap_or_default()
-    }
-
-    /// An operator has forced a membership on a volume: the arbiter is to know, or both nodes could go on from what it holds.
-    fn tell_forced(self: &Arc<Self>, volume: Volume, forced: Membership) {
-        let (daemon, key, address) = (Arc::clone(self), self.key(&volume), volume.entry.address);
-        tokio::spawn(async move {
-            let (mut expected, mut seen) = (forced, None);
-            loop {
-                match daemon.arbiter.ask(key, expected, forced).await {
-                    Ok(ArbiterAnswer::Holds(held)) if held.epoch < forced.epoch => expected = held,
-                    // An answer was lost, or the node has been granted more since.
-                    Ok(ArbiterAnswer::Holds(held)) if daemon.goes_by(&volume, held).await => return,
-                    // Just now, perhaps.
-                    Ok(ArbiterAnswer::Holds(held)) if seen != Some(held) => seen = Some(held),
-                    Ok(ArbiterAnswer::Holds(held)) => {
-                        let text = format!(
-                            "forced to membership {forced}, but the arbiter has granted {held}: if the other node serves, there are two \
-                             histories; stop one of the nodes at once"
-                        );
-                        let about = address.to_string();
-                        return daemon.report(Report::new(
-                            &about,
-                            Severity::Error,
-                            "two-histories",
-                            text,
-                            Value::Null,
-                        ));
-                    }
-                    Ok(_) => return tracing::info!("{address}: the arbiter knows of membership {forced}"),
-                    Err(ArbiterError::Nobody) => return,
-                    Err(error) => {
-                        daemon.not_asked(address, &error);
-                        tokio::time::sleep(PATIENCE).await;
-                    }
-                }
-            }
-        });
-    }
-
-    async fn goes_by(&self, volume: &Volume, membership: Membership) -> bool {
-        let status = self.statuses(std::slice::from_ref(volume)).await.pop().flatten();
-        status.is_some_and(|status| status.membership == membership)
-    }
-
-    /// How the whole node stands.
-    pub(crate) async fn status(&self) -> Status {
-        let volumes: Vec<Volume> = self.volumes().values().cloned().collect();
-        let statuses = self.statuses(&volumes).await;
-        let statistics = self.statistics().await;
-        let lease = |shard: &Option<ShardStatistics>| shard.as_ref().and_then(|shard| shard.lease);
-        let leases: Vec<LeaseReport> = statistics
-            .iter()
-            .map(|shard| lease(shard).map_or_else(LeaseReport::default, LeaseReport::of))
-            .collect();
-        let targets: BTreeMap<Address, &ExportStatistics> = statistics
-            .iter()
-            .flatten()
-            .flat_map(|shard| shard.exports.iter().map(|export| (export.address, export)))
-            .collect();
-        let reports = volumes.iter().zip(&statuses).filter_map(|(volume, status)| {
-            let target = targets.get(&volume.entry.address).copied();
-            Some(VolumeReport::new(self.config.node, volume, status.as_ref()?, target))
-        });
-        let mute =
-            volumes.iter().zip(&statuses).filter(|(volume, status)| status.is_none() && self.has(volume));
-        let mute = mute.map(|(volume, _)| NotServed {
-            address: volume.entry.address.to_string(),
-            error: "its thread does not answer; see the log".to_owned(),
-        });
-        let not_served: Vec<NotServed> = self
-            .broken()
-            .iter()
-            .map(|(address, (_, error))| NotServed { address: address.to_string(), error: error.clone() })
-            .chain(mute)
-            .collect();
-        let arbiter = self.arbiter.state();
-        Status {
-            format: 1,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pair: self.config.pair.to_string(),
-            node: self.config.node.number(),
-            versions: VersionsStatus::of(self.config.versions),
-            leaving: *self.leaving(),
-            lease_milliseconds: u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX),
-            links: self.links.status(&leases),
-            interfaces: self.storage.status(),
-            arbiter: ArbiterStatus {
-                kind: arbiter.kind.to_owned(),
-                reachable: arbiter.is_reachable,
-                address: arbiter.address,
-                error: arbiter.error,
-            },
-            volumes: reports.collect(),
-            not_served,
-        }
-    }
-
-    /// What each shard has counted; none of one that does not answer.
-    async fn statistics(&self) -> Vec<Option<ShardStatistics>> {
-        let ask = |shard: &ShardHandle| {
-            let (reply, outcome) = channel();
-            shard.send(Command::Statistics(reply));
-            outcome
-        };
-        let replies: Vec<_> = self.shards.iter().map(ask).collect();
-        let wait = move || {
-            let deadline = Instant::now() + PATIENCE;
-            let left = || deadline.saturating_duration_since(Instant::now());
-            replies.iter().map(|outcome| outcome.recv_timeout(left()).ok()).collect()
-        };
-        tokio::task::spawn_blocking(wait).await.unwrap_or_default()
+    /// Work that waits for disks, beside the tasks that must not.
+    ///
+    /// # Errors
+    /// What the work says.
+    pub(super) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(Arc<Self>) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let daemon = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(daemon)).await.map_err(|error| error.to_string())?
     }
 
     fn leaving(&self) -> MutexGuard<'_, bool> {
@@ -458,47 +333,5 @@ impl Daemon {
         if let VolumeEvent::Forced(forced) = event {
             self.tell_forced(volume, *forced);
         }
-    }
-
-    fn ask(self: &Arc<Self>, shard: usize, export: ExportId, question: u64, asked: Asked) {
-        let daemon = Arc::clone(self);
-        tokio::spawn(async move {
-            let answer = match daemon.find(shard, export) {
-                Some(volume) => daemon.arbiter_says(&volume, asked).await,
-                None => ArbiterAnswer::Unreachable,
-            };
-            daemon.shards[shard].send(Command::ArbiterAnswered { volume: export, question, answer });
-        });
-    }
-
-    async fn arbiter_says(&self, volume: &Volume, asked: Asked) -> ArbiterAnswer {
-        let Asked { expected, next, wish } = asked;
-        match self.arbiter.ask(self.key(volume), expected, next).await {
-            Ok(answer) => {
-                if next != expected && answer == ArbiterAnswer::Swapped {
-                    tracing::info!("{}: the arbiter has granted epoch {}", volume.entry.address, next);
-                }
-                answer
-            }
-            // Nobody can hold anything else than both nodes believe.
-            Err(ArbiterError::Nobody) if wish == Wish::OfBoth => ArbiterAnswer::Swapped,
-            Err(error) => {
-                self.not_asked(volume.entry.address, &error);
-                ArbiterAnswer::Unreachable
-            }
-        }
-    }
-
-    /// The register of a volume.
-    pub(crate) fn key(&self, volume: &Volume) -> RegisterKey {
-        RegisterKey { pair: self.config.pair, volume: volume.identity }
-    }
-
-    fn not_asked(&self, address: Address, error: &ArbiterError) {
-        let mut unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner);
-        unasked.write(Instant::now(), |more| {
-            let text = format!("the arbiter gives no answer for {address}: {error}{more}");
-            self.report(Report::new("arbiter", Severity::Warning, "arbiter-silent", text, Value::Null));
-        });
     }
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::create::{Prepared, activate, blocking, prepare};
+use super::create::{Prepared, activate, prepare};
 use super::daemon::Daemon;
 use super::peer_dial::connect_control;
 use super::peer_port::PeerPortError;
@@ -71,7 +71,7 @@ async fn carry_out(
 ) -> PeerAnswer {
     match request {
         PeerRequest::Prepare(plan) => {
-            let made = blocking(daemon, move |daemon| prepare(&daemon, &plan)).await?;
+            let made = daemon.blocking(move |daemon| prepare(&daemon, &plan)).await?;
             *prepared = Some(made);
         }
         PeerRequest::Activate => {
@@ -79,7 +79,7 @@ async fn carry_out(
             activate(daemon, made).await?;
         }
         PeerRequest::MakeRoom { identity, sectors } => {
-            blocking(daemon, move |daemon| make_room_for_peer(&daemon, &identity, sectors)).await?;
+            daemon.blocking(move |daemon| make_room_for_peer(&daemon, &identity, sectors)).await?;
         }
         PeerRequest::MayRemove(volume) => may_remove_for_peer(daemon, &volume)?,
         PeerRequest::Remove(volume) => remove_for_peer(daemon, volume).await?,

@@ -15,7 +15,6 @@ use replication::input::Control;
 use tokio::sync::oneshot;
 
 use super::changes::{VolumeChanges, fixed_keys, interface_changes, volume_changes};
-use super::create::blocking;
 use super::daemon::Daemon;
 use super::error::VolumeError;
 use super::volumes::{OpenedVolume, Volume};
@@ -60,7 +59,7 @@ async fn look(daemon: &Arc<Daemon>, path: &Path) -> Result<Agreed, Vec<String>> 
     let config = {
         let path = path.to_owned();
         let read = move |_| NodeConfig::read(&path).map_err(|failure| failure.to_string());
-        blocking(daemon, read).await.map_err(|error| vec![error])?
+        daemon.blocking(read).await.map_err(|error| vec![error])?
     };
     let mut refused = fixed_keys(&daemon.config, &config);
     let interfaces_now = daemon.interfaces().clone();
@@ -106,7 +105,7 @@ async fn carry_out(daemon: &Arc<Daemon>, agreed: Agreed) -> Result<String, Strin
     }
     let tried_again = changes.tried_again;
     // Disks are asked beside what must not wait for them.
-    let served = blocking(daemon, move |daemon| {
+    let served = daemon.blocking(move |daemon| {
         let mut results = Vec::new();
         for (entry, opened) in opened {
             let address = entry.address;
@@ -194,7 +193,7 @@ async fn open_all(
         Ok(added.into_iter().map(open).collect::<Vec<_>>())
     };
     let mut opened = Vec::new();
-    match blocking(daemon, all).await {
+    match daemon.blocking(all).await {
         Ok(results) => {
             for (entry, result) in results {
                 match result {

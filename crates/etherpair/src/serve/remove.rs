@@ -19,11 +19,10 @@ use replication::membership::Membership;
 use replication::witness::RegisterKey;
 use tokio::time::Instant;
 
-use super::create::blocking;
 use super::daemon::Daemon;
 use super::files::{aside, is_device};
 use super::peer_control::Peer;
-use super::volumes::Volume;
+use super::volumes::{Volume, parse_address};
 use crate::arbiter::ArbiterError;
 use crate::config::volume::VolumeEntry;
 use crate::durable_file;
@@ -52,7 +51,7 @@ impl Found {
 /// # Errors
 /// Why not, and how far it has come.
 pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Result<String, String> {
-    let address: Address = request.address.parse().map_err(|error: aoe::AddressError| error.to_string())?;
+    let address = parse_address(&request.address)?;
     let found = find(daemon, address)
         .ok_or_else(|| format!("{address}: there is no such volume; see `etherpair volume list`"))?;
     may_be_removed(&found.entry)?;
@@ -154,7 +153,7 @@ async fn retire(daemon: &Arc<Daemon>, found: Found, delete_data: bool) -> Result
     }
     daemon.forget_not_served(entry.address);
     let suffix = served.map_or_else(|| "unopened".to_owned(), |volume| volume.identity.to_string());
-    blocking(daemon, move |_| put_away(&entry, &suffix, delete_data)).await
+    daemon.blocking(move |_| put_away(&entry, &suffix, delete_data)).await
 }
 
 /// First what says that there is a volume, so that whatever is interrupted never leaves one without metadata. Blocks.

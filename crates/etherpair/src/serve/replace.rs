@@ -26,12 +26,12 @@ use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
 use replication::meta::{Format, format};
 use replication::volume::{Phase, VolumeStatus};
 
-use super::create::{blocking, random_identity, sector_size};
+use super::create::{random_identity, sector_size};
 use super::daemon::Daemon;
 use super::files::{self, is_device};
 use super::peer_control::Peer;
 use super::remove::stop_serving;
-use super::volumes::Volume;
+use super::volumes::{Volume, parse_address};
 use crate::config::volume::VolumeEntry;
 use crate::durable_file;
 
@@ -43,7 +43,7 @@ const PAGE_VOLUMES: usize = 8;
 /// # Errors
 /// Why not; of several, how far it has come.
 pub(crate) async fn replace(daemon: &Arc<Daemon>, request: ReplaceRequest) -> Result<String, String> {
-    let wanted = request.address.as_deref().map(parse).transpose()?;
+    let wanted = request.address.as_deref().map(parse_address).transpose()?;
     let mut peer = Peer::connect(daemon).await?;
     let mut made = Vec::new();
     let outcome = match wanted {
@@ -109,17 +109,13 @@ fn beyond(page: Vec<Described>, last: &mut Option<Address>) -> Result<Vec<Descri
     let before = *last;
     let mut new = Vec::new();
     for described in page {
-        let address = parse(&described.address)?;
+        let address = parse_address(&described.address)?;
         if before.is_none_or(|before| address > before) {
             *last = (*last).max(Some(address));
             new.push(described);
         }
     }
     Ok(new)
-}
-
-fn parse(text: &str) -> Result<Address, String> {
-    text.parse().map_err(|error: aoe::AddressError| error.to_string())
 }
 
 /// What is here of the volumes that the peer asks for: of one, of a few after an address, or of all.
@@ -129,9 +125,9 @@ pub(super) async fn describe(
     after: Option<&str>,
 ) -> Result<Vec<Described>, String> {
     let volumes: Vec<Volume> = match (address, after) {
-        (Some(address), _) => daemon.volumes().get(&parse(address)?).cloned().into_iter().collect(),
+        (Some(address), _) => daemon.volumes().get(&parse_address(address)?).cloned().into_iter().collect(),
         (None, Some("")) => page(&daemon.volumes(), None),
-        (None, Some(after)) => page(&daemon.volumes(), Some(parse(after)?)),
+        (None, Some(after)) => page(&daemon.volumes(), Some(parse_address(after)?)),
         (None, None) => daemon.volumes().values().cloned().collect(),
     };
     let statuses = daemon.statuses(&volumes).await;
@@ -178,7 +174,7 @@ async fn replace_one(
     request: &ReplaceRequest,
     described: &Described,
 ) -> Result<String, String> {
-    let address = parse(&described.address)?;
+    let address = parse_address(&described.address)?;
     if !described.is_sole_and_good {
         return Err(format!(
             "{address}: the peer does not serve it alone with a good copy; nothing was changed, since only then nothing here can be of \
@@ -200,7 +196,7 @@ async fn replace_one(
     let configured = served.as_ref().map(|(volume, _)| volume.entry.clone());
     let configured = configured.or_else(|| daemon.broken().get(&address).map(|(entry, _)| entry.clone()));
     let (asked, told) = (request.clone(), described.clone());
-    let anew = blocking(daemon, move |daemon| {
+    let anew = daemon.blocking(move |daemon| {
         let entry = configured.map_or_else(|| new_entry(&daemon, &asked, address, &told.settings), Ok)?;
         Anew::new(entry, &told).map_err(|error| format!("{address}: {error}"))
     });
@@ -221,10 +217,11 @@ async fn stop_and_make(daemon: &Arc<Daemon>, served: Option<Volume>, anew: Anew)
     if let Some(volume) = served {
         stop_serving(daemon, &volume).await?;
     }
-    blocking(daemon, move |daemon| {
-        anew.make(&daemon).map_err(|error| format!("{}: {error}", anew.entry.address))
-    })
-    .await
+    daemon
+        .blocking(move |daemon| {
+            anew.make(&daemon).map_err(|error| format!("{}: {error}", anew.entry.address))
+        })
+        .await
 }
 
 /// As a file of its own describes it, or as the peer does, in places of this node's.
@@ -386,7 +383,7 @@ mod tests {
 
     fn volumes() -> BTreeMap<Address, Described> {
         let addresses = (0..1000_u16).map(|number| format!("{}.{}", 7 + number / 250, number % 250));
-        let addresses = addresses.map(|address| parse(&address).expect("an address"));
+        let addresses = addresses.map(|address| parse_address(&address).expect("an address"));
         addresses.map(|address| (address, described(address))).collect()
     }
 

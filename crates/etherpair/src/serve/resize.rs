@@ -18,7 +18,6 @@ use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
-use super::create::blocking;
 use super::daemon::Daemon;
 use super::files::is_device;
 use super::peer_control::Peer;
@@ -53,7 +52,7 @@ pub(super) async fn resize(daemon: &Arc<Daemon>, volume: Volume, bytes: u64) -> 
         return Err(format!("{address}: was removed meanwhile; see `etherpair volume list`"));
     }
     let here = volume.clone();
-    blocking(daemon, move |daemon| make_room(&daemon, &here, sectors)).await?;
+    daemon.blocking(move |daemon| make_room(&daemon, &here, sectors)).await?;
     let mut events = daemon.events.subscribe();
     daemon.control(std::slice::from_ref(&volume), Control::Resize { sectors });
     let deadline = Instant::now() + PATIENCE;

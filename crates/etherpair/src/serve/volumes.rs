@@ -146,3 +146,11 @@ fn patiently<T, E>(
         }
     }
 }
+
+/// The address that somebody has named.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn parse_address(text: &str) -> Result<Address, String> {
+    text.parse().map_err(|error: aoe::AddressError| error.to_string())
+}
