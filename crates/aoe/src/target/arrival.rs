@@ -145,7 +145,7 @@ impl Target {
             }
             match self.deliver_counted(id, arrival) {
                 Ok(buffer) => {
-                    assert_eq!(buffer, Buffer::Done, "a write to many was admitted");
+                    assert_eq!(buffer, Buffer::Done, "a frame for many was kept by one");
                     result = Ok(Buffer::Done);
                 }
                 Err(refusal) if result.is_err() => result = Err(refusal),

@@ -66,6 +66,10 @@ impl Target {
             Checked::Argument => return self.refuse_arrival(id, arrival, AoeError::BadArgument),
             Checked::Beyond => return self.abort(id, &answer, ErrorRegister::IDNF),
         };
+        // What waits keeps its frame, and a frame is kept by one request only.
+        if !arrival.head.header.address.is_exact() && self.outstanding.would_wait(id, range) {
+            return Err(Refusal::ReadToMany);
+        }
         let frame = arrival.whole();
         if let Some(earlier) = self.outstanding.renew_read(id, range, &answer, frame) {
             self.push(Output::Release(earlier.buffer));

@@ -277,6 +277,11 @@ impl Outstanding {
         earlier
     }
 
+    /// Whether a read of these sectors would have to wait for a write.
+    pub(crate) fn would_wait(&self, export: ExportId, range: LbaRange) -> bool {
+        self.unfinished_writes(export, range) > 0
+    }
+
     /// Admits a request that is ordered by `ordered` (a flush by nothing): its name if it may start at once, `None`
     /// if it has to wait until [`Self::next_ready`] gives it out.
     #[inline]

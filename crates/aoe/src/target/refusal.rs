@@ -44,6 +44,8 @@ refusals! {
     Masked, "masked", "the sender is not in the MAC mask list";
     /// A write to a wildcard address or to everybody.
     WriteToMany, "write_to_many", "a write has to name one target";
+    /// A read to a wildcard address that would have to wait for a write.
+    ReadToMany, "read_to_many", "a read that waits for a write has to name one target";
     /// As many requests are outstanding as the shard holds.
     TooManyOutstanding, "too_many_outstanding", "too many requests are outstanding";
     /// As many writes were completed within two seconds as the shard can remember.

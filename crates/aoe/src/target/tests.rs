@@ -469,6 +469,35 @@ fn wildcards_are_answered_by_each_export_and_never_written_to() {
 }
 
 #[test]
+fn a_read_of_many_is_not_answered_by_an_export_where_it_would_wait() {
+    let mut bench = Bench::new(config());
+    let second = Address::new(Shelf(7), Slot(2)).expect("an address");
+    bench.target.add_export(bench.now, ExportConfig { address: second, ..config() }).expect("room");
+    let write = block_request(&bench.write(0, 8, 5).expect("admitted"));
+    let mut frame = bench.frame(CLIENT, registers(AtaCommand::ReadSectorsExt, 0, 1), 0);
+    let every_slot = AddressPattern { shelf: Shelf(7), slot: Slot::WILDCARD };
+    header::Repr::request(every_slot, Command::Ata, Tag(9)).emit(&mut frame);
+    let outputs = bench.send(&frame).expect("the second export answers");
+    assert_ne!(block_request(&outputs).export, bench.export);
+    assert_eq!((released(&outputs), bench.target.outstanding()), (vec![2], 2));
+
+    // One that waits for its own sake is not renewed by a read of many.
+    assert_eq!(released(&bench.read(0, 1).expect("waits")), [0u64; 0]);
+    bench.now = bench.now.after(crate::limits::RESENT_AFTER_MIN);
+    assert_eq!(released(&bench.send(&frame).expect("the second export answers")), [4]);
+    let outputs = bench.complete(write.id, Ok(None));
+    assert_eq!((released(&outputs), answers(&outputs)), (vec![1, 3], vec![(1, 0x40, 0)]));
+    let refusals = &bench.target.export(bench.export).expect("there").statistics().refusals;
+    assert_eq!(refusals.count(Refusal::ReadToMany), 2);
+
+    // Where nobody answers, the frame is released all the same.
+    let mut bench = Bench::new(config());
+    bench.write(0, 8, 5).expect("admitted");
+    assert_eq!(bench.send(&frame), Err(Refusal::ReadToMany));
+    assert_eq!(released(&bench.drain()), [2]);
+}
+
+#[test]
 fn frames_that_are_not_for_us_are_told_apart() {
     let mut bench = Bench::new(config());
     let good = bench.frame(CLIENT, registers(AtaCommand::ReadSectorsExt, 0, 1), 0);
