@@ -2,16 +2,17 @@
 //!
 //! The distance between the two clocks changes only when somebody sets the wall clock. Until the frames from before
 //! that are drained, the older of the two possible moments is taken: a frame may then be dropped as too old, which
-//! costs its sender a retransmission, but an old frame never passes for a new one (design D3).
+//! costs its sender a retransmission, but an old frame never passes for a new one (design D3). Nor is a frame from the
+//! future: a moment that lies after the distance was measured is believed only when it was measured again.
 
 use block::Instant;
 
-use crate::clock::WallOffset;
+use crate::clock::{self, WallOffset};
 
 /// Two samples further apart than this mean that the wall clock was set.
 const STEP_NANOS: u64 = 1_000_000;
 
-/// After so many frames without a pause the distance is measured again.
+/// After so many frames from before it was measured the distance is measured again.
 const FRAMES_PER_SAMPLE: u32 = 64;
 
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Timestamps {
     offset: WallOffset,
     /// The distance before the wall clock was set, until the port has been found empty.
     before_step: Option<WallOffset>,
+    /// When the distance was measured, or a moment after it.
+    sampled_at: Instant,
     /// Frames to convert before the next sample.
     remaining: u32,
     last: Instant,
@@ -26,7 +29,13 @@ pub(super) struct Timestamps {
 
 impl Timestamps {
     pub(super) fn new() -> Self {
-        Self { offset: WallOffset::sample(), before_step: None, remaining: 0, last: Instant::default() }
+        Self {
+            offset: WallOffset::sample(),
+            before_step: None,
+            sampled_at: clock::now(),
+            remaining: 0,
+            last: Instant::default(),
+        }
     }
 
     /// The port was found empty: what comes next is stamped later than now.
@@ -37,17 +46,22 @@ impl Timestamps {
 
     /// The moment a frame was received; frames are converted in the order they came.
     pub(super) fn convert(&mut self, unix_nanos: u64) -> Instant {
-        if self.remaining == 0 {
+        let mut moment = self.moment_of(unix_nanos);
+        if self.remaining == 0 || moment > self.sampled_at {
             self.remaining = FRAMES_PER_SAMPLE;
             self.observe(WallOffset::sample());
+            self.sampled_at = clock::now();
+            moment = self.moment_of(unix_nanos).min(self.sampled_at);
         }
         self.remaining -= 1;
-        let mut moment = self.offset.to_instant(unix_nanos);
-        if let Some(before) = self.before_step {
-            moment = moment.min(before.to_instant(unix_nanos));
-        }
         self.last = moment.max(self.last);
         self.last
+    }
+
+    /// The older of the moments that it may stand for.
+    fn moment_of(&self, unix_nanos: u64) -> Instant {
+        let moment = self.offset.to_instant(unix_nanos);
+        self.before_step.map_or(moment, |before| moment.min(before.to_instant(unix_nanos)))
     }
 
     fn observe(&mut self, sample: WallOffset) {
@@ -68,6 +82,7 @@ mod tests {
         Timestamps {
             offset: WallOffset::from_nanos(offset),
             before_step: None,
+            sampled_at: Instant::from_nanos(u64::MAX),
             remaining: u32::MAX,
             last: Instant::default(),
         }
@@ -89,6 +104,19 @@ mod tests {
         stamps.drained();
         stamps.remaining = u32::MAX;
         assert_eq!(stamps.convert(161_000_000_000), Instant::from_nanos(51_000_000_000));
+    }
+
+    #[test]
+    fn a_frame_stamped_after_the_wall_clock_was_set_forward_is_not_from_the_future() {
+        let wall_now = clock::unix_time(Instant::default()).cast_signed();
+        let mut stamps = stamps(wall_now - 10 * SECOND);
+        stamps.sampled_at = clock::now();
+        for _ in 0..3 {
+            let received = clock::now();
+            let converted = stamps.convert(clock::unix_time(received));
+            assert!(converted <= clock::now(), "{converted:?} of a frame received at {received:?}");
+            assert!(received.since(converted).as_nanos() < u128::from(STEP_NANOS));
+        }
     }
 
     #[test]
