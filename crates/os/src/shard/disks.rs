@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use block::{BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant, LbaRange};
-use block::{Operation, SECTOR_BYTES};
+use block::{LogicalSectorSize, Operation, SECTOR_BYTES};
 
 use super::merge::Work;
 use super::operations::{Operations, Running, Task};
@@ -210,8 +210,12 @@ fn bounce(data: IoSlice, pool: &mut BufferPool) -> Option<(IoSlice, u32)> {
     Some((copy, buffer))
 }
 
-/// The sectors in the page cache, named, if they are there.
+/// The sectors in the page cache, named, if they are there and may be left there.
 fn find_cached(disk: &mut Disk, now: Instant, export: ExportId, range: LbaRange) -> Option<BufferSlice> {
+    // What is read there to be modified and written back needs memory of its own.
+    if !disk.read_only() && disk.geometry().logical_sector_size() != LogicalSectorSize::B512 {
+        return None;
+    }
     let offset = disk.byte_offset(range.start());
     // The reply is copied from there in a moment, together with those of the whole turn: begin to fetch now, so that the
     // copies need not each wait for their own bytes ("What a request costs" in docs/measurements.md).

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::buffer_pool::Room;
-use crate::disk::DiskOptions;
+use crate::disk::{DiskOptions, ReadCache};
 use crate::disk_engine::EngineKind;
 use crate::sys::memory::Memory;
 
@@ -28,11 +28,15 @@ struct Bench {
 
 impl Bench {
     fn new(kind: EngineKind, bytes: usize) -> Self {
+        Self::with_options(kind, bytes, DiskOptions::default())
+    }
+
+    fn with_options(kind: EngineKind, bytes: usize, options: DiskOptions) -> Self {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(&vec![0; bytes]).expect("its bytes");
         let pool = BufferPool::new(Room { count: REQUESTS_MAX, bytes: BUFFER_BYTES }).expect("memory");
         let mut disks = Disks::new(DiskEngine::new(kind, pool.region()).expect("an engine"), REQUESTS_MAX);
-        let options = DiskOptions { path: file.path().to_owned(), ..DiskOptions::default() };
+        let options = DiskOptions { path: file.path().to_owned(), ..options };
         disks.add(EXPORT, Disk::open(&options).expect("a disk"));
         Self { disks, pool, file }
     }
@@ -228,5 +232,27 @@ fn of_reads_together_those_before_the_end_of_a_cut_file_succeed() {
             assert_eq!(result, expected, "request {slot}, {kind:?}");
         }
         assert_eq!(bench.pool.taken(), 0);
+    }
+}
+
+#[test]
+fn what_is_read_to_be_modified_is_not_left_in_the_page_cache() {
+    use block::LogicalSectorSize::{B512, B4096};
+    for (sector_size, read_only, may_be_left) in
+        [(B4096, false, false), (B4096, true, true), (B512, false, true)]
+    {
+        let options = DiskOptions {
+            read_only,
+            read_cache: ReadCache::Page,
+            logical_sector_size: Some(sector_size),
+            ..DiskOptions::default()
+        };
+        // The file has just been written, so all of it is there.
+        let mut bench = Bench::with_options(EngineKind::Threads, 64 << 10, options);
+        let operation = Operation::Read { range: range(8, 8) };
+        let request = BlockRequest { id: RequestId(0), export: EXPORT, operation };
+        let found = bench.disks.start(NOW, request, None, &mut bench.pool);
+        assert_eq!(found.is_some(), may_be_left, "{sector_size:?}, read only: {read_only}");
+        bench.finish(usize::from(found.is_none()));
     }
 }
