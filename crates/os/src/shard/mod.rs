@@ -42,6 +42,7 @@ use crate::buffer_pool::{BufferPool, Room};
 use crate::clock;
 use crate::disk::Disk;
 use crate::disk_engine::DiskEngine;
+use crate::frame_port::Received;
 use crate::sys::file::EventFd;
 use crate::sys::memory::IoSlice;
 
@@ -193,12 +194,11 @@ impl Shard {
         self.statistics.frames_received += 1;
         self.transmitter.record(received.received, self.ports[index].frame(received.slot));
         let port = port_id(index);
-        let length = received.length as usize;
-        let has_payload = length > aoe::limits::FRAME_BYTES_MIN;
-        if has_payload && !self.ports[index].releases_in_any_order() {
-            // A slot held until a slow disk is done would stop the whole ring, so the bytes leave it at once. The
-            // target looks at them next, so the copy costs little more than that look would have.
-            self.take_copied(now, port, received, length);
+        if !self.ports[index].releases_in_any_order() {
+            // A slot held until a slow disk is done would stop the whole ring, so the bytes leave it at once: those of a
+            // read, too, which may have to wait for a write. The target looks at them next, so the copy costs little
+            // more than that look would have.
+            self.take_copied(now, port, received);
             return;
         }
         let name = self.ports.place(index, received.slot).name().expect("slots have names");
@@ -209,14 +209,8 @@ impl Shard {
         self.carry_out(now);
     }
 
-    fn take_copied(
-        &mut self,
-        now: Instant,
-        port: PortId,
-        received: crate::frame_port::Received,
-        length: usize,
-    ) {
-        let index = port.0 as usize;
+    fn take_copied(&mut self, now: Instant, port: PortId, received: Received) {
+        let (index, length) = (port.0 as usize, received.length as usize);
         let room = self.pool.buffer_bytes() - FRAME_OFFSET;
         let buffer =
             if length <= room && self.pool.free() > self.pool_reserve { self.pool.take() } else { None };
