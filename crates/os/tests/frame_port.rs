@@ -36,6 +36,24 @@ fn a_frame_comes_through_whole_and_its_payload_lies_on_a_sector() {
 }
 
 #[test]
+fn the_longest_control_reply_is_one_head() {
+    let wire = Wire::new(9000);
+    for kind in KINDS {
+        let (mut sender, mut receiver) = wire.ports(kind);
+        let sent = [60, aoe::limits::CONTROL_FRAME_BYTES_MAX, 60].map(|length| request(&receiver, length, 7));
+        for frame in &sent {
+            sender.queue(TransmitFrame { head: frame, payload: None }).expect("room in the queue");
+        }
+        assert_eq!(sender.flush().expect("sent"), sent.len(), "{kind}");
+        for frame in &sent {
+            let received = receive(&mut receiver);
+            assert!(receiver.frame(received.slot) == frame, "{kind}, {} bytes", frame.len());
+            receiver.release(received.slot);
+        }
+    }
+}
+
+#[test]
 fn what_is_shorter_than_ethernet_allows_is_filled_up_with_zeros() {
     let wire = Wire::new(1500);
     let (mut sender, mut receiver) = wire.ports(PortKind::Ring);

@@ -14,6 +14,8 @@ use crate::sys::xdp_ring::XdpRing;
 /// Longest head of a frame to send: enough for every control reply, so that only disk data is a payload.
 pub const FRAME_HEAD_BYTES_MAX: usize = HEAD_BYTES_MAX;
 
+const _: () = assert!(aoe::limits::CONTROL_FRAME_BYTES_MAX <= HEAD_BYTES_MAX, "a control reply is one head");
+
 /// Ethernet's shortest frame without its checksum. Virtual interfaces do not pad, and initiators insist.
 const FRAME_BYTES_MIN: usize = 60;
 

@@ -13,7 +13,7 @@ use super::clock;
 use super::mapping::Mapping;
 
 /// The head of a frame, copied in at once: headers, or a whole control reply.
-pub(crate) const HEAD_BYTES_MAX: usize = 1536;
+pub(crate) const HEAD_BYTES_MAX: usize = 2112;
 
 /// Frames waiting to be sent, in order.
 pub(crate) struct SendBatch {

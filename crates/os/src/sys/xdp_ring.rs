@@ -23,11 +23,12 @@ const CHUNK_BYTES: u32 = 2048;
 /// So many frames the kernel takes in one call; it says so by an error if it was shown more.
 const FRAMES_A_CALL: u64 = 32;
 
-/// Longest frame. What could not be sent must fit into the head of a message; and a longer one is not sent any faster
-/// than from where it is ("Frame ports" in docs/measurements.md).
-const FRAME_BYTES_MAX: usize = HEAD_BYTES_MAX;
+/// Longest frame: a longer one is not sent any faster than from where it is ("Frame ports" in docs/measurements.md).
+const FRAME_BYTES_MAX: usize = 1536;
 
 const _: () = assert!(FRAME_BYTES_MAX <= CHUNK_BYTES as usize && SLOTS.is_power_of_two());
+const _: () =
+    assert!(FRAME_BYTES_MAX <= HEAD_BYTES_MAX, "what could not be sent fits into the head of a message");
 
 /// The descriptor of no frame: the kernel passes over it, some kernels over one a call, and some tell its end.
 const NO_FRAME: libc::xdp_desc = libc::xdp_desc { addr: u64::MAX, len: u32::MAX, options: 0 };
