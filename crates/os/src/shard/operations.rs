@@ -253,8 +253,11 @@ impl Operations {
             Task::Transfer(Work::Read) => Action::Read(data),
             Task::Transfer(Work::Write) => Action::Write { data, durable: false },
             Task::Transfer(Work::DurableWrite) => {
-                let grouped = self.groups[export.0 as usize].begin();
-                self.entry(slot).grouped = grouped;
+                let joins = self.groups[export.0 as usize].begin();
+                let entry = self.entry(slot);
+                // What it has written for a group becomes durable by a flush only, even if it goes on alone.
+                let grouped = joins || (entry.grouped && entry.done > 0);
+                entry.grouped = grouped;
                 Action::Write { data, durable: !grouped }
             }
             Task::Flush => unreachable!("a flush moves nothing"),
@@ -372,5 +375,56 @@ impl Operations {
             self.ended.push_back(Ended { slot: id.slot(), outcome });
         }
         self.flush_group(export);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk_engine::EngineKind;
+    use crate::sys::memory::Memory;
+
+    const EXPORT: ExportId = ExportId(0);
+    const BYTES: usize = 4096;
+
+    /// So many durable writes that are under way, each alone. The engine is never asked to carry them out: what becomes of
+    /// them is made up.
+    fn under_way(memory: &Memory, writes: u32) -> Operations {
+        let engine = DiskEngine::new(EngineKind::Uring, memory.slice()).expect("an engine");
+        let mut operations = Operations::new(engine, writes as usize);
+        operations.add(EXPORT, -1);
+        for slot in 0..writes {
+            operations.start(Running {
+                id: RequestId(slot),
+                export: EXPORT,
+                task: Task::Transfer(Work::DurableWrite),
+                offset: u64::from(slot) * 2 * BYTES as u64,
+                data: memory.slice(),
+                buffer: None,
+            });
+        }
+        operations.begin_waiting();
+        operations
+    }
+
+    fn ended(operations: &mut Operations) -> Vec<u32> {
+        operations.ended.drain(..).map(|ended| u32::try_from(ended.slot).expect("small")).collect()
+    }
+
+    #[test]
+    fn a_write_of_a_group_that_came_back_short_waits_for_a_flush_though_the_group_is_gone() {
+        let memory = Memory::anonymous(BYTES).expect("memory");
+        let mut operations = under_way(&memory, 5);
+        let result = |token, bytes: usize| DiskResult { token, result: i32::try_from(bytes).expect("small") };
+        assert!(operations.entry(4).grouped);
+        for slot in 0..4 {
+            operations.finish(result(slot, BYTES));
+        }
+        assert_eq!(ended(&mut operations), [0, 1, 2, 3]);
+        operations.finish(result(4, 512));
+        operations.finish(result(4, BYTES - 512));
+        assert_eq!(ended(&mut operations), [0u32; 0], "its first part is not durable");
+        operations.finish(result(GROUP_FLUSH + EXPORT.0, 0));
+        assert_eq!(ended(&mut operations), [4]);
     }
 }
