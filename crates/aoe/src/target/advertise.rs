@@ -92,7 +92,9 @@ impl Target {
         };
         // Each interface speaks as itself, and as the other node if this one answers for it: so switches learn where that
         // address is now.
-        if self.output_room() < 2 * receivers.len() * self.ports.linked().count() {
+        let needed = 2 * receivers.len() * self.ports.linked().count();
+        // Who has no place even in an empty queue is not told, and has to ask.
+        if self.output_room() < needed.min(self.outputs_unowed_max) {
             return false;
         }
         let frames: Vec<(PortId, Head, OwnedConfig)> = self
@@ -109,7 +111,8 @@ impl Target {
             })
             .collect();
         for (port, head, argument) in frames {
-            // It fails only where the MTU is too small for the config string. Nobody could use the export there.
+            // It fails where the queue is full, and where the MTU is too small for the config string: nobody could use
+            // the export there.
             let _ = self.send_control(port, &head, |frame| argument.emit(frame));
         }
         true

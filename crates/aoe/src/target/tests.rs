@@ -388,6 +388,25 @@ fn advertisements_are_sent_three_times_and_to_those_who_may_talk() {
 }
 
 #[test]
+fn an_export_with_more_listeners_than_there_is_room_for_is_advertised_to_as_many_as_fit() {
+    let mac_mask = (0..=254).map(|last| MacAddress([2, 0, 0, 0, 1, last])).collect();
+    let mut bench =
+        Bench::new(ExportConfig { state: SmallState { mac_mask, ..SmallState::default() }, ..config() });
+    for port in 1..5 {
+        let link = PortLink { mac: MacAddress([2, 0, 0, 0, 0, 0xaa + port]), mtu: 9000 };
+        let up = Input::PortChanged { port: PortId(port), link: Some(link) };
+        bench.target.handle_input(bench.now, up).expect("no frame");
+    }
+    let mut sent = Vec::new();
+    while let Some(due) = bench.target.poll_timeout().filter(|_| sent.len() < 4) {
+        bench.now = due;
+        bench.target.handle_input(due, Input::Timeout).expect("no frame");
+        sent.push(bench.drain().len());
+    }
+    assert_eq!(sent, [8 + OUTPUTS_UNOWED_MIN; 3]);
+}
+
+#[test]
 fn the_write_cache_is_used_only_where_it_is_allowed_and_emptied_when_it_is_switched_off() {
     let features = |feature| ata::Request { feature, ..registers(AtaCommand::SetFeatures, 0, 0) };
     let durable = |outputs: &[Output]| match block_request(outputs).operation {
@@ -483,7 +502,7 @@ fn a_read_of_many_is_not_answered_by_an_export_where_it_would_wait() {
 
     // One that waits for its own sake is not renewed by a read of many.
     assert_eq!(released(&bench.read(0, 1).expect("waits")), [0u64; 0]);
-    bench.now = bench.now.after(crate::limits::RESENT_AFTER_MIN);
+    bench.now = bench.now.after(limits::RESENT_AFTER_MIN);
     assert_eq!(released(&bench.send(&frame).expect("the second export answers")), [4]);
     let outputs = bench.complete(write.id, Ok(None));
     assert_eq!((released(&outputs), answers(&outputs)), (vec![1, 3], vec![(1, 0x40, 0)]));
