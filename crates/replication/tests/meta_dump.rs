@@ -100,6 +100,23 @@ fn what_a_crash_leaves_is_no_damage_and_what_it_cannot_leave_is() {
 }
 
 #[test]
+fn bits_beyond_the_end_of_the_volume_count_for_nothing() {
+    let (layout, mut disk) = (small_layout(), sample());
+    let before = read(&disk.bytes).expect("metadata").bitmap;
+    let last = layout.bitmap_blocks() - 1;
+    let valid = bitmap::bits_in_block(layout, last);
+    let whole_words = usize::try_from(valid / 64).expect("small");
+    write_block(&mut disk, last, 1, |words| words[whole_words + 1..].fill(u64::MAX));
+    let bitmap = read(&disk.bytes).expect("metadata").bitmap;
+    assert_eq!((bitmap.out_of_sync, &bitmap.runs), (before.out_of_sync, &before.runs));
+    write_block(&mut disk, last, 2, |words| words.fill(u64::MAX));
+    let bitmap = read(&disk.bytes).expect("metadata").bitmap;
+    assert_eq!(bitmap.out_of_sync, before.out_of_sync + valid);
+    let run = bitmap.runs.last().expect("a run");
+    assert_eq!(run.start + run.sectors, layout.volume_sectors());
+}
+
+#[test]
 fn what_is_no_metadata_or_cut_short_is_said_to_be() {
     assert_eq!(read(&[0; 4 << 20]), Err(DumpError::Superblock(TwinError::NoMetadata)));
     assert!(matches!(read(b"text"), Err(DumpError::Superblock(TwinError::BothLost { .. }))));

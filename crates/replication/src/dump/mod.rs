@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::identity::FormatIdentity;
 use crate::meta::activity_log::{self, Extent, RING_BYTES, ReplayError};
-use crate::meta::bitmap::{self, BlockBits, PAIR_BYTES, bits_in_block};
+use crate::meta::bitmap::{self, BlockBits, PAIR_BYTES, bits_in_block, valid_mask};
 use crate::meta::layout::{BITS_PER_BLOCK, Layout, Place, RECORD_BYTES, SECTORS_PER_BIT, SMALL_STATE_BYTES};
 use crate::meta::record::{Flaw, RecordError, Sequence};
 use crate::meta::small_state::SmallState;
@@ -280,8 +280,9 @@ impl BitmapReader {
 
     fn bits(&mut self, block: u32, bits: BlockBits<'_>) {
         let base = u64::from(block) * BITS_PER_BLOCK;
+        let valid = bits_in_block(self.layout, block);
         for (word, index) in bits.words().zip(0u64..) {
-            let (mut rest, mut at) = (word, base + index * 64);
+            let (mut rest, mut at) = (word & valid_mask(valid, index), base + index * 64);
             while rest != 0 {
                 let skip = rest.trailing_zeros();
                 rest >>= skip;
