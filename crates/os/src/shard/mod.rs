@@ -398,7 +398,7 @@ impl Shard {
         let commits = self.peer.as_ref().and_then(|peer| peer.commits_due());
         let timeout = [self.node.poll_timeout(), commits].into_iter().flatten().min().map(|at| at.since(now));
         let blocked = self.peer.as_ref().is_some_and(|peer| peer.is_blocked());
-        let timeout = if blocked || self.transmitter.is_blocked() {
+        let timeout = if blocked || self.transmitter.has_queued() {
             Some(timeout.unwrap_or(BLOCKED_RETRY).min(BLOCKED_RETRY))
         } else {
             timeout

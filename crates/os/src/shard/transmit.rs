@@ -24,8 +24,6 @@ pub(super) struct Transmitter {
     done: Vec<BufferName>,
     /// Buffers that the kernel could not read.
     unreadable: Vec<BufferName>,
-    /// Some port had no room.
-    blocked: bool,
     pcap: Option<PcapWriter>,
 }
 
@@ -36,7 +34,6 @@ impl Transmitter {
             queued: (0..ports).map(|_| VecDeque::with_capacity(batch)).collect(),
             done: Vec::with_capacity(ports * batch),
             unreadable: Vec::with_capacity(ports * batch),
-            blocked: false,
             pcap,
         }
     }
@@ -52,9 +49,9 @@ impl Transmitter {
         assert!(queued.is_none_or(|queued| queued.is_empty()), "a port is emptied before it is closed");
     }
 
-    /// Whether a port had no room for what is queued.
-    pub(super) const fn is_blocked(&self) -> bool {
-        self.blocked
+    /// Whether something is queued at a port: after all were flushed, because one had no room for it.
+    pub(super) fn has_queued(&self) -> bool {
+        self.queued.iter().any(|queued| !queued.is_empty())
     }
 
     /// Queues a frame; `payload` is freed once it is out.
@@ -89,7 +86,6 @@ impl Transmitter {
     /// Sends what a port has queued, as far as there is room.
     pub(super) fn flush(&mut self, index: usize, port: &mut FramePort) -> Flushed {
         let mut flushed = Flushed::default();
-        self.blocked = false;
         while port.queued() > 0 {
             let result = port.flush();
             let sent = result.as_ref().map_or_else(SendError::sent, |sent| *sent);
@@ -97,10 +93,7 @@ impl Transmitter {
             self.done.extend(self.queued[index].drain(..sent).flatten());
             match result {
                 Ok(_) => {}
-                Err(SendError::Busy { .. }) => {
-                    self.blocked = true;
-                    break;
-                }
+                Err(SendError::Busy { .. }) => break,
                 Err(SendError::Unreadable { .. }) => {
                     flushed.dropped += 1;
                     self.unreadable.extend(self.queued[index].pop_front().flatten());
@@ -124,7 +117,6 @@ impl Transmitter {
     pub(super) fn empty(&mut self, index: usize, port: &mut FramePort) -> Flushed {
         let mut flushed = self.flush(index, port);
         flushed.dropped += self.discard(index, port).dropped;
-        self.blocked = false;
         flushed
     }
 
@@ -150,5 +142,48 @@ impl Transmitter {
     /// A buffer that the kernel could not read.
     pub(super) fn take_unreadable(&mut self) -> Option<BufferName> {
         self.unreadable.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame_port::{FrameFilter, PortKind, PortOptions};
+    use crate::interface::Interface;
+    use lab::Namespace;
+    use std::time::Duration;
+
+    const BATCH: usize = 64;
+    const NOW: Instant = Instant::from_nanos(1);
+
+    fn port(namespace: &Namespace, name: &str) -> FramePort {
+        let look = || namespace.enter(|| Ok(Interface::named(name).ok().filter(|tap| tap.has_carrier)));
+        lab::wait_until("the tap", Duration::from_secs(10), look).expect("a tap");
+        let options = PortOptions {
+            kind: PortKind::Plain,
+            send_batch: BATCH,
+            ..PortOptions::new(name, FrameFilter::Responses)
+        };
+        namespace.enter(|| Ok(FramePort::open(&options))).expect("a namespace").expect("a port")
+    }
+
+    #[test]
+    fn a_port_that_sends_does_not_hide_that_another_one_had_no_room() {
+        let namespace = Namespace::new().expect("this test makes a network namespace: run it as root");
+        // Nobody reads the taps, so at some point there is no room.
+        let _taps = ["tap0", "tap1"].map(|name| namespace.add_tap(name, 1500).expect("a tap"));
+        let mut ports = ["tap0", "tap1"].map(|name| port(&namespace, name));
+        let mut transmitter = Transmitter::new(2, BATCH, None);
+        let mut queue = |transmitter: &mut Transmitter, index: usize| {
+            let flushed = transmitter.queue(NOW, index, &mut ports[index], &[0xff; 60], None);
+            assert_eq!(flushed.dropped, 0);
+            transmitter.flush(index, &mut ports[index]);
+        };
+        assert!(!transmitter.has_queued());
+        while !transmitter.has_queued() {
+            queue(&mut transmitter, 0);
+        }
+        queue(&mut transmitter, 1);
+        assert!(transmitter.queued[1].is_empty() && transmitter.has_queued());
     }
 }
