@@ -143,9 +143,7 @@ impl Shard {
             self.take_frame(now, index);
         }
         self.feed(now, Input::PortChanged { port: super::port_id(index), link: None });
-        let flushed = self.transmitter.empty(index, &mut self.ports[index]);
-        self.account(flushed);
-        self.disks.disarm(self.ports[index].as_fd().as_raw_fd());
+        self.empty_port(index);
         self.transmitter.close_last();
         self.ports.close_last();
         self.look_up_sleepers();
@@ -159,12 +157,18 @@ impl Shard {
             let oldest = self.ports.oldest().expect("this one has a frame");
             self.take_frame(now, oldest);
         }
-        let flushed = self.transmitter.empty(index, &mut self.ports[index]);
-        self.account(flushed);
-        self.disks.disarm(self.ports[index].as_fd().as_raw_fd());
+        self.empty_port(index);
         self.ports.replace(index, anew);
         self.look_up_sleepers();
         Ok(())
+    }
+
+    /// Sends what is queued at a port that is about to be closed, as far as it may still leave and there is room.
+    fn empty_port(&mut self, index: usize) {
+        self.drop_answers_too_late();
+        let flushed = self.transmitter.empty(index, &mut self.ports[index]);
+        self.account(flushed);
+        self.disks.disarm(self.ports[index].as_fd().as_raw_fd());
     }
 
     fn refresh_disks(&mut self, now: Instant) {
