@@ -456,3 +456,6 @@ fn buffer_bytes(mtu: u32) -> usize {
     let widened = aoe::limits::sectors_per_frame_raw(mtu as usize).bytes() + 2 * 4096;
     frame.max(widened).next_multiple_of(4096)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! A shard whose turns are taken one by one, at one end of a wire; a client is at the other.
+
+use std::io::Write;
+use std::sync::mpsc::{Sender, channel};
+
+use aoe::ata::AtaCommand;
+use aoe::target::{ExportConfig, Identity, SmallState, TargetLimits};
+use aoe::wire::{Frame, Head, ata, ethernet, header};
+use aoe::{Address, AddressPattern, Tag};
+use block::Lba;
+use lab::{Namespace, network};
+
+use super::*;
+use crate::EngineKind;
+use crate::disk::DiskOptions;
+use crate::frame_port::{FrameFilter, FramePort, PortKind, PortOptions, TransmitFrame};
+use crate::interface::Interface;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Bench {
+    shard: Shard,
+    commands: Sender<Command>,
+    client: FramePort,
+    tags: u32,
+}
+
+impl Bench {
+    /// Does `work` with a shard that serves an empty disk.
+    fn run(work: impl FnOnce(&mut Self) + Send) {
+        let namespace = Namespace::new().expect("these tests make network namespaces: run them as root");
+        network::wire((&namespace, "near"), (&namespace, "far"), 9000).expect("a wire");
+        let inside = namespace.enter(|| {
+            for end in ["near", "far"] {
+                let look = || Ok::<_, lab::Error>(Interface::named(end).ok().filter(|end| end.has_carrier));
+                lab::wait_until("the wire", PATIENCE, look).expect("a wire");
+            }
+            let mut file = tempfile::NamedTempFile::new()?;
+            file.write_all(&[0; 64 << 10])?;
+            let mut bench = Self::new();
+            bench.serve(file.path());
+            work(&mut bench);
+            Ok(())
+        });
+        inside.expect("a namespace");
+    }
+
+    fn new() -> Self {
+        let requests = FrameFilter::Requests { addresses: vec![(7, 1)] };
+        let options = ShardOptions {
+            name: "shard".to_owned(),
+            ports: vec![PortOptions {
+                kind: PortKind::Ring,
+                ring_bytes: 4 << 20,
+                ..PortOptions::new("near", requests)
+            }],
+            limits: TargetLimits { outstanding_max: 64, write_history_max: 64, ..TargetLimits::new(1) },
+            engine: EngineKind::Threads,
+            busy_poll: Duration::ZERO,
+            cpu: None,
+            pcap: None,
+            pair: None,
+        };
+        let (commands, receiver) = channel();
+        let wake = Arc::new(EventFd::new().expect("an event"));
+        let shard = Shard::new(options, receiver, wake, Box::new(|_| ())).expect("a shard");
+        let client = FramePort::open(&PortOptions {
+            kind: PortKind::Plain,
+            ..PortOptions::new("far", FrameFilter::Responses)
+        });
+        Self { shard, commands, client: client.expect("a port"), tags: 0 }
+    }
+
+    fn serve(&mut self, path: &std::path::Path) {
+        let disk = Disk::open(&DiskOptions { path: path.to_owned(), ..DiskOptions::default() });
+        let disk = disk.expect("a disk");
+        let config = ExportConfig {
+            address: address(),
+            sectors: disk.geometry().sectors(),
+            logical_sector_size: disk.geometry().logical_sector_size(),
+            identity: Identity::new("serial", "model", "1"),
+            read_only: false,
+            write_cache: false,
+            buffer_count: 16,
+            state: SmallState::default(),
+            mirror: None,
+        };
+        let (reply, added) = channel();
+        self.obey(Command::AddExport { disk: Box::new(disk), config: Box::new(config), reply });
+        added.recv().expect("an answer").expect("an export");
+    }
+
+    fn obey(&mut self, command: Command) {
+        self.commands.send(command).expect("the shard is there");
+        assert_eq!(self.shard.take_commands(clock::now()), 1);
+    }
+
+    /// Sends a request for the first sector.
+    fn send(&mut self, command: AtaCommand) {
+        self.tags += 1;
+        let target = MacAddress(self.shard.ports[0].interface().mac);
+        let source = MacAddress(self.client.interface().mac);
+        let header =
+            header::Repr::request(AddressPattern::from(address()), aoe::Command::Ata, Tag(self.tags));
+        let mut frame = [7; 36 + 512];
+        Head { ethernet: ethernet::Repr { destination: target, source }, header }.emit(&mut frame);
+        let flags = if command.is_write() { ata::AtaFlags::WRITE } else { ata::AtaFlags::NONE };
+        let lba = ata::LbaRegisters::from_lba48(Lba(0));
+        ata::Request { flags, feature: 0, sector_count: 1, command, lba }.emit(&mut frame);
+        let length = if command.is_write() { frame.len() } else { 60 };
+        let frame = TransmitFrame { head: &frame[..length], payload: None };
+        self.client.queue(frame).expect("room in the queue");
+        self.client.flush().expect("sent");
+    }
+
+    /// Has the shard take so many frames, and ask no disk for anything.
+    fn take(&mut self, frames: u64) {
+        let look = || {
+            self.shard.take_frames(clock::now());
+            Ok::<_, lab::Error>((self.shard.statistics.frames_received >= frames).then_some(()))
+        };
+        lab::wait_until("frames", PATIENCE, look).expect("frames");
+    }
+
+    /// The next answer's tag.
+    fn answered(&mut self) -> u32 {
+        loop {
+            assert!(self.client.wait(Some(Duration::from_secs(10))), "no answer");
+            let received = self.client.receive().expect("a frame");
+            let Tag(tag) = Frame::new(self.client.frame(received.slot)).expect("a frame").header().tag;
+            self.client.release(received.slot);
+            // Else the export is advertised.
+            if tag != 0 {
+                return tag;
+            }
+        }
+    }
+}
+
+fn address() -> Address {
+    "7.1".parse().expect("an address")
+}
+
+#[test]
+fn a_read_that_waits_for_a_write_holds_no_slot_of_a_ring() {
+    Bench::run(|bench| {
+        bench.send(AtaCommand::WriteSectorsExt);
+        bench.send(AtaCommand::ReadSectorsExt);
+        bench.take(2);
+        assert_eq!((bench.shard.node.outstanding(), bench.shard.ports[0].slots_held()), (2, 0));
+        while bench.shard.node.outstanding() > 0 {
+            bench.shard.turn().expect("a turn");
+        }
+        assert_eq!((bench.answered(), bench.answered()), (1, 2));
+    });
+}
