@@ -24,7 +24,7 @@ impl Shard {
                 Ok(command) => self.obey(now, command),
                 Err(TryRecvError::Empty) => return count,
                 Err(TryRecvError::Disconnected) => {
-                    self.stopping = true;
+                    self.stop();
                     return count;
                 }
             }
@@ -81,7 +81,18 @@ impl Shard {
                 let peer = self.peer.as_ref().map(|peer| peer.statistics());
                 let _ = reply.send(self.statistics.snapshot(now, node, disks, pool, &mut self.ports, peer));
             }
-            Command::Stop => self.stopping = true,
+            Command::Stop => self.stop(),
+        }
+    }
+
+    /// Receives nothing more, or under load there would be no end. What is under way is still done and answered.
+    fn stop(&mut self) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        for index in 0..self.ports.len() {
+            self.ignore_frames(index);
         }
     }
 
@@ -136,9 +147,7 @@ impl Shard {
     /// The last port: what has come by it is taken, what is to leave there leaves or is given up.
     fn close_port(&mut self, now: Instant) {
         let Some(index) = self.ports.len().checked_sub(1).filter(|index| *index > 0) else { return };
-        if let Err(error) = self.ports[index].ignore_frames() {
-            tracing::warn!("{}: frames may be lost: {error}", self.ports[index].interface().name);
-        }
+        self.ignore_frames(index);
         while self.ports[index].peek_received().is_some() {
             self.take_frame(now, index);
         }
@@ -161,6 +170,12 @@ impl Shard {
         self.ports.replace(index, anew);
         self.look_up_sleepers();
         Ok(())
+    }
+
+    fn ignore_frames(&mut self, index: usize) {
+        if let Err(error) = self.ports[index].ignore_frames() {
+            tracing::warn!("{}: frames may be lost: {error}", self.ports[index].interface().name);
+        }
     }
 
     /// Sends what is queued at a port that is about to be closed, as far as it may still leave and there is room.

@@ -154,3 +154,15 @@ fn a_read_that_waits_for_a_write_holds_no_slot_of_a_ring() {
         assert_eq!((bench.answered(), bench.answered()), (1, 2));
     });
 }
+
+#[test]
+fn a_shard_that_stops_answers_what_it_has_begun_and_begins_nothing_more() {
+    Bench::run(|bench| {
+        bench.send(AtaCommand::WriteSectorsExt);
+        bench.take(1);
+        bench.obey(Command::Stop);
+        bench.send(AtaCommand::ReadSectorsExt);
+        bench.shard.run();
+        assert_eq!((bench.answered(), bench.shard.statistics.frames_received), (1, 1));
+    });
+}
