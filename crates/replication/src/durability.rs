@@ -17,6 +17,8 @@
 //! follows; it never goes on by itself, since it may lack what was answered; and among equals the serving node's copy counts.
 //! It answers ahead only as long as that is so: not while it returns to a peer that served alone.
 
+use std::fmt;
+
 use block::{Duration, ExportId, LbaRange};
 
 use crate::engine::{Engine, index};
@@ -44,6 +46,39 @@ pub enum Durability {
         /// Answered bytes that the other may lack at most.
         lag_bytes_max: u64,
     },
+}
+
+/// The same as nodes tell it each other: it must be alike, or one would not keep what the other has promised.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// [`Durability::Stable`].
+    Stable,
+    /// [`Durability::Memory`].
+    Memory,
+    /// [`Durability::Async`] and which node serves; the lag is that node's own concern.
+    Async(NodeNumber),
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stable => formatter.write_str("stable"),
+            Self::Memory => formatter.write_str("memory"),
+            Self::Async(server) => write!(formatter, "async, served by {server}"),
+        }
+    }
+}
+
+impl Durability {
+    /// What of it must be alike on both nodes.
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::Stable => Mode::Stable,
+            Self::Memory => Mode::Memory,
+            Self::Async { server, .. } => Mode::Async(server),
+        }
+    }
 }
 
 /// What is answered but not on stable storage is flushed after this time, whether or not an initiator asks for it.
@@ -166,9 +201,10 @@ impl Volume {
 
     /// Whether this node may ask to go on alone when the peer is lost: not if it may lack what was answered.
     pub(crate) fn may_take_over(&self, node: NodeNumber) -> bool {
-        let lacks_answered =
-            !self.may_serve_paired(node) || self.lost_memory && self.membership().members == Members::Both;
-        !lacks_answered || self.forced
+        let lacks_answered = !self.may_serve_paired(node) || self.lost_memory;
+        // A sole member lacks nothing: before another node is a member again, this one has noted that.
+        let is_sole = self.is_sole(node);
+        !lacks_answered || is_sole || self.forced
     }
 }
 

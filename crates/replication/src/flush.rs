@@ -80,7 +80,7 @@ impl Engine {
         match result {
             Ok(()) => self.finish_flush(token),
             // What the disk has lost cannot be told: it is not asked again.
-            Err(error) if self.volume(export).phase != Phase::Alone => {
+            Err(error) if !self.volume(export).is_only_copy(self.config.node) => {
                 self.volume_mut(export).release_own(mark);
                 self.end_flush(token, Outcome::Dropped);
                 self.disk_failed(export, error);

@@ -67,6 +67,8 @@ impl Engine {
             copy: volume.copy_state(),
             alone: volume.phase == Phase::Alone,
             forgetful: volume.forgetful,
+            lost_memory: volume.lost_memory && !self.mutated(Mutation::LostMemoryNotTold),
+            mode: Some(volume.durability.mode()),
             small_state_revision: volume.disk.small_state_durable,
         }
     }
@@ -115,6 +117,13 @@ impl Engine {
         if volume.phase == Phase::Paired && !volume.meeting.peer_left {
             return self.refuse(Refusal::Protocol("an offer from a node that is met already"));
         }
+        let mode = volume.durability.mode();
+        let has_disks = volume.has_disk && offer.copy != CopyState::Diskless;
+        if let Some(peer) = offer.mode.filter(|peer| *peer != mode && has_disks) {
+            // What either has promised the other would not keep.
+            volume.meeting.told = None;
+            return self.event(export, Event::ModesDiffer { here: mode, peer });
+        }
         let told = volume.meeting.told.take();
         volume.meeting.offer = Some((offer, told));
         // Without a disk it is as good as gone.
@@ -159,6 +168,9 @@ impl Engine {
     /// together with the peer. A node that serves alone goes on to do so until what is left to be written and told is as little
     /// as the requests that it has under way.
     fn proceed(&mut self, export: ExportId, everything: bool) {
+        if !self.volume(export).is_as_offered() {
+            return self.refuse(Refusal::Changed);
+        }
         if !self.join(export, everything) {
             return;
         }
@@ -207,6 +219,13 @@ impl Engine {
     /// As the target: everything that the source has named is lacking here, and nothing else.
     pub(crate) fn handle_proceed(&mut self, export: ExportId, membership: Membership) {
         let volume = self.volume(export);
+        if !volume.has_disk {
+            // Said before the peer heard that it has failed since it was offered.
+            return;
+        }
+        if !volume.is_as_offered() && volume.membership() != membership {
+            return self.refuse(Refusal::Changed);
+        }
         if volume.phase != Phase::Frozen || self.role(export) != Some(Role::Target) {
             return self
                 .refuse(Refusal::Protocol("proceed without an offer that makes this node the target"));
@@ -272,12 +291,15 @@ impl Engine {
 
     /// Says what was to be said as soon as something was durable.
     pub(crate) fn keep_word(&mut self, export: ExportId) {
+        let is_early = self.mutated(Mutation::PromotedEarly);
         let volume = self.volume_mut(export);
         if !volume.is_superblock_durable() {
             return;
         }
         let ready = std::mem::take(&mut volume.meeting.owes_ready);
-        let member = volume.meeting.owes_member.take();
+        // What could not be written to the only good disk meanwhile is to be in sync first.
+        let is_in_sync = volume.disk.bitmap.out_of_sync() == 0 || is_early;
+        let member = volume.meeting.owes_member.take_if(|next| next.members != Members::Both || is_in_sync);
         let known = volume.meeting.owes_member_known.take();
         if ready {
             self.say(export, VolumeMessage::Ready, None);

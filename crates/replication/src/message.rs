@@ -5,6 +5,7 @@
 
 use block::{BlockError, ExportId, LbaRange};
 
+use crate::durability::Mode;
 use crate::identity::{PairIdentity, VolumeIdentity};
 use crate::limits::NUMBER_WORDS;
 use crate::membership::{Membership, NodeNumber};
@@ -82,6 +83,11 @@ pub enum Refusal {
     /// A volume gets another size, as both have agreed.
     #[error("a volume gets larger: the nodes part for a moment and meet with the new size")]
     Resized,
+    /// The arbiter has answered a node after it had offered what held before.
+    #[error(
+        "the membership of a volume has changed while the nodes met: they part for a moment and meet with what holds now"
+    )]
+    Changed,
     /// The only good disk could not write what the other node was writing, alone or with this one.
     #[error(
         "the only good disk could not write sectors that the other node was writing: the nodes part for a moment and meet with what is \
@@ -123,6 +129,10 @@ pub struct Offer {
     pub alone: bool,
     /// Whether it has forgotten which writes it finished a short while ago.
     pub forgetful: bool,
+    /// Whether it has lost what was answered from its memory.
+    pub lost_memory: bool,
+    /// How much an answer to a write promises there; an older node does not say.
+    pub mode: Option<Mode>,
     /// Revision of its small state.
     pub small_state_revision: u64,
 }

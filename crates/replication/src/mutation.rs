@@ -167,6 +167,14 @@ mutations! {
     OnlyDiskGivenUp,
     /// The follower of an async volume goes on, after the server's disk has failed, without what was answered ahead
     LeftWithoutAhead,
+    /// A node that goes on alone still has it that it ended cleanly
+    AloneAsClean,
+    /// A node that has lost what was in its memory does not say so when nodes meet
+    LostMemoryNotTold,
+    /// A node that has lost what was in its memory notes a clean end
+    CleanWithoutMemory,
+    /// What two verifies find at once is copied both ways
+    FixesCross,
     /// Whoever stands in for the server of an async volume answers ahead of it
     AheadOfTheServer,
     /// A FLUSH is answered when one disk has done it

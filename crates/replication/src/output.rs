@@ -2,6 +2,7 @@
 
 use block::{BlockError, BlockRequest, BufferName, BufferSlice, ExportId, Instant, LbaRange, RequestId};
 
+use crate::durability::Mode;
 use crate::input::MetadataId;
 use crate::membership::Membership;
 use crate::message::{Message, NumberWindow, Origin, Refusal, Token};
@@ -290,6 +291,13 @@ pub enum Event {
         here: u64,
         /// Sectors of the peer's.
         peer: u64,
+    },
+    /// The nodes are configured to promise different things by an answer: they do not meet.
+    ModesDiffer {
+        /// What this node promises.
+        here: Mode,
+        /// What the peer does.
+        peer: Mode,
     },
     /// This node has the volume no more: its disk and metadata are needed no longer, and its number means nothing.
     Removed,

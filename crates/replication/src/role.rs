@@ -38,6 +38,11 @@ pub(crate) fn decide(node: NodeNumber, server: Option<NodeNumber>, own: Offer, p
     if own.alone && peer.alone {
         return if is_older { Role::Yield } else { Role::Wait };
     }
+    let is_peer_older = rank(peer) < rank(own);
+    if own.alone && !peer.alone && is_older || peer.alone && !own.alone && is_peer_older {
+        // The newer one was forced, and has ended before it served: nobody's history is given up before it goes on.
+        return Role::Neither;
+    }
     // Inconsistent against good: only while both are members does the membership not say the same.
     let (newer, older) = if is_older { (peer, own) } else { (own, peer) };
     let source = match newer.membership.members {
@@ -55,7 +60,14 @@ pub(crate) fn decide(node: NodeNumber, server: Option<NodeNumber>, own: Offer, p
             (_, CopyState::Inconsistent, _) => node,
             // What was answered ahead only one node has.
             (_, _, Some(server)) => server,
-            // What was only in the memory of both is still in that of one.
+            // What was only in the memory of both is still in that of one, or on its disk. An older node does not say.
+            _ if own.lost_memory != peer.lost_memory && peer.mode.is_some() => {
+                if own.lost_memory {
+                    node.other()
+                } else {
+                    node
+                }
+            }
             _ if own.forgetful != peer.forgetful => {
                 if own.forgetful {
                     node.other()
@@ -103,8 +115,20 @@ mod tests {
             copy: CopyState::Good,
             alone,
             forgetful: false,
+            lost_memory: false,
+            mode: None,
             small_state_revision: 0,
         }
+    }
+
+    #[test]
+    fn who_serves_alone_does_not_give_way_to_one_that_was_forced_and_does_not_serve() {
+        let (zero, one) = (NodeNumber::Zero, NodeNumber::One);
+        let offers = [alone(zero, false), alone(one, true)];
+        let roles = [decide(zero, None, offers[0], offers[1]), decide(one, None, offers[1], offers[0])];
+        assert_eq!(roles, [Role::Neither; 2]);
+        let offers = [alone(zero, true), alone(one, false)];
+        assert_eq!(decide(one, None, offers[1], offers[0]), Role::Target);
     }
 
     #[test]

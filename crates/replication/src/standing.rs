@@ -58,6 +58,10 @@ impl Engine {
             }
             self.freeze(export);
             self.volume_mut(export).meeting.begin_anew();
+        } else if self.volume(export).meeting.offered.is_some() {
+            // What it has offered it has not.
+            self.say(export, VolumeMessage::DiskFailed, None);
+            self.volume_mut(export).meeting.begin_anew();
         }
     }
 
@@ -135,6 +139,11 @@ impl Engine {
             }
             return false;
         }
+        if !self.mutated(Mutation::AloneAsClean) {
+            // What is written from now on is in doubt after a crash, and is let begin only where that is noted.
+            self.volume_mut(export).disk.superblock.clean = false;
+        }
+        let volume = self.volume(export);
         (volume.at_disk == 0 || self.mutated(Mutation::DrainNotAwaitedAlone))
             && (volume.is_superblock_durable() || self.mutated(Mutation::EpochNotDurable))
             && (volume.is_bitmap_durable() || self.mutated(Mutation::DoubtsNotDurable))
@@ -154,11 +163,14 @@ impl Engine {
     fn go_alone(&mut self, export: ExportId) {
         let volume = self.volume_mut(export);
         volume.change_phase(Phase::Alone);
+        // A peer that is here although this node was forced has offered what it will not offer again.
+        let offer = volume.meeting.offer.take().filter(|_| volume.forced);
         volume.forgetful = false;
         volume.forced = false;
         volume.keep_executed();
         volume.lacks.clear_all();
         volume.meeting.begin_anew();
+        volume.meeting.offer = offer;
         let membership = volume.membership();
         self.keep_small_state_alone(export);
         self.say(export, VolumeMessage::Member(membership), None);
@@ -328,6 +340,9 @@ impl Engine {
         let volume = self.volume(export);
         let is_drained = volume.at_disk == 0 && volume.unflushed.is_empty();
         let is_over = is_drained && volume.is_bitmap_durable() || self.mutated(Mutation::CleanTooEarly);
+        // A disk that has failed may have lost what was in its cache, and so has a node that was without power.
+        let has_all = volume.has_disk && !volume.lost_memory || self.mutated(Mutation::CleanWithoutMemory);
+        let is_over = is_over && has_all;
         if volume.leaving && volume.phase == Phase::Frozen && is_over {
             self.volume_mut(export).disk.superblock.clean = true;
         }

@@ -373,9 +373,19 @@ impl Volume {
         self.membership().members == Members::Only(node)
     }
 
+    /// Whether what it has offered still holds; an answer of the arbiter's may have come since.
+    pub(crate) fn is_as_offered(&self) -> bool {
+        self.meeting.offered.is_none_or(|offer| offer.membership == self.membership())
+    }
+
     /// Whether the peer is here and could not go on by itself, because it is being brought up to date.
     pub(crate) fn is_only_good(&self, node: NodeNumber) -> bool {
         self.phase == Phase::Paired && (self.is_sole(node) || self.meeting.owes_in_sync)
+    }
+
+    /// Whether nobody else could go on without this node's disk.
+    pub(crate) fn is_only_copy(&self, node: NodeNumber) -> bool {
+        self.phase == Phase::Alone || self.is_only_good(node)
     }
 
     /// Whether both nodes are here, members, and have nothing to copy, as far as this node knows.

@@ -2,6 +2,8 @@
 //! engine without a mistake passes the same runs. `MUTATIONS=write` writes what came out to `docs/mutations.md`,
 //! `MUTATION=Name` looks at one of them only.
 
+#[path = "pair/endings.rs"]
+mod endings;
 #[path = "pair/oracle.rs"]
 mod oracle;
 #[path = "pair/plan.rs"]

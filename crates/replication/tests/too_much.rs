@@ -5,6 +5,7 @@
 mod common;
 
 use block::{BufferName, BufferSlice, ExportId, Instant, Lba, LbaRange, SectorCount};
+use replication::durability::Mode;
 use replication::engine::{Engine, EngineConfig};
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
 use replication::input::Input;
@@ -18,7 +19,7 @@ use replication::message::{
 };
 use replication::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN, Layout};
 use replication::meta::{Format, Opened};
-use replication::output::Output;
+use replication::output::{Event, Output};
 use replication::resize::Capacity;
 use replication::start::VolumeConfig;
 use replication::version::VersionRange;
@@ -38,6 +39,8 @@ struct Node {
     /// The names of the peer's writes that it has acknowledged.
     acked: Vec<Token>,
     ended: Option<Refusal>,
+    /// What each of two nodes promises that do not meet.
+    modes: Option<(Mode, Mode)>,
 }
 
 impl Node {
@@ -55,7 +58,7 @@ impl Node {
         };
         let mut engine = Engine::new(now, config);
         engine.add_volume(now, EXPORT, opened(), VolumeConfig::default());
-        let mut node = Self { engine, now, is_stalled: false, acked: Vec::new(), ended: None };
+        let mut node = Self { engine, now, is_stalled: false, acked: Vec::new(), ended: None, modes: None };
         node.input(Input::Connected);
         let hello = Hello {
             versions: VersionRange::ALL,
@@ -80,6 +83,8 @@ impl Node {
             copy: CopyState::Good,
             alone: false,
             forgetful: true,
+            lost_memory: false,
+            mode: None,
             small_state_revision: 0,
         }));
         node.is_told(VolumeMessage::Proceed(Membership::FIRST));
@@ -101,6 +106,9 @@ impl Node {
                     self.acked.push(follower);
                 }
                 Output::Disconnect { reason } => self.ended = Some(reason),
+                Output::Event { event: Event::ModesDiffer { here, peer }, .. } => {
+                    self.modes = Some((here, peer))
+                }
                 _ => {}
             }
         }
@@ -246,6 +254,23 @@ fn another_size_of_a_volume_that_has_been_spoken_of_ends_the_session() {
         copy: CopyState::Inconsistent,
         alone: false,
         forgetful: false,
+        lost_memory: false,
+        mode: None,
         small_state_revision: 0,
     }));
+}
+
+#[test]
+fn a_peer_that_promises_something_else_is_not_met() {
+    let mut node = Node::connected();
+    node.is_told(VolumeMessage::Offer(Offer {
+        membership: Membership::FIRST,
+        copy: CopyState::Good,
+        alone: false,
+        forgetful: false,
+        lost_memory: false,
+        mode: Some(Mode::Memory),
+        small_state_revision: 0,
+    }));
+    assert_eq!((node.modes, node.ended), (Some((Mode::Stable, Mode::Memory)), None));
 }

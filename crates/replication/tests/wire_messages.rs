@@ -7,6 +7,7 @@ use common::{PAIR, VOLUME, small_state};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use replication::durability::Mode;
 use replication::identity::{PairIdentity, VolumeIdentity};
 use replication::limits::{COUNTED_MAX, DOUBTFUL_PER_MESSAGE, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
@@ -57,6 +58,8 @@ fn samples() -> Vec<Message> {
         copy: CopyState::Inconsistent,
         alone: true,
         forgetful: true,
+        lost_memory: true,
+        mode: Some(Mode::Async(NodeNumber::One)),
         small_state_revision: 5,
     };
     let announce = Announce { volume: VOLUME, export: ExportId(9), sectors: 588_003 };
@@ -456,11 +459,13 @@ fn values_that_mean_nothing_are_named() {
     assert_eq!(with(17, 6, 1), (Kind::Handed, "length of a frame"));
     assert_eq!(with(0, 0, 0), (Kind::Hello, "range of versions"));
     assert_eq!(with(0, 32, 2), (Kind::Hello, "node number"));
-    assert_eq!(with(1, 0, 9), (Kind::Goodbye, "reason"));
+    assert_eq!(with(1, 0, 10), (Kind::Goodbye, "reason"));
     assert_eq!(with(6, 11, 0), (Kind::Doubtful, "origin"), "it must be somebody's");
     assert_eq!(with(6, 10, 4), (Kind::Doubtful, "effect of a write"));
     assert_eq!(with(7, 8, 3), (Kind::Offer, "membership"));
     assert_eq!(with(7, 16, 3), (Kind::Offer, "state of the copy"));
+    assert_eq!(with(7, 19, 2), (Kind::Offer, "flag of a node that has lost its memory"));
+    assert_eq!(with(7, 20, 5), (Kind::Offer, "mode"));
     assert_eq!(with(10, 16, 0), (Kind::Replicate, "range of sectors"), "of none");
     assert_eq!(with(10, 18, 2), (Kind::Replicate, "flag of a durable write"));
     assert_eq!(with(10, 19, 3), (Kind::Replicate, "origin"));
@@ -576,9 +581,16 @@ fn any_of_meeting() -> impl Strategy<Value = VolumeMessage> {
         effect,
     });
     let copy = prop_oneof![Just(CopyState::Good), Just(CopyState::Inconsistent), Just(CopyState::Diskless)];
-    let offer = (any_membership(), copy, any::<(bool, bool)>(), 0..=COUNTED_MAX).prop_map(
-        |(membership, copy, (alone, forgetful), small_state_revision)| {
-            V::Offer(Offer { membership, copy, alone, forgetful, small_state_revision })
+    let mode = prop_oneof![
+        Just(None),
+        Just(Some(Mode::Stable)),
+        Just(Some(Mode::Memory)),
+        Just(Some(Mode::Async(NodeNumber::Zero))),
+        Just(Some(Mode::Async(NodeNumber::One))),
+    ];
+    let offer = (any_membership(), copy, any::<[bool; 3]>(), mode, 0..=COUNTED_MAX).prop_map(
+        |(membership, copy, [alone, forgetful, lost_memory], mode, small_state_revision)| {
+            V::Offer(Offer { membership, copy, alone, forgetful, lost_memory, mode, small_state_revision })
         },
     );
     prop_oneof![

@@ -62,6 +62,8 @@ marks! {
     ResizeRefused = "resize refused";
     /// A volume could not follow its peer's.
     PeerIsLarger = "peer is larger";
+    /// The nodes are configured to promise different things.
+    ModesDiffer = "the nodes have different modes";
     /// A volume was removed.
     Removed = "removed";
     /// The nodes are configured to listen to other initiators each.
@@ -92,6 +94,7 @@ impl Mark {
                 | Self::Resized
                 | Self::ResizeRefused
                 | Self::PeerIsLarger
+                | Self::ModesDiffer
                 | Self::Removed
                 | Self::MaskDiffers
         )

@@ -107,6 +107,7 @@ impl Watch {
             Event::Resized { .. } => Mark::Resized,
             Event::ResizeRefused(_) => Mark::ResizeRefused,
             Event::PeerIsLarger { .. } => Mark::PeerIsLarger,
+            Event::ModesDiffer { .. } => Mark::ModesDiffer,
             Event::Removed => Mark::Removed,
             Event::MaskDiffers { .. } => Mark::MaskDiffers,
         });

@@ -175,6 +175,13 @@ fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
             );
             (Warning, "masks-differ", text, json!({ "initiators": hosts }))
         }
+        Event::ModesDiffer { here, peer } => {
+            let text = format!(
+                "`durability` is {here} on this node and {peer} on the other: neither would keep what the other promises, so they do not \
+                 meet; make it alike in both configurations and restart the daemon that was wrong"
+            );
+            (Error, "modes-differ", text, json!({ "here": here.to_string(), "peer": peer.to_string() }))
+        }
         Event::Removed => (
             Info,
             "removed",

@@ -167,7 +167,8 @@ impl Engine {
         let resync = &mut self.volume_mut(export).resync;
         resync.peer_verify = Some(PeerProgress::asked(resync.peer_verify, now, range));
         let is_busy = self.is_busy(export, range) && !self.mutated(Mutation::VerifyDoesNotYield);
-        let is_open = self.volume(export).phase == Phase::Paired && !is_busy;
+        let is_open =
+            self.volume(export).phase == Phase::Paired && !is_busy && !self.is_known_to_differ(export, range);
         let work = CopyInWork::VerifyForPeer { digest };
         if !is_open || self.hold_and_read(export, verify, range, work).is_none() {
             self.say(export, VolumeMessage::Verified { verify, equal: None }, None);
@@ -219,7 +220,17 @@ impl Engine {
         self.release_held(token);
     }
 
+    /// Whether it is noted already that these sectors are to be copied, this way or that: nothing new is to be found out.
+    fn is_known_to_differ(&self, export: ExportId, range: LbaRange) -> bool {
+        let volume = self.volume(export);
+        let is_known = volume.lacks(range) || volume.disk.bitmap.touches(range);
+        is_known && !self.mutated(Mutation::FixesCross)
+    }
+
     fn note_compared(&mut self, export: ExportId, range: LbaRange, outcome: Compared) {
+        // The peer may have found it, too, and fix it.
+        let is_news = !self.is_known_to_differ(export, range);
+        let outcome = if outcome == Compared::Different && !is_news { Compared::NotNow } else { outcome };
         let progress = self.progress_mut(export);
         progress.comparing = None;
         match outcome {

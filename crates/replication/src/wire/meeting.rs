@@ -3,6 +3,7 @@
 use super::WireError;
 use super::view::{Body, Bytes, BytesMut, View};
 use super::write::{ORIGIN_BYTES, parse_origin, put_origin};
+use crate::durability::Mode;
 use crate::limits::{DOUBTFUL_PER_MESSAGE, NUMBER_WORDS, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
 use crate::membership::{Epoch, Members, Membership, NodeNumber};
 use crate::message::{BlockRun, CopyState, DoubtfulWrite, Effect, NumberWindow, Offer};
@@ -166,6 +167,8 @@ mod offer {
     pub(super) const COPY: usize = super::membership::END;
     pub(super) const ALONE: usize = COPY + 1;
     pub(super) const FORGETFUL: usize = COPY + 2;
+    pub(super) const LOST_MEMORY: usize = COPY + 3;
+    pub(super) const MODE: usize = COPY + 4;
     pub(super) const REVISION: Range<usize> = 24..32;
     pub(super) const END: usize = 32;
 }
@@ -181,6 +184,14 @@ impl Body for Offer {
         };
         body[offer::ALONE] = u8::from(self.alone);
         body[offer::FORGETFUL] = u8::from(self.forgetful);
+        body[offer::LOST_MEMORY] = u8::from(self.lost_memory);
+        body[offer::MODE] = match self.mode {
+            None => 0,
+            Some(Mode::Stable) => 1,
+            Some(Mode::Memory) => 2,
+            Some(Mode::Async(NodeNumber::Zero)) => 3,
+            Some(Mode::Async(NodeNumber::One)) => 4,
+        };
         body.put_u64(offer::REVISION, self.small_state_revision);
         offer::END
     }
@@ -193,11 +204,21 @@ impl Body for Offer {
             2 => CopyState::Diskless,
             _ => return Err(view.value_error("state of the copy")),
         };
+        let mode = match body[offer::MODE] {
+            0 => None,
+            1 => Some(Mode::Stable),
+            2 => Some(Mode::Memory),
+            3 => Some(Mode::Async(NodeNumber::Zero)),
+            4 => Some(Mode::Async(NodeNumber::One)),
+            _ => return Err(view.value_error("mode")),
+        };
         Ok(Self {
             membership: parse_membership(view, body)?,
             copy,
             alone: view.flag(body[offer::ALONE], "flag of a node that serves alone")?,
             forgetful: view.flag(body[offer::FORGETFUL], "flag of a forgetful node")?,
+            lost_memory: view.flag(body[offer::LOST_MEMORY], "flag of a node that has lost its memory")?,
+            mode,
             small_state_revision: view.counted(body.u64(offer::REVISION), "revision of the small state")?,
         })
     }

@@ -78,6 +78,7 @@ impl Body for Refusal {
             Self::LeaseExpired => 6,
             Self::Resized => 7,
             Self::WriteFailed => 8,
+            Self::Changed => 9,
         };
         match *self {
             Self::Version { refuser, other } => {
@@ -88,7 +89,12 @@ impl Body for Refusal {
             }
             Self::Node(node) => body[goodbye::NODE] = node.number(),
             Self::Lease(milliseconds) => body.put_u32(goodbye::LEASE, milliseconds),
-            Self::Pair | Self::Protocol(_) | Self::LeaseExpired | Self::Resized | Self::WriteFailed => {}
+            Self::Pair
+            | Self::Protocol(_)
+            | Self::LeaseExpired
+            | Self::Resized
+            | Self::WriteFailed
+            | Self::Changed => {}
         }
         goodbye::END
     }
@@ -113,6 +119,7 @@ impl Body for Refusal {
             6 => Ok(Self::LeaseExpired),
             7 => Ok(Self::Resized),
             8 => Ok(Self::WriteFailed),
+            9 => Ok(Self::Changed),
             _ => Err(view.value_error("reason")),
         }
     }

@@ -1,6 +1,7 @@
 //! The engine against itself: two of them with disks, a link, an arbiter and clients, driven by chance. The simulator does
 //! this with whole nodes and everything that can go wrong; here is what the engine alone must stand.
 
+mod endings;
 mod oracle;
 mod plan;
 mod stories;

@@ -14,6 +14,7 @@ use replication::mutation::Mutation;
 use replication::output::Outcome;
 use replication::volume::Phase;
 
+use crate::endings;
 use crate::oracle;
 use crate::plan::{CALM, WITHOUT_FAULTS, caught};
 use crate::verifies;
@@ -23,7 +24,7 @@ use crate::world::{EXTENT, Faults, LIMITS, Plan, Stage, VOLUME, World};
 /// For as long as the story lasts.
 pub(crate) const FOR_GOOD: u64 = u64::MAX;
 /// A millisecond of the world.
-const MILLISECOND: u64 = 1_000_000;
+pub(crate) const MILLISECOND: u64 = 1_000_000;
 /// More extents than the log holds.
 const MANY: u64 = 140 * EXTENT;
 
@@ -41,7 +42,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 50] = [
+pub(crate) const ALL: [(&str, Plan, Story); 56] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -88,6 +89,12 @@ pub(crate) const ALL: [(&str, Plan, Story); 50] = [
     ("left in flight", IN_MEMORY, a_node_loses_power_after_the_other_has_left_without_having_a_write),
     ("dropped into a cache", IN_MEMORY, what_a_freeze_has_dropped_is_read_and_the_power_lost),
     ("clean end", LARGE, a_node_is_told_to_leave_before_it_has_noted_what_is_in_doubt),
+    ("ended and forced", SMALL, endings::a_node_that_ended_well_is_forced_when_the_other_one_is_lost),
+    ("ended without its memory", IN_MEMORY, endings::a_node_ends_well_that_has_lost_its_memory),
+    ("memories of different worth", IN_MEMORY, endings::a_node_without_its_memory_meets_one_that_ended_well),
+    ("follower alone", AHEAD, endings::the_follower_begins_anew_while_it_is_the_sole_member),
+    ("metadata lost while meeting", SMALL, endings::the_metadata_of_a_node_fails_that_has_offered_to_meet),
+    ("fixed from both sides", verifies::PLAN, verifies::both_nodes_are_told_to_fix_the_same),
     ("silent damage", verifies::PLAN, verifies::silent_damage_is_found_and_fixed),
     ("verified twice", verifies::PLAN, verifies::a_verify_is_begun_while_one_is_under_way),
     ("parted while verifying", verifies::PLAN, verifies::the_nodes_part_while_one_verifies),
@@ -836,7 +843,7 @@ fn a_write_sent_to_both_nodes_waits_at_one_and_is_outdated(world: &mut World) ->
 /// What stories are told with.
 impl World {
     /// Both serve, and nothing that was asked of the arbiter before can still be carried out.
-    fn both_rely_on_memory(&mut self) -> Told {
+    pub(crate) fn both_rely_on_memory(&mut self) -> Told {
         self.until("both serve", |world| world.serves(0) && world.serves(1))?;
         self.run_for(14_000 * MILLISECOND);
         let relies = |index| self.status(index).is_some_and(|status| status.answers_from_memory);
@@ -847,7 +854,7 @@ impl World {
         self.is_running(index) && self.nodes[index].serving
     }
 
-    fn is_paired(&self, index: usize) -> bool {
+    pub(crate) fn is_paired(&self, index: usize) -> bool {
         self.status(index).is_some_and(|status| status.phase == Phase::Paired)
     }
 
@@ -879,7 +886,7 @@ impl World {
     }
 
     /// So much time passes, evenly.
-    fn run_for(&mut self, nanoseconds: u64) {
+    pub(crate) fn run_for(&mut self, nanoseconds: u64) {
         let (end, was_busy) = (self.now() + nanoseconds, self.is_busy);
         self.is_busy = true;
         while self.now() < end {

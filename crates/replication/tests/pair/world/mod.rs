@@ -627,6 +627,13 @@ impl World {
         self.input(index, Input::Metadata { id, result: Ok(()) });
     }
 
+    /// None of the records that are under way can be written.
+    pub(crate) fn fail_metadata(&mut self, index: usize) {
+        for AtMetadata { id, .. } in std::mem::take(&mut self.nodes[index].at_metadata) {
+            self.input(index, Input::Metadata { id, result: Err(BlockError::Medium) });
+        }
+    }
+
     fn arbiter(&mut self) {
         self.questions.retain(|question| question.asked_at + QUESTION_LIFE > self.now);
         if self.chance.one_in(2) {
