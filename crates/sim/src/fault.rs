@@ -106,6 +106,8 @@ faults! {
     HostCrash = "host-crash", (100, 4000);
     /// An operator has a node leave and come back.
     Leave = "leave", (100, 6000);
+    /// An operator ends a node in good order, and starts it again.
+    Restart = "restart", (100, 6000);
     /// An operator has the copies compared while they are used.
     Verify = "verify", (0, 0);
     /// Operators set the config string or the reservation, at one node or at both at once.
@@ -139,6 +141,12 @@ impl Fault {
     #[must_use]
     pub fn is_drawn(self) -> bool {
         self != Self::Force
+    }
+
+    /// Whether it is drawn apart from the others, so that these stay as they were without it.
+    #[must_use]
+    pub fn is_drawn_apart(self) -> bool {
+        self == Self::Restart
     }
 }
 

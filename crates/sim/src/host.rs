@@ -39,8 +39,17 @@ pub trait Host<Log> {
     /// Ask nothing new from now on; what is open goes on.
     fn finish(&mut self);
 
+    /// Ask so many more.
+    fn ask_more(&mut self, requests: u32);
+
     /// Requests that wait for an answer.
     fn open(&self) -> usize;
+
+    /// Whether it has asked everything, and everything was answered.
+    fn is_done(&self) -> bool;
+
+    /// Requests that ended with an error so far.
+    fn failed(&self) -> u32;
 
     /// The host's power fails: everything open is abandoned. It comes back at the next timeout if it ever does.
     fn crash(&mut self, now: Instant, log: &mut Log);

@@ -48,6 +48,7 @@ pub mod run;
 pub mod scenario;
 pub mod store;
 pub mod stream;
+pub mod survivor;
 pub mod tally;
 pub mod trace;
 pub mod watch;

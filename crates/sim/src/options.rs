@@ -13,6 +13,7 @@ use replication::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN};
 
 use crate::fault::Fault;
 use crate::random::Random;
+use crate::survivor::Ending;
 
 /// Volumes that a run has at most.
 pub const VOLUMES_MAX: usize = 2;
@@ -66,6 +67,8 @@ pub struct Options {
     pub resync_checksums: bool,
     /// Requests that the hosts together are to make.
     pub requests: u32,
+    /// What happens once everything is well, if anything.
+    pub ending: Option<Ending>,
 }
 
 impl Options {
@@ -75,7 +78,9 @@ impl Options {
         let mut options = Self::drawn(seed);
         // Somebody has to ask for it; the driver of Linux never does.
         options.own_hosts = options.own_hosts.max(usize::from(options.flushes > 0));
-        if options.durability[..options.volumes.len()].contains(&Durability::Memory) {
+        let modes = &options.durability[..options.volumes.len()];
+        options.ending = Ending::drawn(seed, modes);
+        if modes.contains(&Durability::Memory) {
             // One failure at a time: a node that has lost its memory needs the other one whole.
             options.faults.retain(|fault| !is_of_disk(*fault));
             // Nodes rely on memory only so long after they have started.
@@ -110,12 +115,13 @@ impl Options {
             disk_latency: [(); 2].map(|()| micros(8 << random.below(9))),
             clock_rates: [(); 2].map(|()| clock_rate(random)),
             period: Duration::from_millis(random.between(8000, 25_000)),
-            faults: faults(random),
+            faults: faults(random, seed),
             injections: random.small(4, 30),
             connection_patience: Duration::from_millis(50 << random.below(9)),
             resync_rate: (random.below(4) == 0).then(|| 1 << random.between(17, 24)),
             resync_checksums: random.coin(),
             requests: random.small(300, 900),
+            ending: None,
         }
     }
 
@@ -155,7 +161,8 @@ impl fmt::Display for Options {
             self.connection_patience
         )?;
         let names: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
-        write!(f, "{} faults within {:?}, out of: {}", self.injections, self.period, names.join(" "))
+        write!(f, "{} faults within {:?}, out of: {}", self.injections, self.period, names.join(" "))?;
+        self.ending.map_or(Ok(()), |ending| write!(f, "\nin the end: {ending:?}"))
     }
 }
 
@@ -220,9 +227,14 @@ const fn is_of_disk(fault: Fault) -> bool {
 }
 
 /// Each kind with a probability of its own seed: few, half, or nearly all.
-fn faults(random: &mut Random) -> Vec<Fault> {
+fn faults(random: &mut Random, seed: u64) -> Vec<Fault> {
+    let mut apart = Random::new(seed, "faults apart");
     let chance = [150_000, 400_000, 700_000, 950_000][random.index(4)];
-    Fault::ALL.into_iter().filter(|fault| random.chance(chance) && fault.is_drawn()).collect()
+    let is_in = |fault: &Fault| {
+        let random = if fault.is_drawn_apart() { &mut apart } else { &mut *random };
+        random.chance(chance) && fault.is_drawn()
+    };
+    Fault::ALL.into_iter().filter(is_in).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::mark::Marks;
 use crate::options::Options;
 use crate::property::{linearizable, liveness};
 use crate::random::Random;
+use crate::survivor;
 use crate::world::World;
 
 /// When the world begins: late enough that nothing is before the clock's beginning.
@@ -106,11 +107,28 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
             .map_err(|stuck| format!("{stuck}: {:?}", statuses(world)))?;
     }
     let bound = LIVENESS_BOUND + copying(options);
+    becomes_whole(world, healed, bound)?;
+    comes_to_rest(world, bound)?;
+    at_the_end(world)?;
+    let Some(ending) = options.ending else { return Ok(()) };
+    survivor::judge(world, ending)?;
+    let found = world.now();
+    becomes_whole(world, found, bound)?;
+    comes_to_rest(world, bound)?;
+    at_the_end(world)
+}
+
+/// The nodes find to each other within that time.
+fn becomes_whole(world: &mut World, healed: Instant, bound: Duration) -> Result<(), String> {
     go(world, healed.after(bound), World::is_whole)?;
-    if !world.is_whole() {
-        let statuses = statuses(world);
-        return Err(format!("the pair is not whole {bound:?} after the last fault: {statuses:?}"));
+    if world.is_whole() {
+        return Ok(());
     }
+    Err(format!("the pair is not whole {bound:?} after the last fault: {:?}", statuses(world)))
+}
+
+/// Whatever is still on its way is done.
+fn comes_to_rest(world: &mut World, bound: Duration) -> Result<(), String> {
     // What hung when everything was put right is still at the disks.
     go(world, world.now().after(LIVENESS_BOUND), are_disks_idle)?;
     // Commits and what was learned of each other are still on their way.
@@ -125,8 +143,7 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
         go(world, bound, World::is_whole)?;
     }
     // A frame that was held until now may be one more write.
-    go(world, world.now().after(LIVENESS_BOUND), |world| is_idle(world) && are_disks_idle(world))?;
-    at_the_end(world)
+    go(world, world.now().after(LIVENESS_BOUND), |world| is_idle(world) && are_disks_idle(world))
 }
 
 fn is_idle(world: &World) -> bool {
@@ -139,7 +156,7 @@ fn are_disks_idle(world: &World) -> bool {
 }
 
 /// How the nodes stand, volume by volume.
-fn statuses(world: &World) -> Vec<Option<VolumeStatus>> {
+pub(crate) fn statuses(world: &World) -> Vec<Option<VolumeStatus>> {
     let volumes = 0..world.histories().len();
     volumes.flat_map(|volume| world.machines().iter().map(move |machine| machine.status(volume))).collect()
 }
@@ -168,7 +185,7 @@ fn copying(options: &Options) -> Duration {
 }
 
 /// Lets things happen until that moment, or until it is enough.
-fn go(world: &mut World, until: Instant, enough: impl Fn(&World) -> bool) -> Result<(), String> {
+pub(crate) fn go(world: &mut World, until: Instant, enough: impl Fn(&World) -> bool) -> Result<(), String> {
     while !enough(world) && world.step(until) {
         if let Some(violation) = world.violation() {
             return Err(violation.to_owned());

@@ -281,6 +281,7 @@ impl Scenario {
             clock_rates: [40, -60],
             stock_hosts: self.stock_hosts,
             own_hosts: self.own_hosts,
+            ending: None,
             ..Options::new(world)
         }
     }

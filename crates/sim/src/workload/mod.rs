@@ -97,18 +97,6 @@ impl Client {
         self.asked
     }
 
-    /// Requests that ended with an error.
-    #[must_use]
-    pub const fn failed(&self) -> u32 {
-        self.failed
-    }
-
-    /// Whether it has asked everything, and everything was answered.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.open.is_empty() && self.asked >= self.options.requests
-    }
-
     fn start(&mut self, now: Instant) {
         let interfaces = &self.options.interfaces;
         self.driver = Some(match self.options.driver {
@@ -227,8 +215,20 @@ impl Host<History> for Client {
         self.options.requests = self.asked;
     }
 
+    fn ask_more(&mut self, requests: u32) {
+        self.options.requests += requests;
+    }
+
     fn open(&self) -> usize {
         self.open.len()
+    }
+
+    fn is_done(&self) -> bool {
+        self.open.is_empty() && self.asked >= self.options.requests
+    }
+
+    fn failed(&self) -> u32 {
+        self.failed
     }
 
     fn crash(&mut self, now: Instant, history: &mut History) {

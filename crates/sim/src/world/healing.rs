@@ -39,8 +39,37 @@ impl World {
 
     pub(super) fn repair(&mut self, node: usize) {
         if take(&mut self.broken[node]) && self.machines[node].is_up() {
-            self.stop(node, Loss::ProcessOnly, Duration::ZERO);
+            self.stop_for(node, Loss::ProcessOnly, Duration::ZERO);
         }
+    }
+
+    /// A node ends, and nobody starts it again.
+    pub(crate) fn lose_node(&mut self, node: usize, loss: Loss) {
+        self.trace.say(self.now, format_args!("node {node} is lost"));
+        self.stop(node, loss);
+    }
+
+    /// A node that was lost is there again.
+    pub(crate) fn start_node(&mut self, node: usize) {
+        self.queue.schedule(self.now, Event::Start { node });
+    }
+
+    /// Each host asks so many more.
+    pub(crate) fn ask_more(&mut self, requests: u32) {
+        for host in 0..self.hosts.len() {
+            self.hosts[host].host.ask_more(requests);
+            self.after_host(host);
+        }
+    }
+
+    /// Whether hosts have asked everything, and everything was answered.
+    pub(crate) fn is_all_answered(&self) -> bool {
+        self.hosts.iter().all(|place| place.host.is_done())
+    }
+
+    /// Requests that ended with an error so far.
+    pub(crate) fn failed(&self) -> u32 {
+        self.hosts.iter().map(|place| place.host.failed()).sum()
     }
 
     /// Hosts ask nothing new.

@@ -48,8 +48,8 @@ impl World {
                 self.counts.add(Fault::Force);
                 self.control(node, Control::Force);
             }
-            Fault::Leave => {
-                self.counts.add(Fault::Leave);
+            Fault::Leave | Fault::Restart => {
+                self.counts.add(injection.fault);
                 self.control(node, Control::Leave);
             }
             Fault::Verify => {
@@ -96,6 +96,9 @@ impl World {
         self.arbiter.end(injection.number);
         match injection.fault {
             Fault::Leave => self.control(injection.node, Control::Join),
+            Fault::Restart if self.machines[injection.node].is_up() => {
+                self.stop_for(injection.node, Loss::ProcessOnly, Duration::ZERO);
+            }
             Fault::MtuChange => self.set_mtu(injection.node, self.rules.mtu),
             fault if is_of_disk(fault) => {
                 for disks in &mut self.machines[injection.node].disks {
@@ -115,11 +118,16 @@ impl World {
     fn crash(&mut self, node: usize, loss: Loss, injection: &Injection) {
         if self.machines[node].is_up() {
             self.counts.add(injection.fault);
-            self.stop(node, loss, injection.lasts);
+            self.stop_for(node, loss, injection.lasts);
         }
     }
 
-    pub(super) fn stop(&mut self, node: usize, mut loss: Loss, lasts: Duration) {
+    pub(super) fn stop_for(&mut self, node: usize, loss: Loss, lasts: Duration) {
+        self.stop(node, loss);
+        self.queue.schedule(self.now.after(lasts), Event::Start { node });
+    }
+
+    pub(super) fn stop(&mut self, node: usize, mut loss: Loss) {
         let other = 1 - node;
         let has_all = self.has_all(other);
         if loss == Loss::Tear && !(has_all && self.mends(other)) {
@@ -147,7 +155,6 @@ impl World {
             }
             _ => self.peer.forget(node),
         }
-        self.queue.schedule(self.now.after(lasts), Event::Start { node });
     }
 
     /// Whether a node is a member with all of every volume, by the arbiter and as far as it knows itself.
@@ -183,7 +190,7 @@ impl World {
         if !self.machines[node].is_up() {
             return;
         }
-        self.stop(node, Loss::ProcessOnly, injection.lasts);
+        self.stop_for(node, Loss::ProcessOnly, injection.lasts);
         for disks in &mut self.machines[node].disks {
             match damage::damage(&mut disks.metadata, &mut self.random) {
                 Ok(true) => self.counts.add(Fault::MetadataDamage),
@@ -213,7 +220,7 @@ impl World {
             return;
         }
         self.counts.add(Fault::DiskReplaced);
-        self.stop(node, Loss::ProcessOnly, injection.lasts);
+        self.stop_for(node, Loss::ProcessOnly, injection.lasts);
         self.machines[node].replace_disks(&mut self.random, &memberships);
         self.replaced[node] = true;
     }
