@@ -10,6 +10,7 @@ use crate::input::ArbiterAnswer;
 use crate::limits::{ARBITER_PATIENCE, ARBITER_RETRY, QUESTION_LIFE};
 use crate::membership::{Epoch, Members, Membership};
 use crate::message::VolumeMessage;
+use crate::mutation::Mutation;
 use crate::output::{Event, Output, Wish};
 use crate::volume::{Phase, Question};
 
@@ -126,6 +127,7 @@ impl Engine {
 
     fn agreed(&mut self, export: ExportId, question: Question) {
         let node = self.config.node;
+        let is_taken_for_told = self.mutated(Mutation::MemberTakenForTold);
         let volume = self.volume_mut(export);
         volume.question = None;
         if volume.membership() != question.expected {
@@ -142,7 +144,10 @@ impl Engine {
         }
         match question.next.members {
             Members::Only(member) => volume.confirmed = member == node,
-            Members::Both => volume.meeting.owes_member = Some(question.next),
+            Members::Both => {
+                volume.meeting.owes_member = Some(question.next);
+                volume.meeting.awaits_member_known = !is_taken_for_told;
+            }
         }
     }
 

@@ -120,6 +120,12 @@ impl Engine {
             Asker::Peer(flush) if outcome == Outcome::Done(None) => {
                 self.say(export, VolumeMessage::Flushed { flush }, None);
             }
+            // There is no word for it: the peer is to ask again.
+            Asker::Peer(_)
+                if matches!(outcome, Outcome::Failed(_)) && !self.mutated(Mutation::FlushUnanswered) =>
+            {
+                self.refuse(Refusal::WriteFailed);
+            }
             Asker::Peer(_) => {}
         }
     }

@@ -41,8 +41,9 @@ impl Engine {
         if matches!(volume.phase, Phase::Frozen | Phase::Alone) && !volume.leaving {
             match self.role(export) {
                 Some(Role::Source { everything }) => self.proceed(export, everything),
-                Some(Role::Yield) => self.yield_to_forced(export),
+                Some(Role::Yield { to }) => self.yield_to_forced(export, to),
                 Some(Role::Pass) if self.is_peer_alone(export) => self.pass(export),
+                Some(Role::Neither) => self.tell_not_met(export),
                 _ => {}
             }
         }
@@ -129,6 +130,7 @@ impl Engine {
         // Without a disk it is as good as gone.
         volume.meeting.peer_left = offer.copy == CopyState::Diskless;
         (volume.meeting.joined, volume.meeting.settling) = (0, false);
+        volume.meeting.is_said_not_met = false;
         if volume.meeting.offered.is_some() {
             // What it was told as to a target it may have forgotten.
             volume.meeting.telling = Telling::default();
@@ -312,8 +314,20 @@ impl Engine {
         }
     }
 
-    /// An operator has forced the peer to serve while this node did: what was written here alone since is lost.
-    fn yield_to_forced(&mut self, export: ExportId) {
+    /// The copies count no more than each other: they stay apart, until an operator says which is to count.
+    fn tell_not_met(&mut self, export: ExportId) {
+        let meeting = &mut self.volume_mut(export).meeting;
+        let (Some(here), Some((peer, _))) = (meeting.offered, meeting.offer.as_ref()) else { return };
+        let event = Event::NotMet { here, peer: *peer };
+        if !std::mem::replace(&mut meeting.is_said_not_met, true) {
+            self.event(export, event);
+        }
+    }
+
+    /// An operator has forced the peer to serve while this node did, or this one: what was written here alone since is lost.
+    pub(crate) fn yield_to_forced(&mut self, export: ExportId, to: Membership) {
+        let here = self.volume(export).membership();
+        self.event(export, Event::GivesWay { here, to });
         self.freeze(export);
         let volume = self.volume_mut(export);
         (volume.meeting.offered, volume.meeting.telling) = (None, Telling::default());

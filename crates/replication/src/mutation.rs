@@ -163,6 +163,12 @@ mutations! {
     CopyCountsInVain,
     /// A write that has failed at the only disk that counts supersedes the other node's
     FailedSupersedes,
+    /// A node that serves alone does not heed that another one does so in a later epoch
+    AnotherIgnored,
+    /// A node that has agreed with the arbiter that its peer is a member takes it for told
+    MemberTakenForTold,
+    /// A flush for the peer that failed at the only good disk is forgotten
+    FlushUnanswered,
     /// The only good disk is given up when it could not do a write
     OnlyDiskGivenUp,
     /// The follower of an async volume goes on, after the server's disk has failed, without what was answered ahead

@@ -5,7 +5,7 @@ use block::{BlockError, BlockRequest, BufferName, BufferSlice, ExportId, Instant
 use crate::durability::Mode;
 use crate::input::MetadataId;
 use crate::membership::Membership;
-use crate::message::{Message, NumberWindow, Origin, Refusal, Token};
+use crate::message::{Message, NumberWindow, Offer, Origin, Refusal, Token};
 use crate::meta::layout::Place;
 use crate::meta::small_state::SmallState;
 use crate::resize::ResizeError;
@@ -298,6 +298,20 @@ pub enum Event {
         here: Mode,
         /// What the peer does.
         peer: Mode,
+    },
+    /// The nodes are connected and do not meet: neither copy can be told to be the one that counts.
+    NotMet {
+        /// What this node has offered.
+        here: Offer,
+        /// What the peer has.
+        peer: Offer,
+    },
+    /// Both nodes served alone, because an operator had forced one of them. This one stops; what it has answered since is lost.
+    GivesWay {
+        /// What this node served in.
+        here: Membership,
+        /// What the peer serves in.
+        to: Membership,
     },
     /// This node has the volume no more: its disk and metadata are needed no longer, and its number means nothing.
     Removed,

@@ -6,19 +6,23 @@ use block::ExportId;
 use crate::engine::Engine;
 use crate::membership::{Cause, Members, Membership};
 use crate::message::Refusal;
+use crate::mutation::Mutation;
 use crate::output::{Event, Wish};
+use crate::role::{is_covered, rank};
 use crate::volume::Phase;
 
 impl Engine {
     /// As the source, with nothing lacking at the target any more: makes it a member.
     pub(crate) fn promote(&mut self, export: ExportId) {
         let peer = self.config.node.other();
+        let is_taken_for_told = self.mutated(Mutation::MemberTakenForTold);
         let volume = self.volume_mut(export);
         let membership = volume.membership();
         match membership.members {
             Members::Both => {
                 if std::mem::take(&mut volume.meeting.owes_in_sync) {
                     volume.meeting.owes_member = Some(membership);
+                    volume.meeting.awaits_member_known = !is_taken_for_told;
                     self.keep_word(export);
                 }
             }
@@ -32,6 +36,7 @@ impl Engine {
 
     /// The peer has made a membership durable and lets this node know.
     pub(crate) fn handle_member(&mut self, export: ExportId, membership: Membership) {
+        let peer = self.config.node.other();
         let volume = self.volume_mut(export);
         if membership.epoch < volume.membership().epoch {
             return;
@@ -45,6 +50,16 @@ impl Engine {
         }
         if in_sync && lacks {
             return self.refuse(Refusal::Protocol("a member that lacks blocks"));
+        }
+        if volume.phase == Phase::Alone {
+            return self.hear_of_another(export, membership);
+        }
+        let has_missed_more = volume.phase == Phase::Frozen
+            && volume.has_disk
+            && !is_covered(peer, membership, volume.membership());
+        if has_missed_more {
+            // What it has is known by the membership it was in, until the nodes have met.
+            return;
         }
         volume.disk.superblock.membership = membership;
         volume.meeting.known_to_peer = Some(membership);
@@ -63,6 +78,17 @@ impl Engine {
             volume.meeting.begin_anew();
         }
         self.attend(export);
+    }
+
+    /// The peer serves alone, and so does this node: an operator has forced one of them. The older one offers to meet.
+    fn hear_of_another(&mut self, export: ExportId, membership: Membership) {
+        let own = self.volume(export).membership();
+        if rank(membership) < rank(own) || self.mutated(Mutation::AnotherIgnored) {
+            return;
+        }
+        self.yield_to_forced(export, membership);
+        // By what was offered before, the nodes would meet as they were.
+        self.volume_mut(export).meeting.begin_anew();
     }
 
     /// Or, from a node that was told of a leave: it knows, and what it said before does not count.
@@ -89,6 +115,7 @@ impl Engine {
         }
         volume.meeting.known_to_peer = Some(membership);
         if membership == volume.membership() && volume.phase == Phase::Paired {
+            volume.meeting.awaits_member_known = false;
             self.event(export, Event::InSync(membership));
             self.attend(export);
         }

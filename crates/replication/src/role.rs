@@ -1,7 +1,7 @@
 //! Whose copy counts when two nodes meet: it follows from what both have offered, so both find the same. Nothing is asked and
 //! nothing is changed here.
 
-use crate::membership::{Epoch, Members, NodeNumber};
+use crate::membership::{Epoch, Members, Membership, NodeNumber};
 use crate::message::{CopyState, Offer};
 
 /// What two offers make of the node that holds one of them.
@@ -15,7 +15,10 @@ pub(crate) enum Role {
     /// The peer's copy counts.
     Target,
     /// It serves alone in an epoch that is over, because an operator has forced the peer: it stops, and offers again.
-    Yield,
+    Yield {
+        /// What the peer serves in.
+        to: Membership,
+    },
     /// The peer is about to do that.
     Wait,
     /// The peer has no disk: this node serves alone, and for it, as if the peer had left.
@@ -34,11 +37,11 @@ pub(crate) fn decide(node: NodeNumber, server: Option<NodeNumber>, own: Offer, p
         (_, CopyState::Diskless) => return Role::Serve,
         _ => {}
     }
-    let is_older = rank(own) < rank(peer);
+    let is_older = rank(own.membership) < rank(peer.membership);
     if own.alone && peer.alone {
-        return if is_older { Role::Yield } else { Role::Wait };
+        return if is_older { Role::Yield { to: peer.membership } } else { Role::Wait };
     }
-    let is_peer_older = rank(peer) < rank(own);
+    let is_peer_older = rank(peer.membership) < rank(own.membership);
     if own.alone && !peer.alone && is_older || peer.alone && !own.alone && is_peer_older {
         // The newer one was forced, and has ended before it served: nobody's history is given up before it goes on.
         return Role::Neither;
@@ -82,22 +85,23 @@ pub(crate) fn decide(node: NodeNumber, server: Option<NodeNumber>, own: Offer, p
     if of_source.copy != CopyState::Good || !is_newer && own.membership != peer.membership {
         return Role::Neither;
     }
-    if source == node { Role::Source { everything: !is_covered(source, newer, older) } } else { Role::Target }
+    let everything = !is_covered(source, newer.membership, older.membership);
+    if source == node { Role::Source { everything } } else { Role::Target }
 }
 
-/// Which of two offers is the newer one. Two sole members of one epoch there are only if an operator has forced one of them while
+/// Which of two memberships is the newer one. Two sole members of one epoch there are only if an operator has forced one of them while
 /// the arbiter let the other one serve: node 0's history stands then, on both nodes.
-fn rank(offer: Offer) -> (Epoch, bool) {
-    (offer.membership.epoch, offer.membership.members == Members::Only(NodeNumber::Zero))
+pub(crate) fn rank(membership: Membership) -> (Epoch, bool) {
+    (membership.epoch, membership.members == Members::Only(NodeNumber::Zero))
 }
 
 /// Whether the bitmaps cover what the older one missed: it was a member when the newer one began to serve alone, has come
 /// back to that one since, or only has not been told that it is a member again.
-fn is_covered(source: NodeNumber, newer: Offer, older: Offer) -> bool {
-    let before = newer.membership.epoch.0.checked_sub(1).map(Epoch);
-    let was_next = Some(older.membership.epoch) == before;
-    match (newer.membership.members, older.membership.members) {
-        _ if newer.membership == older.membership => true,
+pub(crate) fn is_covered(source: NodeNumber, newer: Membership, older: Membership) -> bool {
+    let before = newer.epoch.0.checked_sub(1).map(Epoch);
+    let was_next = Some(older.epoch) == before;
+    match (newer.members, older.members) {
+        _ if newer == older => true,
         (Members::Only(_), Members::Both) => was_next,
         (Members::Both, Members::Only(member)) => was_next && member == source,
         _ => false,
@@ -107,7 +111,6 @@ fn is_covered(source: NodeNumber, newer: Offer, older: Offer) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::membership::Membership;
 
     fn alone(member: NodeNumber, alone: bool) -> Offer {
         Offer {
@@ -138,7 +141,7 @@ mod tests {
             let offers = [alone(zero, both_alone), alone(one, both_alone)];
             let roles = [decide(zero, None, offers[0], offers[1]), decide(one, None, offers[1], offers[0])];
             let expected = if both_alone {
-                [Role::Wait, Role::Yield]
+                [Role::Wait, Role::Yield { to: offers[0].membership }]
             } else {
                 [Role::Source { everything: true }, Role::Target]
             };

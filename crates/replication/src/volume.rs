@@ -91,6 +91,8 @@ pub(crate) struct Meeting {
     pub(crate) peer_left: bool,
     /// As the source: the target is to be told when it lacks nothing any more, though both are members already.
     pub(crate) owes_in_sync: bool,
+    /// As the source: the target is to be told, or was told, that it is a member, and may not know it yet.
+    pub(crate) awaits_member_known: bool,
     /// The target has said that it is ready.
     pub(crate) target_is_ready: bool,
     /// As the source: the target is to be told when this node does not answer at its address any more.
@@ -129,6 +131,8 @@ pub(crate) struct Meeting {
     pub(crate) owes_member_known: Option<Membership>,
     /// This node has asked for blocks that it cannot read, or that a verify has found to differ.
     pub(crate) has_asked_for_repair: bool,
+    /// It was told that the nodes do not meet by what they have offered.
+    pub(crate) is_said_not_met: bool,
     /// The size that the peer was asked to agree to.
     pub(crate) resize_asked: Option<u64>,
 }
@@ -378,9 +382,10 @@ impl Volume {
         self.meeting.offered.is_none_or(|offer| offer.membership == self.membership())
     }
 
-    /// Whether the peer is here and could not go on by itself, because it is being brought up to date.
+    /// Whether the peer is here and could not go on by itself, because it is being brought up to date, or does not know yet that it was.
     pub(crate) fn is_only_good(&self, node: NodeNumber) -> bool {
-        self.phase == Phase::Paired && (self.is_sole(node) || self.meeting.owes_in_sync)
+        let is_being_told = self.meeting.owes_in_sync || self.meeting.awaits_member_known;
+        self.phase == Phase::Paired && (self.is_sole(node) || is_being_told)
     }
 
     /// Whether nobody else could go on without this node's disk.

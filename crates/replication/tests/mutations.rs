@@ -4,6 +4,8 @@
 
 #[path = "pair/endings.rs"]
 mod endings;
+#[path = "pair/forcing.rs"]
+mod forcing;
 #[path = "pair/oracle.rs"]
 mod oracle;
 #[path = "pair/plan.rs"]

@@ -64,6 +64,10 @@ marks! {
     PeerIsLarger = "peer is larger";
     /// The nodes are configured to promise different things.
     ModesDiffer = "the nodes have different modes";
+    /// Neither copy was known to be the one that counts.
+    NotMet = "connected, and not met";
+    /// A node stopped because the other one was forced.
+    GivesWay = "gave way to a forced one";
     /// A volume was removed.
     Removed = "removed";
     /// The nodes are configured to listen to other initiators each.
@@ -95,6 +99,8 @@ impl Mark {
                 | Self::ResizeRefused
                 | Self::PeerIsLarger
                 | Self::ModesDiffer
+                | Self::NotMet
+                | Self::GivesWay
                 | Self::Removed
                 | Self::MaskDiffers
         )

@@ -108,6 +108,8 @@ impl Watch {
             Event::ResizeRefused(_) => Mark::ResizeRefused,
             Event::PeerIsLarger { .. } => Mark::PeerIsLarger,
             Event::ModesDiffer { .. } => Mark::ModesDiffer,
+            Event::NotMet { .. } => Mark::NotMet,
+            Event::GivesWay { .. } => Mark::GivesWay,
             Event::Removed => Mark::Removed,
             Event::MaskDiffers { .. } => Mark::MaskDiffers,
         });

@@ -294,8 +294,8 @@ fn risk_of_promotion(address: &str, inconsistent: bool) -> String {
                       any error. When the other node comes back, its copy of them is overwritten with these.\n";
     format!(
         "This node is to serve {address} without knowing whether the other one does.\n\
-         - If the other node serves it, or has served it alone, there are two histories from now on, and what was written there \
-         since is lost.\n\
+         - If the other node serves it, or has served it alone, there are two histories from now on, and one of them is lost when the \
+         nodes meet: that of the lower epoch, and where the epochs are alike, that of node 1.\n\
          - If the other node was the last to serve, what it has answered alone is lost.\n\
          {}\
          Make sure that the other node is switched off, and stays so until this one is served and in sync again.",

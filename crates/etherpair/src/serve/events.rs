@@ -1,5 +1,6 @@
 //! What happens to volumes and links, in the words of operators: a line for the log, and JSON for `etherpair events`.
 
+use replication::message::{CopyState, Offer};
 use replication::output::Event;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -63,6 +64,36 @@ impl Report {
             Severity::Error => tracing::error!("{about}: {text}"),
         }
     }
+}
+
+/// The nodes are connected and stay apart.
+fn not_met(here: &Offer, peer: &Offer) -> (Severity, &'static str, String, Value) {
+    let told = |offer: &Offer| {
+        let worth = match offer.copy {
+            CopyState::Good => "a good copy",
+            CopyState::Inconsistent => "a copy that lacks blocks",
+            CopyState::Diskless => "no disk",
+        };
+        let how = if offer.alone { ", and serves" } else { "" };
+        format!("{worth}, epoch {} of {}{how}", offer.membership.epoch, offer.membership.members)
+    };
+    let cure = match (here.copy, peer.copy) {
+        (CopyState::Diskless, CopyState::Diskless) => {
+            "start the daemon of the node whose disk still works again, or replace the disks"
+        }
+        _ if here.alone || peer.alone => {
+            "the one that does not serve was forced: force it again to have its copy count, or replace its disk to have that of the one \
+             that serves"
+        }
+        _ => "have one of them serve by `promote --force`, which says what that may lose",
+    };
+    let text = format!(
+        "the nodes are connected and do not meet, since neither copy is known to be the newer good one: here {}; at the other node {}; {cure}",
+        told(here),
+        told(peer)
+    );
+    let details = json!({ "epoch": here.membership.epoch.0, "peer_epoch": peer.membership.epoch.0 });
+    (Severity::Error, "not-met", text, details)
 }
 
 fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
@@ -181,6 +212,15 @@ fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
                  meet; make it alike in both configurations and restart the daemon that was wrong"
             );
             (Error, "modes-differ", text, json!({ "here": here.to_string(), "peer": peer.to_string() }))
+        }
+        Event::NotMet { here, peer } => not_met(here, peer),
+        Event::GivesWay { here, to } => {
+            let text = format!(
+                "both nodes served alone, because one of them was forced to: this one stops, and what was written here since epoch {} is lost; the \
+                 other one goes on in epoch {}",
+                here.epoch, to.epoch
+            );
+            (Error, "gives-way", text, json!({ "epoch": here.epoch.0, "to_epoch": to.epoch.0 }))
         }
         Event::Removed => (
             Info,

@@ -2,6 +2,7 @@
 //! this with whole nodes and everything that can go wrong; here is what the engine alone must stand.
 
 mod endings;
+mod forcing;
 mod oracle;
 mod plan;
 mod stories;

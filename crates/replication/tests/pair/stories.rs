@@ -15,6 +15,7 @@ use replication::output::Outcome;
 use replication::volume::Phase;
 
 use crate::endings;
+use crate::forcing;
 use crate::oracle;
 use crate::plan::{CALM, WITHOUT_FAULTS, caught};
 use crate::verifies;
@@ -42,7 +43,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 56] = [
+pub(crate) const ALL: [(&str, Plan, Story); 60] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -72,10 +73,18 @@ pub(crate) const ALL: [(&str, Plan, Story); 56] = [
     ("bad source superseding", LARGE, a_write_fails_at_the_source_that_supersedes_one_of_the_target),
     ("bad source of another's write", LARGE, a_write_of_the_target_fails_at_the_source),
     ("bad source of equals", LARGE, writes_fail_at_the_source_of_two_members),
+    (
+        "bad source of one that is being told",
+        LARGE,
+        a_write_fails_before_the_peer_can_be_told_that_it_is_a_member,
+    ),
+    ("flush at a bad source", LARGE, a_flush_of_the_target_fails_at_the_source),
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
     ("disk lost ahead", AHEAD, the_disk_of_the_server_fails_before_the_follower_has_what_was_answered),
     ("ahead of the server", LARGE_AHEAD, a_write_of_the_stand_in_is_in_its_log_when_the_server_is_back),
-    ("forced once", SMALL, a_node_is_forced_and_told_to_stay),
+    ("forced once", SMALL, forcing::a_node_is_forced_and_told_to_stay),
+    ("forced beside the other", SMALL, forcing::a_node_is_forced_while_the_other_one_serves),
+    ("forced while meeting", LARGE, forcing::a_node_is_forced_while_it_meets_the_other_one),
     ("more ahead than is followed", FULL_PEER, more_is_written_ahead_than_the_follower_has_room_for),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
     ("indispensable leaver", LARGE, a_node_is_told_to_leave_that_has_what_its_peer_lacks),
@@ -596,6 +605,34 @@ fn writes_fail_at_the_source_of_two_members(world: &mut World) -> Told {
     world.until("both serve at the end", |world| world.serves(0) && world.serves(1))
 }
 
+fn a_write_fails_before_the_peer_can_be_told_that_it_is_a_member(world: &mut World) -> Told {
+    serves_and_lacks(world)?;
+    world.stall(Stage::Superblock, 0, FOR_GOOD);
+    world.go_on(Stage::Disk, 0);
+    let is_member =
+        |world: &World| world.status(0).is_some_and(|status| status.membership.members == Members::Both);
+    world.until("node 0 has its peer for a member", is_member)?;
+    // What fails is not copied meanwhile.
+    world.stall(Stage::Disk, 0, FOR_GOOD);
+    world.nodes[0].sectors.refuses_writes = true;
+    world.ask(0, true, EXTENT, 8);
+    world.run(400);
+    world.nodes[0].sectors.refuses_writes = false;
+    world.go_on(Stage::Superblock, 0);
+    world.go_on(Stage::Disk, 0);
+    world.until("both serve at the end", |world| world.serves(0) && world.serves(1))
+}
+
+fn a_flush_of_the_target_fails_at_the_source(world: &mut World) -> Told {
+    serves_and_lacks(world)?;
+    world.nodes[0].sectors.refuses_flushes = true;
+    world.ask_to_flush(1);
+    world.go_on(Stage::Disk, 0);
+    world.run(60);
+    world.nodes[0].sectors.refuses_flushes = false;
+    world.until("the flush is over", World::are_all_answered)
+}
+
 fn a_sector_is_lost_that_the_peer_does_not_have_yet(world: &mut World) -> Told {
     world.until("node 1 serves", |world| world.serves(1))?;
     world.stall(Stage::Write, 0, FOR_GOOD);
@@ -647,23 +684,6 @@ fn a_write_of_the_stand_in_is_in_its_log_when_the_server_is_back(world: &mut Wor
     world.crash_with(0, [Everything, Everything]);
     world.go_on(Stage::Link, 1);
     world.run_for(4_000 * MILLISECOND);
-    Ok(())
-}
-
-fn a_node_is_forced_and_told_to_stay(world: &mut World) -> Told {
-    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
-    world.arbiter_is_up = false;
-    world.crash_with(1, [Everything, Everything]);
-    world.until("node 0 is frozen", |world| !world.serves(0))?;
-    world.stall(Stage::Superblock, 0, FOR_GOOD);
-    world.control(0, Control::Force);
-    let forced = world.status(0).expect("running").membership;
-    world.control(0, Control::Join);
-    assert_eq!(world.status(0).expect("running").membership, forced, "forced once");
-    world.go_on(Stage::Superblock, 0);
-    world.until("node 0 goes on", |world| world.is_alone(0))?;
-    // The daemon tells.
-    world.arbiter = forced;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ impl World {
     /// Who serves alone is the only one who serves, and where a node stands in for the other one, that serves nothing; whatever
     /// either may not have noticed yet: before an answer leaves it looks at the clock.
     pub(crate) fn check_exclusion(&mut self) {
-        if std::mem::replace(&mut self.is_poking, true) {
+        if self.is_forced || std::mem::replace(&mut self.is_poking, true) {
             return;
         }
         for index in 0..2 {

@@ -17,6 +17,7 @@ pub(crate) struct Sectors {
     pub(crate) unreadable: BTreeSet<u64>,
     /// No write gets there.
     pub(crate) refuses_writes: bool,
+    pub(crate) refuses_flushes: bool,
 }
 
 /// A request that the disk has not completed.

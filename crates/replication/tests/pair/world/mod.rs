@@ -212,6 +212,8 @@ pub(crate) struct World {
     /// Clients want what they write on stable storage, in memory mode, too.
     pub(crate) writes_through: bool,
     pub(crate) grants_are_lost: bool,
+    /// An operator has forced a node beside one that serves: for a while both do.
+    pub(crate) is_forced: bool,
     pub(crate) finished: u64,
     #[allow(dead_code, reason = "of use with the feature only")]
     plan: Plan,
@@ -305,6 +307,7 @@ impl World {
             sends_twice: false,
             writes_through: false,
             grants_are_lost: false,
+            is_forced: false,
             finished: 0,
             plan,
             faults,
@@ -575,6 +578,7 @@ impl World {
                 }
                 if landed { Ok(None) } else { Err(BlockError::Medium) }
             }
+            Operation::Flush if self.nodes[index].sectors.refuses_flushes => Err(BlockError::Medium),
             Operation::Flush => {
                 self.nodes[index].sectors.flush();
                 Ok(None)

@@ -1,0 +1,89 @@
+//! Stories of operators who force a node to serve: what the other one does, that perhaps serves as well.
+
+use replication::input::Control;
+use replication::volume::VolumeStatus;
+
+use crate::stories::{FOR_GOOD, MILLISECOND, Told};
+use crate::world::disk::Landing::Everything;
+use crate::world::{EXTENT, Stage, World};
+
+pub(crate) fn a_node_is_forced_and_told_to_stay(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.arbiter_is_up = false;
+    world.crash_with(1, [Everything, Everything]);
+    world.until("node 0 is frozen", |world| !world.serves(0))?;
+    world.stall(Stage::Superblock, 0, FOR_GOOD);
+    world.control(0, Control::Force);
+    let forced = world.status(0).expect("running").membership;
+    world.control(0, Control::Join);
+    assert_eq!(world.status(0).expect("running").membership, forced, "forced once");
+    world.go_on(Stage::Superblock, 0);
+    world.until("node 0 goes on", |world| world.is_alone(0))?;
+    // The daemon tells.
+    world.arbiter = forced;
+    Ok(())
+}
+
+/// Nobody writes anything meanwhile, so that it does not matter whose history is kept.
+pub(crate) fn a_node_is_forced_while_the_other_one_serves(world: &mut World) -> Told {
+    for forced in [1, 0] {
+        one_serves_and_the_other_cannot_reach_it(world, 1 - forced)?;
+        force(world, forced)?;
+        world.uncut();
+        they_agree(world)?;
+    }
+    Ok(())
+}
+
+/// They were about to go on together by what they had offered.
+pub(crate) fn a_node_is_forced_while_it_meets_the_other_one(world: &mut World) -> Told {
+    for forced in [1, 0] {
+        one_serves_and_the_other_cannot_reach_it(world, 1 - forced)?;
+        world.ask(1 - forced, true, EXTENT, 8);
+        world.until("the write is over", World::are_all_answered)?;
+        world.stall(Stage::FirstBitmap, 1 - forced, FOR_GOOD);
+        world.uncut();
+        let has_offered = |status: VolumeStatus| status.peer_copy.is_some();
+        world.until("they have offered", |world| world.status(1 - forced).is_some_and(has_offered))?;
+        world.run(100);
+        if world.is_paired(forced) {
+            world.go_on(Stage::FirstBitmap, 1 - forced);
+            world.is_forced = false;
+            continue;
+        }
+        // What was written alone is written again: it may be lost now.
+        force(world, forced)?;
+        world.go_on(Stage::FirstBitmap, 1 - forced);
+        they_agree(world)?;
+    }
+    Ok(())
+}
+
+fn one_serves_and_the_other_cannot_reach_it(world: &mut World, index: usize) -> Told {
+    world.until("both are whole", |world| world.is_a_whole_pair() && world.serves(0) && world.serves(1))?;
+    world.is_forced = true;
+    world.stall(Stage::Question, 1 - index, FOR_GOOD);
+    world.cut();
+    world.until("one goes on", |world| world.is_alone(index) && !world.serves(1 - index))?;
+    // No question of the other's is under way any more.
+    world.run_for(12_000 * MILLISECOND);
+    world.go_on(Stage::Question, 1 - index);
+    world.run(100);
+    Ok(())
+}
+
+fn force(world: &mut World, index: usize) -> Told {
+    world.control(index, Control::Force);
+    world.until("the forced one serves, or has given way", |world| {
+        world.is_alone(index) || world.is_paired(index)
+    })
+}
+
+/// The older one gives way, and both go on.
+fn they_agree(world: &mut World) -> Told {
+    world.until("they are together", |world| world.is_paired(0) && world.is_paired(1))?;
+    // The daemon tells whose history counts.
+    world.arbiter = world.status(0).expect("running").membership;
+    world.is_forced = false;
+    world.until("both are whole again", World::is_a_whole_pair)
+}
