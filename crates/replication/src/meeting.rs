@@ -37,6 +37,7 @@ impl Engine {
             return;
         }
         self.offer(export);
+        self.leave_still(export);
         let volume = self.volume(export);
         if matches!(volume.phase, Phase::Frozen | Phase::Alone) && !volume.leaving {
             match self.role(export) {
@@ -113,6 +114,18 @@ impl Engine {
         self.say(export, VolumeMessage::Offer(offer), None);
     }
 
+    /// The peer has come back, and offers to meet a node that has left and is not to come back: it waits for an answer before it goes
+    /// on alone.
+    fn leave_still(&mut self, export: ExportId) {
+        let is_mute = self.mutated(Mutation::LeavesOnce);
+        let volume = self.volume_mut(export);
+        let has_left = volume.leaving && volume.meeting.has_left && volume.meeting.leave_is_known;
+        if has_left && !is_mute && volume.meeting.offer.take().is_some() {
+            volume.meeting.leave_is_known = false;
+            self.say(export, VolumeMessage::Leave, None);
+        }
+    }
+
     pub(crate) fn handle_offer(&mut self, export: ExportId, offer: Offer) {
         let volume = self.volume_mut(export);
         if volume.phase == Phase::Paired && !volume.meeting.peer_left {
@@ -129,6 +142,7 @@ impl Engine {
         volume.meeting.offer = Some((offer, told));
         // Without a disk it is as good as gone.
         volume.meeting.peer_left = offer.copy == CopyState::Diskless;
+        volume.meeting.peer_may_return = false;
         (volume.meeting.joined, volume.meeting.settling) = (0, false);
         volume.meeting.is_said_not_met = false;
         if volume.meeting.offered.is_some() {

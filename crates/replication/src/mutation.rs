@@ -203,6 +203,10 @@ mutations! {
     LeavesIndispensable,
     /// A node leaves before its peer has heard that it lacks nothing any more
     LeavesUntold,
+    /// A node goes on alone, beside a peer that has left, with an offer that this one may take up
+    AloneWithOffer,
+    /// A node that has left does not say so again to a peer that offers to meet
+    LeavesOnce,
     /// A leaver is clean before its disk has had everything
     CleanTooEarly,
     /// A node that has forgotten what it finished serves at once

@@ -117,8 +117,10 @@ impl Engine {
             && !volume.shut_out
             && volume.may_take_over(node)
             && volume.unflushed.is_empty();
-        let is_met =
-            self.session.is_up() && volume.meeting.peer_export.is_some() && !volume.meeting.peer_left;
+        let meeting = &volume.meeting;
+        let is_taken_up = meeting.offered.is_some() && meeting.peer_may_return;
+        let is_away = meeting.peer_left && (!is_taken_up || self.mutated(Mutation::AloneWithOffer));
+        let is_met = self.session.is_up() && meeting.peer_export.is_some() && !is_away;
         if !possible || is_met && !volume.forced {
             return false;
         }
@@ -237,7 +239,8 @@ impl Engine {
         if volume.phase == Phase::Frozen {
             let has_left = volume.meeting.has_left || both_leave;
             volume.meeting.begin_anew();
-            (volume.meeting.peer_left, volume.meeting.has_left) = (true, has_left);
+            (volume.meeting.peer_left, volume.meeting.peer_may_return) = (true, true);
+            volume.meeting.has_left = has_left;
         }
         // Only then it offers to meet again, so that nothing from before counts on either side.
         volume.meeting.telling = Telling::default();

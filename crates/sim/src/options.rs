@@ -82,7 +82,10 @@ impl Options {
         options.ending = Ending::drawn(seed, modes);
         if modes.contains(&Durability::Memory) {
             // One failure at a time: a node that has lost its memory needs the other one whole.
-            options.faults.retain(|fault| !is_of_disk(*fault));
+            let keeps_disks = Random::new(seed, "disks or memories").below(4) > 0;
+            options
+                .faults
+                .retain(|fault| if keeps_disks { !is_of_disk(*fault) } else { !ends_a_node(*fault) });
             // Nodes rely on memory only so long after they have started.
             options.period += RELIED_ON_AFTER;
             options.requests += options.requests / 2;
@@ -223,6 +226,18 @@ const fn is_of_disk(fault: Fault) -> bool {
     matches!(
         fault,
         Fault::ReadError | Fault::WriteError | Fault::FlushError | Fault::MetadataFull | Fault::DiskReplaced
+    )
+}
+
+const fn ends_a_node(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Kill
+            | Fault::PowerLoss
+            | Fault::PowerLossBoth
+            | Fault::MetadataDamage
+            | Fault::DiskReplaced
+            | Fault::Restart
     )
 }
 

@@ -95,3 +95,37 @@ pub(crate) fn the_metadata_of_a_node_fails_that_has_offered_to_meet(world: &mut 
     world.ask(0, true, 9, 1);
     world.until("the write is answered", World::are_all_answered)
 }
+
+/// Both were told to leave while they were apart, and have told each other.
+fn both_have_left(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    world.arbiter_is_up = false;
+    world.cut();
+    world.until("both are frozen", |world| !world.serves(0) && !world.serves(1))?;
+    (0..2).for_each(|index| world.control(index, Control::Leave));
+    world.uncut();
+    world.run(600);
+    world.arbiter_is_up = true;
+    Ok(())
+}
+
+pub(crate) fn two_nodes_that_have_left_come_back_at_once(world: &mut World) -> Told {
+    both_have_left(world)?;
+    world.stall(Stage::Link, 1, crate::stories::FOR_GOOD);
+    (0..2).for_each(|index| world.control(index, Control::Join));
+    world.run_for(700 * MILLISECOND);
+    world.go_on(Stage::Link, 1);
+    Ok(())
+}
+
+pub(crate) fn one_of_two_nodes_that_have_left_comes_back(world: &mut World) -> Told {
+    for index in 0..2 {
+        both_have_left(world)?;
+        world.control(index, Control::Join);
+        world.until("it goes on", |world| world.is_alone(index))?;
+        world.control(1 - index, Control::Join);
+        world.until("both are whole", World::is_a_whole_pair)?;
+    }
+    Ok(())
+}

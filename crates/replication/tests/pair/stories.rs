@@ -43,7 +43,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 60] = [
+pub(crate) const ALL: [(&str, Plan, Story); 62] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -101,6 +101,8 @@ pub(crate) const ALL: [(&str, Plan, Story); 60] = [
     ("ended and forced", SMALL, endings::a_node_that_ended_well_is_forced_when_the_other_one_is_lost),
     ("ended without its memory", IN_MEMORY, endings::a_node_ends_well_that_has_lost_its_memory),
     ("memories of different worth", IN_MEMORY, endings::a_node_without_its_memory_meets_one_that_ended_well),
+    ("both left and back", SMALL, endings::two_nodes_that_have_left_come_back_at_once),
+    ("both left and one back", SMALL, endings::one_of_two_nodes_that_have_left_comes_back),
     ("follower alone", AHEAD, endings::the_follower_begins_anew_while_it_is_the_sole_member),
     ("metadata lost while meeting", SMALL, endings::the_metadata_of_a_node_fails_that_has_offered_to_meet),
     ("fixed from both sides", verifies::PLAN, verifies::both_nodes_are_told_to_fix_the_same),
