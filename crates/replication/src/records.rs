@@ -9,8 +9,9 @@ use block::{BlockError, ExportId};
 use crate::engine::Engine;
 use crate::input::MetadataId;
 use crate::message::Token;
+use crate::meta::Torn;
 use crate::meta::layout::{Layout, Place, RECORD_BYTES, RING_TRANSACTIONS, SMALL_STATE_BYTES};
-use crate::meta::record::Sequence;
+use crate::meta::record::{self, Sequence};
 use crate::output::{Event, Output};
 use crate::slots::place;
 use crate::volume::Phase;
@@ -28,6 +29,8 @@ enum Kind {
     Bitmap(u32),
     /// Part of a log that could not be replayed, which is made blank.
     Blank,
+    /// A place where a record is torn.
+    Scramble(record::Kind),
 }
 
 /// A record on its way to the disk.
@@ -42,6 +45,7 @@ impl Kind {
     const fn bytes(self) -> usize {
         match self {
             Self::SmallState => SMALL_STATE_BYTES,
+            Self::Scramble(kind) => kind.bytes(),
             Self::Superblock | Self::Transaction(_) | Self::Bitmap(_) | Self::Blank => RECORD_BYTES,
         }
     }
@@ -53,10 +57,30 @@ impl Engine {
         if !self.volume(export).disk.is_writable {
             return;
         }
+        if !self.scramble_torn(export) {
+            return;
+        }
         self.write_superblock(export);
         self.write_small_state(export);
         self.write_bitmap(export);
         self.write_log(export);
+    }
+
+    /// What is torn is made unreadable for good. Says whether other records may be written.
+    fn scramble_torn(&mut self, export: ExportId) -> bool {
+        loop {
+            let disk = &mut self.volume_mut(export).disk;
+            if disk.scrambles_under_way == BITMAP_WRITES_MAX_FROZEN {
+                return false;
+            }
+            let format = disk.format;
+            let Some(Torn { place, kind }) = disk.torn.pop() else { return disk.scrambles_under_way == 0 };
+            disk.scrambles_under_way += 1;
+            self.write_record(export, Kind::Scramble(kind), |bytes| {
+                record::scramble(&mut bytes[..kind.bytes()], place, format);
+                place
+            });
+        }
     }
 
     fn write_superblock(&mut self, export: ExportId) {
@@ -199,6 +223,7 @@ impl Engine {
                 disk.bitmap.handle_written(block);
             }
             Kind::Blank => disk.blanks_under_way -= 1,
+            Kind::Scramble(_) => disk.scrambles_under_way -= 1,
         }
     }
 

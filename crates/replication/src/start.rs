@@ -81,6 +81,7 @@ impl Volume {
             small_state_sequence,
             log,
             bitmap,
+            torn,
             ..
         } = opened;
         let layout = superblock.layout;
@@ -115,6 +116,8 @@ impl Volume {
             log,
             log_blanks,
             blanks_under_way: 0,
+            torn,
+            scrambles_under_way: 0,
             is_writable: true,
             bitmap,
             bitmap_writes: 0,

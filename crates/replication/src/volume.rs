@@ -29,6 +29,7 @@ use crate::lacking::Telling;
 use crate::limits::COPY_SECTORS;
 use crate::membership::{Members, Membership, NodeNumber};
 use crate::message::{CopyState, DoubtfulWrite, NumberWindow, Offer, Token};
+use crate::meta::Torn;
 use crate::meta::layout::Layout;
 use crate::meta::small_state::SmallState;
 use crate::meta::superblock::Superblock;
@@ -162,6 +163,9 @@ pub(crate) struct OnDisk {
     pub(crate) small_state_waits_for_peer: bool,
     pub(crate) small_state_is_told: bool,
     pub(crate) blanks_under_way: u64,
+    /// Places that are to be scrambled before anything is written, and how many of these are under way.
+    pub(crate) torn: Vec<Torn>,
+    pub(crate) scrambles_under_way: u32,
     /// No metadata write has failed.
     pub(crate) is_writable: bool,
     /// Blocks of the bitmap being written.

@@ -172,6 +172,7 @@ fn opened(
         small_state_sequence: Sequence::NONE,
         log: replay(&vec![0; RING_BYTES], layout, format),
         bitmap,
+        torn: Vec::new(),
         findings: Findings::default(),
     }
 }

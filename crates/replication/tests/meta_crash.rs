@@ -6,10 +6,11 @@ mod common;
 use common::{Disk, FORMAT, Random, VOLUME, small_layout, small_state, superblock};
 use proptest::prelude::*;
 use replication::limits::COUNTED_MAX;
+use replication::meta::Torn;
 use replication::meta::activity_log::{self, CHANGES_MAX, Change, Extent, RING_BYTES};
 use replication::meta::bitmap::{self, PAIR_BYTES, WORDS_PER_BLOCK};
 use replication::meta::layout::{Layout, Place, RECORD_BYTES, SMALL_STATE_BYTES};
-use replication::meta::record::Sequence;
+use replication::meta::record::{self, Sequence};
 use replication::meta::small_state::SmallState;
 use replication::meta::superblock::Superblock;
 use replication::meta::twin::{Side, Turns};
@@ -99,8 +100,10 @@ impl Metadata {
             Step::Bitmap(block, seed) => self.write_bitmap(*block, *seed),
             Step::Complete => self.complete(),
             Step::LosePower(seed) => {
-                self.disk.lose_power(&mut Random(*seed));
+                let mut random = Random(*seed);
+                self.disk.lose_power(&mut random);
                 self.recover();
+                self.scramble(&mut random);
             }
         }
     }
@@ -187,6 +190,25 @@ impl Metadata {
     }
 }
 
+impl Metadata {
+    /// As an engine begins, which may lose power in the middle of it.
+    fn scramble(&mut self, random: &mut Random) {
+        loop {
+            let opened = common::opened(&self.disk.bytes);
+            for Torn { place, kind } in opened.torn.iter().copied() {
+                let mut bytes = vec![0; kind.bytes()];
+                record::scramble(&mut bytes, place, FORMAT);
+                self.disk.begin(place, &bytes);
+            }
+            if random.below(3) > 0 {
+                return opened.torn.iter().for_each(|torn| self.disk.complete(torn.place));
+            }
+            self.disk.lose_power(random);
+            self.recover();
+        }
+    }
+}
+
 fn steps(layout: Layout, count: usize) -> impl Strategy<Value = Vec<Step>> {
     let change = (0..layout.hot_extents(), 0..layout.extents());
     let step = prop_oneof![
@@ -211,6 +233,43 @@ proptest! {
         }
         metadata.disk.lose_power(&mut Random(1));
         metadata.recover();
+    }
+}
+
+/// The first torn write brings the header and garbage after it, the second one only what was garbage.
+#[test]
+fn what_is_torn_twice_at_one_place_is_nothing() {
+    let mut metadata = Metadata::format(small_layout());
+    for step in [
+        Step::Transaction(vec![(0, 0)]),
+        Step::LosePower(1_344_813_473_320_618_856),
+        Step::Transaction(Vec::new()),
+        Step::LosePower(2_945_343_844_886_059_327),
+    ] {
+        metadata.run(&step);
+    }
+}
+
+#[test]
+fn what_is_scrambled_is_no_record_whatever_stands_beside_it() {
+    let layout = small_layout();
+    let mut metadata = Metadata::format(layout);
+    let words = 0..=u64::MAX;
+    for (block, seed) in (0..).zip(words).take(layout.bitmap_blocks() as usize) {
+        metadata.write_bitmap(block, seed);
+        let place = layout.bitmap_block(block, Side::One);
+        let mut junk = vec![0; RECORD_BYTES];
+        record::scramble(&mut junk, place, FORMAT);
+        metadata.complete();
+        let whole = metadata.disk.at(place, RECORD_BYTES).to_vec();
+        for sector in 0..RECORD_BYTES / 512 {
+            let mut torn = whole.clone();
+            torn[sector * 512..][..512].copy_from_slice(&junk[sector * 512..][..512]);
+            metadata.disk.write(place, &torn);
+            let opened = common::opened(&metadata.disk.bytes);
+            assert!(opened.torn.iter().any(|torn| torn.place == place), "sector {sector}");
+        }
+        metadata.disk.write(place, &whole);
     }
 }
 

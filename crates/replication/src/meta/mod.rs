@@ -17,4 +17,4 @@ pub mod twin;
 pub mod version;
 
 pub use format::{Format, Fresh, format};
-pub use open::{FINDINGS_MAX, Finding, Findings, OpenError, Opened, open};
+pub use open::{FINDINGS_MAX, Finding, Findings, OpenError, Opened, Torn, open};

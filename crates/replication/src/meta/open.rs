@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::activity_log::{self, RING_BYTES, Replay, ReplayError};
 use super::bitmap::PAIR_BYTES;
 use super::layout::{Layout, Place, RECORD_BYTES, SMALL_STATE_BYTES};
-use super::record::{RecordError, Sequence};
+use super::record::{Kind, RecordError, Sequence};
 use super::small_state::SmallState;
 use super::superblock::Superblock;
 use super::twin::{Side, Twin, TwinError};
@@ -39,8 +39,19 @@ pub struct Opened {
     pub log: Result<Replay, ReplayError>,
     /// The out-of-sync blocks; blocks of it that were lost have every bit set.
     pub bitmap: Bitmap,
+    /// Where a record is torn: these places are scrambled before anything is written.
+    pub torn: Vec<Torn>,
     /// What is not as it should be.
     pub findings: Findings,
+}
+
+/// A place that holds no whole record, beside one that does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Torn {
+    /// Where.
+    pub place: Place,
+    /// What should be there.
+    pub kind: Kind,
 }
 
 /// Something that is not as it should be and was passed over.
@@ -131,7 +142,7 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`] if there is no metadata that can be gone on with; what can be done without is among the findings.
 pub fn open(read: impl FnMut(Place, &mut [u8]) -> Result<(), BlockError>) -> Result<Opened, OpenError> {
-    let mut reader = Reader { read, layout: None, findings: Findings::default() };
+    let mut reader = Reader { read, layout: None, findings: Findings::default(), torn: Vec::new() };
     let superblock = reader.superblock()?;
     let superblock_sequence = superblock.sequence();
     let Some((_, (format, superblock))) = superblock.newest else {
@@ -142,7 +153,7 @@ pub fn open(read: impl FnMut(Place, &mut [u8]) -> Result<(), BlockError>) -> Res
     let (small_state_sequence, small_state) = reader.small_state(format)?;
     let log = reader.log(layout, format)?;
     let bitmap = reader.bitmap(layout, format)?;
-    let findings = reader.findings;
+    let Reader { findings, torn, .. } = reader;
     Ok(Opened {
         format,
         superblock,
@@ -151,6 +162,7 @@ pub fn open(read: impl FnMut(Place, &mut [u8]) -> Result<(), BlockError>) -> Res
         small_state_sequence,
         log,
         bitmap,
+        torn,
         findings,
     })
 }
@@ -160,6 +172,7 @@ struct Reader<R> {
     /// Known as soon as the superblock is.
     layout: Option<Layout>,
     findings: Findings,
+    torn: Vec<Torn>,
 }
 
 impl<R: FnMut(Place, &mut [u8]) -> Result<(), BlockError>> Reader<R> {
@@ -212,7 +225,7 @@ impl<R: FnMut(Place, &mut [u8]) -> Result<(), BlockError>> Reader<R> {
             for (pair, block) in bytes.chunks_exact(PAIR_BYTES).zip(first..) {
                 match bitmap.load(block, pair) {
                     Ok(Loaded::Good) => {}
-                    Ok(Loaded::Torn(error)) => self.findings.add(Finding::Torn(error)),
+                    Ok(Loaded::Torn(error)) => self.torn(Some(error)),
                     Ok(Loaded::InDoubt(error)) => self.findings.add(Finding::BlockLost { block, error }),
                     Err(TwinError::Refused(error)) => return Err(OpenError::Refused(error)),
                     Err(error) => unreachable!("a block is refused for nothing but its version: {error}"),
@@ -231,6 +244,7 @@ impl<R: FnMut(Place, &mut [u8]) -> Result<(), BlockError>> Reader<R> {
 
     fn torn(&mut self, flaw: Option<RecordError>) {
         if let Some(error) = flaw {
+            self.torn.push(Torn { place: error.place, kind: error.kind });
             self.findings.add(Finding::Torn(error));
         }
     }

@@ -289,6 +289,20 @@ pub fn seal(slot: &mut [u8], label: &Label, length: usize) {
     header[field::HEADER_CRC].copy_from_slice(&header_crc.to_le_bytes());
 }
 
+/// Makes of `slot` what no record is, nor becomes with any sectors of another one: not zeros, which records have, too. Before a torn
+/// place is written again it is made this. Otherwise a second torn write could supply what the first one lacked, and something would
+/// come back that was never found.
+pub fn scramble(slot: &mut [u8], place: Place, format: FormatIdentity) {
+    let [low, high] = [format.0.to_le_bytes(), format.0.to_be_bytes()].map(|bytes| array::<8>(&bytes, 0..8));
+    let seed = u64::from_le_bytes(low) ^ u64::from_be_bytes(high) ^ place.0;
+    for (word, step) in slot.chunks_mut(8).zip(1..) {
+        let mut mixed = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(step).wrapping_add(seed);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..word.len()]);
+    }
+}
+
 /// Reads the record in `slot`, which was read from `expected.place`.
 ///
 /// # Errors

@@ -136,6 +136,16 @@ pub fn fresh(description: Format) -> Opened {
     opened.expect("fresh metadata")
 }
 
+/// Metadata as it stands in a file.
+pub fn opened(bytes: &[u8]) -> Opened {
+    let opened = open(|place, into| {
+        let start = usize::try_from(place.0).expect("within the file");
+        into.copy_from_slice(&bytes[start..start + into.len()]);
+        Ok(())
+    });
+    opened.expect("metadata")
+}
+
 /// What a disk without a fault says to a request, when it has done it; what is read is in a buffer of the request's own.
 pub fn done(request: &BlockRequest) -> Completion {
     let data = match request.operation {
