@@ -37,7 +37,9 @@ impl Engine {
             return;
         }
         self.offer(export);
-        self.leave_still(export);
+        if self.volume(export).meeting.offer.is_some() {
+            self.leave_still(export);
+        }
         let volume = self.volume(export);
         if matches!(volume.phase, Phase::Frozen | Phase::Alone) && !volume.leaving {
             match self.role(export) {
@@ -120,8 +122,8 @@ impl Engine {
         let is_mute = self.mutated(Mutation::LeavesOnce);
         let volume = self.volume_mut(export);
         let has_left = volume.leaving && volume.meeting.has_left && volume.meeting.leave_is_known;
-        if has_left && !is_mute && volume.meeting.offer.take().is_some() {
-            volume.meeting.leave_is_known = false;
+        if has_left && !is_mute {
+            (volume.meeting.offer, volume.meeting.leave_is_known) = (None, false);
             self.say(export, VolumeMessage::Leave, None);
         }
     }
@@ -136,7 +138,8 @@ impl Engine {
         if let Some(peer) = offer.mode.filter(|peer| *peer != mode && has_disks) {
             // What either has promised the other would not keep.
             volume.meeting.told = None;
-            return self.event(export, Event::ModesDiffer { here: mode, peer });
+            self.event(export, Event::ModesDiffer { here: mode, peer });
+            return self.leave_still(export);
         }
         let told = volume.meeting.told.take();
         volume.meeting.offer = Some((offer, told));
@@ -330,8 +333,13 @@ impl Engine {
 
     /// The copies count no more than each other: they stay apart, until an operator says which is to count.
     fn tell_not_met(&mut self, export: ExportId) {
-        let meeting = &mut self.volume_mut(export).meeting;
+        let volume = self.volume_mut(export);
+        let meeting = &mut volume.meeting;
         let (Some(here), Some((peer, _))) = (meeting.offered, meeting.offer.as_ref()) else { return };
+        if volume.forced {
+            // It is about to go on alone.
+            return;
+        }
         let event = Event::NotMet { here, peer: *peer };
         if !std::mem::replace(&mut meeting.is_said_not_met, true) {
             self.event(export, event);

@@ -1,11 +1,13 @@
 //! A node that lacks nothing any more becomes a member: the source asks the arbiter, notes what it says, and tells the target;
 //! the target notes it and says so. Whoever was told too early or too late is not believed.
 
+use std::cmp::Ordering;
+
 use block::ExportId;
 
 use crate::engine::Engine;
 use crate::membership::{Cause, Members, Membership};
-use crate::message::Refusal;
+use crate::message::{Refusal, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Event, Wish};
 use crate::role::{is_covered, rank};
@@ -64,7 +66,7 @@ impl Engine {
         volume.disk.superblock.membership = membership;
         volume.meeting.known_to_peer = Some(membership);
         if volume.phase == Phase::Paired {
-            volume.meeting.is_source = false;
+            (volume.meeting.is_source, volume.meeting.awaits_member_known) = (false, false);
         }
         if in_sync {
             volume.disk.superblock.inconsistent = false;
@@ -83,12 +85,26 @@ impl Engine {
     /// The peer serves alone, and so does this node: an operator has forced one of them. The older one offers to meet.
     fn hear_of_another(&mut self, export: ExportId, membership: Membership) {
         let own = self.volume(export).membership();
-        if rank(membership) < rank(own) || self.mutated(Mutation::AnotherIgnored) {
-            return;
+        match rank(membership).cmp(&rank(own)) {
+            _ if self.mutated(Mutation::AnotherIgnored) => {}
+            Ordering::Less => self.tell_of_serving_alone(export),
+            Ordering::Equal => {}
+            Ordering::Greater => {
+                self.yield_to_forced(export, membership);
+                // By what was offered before, the nodes would meet as they were.
+                self.volume_mut(export).meeting.begin_anew();
+            }
         }
-        self.yield_to_forced(export, membership);
-        // By what was offered before, the nodes would meet as they were.
-        self.volume_mut(export).meeting.begin_anew();
+    }
+
+    /// A node that serves alone says so to whoever may do so, too: neither would wait for the other to offer.
+    pub(crate) fn tell_of_serving_alone(&mut self, export: ExportId) {
+        let volume = self.volume(export);
+        let is_here = self.session.is_up() && volume.meeting.peer_export.is_some();
+        if is_here && volume.phase == Phase::Alone && !volume.leaving {
+            let membership = volume.membership();
+            self.say(export, VolumeMessage::Member(membership), None);
+        }
     }
 
     /// Or, from a node that was told of a leave: it knows, and what it said before does not count.

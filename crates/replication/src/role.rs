@@ -89,10 +89,16 @@ pub(crate) fn decide(node: NodeNumber, server: Option<NodeNumber>, own: Offer, p
     if source == node { Role::Source { everything } } else { Role::Target }
 }
 
-/// Which of two memberships is the newer one. Two sole members of one epoch there are only if an operator has forced one of them while
-/// the arbiter let the other one serve: node 0's history stands then, on both nodes.
-pub(crate) fn rank(membership: Membership) -> (Epoch, bool) {
-    (membership.epoch, membership.members == Members::Only(NodeNumber::Zero))
+/// Which of two memberships is the newer one. Two of one epoch there are only if an operator has forced a node while the arbiter let
+/// the other one serve, or made both members: of sole members node 0's history stands then, on both nodes, and of a sole one and
+/// both that of the sole one.
+pub(crate) fn rank(membership: Membership) -> (Epoch, u8) {
+    let among_equals = match membership.members {
+        Members::Both => 0,
+        Members::Only(NodeNumber::One) => 1,
+        Members::Only(NodeNumber::Zero) => 2,
+    };
+    (membership.epoch, among_equals)
 }
 
 /// Whether the bitmaps cover what the older one missed: it was a member when the newer one began to serve alone, has come
@@ -132,6 +138,21 @@ mod tests {
         assert_eq!(roles, [Role::Neither; 2]);
         let offers = [alone(zero, true), alone(one, false)];
         assert_eq!(decide(one, None, offers[1], offers[0]), Role::Target);
+    }
+
+    #[test]
+    fn a_node_that_was_forced_before_it_heard_that_both_are_members_keeps_its_history() {
+        let (zero, one) = (NodeNumber::Zero, NodeNumber::One);
+        let mut promoted = alone(zero, false);
+        promoted.membership.members = Members::Both;
+        for forced in [zero, one] {
+            let offers = [alone(forced, true), promoted];
+            let roles = [
+                decide(forced, None, offers[0], offers[1]),
+                decide(forced.other(), None, offers[1], offers[0]),
+            ];
+            assert_eq!(roles, [Role::Source { everything: true }, Role::Target]);
+        }
     }
 
     #[test]

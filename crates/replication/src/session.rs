@@ -13,7 +13,7 @@ use block::{ExportId, Instant};
 use crate::engine::Engine;
 use crate::lease::LeaseStatus;
 use crate::limits::LEASE_MARGIN;
-use crate::message::{Announce, Hello, Message, Refusal, VolumeMessage};
+use crate::message::{Announce, Hello, Message, Refusal};
 use crate::mutation::Mutation;
 use crate::output::Output;
 use crate::version::Version;
@@ -185,11 +185,7 @@ impl Engine {
             volume.meeting.begin_anew();
         }
         volume.meeting.peer_export = Some(announce.export);
-        if volume.phase == Phase::Alone {
-            // Where the peer serves alone, too, neither waits for the other to offer.
-            let membership = volume.membership();
-            self.say(export, VolumeMessage::Member(membership), None);
-        }
+        self.tell_of_serving_alone(export);
         self.attend(export);
     }
 

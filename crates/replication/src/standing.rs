@@ -261,7 +261,10 @@ impl Engine {
         meeting.address_is_taken &= keeps_address;
         match phase {
             Phase::Paired => meeting.peer_left = true,
-            Phase::Frozen => (meeting.peer_left, meeting.offer) = (true, None),
+            Phase::Frozen => {
+                (meeting.peer_left, meeting.peer_may_return) = (true, false);
+                meeting.offer = None;
+            }
             // What it may have offered it takes back.
             Phase::Alone => meeting.begin_anew(),
             Phase::Left | Phase::Passing => {
@@ -280,7 +283,11 @@ impl Engine {
         match control {
             Control::Leave => volume.leaving = true,
             // An offer that was made stands; one that was not, because this node had left, is made now.
-            Control::Join => volume.leaving = false,
+            Control::Join => {
+                if std::mem::take(&mut volume.leaving) {
+                    self.tell_of_serving_alone(export);
+                }
+            }
             Control::Force => self.force(export),
             Control::Verify { fix } => self.start_verify(export, fix),
             Control::Resize { sectors } => self.resize(export, sectors),

@@ -156,6 +156,27 @@ fn one_copy_that_is_torn_or_cannot_be_read_costs_nothing() {
 }
 
 #[test]
+fn a_block_of_the_bitmap_of_which_a_place_cannot_be_read_is_in_doubt_and_the_place_left_alone() {
+    let layout = small_layout();
+    let mut disk = formatted(true);
+    let mut bitmap = opened(&disk).bitmap;
+    let _tickets = bitmap.set(LbaRange::new(Lba(80), SectorCount(9)).expect("a range"));
+    let mut record = [0; RECORD_BYTES];
+    let write = bitmap.poll_write(&mut record).expect("a block to write");
+    disk.write(write.place, &record);
+    let all = replication::meta::bitmap::bits_in_block(layout, 0);
+    for side in Side::BOTH {
+        let found = open_with(&disk.bytes, &[layout.bitmap_block(0, side)]).expect("metadata");
+        assert_eq!(found.torn, []);
+        assert_eq!(found.bitmap.out_of_sync(), all, "it may hold the newest");
+    }
+    let both = Side::BOTH.map(|side| layout.bitmap_block(0, side));
+    let found = open_with(&disk.bytes, &both).expect("metadata");
+    assert_eq!(found.torn.iter().map(|torn| torn.place).collect::<Vec<_>>(), both);
+    assert_eq!(found.bitmap.out_of_sync(), all);
+}
+
+#[test]
 fn what_is_lost_is_told_and_counts_as_in_doubt() {
     let layout = small_layout();
     let mut disk = formatted(true);

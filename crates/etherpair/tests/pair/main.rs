@@ -24,7 +24,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::disk::LoopDevice;
-use lab::{Process, Signal};
+
+use lab::{Process, Signal, wait_until};
 use serde_json::json;
 use world::{PATIENCE, World};
 
@@ -105,7 +106,8 @@ fn a_node_that_is_needed_does_not_leave_and_a_frozen_one_can_be_forced() {
     let (mut witness, mut nodes) = pair(&world);
     let _events = world.command(1, "events").start(world.scratch.join("events")).expect("a command");
     let lease = |status: &serde_json::Value| status["links"][0]["lease"]["held_milliseconds"].as_u64();
-    assert!((1..=1000).contains(&lease(&world.status(1)).unwrap_or(0)), "{}", world.status(1));
+    let is_held = || Ok(lease(&world.status(1)).is_some_and(|held| (1..=1000).contains(&held)).then_some(()));
+    wait_until("a lease", PATIENCE, is_held).expect("a lease");
     assert_eq!(world.volume(1)["needs_lease"], true);
     // Without witness and peer nothing is served until an operator decides.
     witness.kill().expect("it can be killed");

@@ -174,10 +174,15 @@ impl Bitmap {
             }
             Err(error @ TwinError::Refused(_)) => Err(error),
             Err(error) => {
-                self.set_bits(block, 0..bits_in_block(self.bits.layout(), block));
+                self.doubt(block);
                 Ok(Loaded::InDoubt(error))
             }
         }
+    }
+
+    /// What a block of it says is not known: all that it stands for is out of sync.
+    pub(crate) fn doubt(&mut self, block: u32) {
+        self.set_bits(block, 0..bits_in_block(self.bits.layout(), block));
     }
 
     /// Out-of-sync blocks of 4 KiB.

@@ -45,7 +45,7 @@ pub struct Opened {
     pub findings: Findings,
 }
 
-/// A place that holds no whole record, beside one that does.
+/// A place that holds no whole record, beside one that does; or both places of a block of the bitmap that is lost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Torn {
     /// Where.
@@ -142,7 +142,13 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`] if there is no metadata that can be gone on with; what can be done without is among the findings.
 pub fn open(read: impl FnMut(Place, &mut [u8]) -> Result<(), BlockError>) -> Result<Opened, OpenError> {
-    let mut reader = Reader { read, layout: None, findings: Findings::default(), torn: Vec::new() };
+    let mut reader = Reader {
+        read,
+        layout: None,
+        findings: Findings::default(),
+        torn: Vec::new(),
+        unreadable: Vec::new(),
+    };
     let superblock = reader.superblock()?;
     let superblock_sequence = superblock.sequence();
     let Some((_, (format, superblock))) = superblock.newest else {
@@ -173,6 +179,8 @@ struct Reader<R> {
     layout: Option<Layout>,
     findings: Findings,
     torn: Vec<Torn>,
+    /// Pages that the disk cannot read.
+    unreadable: Vec<Place>,
 }
 
 impl<R: FnMut(Place, &mut [u8]) -> Result<(), BlockError>> Reader<R> {
@@ -225,8 +233,21 @@ impl<R: FnMut(Place, &mut [u8]) -> Result<(), BlockError>> Reader<R> {
             for (pair, block) in bytes.chunks_exact(PAIR_BYTES).zip(first..) {
                 match bitmap.load(block, pair) {
                     Ok(Loaded::Good) => {}
-                    Ok(Loaded::Torn(error)) => self.torn(Some(error)),
-                    Ok(Loaded::InDoubt(error)) => self.findings.add(Finding::BlockLost { block, error }),
+                    Ok(Loaded::Torn(error)) => {
+                        if self.is_unreadable(error.place, error.kind) {
+                            // That may be the newest.
+                            bitmap.doubt(block);
+                        }
+                        self.torn(Some(error));
+                    }
+                    Ok(Loaded::InDoubt(error)) => {
+                        // Whatever comes to light there later is old.
+                        self.torn.extend(Side::BOTH.map(|side| Torn {
+                            place: layout.bitmap_block(block, side),
+                            kind: Kind::BitmapBlock,
+                        }));
+                        self.findings.add(Finding::BlockLost { block, error });
+                    }
                     Err(TwinError::Refused(error)) => return Err(OpenError::Refused(error)),
                     Err(error) => unreachable!("a block is refused for nothing but its version: {error}"),
                 }
@@ -244,9 +265,17 @@ impl<R: FnMut(Place, &mut [u8]) -> Result<(), BlockError>> Reader<R> {
 
     fn torn(&mut self, flaw: Option<RecordError>) {
         if let Some(error) = flaw {
-            self.torn.push(Torn { place: error.place, kind: error.kind });
+            // What the disk may yet read again, or can never write, is left alone.
+            if !self.is_unreadable(error.place, error.kind) {
+                self.torn.push(Torn { place: error.place, kind: error.kind });
+            }
             self.findings.add(Finding::Torn(error));
         }
+    }
+
+    fn is_unreadable(&self, place: Place, kind: Kind) -> bool {
+        let bytes = place.0..place.0 + kind.bytes() as u64;
+        self.unreadable.iter().any(|page| bytes.contains(&page.0))
     }
 
     /// Reads, page by page where the disk cannot read it all.
@@ -261,6 +290,7 @@ impl<R: FnMut(Place, &mut [u8]) -> Result<(), BlockError>> Reader<R> {
             match (self.read)(place, page) {
                 Ok(()) => {}
                 Err(error @ BlockError::Medium) => {
+                    self.unreadable.push(place);
                     self.findings.add(Finding::Unreadable { place, error });
                     // No record, and not a place that was never written.
                     page.fill(0xff);

@@ -129,3 +129,11 @@ pub(crate) fn one_of_two_nodes_that_have_left_comes_back(world: &mut World) -> T
     }
     Ok(())
 }
+
+pub(crate) fn one_of_two_nodes_that_have_left_has_the_volume_no_more(world: &mut World) -> Told {
+    both_have_left(world)?;
+    world.control(1, Control::Remove);
+    world.run(300);
+    world.control(0, Control::Join);
+    world.until("the other one goes on", |world| world.is_alone(0))
+}

@@ -35,6 +35,34 @@ pub(crate) fn a_node_is_forced_while_the_other_one_serves(world: &mut World) -> 
     Ok(())
 }
 
+/// It hears of the other one before it serves.
+pub(crate) fn a_node_is_forced_that_could_not_offer_yet(world: &mut World) -> Told {
+    for forced in [1, 0] {
+        one_serves_and_the_other_cannot_reach_it(world, 1 - forced)?;
+        world.stall(Stage::Superblock, forced, FOR_GOOD);
+        world.control(forced, Control::Force);
+        world.uncut();
+        world.run(400);
+        world.go_on(Stage::Superblock, forced);
+        they_agree(world)?;
+    }
+    Ok(())
+}
+
+/// Whoever serves nothing takes nothing from one that does.
+pub(crate) fn a_node_is_forced_and_told_to_leave(world: &mut World) -> Told {
+    one_serves_and_the_other_cannot_reach_it(world, 1)?;
+    force(world, 0)?;
+    world.control(0, Control::Leave);
+    world.uncut();
+    world.run(600);
+    if !world.serves(1) {
+        return Err("stall: nobody serves, since one that leaves was forced".to_owned());
+    }
+    world.control(0, Control::Join);
+    they_agree(world)
+}
+
 /// They were about to go on together by what they had offered.
 pub(crate) fn a_node_is_forced_while_it_meets_the_other_one(world: &mut World) -> Told {
     for forced in [1, 0] {

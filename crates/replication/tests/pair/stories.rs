@@ -43,7 +43,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 62] = [
+pub(crate) const ALL: [(&str, Plan, Story); 65] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -84,6 +84,8 @@ pub(crate) const ALL: [(&str, Plan, Story); 62] = [
     ("ahead of the server", LARGE_AHEAD, a_write_of_the_stand_in_is_in_its_log_when_the_server_is_back),
     ("forced once", SMALL, forcing::a_node_is_forced_and_told_to_stay),
     ("forced beside the other", SMALL, forcing::a_node_is_forced_while_the_other_one_serves),
+    ("forced before it can offer", SMALL, forcing::a_node_is_forced_that_could_not_offer_yet),
+    ("forced and left", SMALL, forcing::a_node_is_forced_and_told_to_leave),
     ("forced while meeting", LARGE, forcing::a_node_is_forced_while_it_meets_the_other_one),
     ("more ahead than is followed", FULL_PEER, more_is_written_ahead_than_the_follower_has_room_for),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
@@ -102,6 +104,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 62] = [
     ("ended without its memory", IN_MEMORY, endings::a_node_ends_well_that_has_lost_its_memory),
     ("memories of different worth", IN_MEMORY, endings::a_node_without_its_memory_meets_one_that_ended_well),
     ("both left and back", SMALL, endings::two_nodes_that_have_left_come_back_at_once),
+    ("both left and one removed", SMALL, endings::one_of_two_nodes_that_have_left_has_the_volume_no_more),
     ("both left and one back", SMALL, endings::one_of_two_nodes_that_have_left_comes_back),
     ("follower alone", AHEAD, endings::the_follower_begins_anew_while_it_is_the_sole_member),
     ("metadata lost while meeting", SMALL, endings::the_metadata_of_a_node_fails_that_has_offered_to_meet),
@@ -742,6 +745,10 @@ fn a_node_is_told_to_leave_whose_last_write_makes_its_peer_whole(world: &mut Wor
     world.stall(Stage::Disk, 0, FOR_GOOD);
     world.uncut();
     world.until("both serve again", |world| world.serves(0) && world.serves(1))?;
+    if world.status(0).is_none_or(|status| status.membership.members != Members::Both) {
+        // They were apart for too long.
+        return Ok(());
+    }
     world.run_for(14_000 * MILLISECOND);
     let client = world.ask(0, true, 5 * EXTENT, 8);
     world.control(0, Control::Leave);
