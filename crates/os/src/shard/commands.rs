@@ -179,7 +179,7 @@ impl Shard {
     }
 
     /// Sends what is queued at a port that is about to be closed, as far as it may still leave and there is room.
-    fn empty_port(&mut self, index: usize) {
+    pub(super) fn empty_port(&mut self, index: usize) {
         self.drop_answers_too_late();
         let flushed = self.transmitter.empty(index, &mut self.ports[index]);
         self.account(flushed);

@@ -38,7 +38,7 @@ pub(super) struct Peer {
     digest_seed: u64,
     versions: VersionRange,
     /// When the lease ends that the answers depend on which are queued.
-    lease_end: Option<Instant>,
+    pub(super) lease_end: Option<Instant>,
     /// Since when commits have waited, if they do.
     commits_held: Option<Instant>,
     /// Of connections that are over.
@@ -256,12 +256,14 @@ impl Shard {
         }
     }
 
-    /// Drops all answers that are queued if the lease has ended by which one of them was made.
+    /// Drops all answers that are queued if the lease has ended by which one of them was made. What is queued after that has a
+    /// lease of its own.
     pub(super) fn drop_answers_too_late(&mut self) {
-        let Some(end) = self.peer.as_ref().and_then(|peer| peer.lease_end) else { return };
-        if clock::now() < end {
+        let Some(peer) = &mut self.peer else { return };
+        if peer.lease_end.is_none_or(|end| clock::now() < end) {
             return;
         }
+        peer.lease_end = None;
         for index in 0..self.ports.len() {
             let flushed = self.transmitter.discard(index, &mut self.ports[index]);
             self.account(flushed);

@@ -9,6 +9,10 @@ use aoe::wire::{Frame, Head, ata, ethernet, header};
 use aoe::{Address, AddressPattern, Tag};
 use block::Lba;
 use lab::{Namespace, network};
+use replication::identity::PairIdentity;
+use replication::limits::Limits;
+use replication::membership::NodeNumber;
+use replication::version::VersionRange;
 
 use super::*;
 use crate::EngineKind;
@@ -28,6 +32,23 @@ struct Bench {
 impl Bench {
     /// Does `work` with a shard that serves an empty disk.
     fn run(work: impl FnOnce(&mut Self) + Send) {
+        Self::run_with(None, work);
+    }
+
+    /// The same with a shard of a pair. Its disk is its own.
+    fn run_of_pair(work: impl FnOnce(&mut Self) + Send) {
+        let pair = PairConfig {
+            node: NodeNumber::Zero,
+            pair: PairIdentity(5),
+            incarnation: 1,
+            lease: Duration::from_secs(1),
+            limits: Limits { requests: 64, followed: 64, volumes: 1, ..Limits::DEFAULT },
+            versions: VersionRange::ALL,
+        };
+        Self::run_with(Some(pair), work);
+    }
+
+    fn run_with(pair: Option<PairConfig>, work: impl FnOnce(&mut Self) + Send) {
         let namespace = Namespace::new().expect("these tests make network namespaces: run them as root");
         network::wire((&namespace, "near"), (&namespace, "far"), 9000).expect("a wire");
         let inside = namespace.enter(|| {
@@ -37,7 +58,7 @@ impl Bench {
             }
             let mut file = tempfile::NamedTempFile::new()?;
             file.write_all(&[0; 64 << 10])?;
-            let mut bench = Self::new();
+            let mut bench = Self::new(pair);
             bench.serve(file.path());
             work(&mut bench);
             Ok(())
@@ -45,7 +66,7 @@ impl Bench {
         inside.expect("a namespace");
     }
 
-    fn new() -> Self {
+    fn new(pair: Option<PairConfig>) -> Self {
         let requests = FrameFilter::Requests { addresses: vec![(7, 1)] };
         let options = ShardOptions {
             name: "shard".to_owned(),
@@ -59,7 +80,7 @@ impl Bench {
             busy_poll: Duration::ZERO,
             cpu: None,
             pcap: None,
-            pair: None,
+            pair,
         };
         let (commands, receiver) = channel();
         let wake = Arc::new(EventFd::new().expect("an event"));
@@ -98,7 +119,7 @@ impl Bench {
     /// Sends a request for the first sector.
     fn send(&mut self, command: AtaCommand) {
         self.tags += 1;
-        let target = MacAddress(self.shard.ports[0].interface().mac);
+        let target = self.shard.ports.mac(0, MacAddress(self.shard.ports[0].interface().mac));
         let source = MacAddress(self.client.interface().mac);
         let header =
             header::Repr::request(AddressPattern::from(address()), aoe::Command::Ata, Tag(self.tags));
@@ -164,5 +185,17 @@ fn a_shard_that_stops_answers_what_it_has_begun_and_begins_nothing_more() {
         bench.send(AtaCommand::ReadSectorsExt);
         bench.shard.run();
         assert_eq!((bench.answered(), bench.shard.statistics.frames_received), (1, 1));
+    });
+}
+
+#[test]
+fn answers_of_a_lease_that_lasts_are_not_dropped_with_those_of_one_that_has_ended() {
+    Bench::run_of_pair(|bench| {
+        bench.shard.peer.as_mut().expect("a peer").lease_end = Some(clock::now());
+        bench.shard.empty_port(0);
+        bench.send(AtaCommand::IdentifyDevice);
+        bench.take(1);
+        bench.shard.transmit_frames();
+        assert_eq!(bench.answered(), 1);
     });
 }
