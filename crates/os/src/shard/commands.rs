@@ -24,7 +24,7 @@ impl Shard {
                 Ok(command) => self.obey(now, command),
                 Err(TryRecvError::Empty) => return count,
                 Err(TryRecvError::Disconnected) => {
-                    self.stop();
+                    self.stop(now);
                     return count;
                 }
             }
@@ -81,16 +81,17 @@ impl Shard {
                 let peer = self.peer.as_ref().map(|peer| peer.statistics());
                 let _ = reply.send(self.statistics.snapshot(now, node, disks, pool, &mut self.ports, peer));
             }
-            Command::Stop => self.stop(),
+            Command::Stop => self.stop(now),
         }
     }
 
-    /// Receives nothing more, or under load there would be no end. What is under way is still done and answered.
-    fn stop(&mut self) {
-        if self.stopping {
+    /// Receives nothing more, or under load there would be no end. What is under way is still done and answered, for which the
+    /// peer may be needed a little longer.
+    fn stop(&mut self, now: Instant) {
+        if self.stopping_since.is_some() {
             return;
         }
-        self.stopping = true;
+        self.stopping_since = Some(now);
         for index in 0..self.ports.len() {
             self.ignore_frames(index);
         }

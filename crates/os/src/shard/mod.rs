@@ -75,7 +75,8 @@ struct Shard {
     has_cores_to_spare: bool,
     /// When something last happened.
     active_at: Instant,
-    stopping: bool,
+    /// Since when it is about to end.
+    stopping_since: Option<Instant>,
     statistics: ShardStatistics,
 }
 
@@ -119,7 +120,7 @@ impl Shard {
             busy_poll: options.busy_poll,
             has_cores_to_spare,
             active_at: now,
-            stopping: false,
+            stopping_since: None,
             statistics: ShardStatistics::default(),
         };
         shard.look_up_sleepers();
@@ -142,7 +143,7 @@ impl Shard {
     }
 
     fn run(&mut self) {
-        while !(self.stopping && self.disks.in_flight() == 0) {
+        while !self.has_stopped() {
             if let Err(error) = self.turn() {
                 (self.notify)(Event::Failed(error));
                 return;
@@ -150,10 +151,15 @@ impl Shard {
         }
     }
 
+    fn has_stopped(&self) -> bool {
+        self.stopping_since.is_some() && !self.is_linked() && self.disks.in_flight() == 0
+    }
+
     /// One round of the loop.
     fn turn(&mut self) -> io::Result<()> {
         let mut now = clock::now();
         let commands = self.take_commands(now);
+        self.part_if_stopping(now);
         let mut messages = 0;
         if self.peer.is_some() {
             (now, messages) = self.take_messages(now);
@@ -396,7 +402,8 @@ impl Shard {
         let stalled = self.peer.as_ref().is_some_and(|peer| peer.is_stalled());
         self.disks.arm(&self.sleepers[..self.sleepers.len() - usize::from(stalled)]);
         let commits = self.peer.as_ref().and_then(|peer| peer.commits_due());
-        let timeout = [self.node.poll_timeout(), commits].into_iter().flatten().min().map(|at| at.since(now));
+        let due = [self.node.poll_timeout(), commits, self.parting_due()];
+        let timeout = due.into_iter().flatten().min().map(|at| at.since(now));
         let blocked = self.peer.as_ref().is_some_and(|peer| peer.is_blocked());
         let timeout = if blocked || self.transmitter.has_queued() {
             Some(timeout.unwrap_or(BLOCKED_RETRY).min(BLOCKED_RETRY))

@@ -30,6 +30,8 @@ const DATA_BYTES_A_TURN: usize = 512 << 10;
 /// How long commits wait for something else to be sent while initiators wait for this node: with many requests at a time it
 /// comes sooner, and commits alone would cost a call here and wake the peer for nothing that anybody waits for.
 const COMMITS_HELD_MAX: Duration = Duration::from_micros(100);
+/// How long a shard that stops waits for the peer, without which it cannot answer what initiators have asked.
+pub(super) const PARTING_MAX: Duration = Duration::from_secs(1);
 
 /// What a shard with a peer has besides.
 pub(super) struct Peer {
@@ -111,6 +113,9 @@ impl Shard {
     /// Begins a session, after the end of the one before.
     pub(super) fn connect_peer(&mut self, now: Instant, stream: PeerStream) {
         self.lose_peer(now, PeerFailure::Replaced);
+        if self.stopping_since.is_some() {
+            return (self.notify)(Event::PeerFailed(PeerFailure::Asked));
+        }
         let data_bytes_max = self.pool.buffer_bytes_max();
         let Some(peer) = &mut self.peer else {
             return (self.notify)(Event::PeerFailed(PeerFailure::NoPeer));
@@ -128,6 +133,24 @@ impl Shard {
         if self.close_link(reason) {
             self.feed(now, Input::PeerDisconnected);
         }
+    }
+
+    /// Whether a connection to the peer stands.
+    pub(super) fn is_linked(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.link.is_some())
+    }
+
+    /// A shard that stops has a peer as long as answers may need it. By itself a peer would not end to give its disks work: with
+    /// writes of its own initiators, or a resync.
+    pub(super) fn part_if_stopping(&mut self, now: Instant) {
+        if self.parting_due().is_some_and(|due| due <= now || self.node.outstanding() == 0) {
+            self.lose_peer(now, PeerFailure::Asked);
+        }
+    }
+
+    /// When a shard that stops parts from its peer at the latest.
+    pub(super) fn parting_due(&self) -> Option<Instant> {
+        Some(self.stopping_since.filter(|_| self.is_linked())?.after(PARTING_MAX))
     }
 
     /// Takes messages, up to a turn's worth. The time that it is then, and how many they were.

@@ -1,6 +1,7 @@
 //! A shard whose turns are taken one by one, at one end of a wire; a client is at the other.
 
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Sender, channel};
 
 use aoe::ata::AtaCommand;
@@ -14,6 +15,7 @@ use replication::limits::Limits;
 use replication::membership::NodeNumber;
 use replication::version::VersionRange;
 
+use super::peer::PARTING_MAX;
 use super::*;
 use crate::EngineKind;
 use crate::disk::DiskOptions;
@@ -197,5 +199,38 @@ fn answers_of_a_lease_that_lasts_are_not_dropped_with_those_of_one_that_has_ende
         bench.take(1);
         bench.shard.transmit_frames();
         assert_eq!(bench.answered(), 1);
+    });
+}
+
+#[test]
+fn a_shard_that_stops_has_its_peer_until_it_has_answered_and_then_takes_nothing_more_from_it() {
+    Bench::run_of_pair(|bench| {
+        let (near, _far) = UnixStream::pair().expect("a connection");
+        bench.obey(Command::PeerConnected(near.try_into().expect("a stream")));
+        bench.send(AtaCommand::WriteSectorsExt);
+        bench.take(1);
+        bench.obey(Command::Stop);
+        bench.shard.part_if_stopping(clock::now());
+        assert!(bench.shard.is_linked());
+        bench.shard.run();
+        assert!(!bench.shard.is_linked());
+        assert_eq!(bench.answered(), 1);
+        // Nor does another connection keep it.
+        let (near, _far) = UnixStream::pair().expect("a connection");
+        bench.obey(Command::PeerConnected(near.try_into().expect("a stream")));
+        assert!(!bench.shard.is_linked());
+    });
+}
+
+#[test]
+fn a_shard_that_stops_does_not_wait_for_its_peer_for_long() {
+    Bench::run_of_pair(|bench| {
+        let (near, _far) = UnixStream::pair().expect("a connection");
+        bench.obey(Command::PeerConnected(near.try_into().expect("a stream")));
+        bench.send(AtaCommand::WriteSectorsExt);
+        bench.take(1);
+        bench.obey(Command::Stop);
+        bench.shard.part_if_stopping(clock::now().after(PARTING_MAX));
+        assert!(!bench.shard.is_linked() && bench.shard.node.outstanding() == 1);
     });
 }
