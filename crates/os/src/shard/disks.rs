@@ -41,7 +41,7 @@ impl Disks {
         if self.disks.len() <= index {
             self.disks.resize_with(index + 1, || None);
         }
-        self.operations.add(export, disk.file_number());
+        self.operations.add(export, disk.file_number(), disk.direct());
         self.disks[index] = Some(disk);
     }
 
@@ -135,6 +135,7 @@ impl Disks {
             }
         }
         let (running, outcome) = self.operations.ended()?;
+        self.tell_of_lost();
         Some(self.complete(&running, outcome, pool))
     }
 
@@ -172,6 +173,16 @@ impl Disks {
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.operations.wait(timeout)
+    }
+
+    fn tell_of_lost(&mut self) {
+        if let Some(disk) = self.operations.take_lost().and_then(|export| self.disk_mut(export)) {
+            tracing::error!(
+                "{}: pages of it could not be written, and the kernel does not say which: no write is durable there any more; see \
+                 `dmesg` for the disk's fault, mend it, then start this program again",
+                disk.path().display()
+            );
+        }
     }
 
     fn complete(

@@ -69,6 +69,8 @@ pub(super) struct Operations {
     ending: Option<Ended>,
     /// Writes of others that have ended.
     aside: VecDeque<DiskResult>,
+    /// What has failed for good, and was not told.
+    lost: Option<ExportId>,
 }
 
 /// How an operation has ended, from the request in this slot on.
@@ -107,15 +109,17 @@ impl Operations {
             ended: VecDeque::with_capacity(outstanding_max),
             ending: None,
             aside: VecDeque::new(),
+            lost: None,
         }
     }
 
-    /// The file of an export.
-    pub(super) fn add(&mut self, export: ExportId, file: RawFd) {
+    /// The file of an export, opened direct or not.
+    pub(super) fn add(&mut self, export: ExportId, file: RawFd, is_direct: bool) {
         let count = self.files.len().max(export.0 as usize + 1);
         self.files.resize(count, -1);
-        self.groups.resize_with(count, GroupCommit::default);
+        self.groups.resize_with(count, || GroupCommit::new(true));
         self.files[export.0 as usize] = file;
+        self.groups[export.0 as usize] = GroupCommit::new(is_direct);
     }
 
     /// Takes a request; [`Operations::submit`] starts it.
@@ -131,6 +135,10 @@ impl Operations {
         match task {
             Task::Transfer(work) => {
                 self.merger.push(Waiting { slot: id.slot(), lane: Lane { export, work }, offset, data });
+            }
+            Task::Flush if self.groups[export.0 as usize].takes_flushes() => {
+                self.groups[export.0 as usize].begin();
+                self.wait_for_flush(export, id);
             }
             Task::Flush => self.begin(id.slot(), Action::Sync),
         }
@@ -169,6 +177,11 @@ impl Operations {
         let entry = self.entries[slot].take().expect("a request ends once");
         self.ending = entry.next.map(|slot| Ended { slot, outcome });
         Some((entry.running, outcome))
+    }
+
+    /// An export of which nothing becomes durable any more, once.
+    pub(super) const fn take_lost(&mut self) -> Option<ExportId> {
+        self.lost.take()
     }
 
     /// Whether the next request to be taken ended together with the one that was.
@@ -343,8 +356,7 @@ impl Operations {
     fn moved(&mut self, first: usize, outcome: Result<(), BlockError>) {
         let Entry { grouped, running: Running { id, export, .. }, .. } = *self.entry(first);
         if grouped && outcome.is_ok() {
-            self.groups[export.0 as usize].written(id);
-            self.flush_group(export);
+            self.wait_for_flush(export, id);
         } else {
             self.leave_group(first);
             self.ended.push_back(Ended { slot: first, outcome });
@@ -359,22 +371,56 @@ impl Operations {
         }
     }
 
+    /// The request, and those in one operation with it, have ended with the next flush of their disk.
+    fn wait_for_flush(&mut self, export: ExportId, id: RequestId) {
+        let group = &mut self.groups[export.0 as usize];
+        group.written(id);
+        match group.lost() {
+            Some(error) => self.fail_group(export, error),
+            None => self.flush_group(export),
+        }
+    }
+
     /// Starts the flush that a disk's written writes wait for, if none is under way.
     fn flush_group(&mut self, export: ExportId) {
         if self.groups[export.0 as usize].starts_flush() {
-            let (token, file) = (GROUP_FLUSH + export.0, self.files[export.0 as usize]);
-            self.writing += 1;
-            self.engine.queue(DiskOperation { token, file, offset: 0, action: Action::Sync });
+            self.sync_group(export);
         }
+    }
+
+    fn sync_group(&mut self, export: ExportId) {
+        let (token, file) = (GROUP_FLUSH + export.0, self.files[export.0 as usize]);
+        self.writing += 1;
+        self.engine.queue(DiskOperation { token, file, offset: 0, action: Action::Sync });
     }
 
     fn finish_group_flush(&mut self, export: ExportId, result: i32) {
         self.writing -= 1;
-        let outcome = if result < 0 { Err(block_error(-result)) } else { Ok(()) };
+        match -result {
+            libc::EINTR | libc::EAGAIN => self.sync_group(export),
+            errno if errno > 0 => self.fail_group(export, block_error(errno)),
+            _ => {
+                self.end_group(export, Ok(()));
+                self.flush_group(export);
+            }
+        }
+    }
+
+    fn fail_group(&mut self, export: ExportId, error: BlockError) {
+        let group = &mut self.groups[export.0 as usize];
+        let was_lost = group.lost().is_some();
+        group.failed(error);
+        if !was_lost && group.lost().is_some() {
+            self.lost = Some(export);
+        }
+        self.end_group(export, Err(error));
+    }
+
+    /// What waited for the flush that has ended has ended itself.
+    fn end_group(&mut self, export: ExportId, outcome: Result<(), BlockError>) {
         while let Some(id) = self.groups[export.0 as usize].flushed() {
             self.ended.push_back(Ended { slot: id.slot(), outcome });
         }
-        self.flush_group(export);
     }
 }
 
@@ -390,21 +436,36 @@ mod tests {
     /// So many durable writes that are under way, each alone. The engine is never asked to carry them out: what becomes of
     /// them is made up.
     fn under_way(memory: &Memory, writes: u32) -> Operations {
-        let engine = DiskEngine::new(EngineKind::Uring, memory.slice()).expect("an engine");
-        let mut operations = Operations::new(engine, writes as usize);
-        operations.add(EXPORT, -1);
-        for slot in 0..writes {
-            operations.start(Running {
-                id: RequestId(slot),
-                export: EXPORT,
-                task: Task::Transfer(Work::DurableWrite),
-                offset: u64::from(slot) * 2 * BYTES as u64,
-                data: memory.slice(),
-                buffer: None,
-            });
-        }
+        let mut operations = operations(memory, writes, true);
+        (0..writes).for_each(|slot| start_write(&mut operations, memory, slot));
         operations.begin_waiting();
         operations
+    }
+
+    fn operations(memory: &Memory, requests: u32, is_direct: bool) -> Operations {
+        let engine = DiskEngine::new(EngineKind::Uring, memory.slice()).expect("an engine");
+        let mut operations = Operations::new(engine, requests as usize);
+        operations.add(EXPORT, -1, is_direct);
+        operations
+    }
+
+    fn start_write(operations: &mut Operations, memory: &Memory, slot: u32) {
+        let (task, data) = (Task::Transfer(Work::DurableWrite), memory.slice());
+        let offset = u64::from(slot) * 2 * BYTES as u64;
+        operations.start(Running { id: RequestId(slot), export: EXPORT, task, offset, data, buffer: None });
+    }
+
+    fn start_flush(operations: &mut Operations, slot: u32) {
+        let data = IoSlice::empty();
+        let id = RequestId(slot);
+        operations.start(Running { id, export: EXPORT, task: Task::Flush, offset: 0, data, buffer: None });
+    }
+
+    fn outcomes(operations: &mut Operations) -> Vec<(u32, Result<(), BlockError>)> {
+        let told = |ended: Ended| (u32::try_from(ended.slot).expect("small"), ended.outcome);
+        let mut outcomes: Vec<_> = operations.ended.drain(..).map(told).collect();
+        outcomes.sort_unstable_by_key(|(slot, _)| *slot);
+        outcomes
     }
 
     fn ended(operations: &mut Operations) -> Vec<u32> {
@@ -426,5 +487,49 @@ mod tests {
         assert_eq!(ended(&mut operations), [0u32; 0], "its first part is not durable");
         operations.finish(result(GROUP_FLUSH + EXPORT.0, 0));
         assert_eq!(ended(&mut operations), [4]);
+    }
+
+    #[test]
+    fn through_the_page_cache_nothing_is_durable_any_more_after_a_flush_that_has_failed() {
+        let memory = Memory::anonymous(BYTES).expect("memory");
+        let mut operations = operations(&memory, 8, false);
+        let written = |token| DiskResult { token, result: i32::try_from(BYTES).expect("small") };
+        let flushed = |result| DiskResult { token: GROUP_FLUSH + EXPORT.0, result };
+        let lost = Err(BlockError::Medium);
+        (0..3).for_each(|slot| start_write(&mut operations, &memory, slot));
+        operations.begin_waiting();
+        operations.finish(written(0));
+        // Behind the flush that is under way wait a write that has ended since, and a flush that a client has asked for; another
+        // write is still on its way.
+        operations.finish(written(1));
+        start_flush(&mut operations, 3);
+        operations.finish(flushed(-libc::EIO));
+        assert_eq!(outcomes(&mut operations), [(0, lost), (1, lost), (3, lost)]);
+        assert_eq!((operations.take_lost(), operations.take_lost()), (Some(EXPORT), None));
+        // The kernel would say that all is well.
+        operations.finish(written(2));
+        start_flush(&mut operations, 4);
+        assert_eq!(outcomes(&mut operations), [(2, lost), (4, lost)]);
+        assert_eq!(operations.take_lost(), None);
+        // It was opened anew.
+        operations.add(EXPORT, -1, false);
+        start_flush(&mut operations, 5);
+        operations.finish(flushed(0));
+        assert_eq!(outcomes(&mut operations), [(5, Ok(()))]);
+    }
+
+    #[test]
+    fn without_the_page_cache_a_flush_that_has_failed_is_tried_again_by_the_next_write() {
+        let memory = Memory::anonymous(BYTES).expect("memory");
+        let mut operations = under_way(&memory, 8);
+        let written = |token| DiskResult { token, result: i32::try_from(BYTES).expect("small") };
+        let flushed = |result| DiskResult { token: GROUP_FLUSH + EXPORT.0, result };
+        [4, 5].into_iter().for_each(|slot| operations.finish(written(slot)));
+        operations.finish(flushed(-libc::EIO));
+        let lost = Err(BlockError::Medium);
+        assert_eq!(outcomes(&mut operations), [(4, lost), (5, lost)], "whether it was for both nobody knows");
+        operations.finish(written(6));
+        operations.finish(flushed(0));
+        assert_eq!((outcomes(&mut operations), operations.take_lost()), (vec![(6, Ok(()))], None));
     }
 }
