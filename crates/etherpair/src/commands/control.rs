@@ -386,9 +386,11 @@ fn confirmed(address: &str) -> Result<bool, ControlError> {
     Ok(answer.trim() == address)
 }
 
-/// Paths go to the daemons as JSON, which has no others.
-#[expect(clippy::unnecessary_wraps, reason = "what reads an argument may fail")]
-fn utf8_path(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+/// Paths go to the daemons as JSON, which has no others. An empty one is most likely a variable that was not set.
+fn utf8_path(text: &str) -> Result<PathBuf, &'static str> {
+    if text.is_empty() {
+        return Err("the path is empty; name a file or a device, or leave the option out");
+    }
     Ok(text.into())
 }
 
@@ -432,7 +434,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_is_no_text_is_refused_before_anybody_is_asked() {
+    fn a_path_that_is_no_text_or_empty_is_refused_before_anybody_is_asked() {
         let options = [
             ("create", "--data"),
             ("create", "--metadata"),
@@ -450,6 +452,8 @@ mod tests {
             assert!(ask(b"/srv/e7.1").is_ok(), "{command} {option}");
             let refused = ask(b"/srv/\xff").expect_err("no text").kind();
             assert_eq!(refused, ErrorKind::InvalidUtf8, "{command} {option}");
+            let refused = ask(b"").expect_err("empty").to_string();
+            assert!(refused.contains(option) && refused.contains("the path is empty"), "{refused}");
         }
     }
 }
