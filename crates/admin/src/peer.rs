@@ -120,8 +120,16 @@ pub struct Described {
 
 /// Why a line is no request of a peer: nothing is to be done then.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("not a request of a peer: {0}; if it is the peer, upgrade the older node")]
+#[error("not a request of a peer: {0}{advice}", advice = advice(.0))]
 pub struct PeerRequestError(pub LineError);
+
+/// A newer node may ask what an older one does not know; both end their lines.
+const fn advice(error: &LineError) -> &'static str {
+    match error {
+        LineError::Unknown(_) => "; if it is the peer, upgrade the older node",
+        LineError::CutOff { .. } | LineError::NoText => "",
+    }
+}
 
 impl PeerRequest {
     /// What a line asks, with the line feed at its end.
@@ -169,8 +177,11 @@ mod tests {
         {
             let error = read(line.as_bytes()).to_string();
             assert!(error.starts_with("not a request of a peer") && !error.contains('\n'), "{error}");
+            assert!(error.ends_with("upgrade the older node"), "{error}");
         }
-        assert_eq!(read(b"\"activate\""), PeerRequestError(LineError::CutOff { bytes: 10 }));
+        let cut_off = read(b"\"activate\"");
+        assert!(!cut_off.to_string().contains("upgrade"), "{cut_off}");
+        assert_eq!(cut_off, PeerRequestError(LineError::CutOff { bytes: 10 }));
         assert_eq!(read(b"\xff\n"), PeerRequestError(LineError::NoText));
         let long = [vec![b' '; LINE_BYTES_MAX], b"\n".to_vec()].concat();
         assert_eq!(read(&long), PeerRequestError(LineError::CutOff { bytes: LINE_BYTES_MAX + 1 }));
