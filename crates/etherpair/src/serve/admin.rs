@@ -196,6 +196,7 @@ async fn leave(daemon: &Daemon) -> Result<Value, String> {
 
 async fn promote(daemon: &Daemon, address: &str, inconsistent: bool) -> Result<Value, String> {
     let volume = find(daemon, address)?;
+    refuse_not_served(daemon, &volume)?;
     let status = daemon.statuses(std::slice::from_ref(&volume)).await.pop().flatten();
     let status = status.ok_or("its thread does not answer; see the log")?;
     if status.phase != Phase::Frozen {
@@ -218,6 +219,17 @@ async fn promote(daemon: &Daemon, address: &str, inconsistent: bool) -> Result<V
     }
     daemon.control(std::slice::from_ref(&volume), Control::Force);
     Ok(Value::String(format!("{address}: forced; see `etherpair status`")))
+}
+
+/// Its thread still knows of a volume that is about to go.
+fn refuse_not_served(daemon: &Daemon, volume: &Volume) -> Result<(), String> {
+    let address = volume.entry.address;
+    daemon.broken().get(&address).map_or(Ok(()), |(_, error)| {
+        Err(format!(
+            "{address} is about to go from this node, and is not to be forced: {error}. To keep it, wait until its disk has answered, \
+             then `etherpair reload`"
+        ))
+    })
 }
 
 async fn verify(daemon: &Daemon, address: &str, fix: bool) -> Result<Value, String> {
@@ -276,6 +288,18 @@ async fn register(daemon: &Daemon, address: Option<&str>) -> Result<Value, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arbiter::Arbiter;
+
+    #[tokio::test]
+    async fn a_volume_that_is_about_to_go_is_not_forced() {
+        let daemon = Daemon::on_stage(Arbiter::None);
+        let entry = daemon.config.volumes[0].clone();
+        let address = entry.address.to_string();
+        daemon.put_on_stage(entry.clone());
+        daemon.not_served(entry, &"its disk is slow");
+        let refused = promote(&daemon, &address, false).await.expect_err("it is about to go");
+        assert!(refused.contains("its disk is slow. To keep it"), "{refused}");
+    }
 
     #[test]
     fn only_its_owner_may_use_the_socket_also_in_the_place_of_one_that_was_left_open_to_all() {

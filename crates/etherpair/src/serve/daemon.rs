@@ -4,6 +4,8 @@
 //! for anything else.
 
 mod asking;
+#[cfg(test)]
+mod stage;
 mod standing;
 
 use std::collections::BTreeMap;

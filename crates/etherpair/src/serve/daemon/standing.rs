@@ -41,22 +41,13 @@ impl Daemon {
             .flatten()
             .flat_map(|shard| shard.exports.iter().map(|export| (export.address, export)))
             .collect();
-        let reports = volumes.iter().zip(&statuses).filter_map(|(volume, status)| {
+        let not_served = self.why_not_served(&volumes, &statuses);
+        let served = volumes.iter().zip(&statuses);
+        let served = served.filter(|(volume, _)| !not_served.contains_key(&volume.entry.address));
+        let reports = served.filter_map(|(volume, status)| {
             let target = targets.get(&volume.entry.address).copied();
             Some(VolumeReport::new(self.config.node, volume, status.as_ref()?, target))
         });
-        let mute =
-            volumes.iter().zip(&statuses).filter(|(volume, status)| status.is_none() && self.has(volume));
-        let mute = mute.map(|(volume, _)| NotServed {
-            address: volume.entry.address.to_string(),
-            error: "its thread does not answer; see the log".to_owned(),
-        });
-        let not_served: Vec<NotServed> = self
-            .broken()
-            .iter()
-            .map(|(address, (_, error))| NotServed { address: address.to_string(), error: error.clone() })
-            .chain(mute)
-            .collect();
         let arbiter = self.arbiter.state();
         Status {
             format: 1,
@@ -75,8 +66,28 @@ impl Daemon {
                 error: arbiter.error,
             },
             volumes: reports.collect(),
-            not_served,
+            not_served: not_served
+                .iter()
+                .map(|(address, error)| NotServed { address: address.to_string(), error: error.clone() })
+                .collect(),
         }
+    }
+
+    /// Volumes that are not served, though their thread may still know of one that is about to go.
+    fn why_not_served(
+        &self,
+        volumes: &[Volume],
+        statuses: &[Option<VolumeStatus>],
+    ) -> BTreeMap<Address, String> {
+        let mut errors: BTreeMap<Address, String> =
+            self.broken().iter().map(|(address, (_, error))| (*address, error.clone())).collect();
+        let mute =
+            volumes.iter().zip(statuses).filter(|(volume, status)| status.is_none() && self.has(volume));
+        for (volume, _) in mute {
+            let mute = || "its thread does not answer; see the log".to_owned();
+            errors.entry(volume.entry.address).or_insert_with(mute);
+        }
+        errors
     }
 
     /// What each shard has counted; none of one that does not answer.
@@ -101,4 +112,24 @@ async fn answers<T: Send + 'static>(replies: Vec<Receiver<T>>) -> Vec<Option<T>>
     };
     let told = tokio::task::spawn_blocking(wait).await;
     told.unwrap_or_else(|_| std::iter::repeat_with(|| None).take(count).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arbiter::Arbiter;
+
+    #[tokio::test]
+    async fn a_volume_that_is_about_to_go_is_told_once() {
+        let daemon = Daemon::on_stage(Arbiter::None);
+        let entry = daemon.config.volumes[0].clone();
+        let address = entry.address.to_string();
+        let told = |error: &str| vec![NotServed { address: address.clone(), error: error.to_owned() }];
+        daemon.put_on_stage(entry.clone());
+        assert_eq!(daemon.status().await.not_served, told("its thread does not answer; see the log"));
+        daemon.not_served(entry, &"its disk has not given back what it was asked");
+        let status = daemon.status().await;
+        assert_eq!(status.not_served, told("its disk has not given back what it was asked"));
+        assert!(status.volumes.is_empty());
+    }
 }

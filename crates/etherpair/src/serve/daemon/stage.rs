@@ -1,0 +1,55 @@
+//! A daemon for tests, whose only shard has no ports and no exports: asked about a volume, it knows of none.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aoe::target::TargetLimits;
+use block::{ExportId, LogicalSectorSize};
+use os::EngineKind;
+use os::shard::{ShardHandle, ShardOptions};
+use replication::identity::VolumeIdentity;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::Daemon;
+use crate::arbiter::Arbiter;
+use crate::config::node::NodeConfig;
+use crate::config::volume::VolumeEntry;
+use crate::serve::volumes::Volume;
+
+const EXAMPLE: &str = include_str!("../../../../../docs/operating/node.toml");
+
+impl Daemon {
+    /// One that has no volumes.
+    pub(in crate::serve) fn on_stage(arbiter: Arbiter) -> Arc<Self> {
+        let options = ShardOptions {
+            name: "shard".to_owned(),
+            ports: Vec::new(),
+            limits: TargetLimits { outstanding_max: 16, ..TargetLimits::new(1) },
+            engine: EngineKind::Threads,
+            busy_poll: Duration::ZERO,
+            cpu: None,
+            pcap: None,
+            pair: None,
+        };
+        let shard = ShardHandle::start(options, |_| ()).expect("a shard");
+        let config = NodeConfig::parse(Path::new("node.toml"), EXAMPLE).expect("the example");
+        let (interfaces_wanted, _) = unbounded_channel();
+        Arc::new(Self::new(NodeConfig { shards: 1, ..config }, vec![shard], arbiter, interfaces_wanted))
+    }
+
+    /// One more volume, of which the shard knows nothing.
+    pub(in crate::serve) fn put_on_stage(&self, entry: VolumeEntry) -> Volume {
+        let volume = Volume {
+            identity: VolumeIdentity(7),
+            shard: 0,
+            export: ExportId(0),
+            entry,
+            sectors: 8,
+            sector_size: LogicalSectorSize::B512,
+            met: None,
+        };
+        self.volumes().insert(volume.entry.address, volume.clone());
+        volume
+    }
+}
