@@ -10,7 +10,7 @@ use std::time::Duration;
 use admin::{LINE_BYTES_MAX, LineError, Reply, Request, RequestError};
 use aoe::Address;
 use replication::input::{ArbiterAnswer, Control};
-use replication::membership::Members;
+use replication::membership::{Members, Membership};
 use replication::message::CopyState;
 use replication::volume::Phase;
 use serde_json::Value;
@@ -261,28 +261,42 @@ async fn verify(daemon: &Daemon, address: &str, fix: bool) -> Result<Value, Stri
 async fn register(daemon: &Daemon, address: Option<&str>) -> Result<Value, String> {
     let volumes = address
         .map_or_else(|| Ok(all(daemon)), |address| find(daemon, address).map(|volume| vec![volume]))?;
-    let statuses = daemon.statuses(&volumes).await;
     let mut made = Vec::new();
-    for (volume, status) in volumes.iter().zip(statuses) {
-        let address = volume.entry.address;
-        let Some(status) = status.filter(|status| status.phase == Phase::Paired) else {
-            return Err(format!("{address}: both nodes must be connected; see `etherpair status`"));
-        };
-        match daemon.arbiter.create(daemon.key(volume), status.membership).await {
-            Ok(()) => made.push(address.to_string()),
-            Err(ArbiterError::Holds(held)) if held == status.membership => made.push(address.to_string()),
-            // The volume was forced while the arbiter was away, and nobody has told it before this daemon ended.
-            Err(ArbiterError::Holds(held)) if held.epoch < status.membership.epoch => {
-                match daemon.arbiter.ask(daemon.key(volume), held, status.membership).await {
-                    Ok(ArbiterAnswer::Swapped) => made.push(address.to_string()),
-                    Ok(answer) => return Err(format!("{address}: the arbiter says {answer:?}; try again")),
-                    Err(error) => return Err(format!("{address}: {error}")),
-                }
-            }
-            Err(error) => return Err(format!("{address}: {error}")),
-        }
+    for volume in &volumes {
+        make_register(daemon, volume).await.map_err(|error| format!("{}: {error}", volume.entry.address))?;
+        made.push(volume.entry.address.to_string());
     }
     Ok(Value::String(format!("the arbiter has the registers of {}", made.join(", "))))
+}
+
+async fn make_register(daemon: &Daemon, volume: &Volume) -> Result<(), String> {
+    let key = daemon.key(volume);
+    let membership = paired_membership(daemon, volume).await?;
+    let held = match daemon.arbiter.create(key, membership).await {
+        Ok(()) => return Ok(()),
+        Err(ArbiterError::Holds(held)) if held == membership => return Ok(()),
+        // The volume was forced while the arbiter was away, and nobody has told it before this daemon ended.
+        Err(ArbiterError::Holds(held)) if held.epoch < membership.epoch => held,
+        Err(error) => return Err(error.to_string()),
+    };
+    // The arbiter may have taken long to say so, and one of the nodes may go on alone by now.
+    if paired_membership(daemon, volume).await? != membership {
+        return Err("its membership has changed meanwhile; try again".to_owned());
+    }
+    match daemon.arbiter.ask(key, held, membership).await {
+        Ok(ArbiterAnswer::Swapped) => Ok(()),
+        Ok(answer) => Err(format!("the arbiter says {answer:?}; try again")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What both nodes go by.
+async fn paired_membership(daemon: &Daemon, volume: &Volume) -> Result<Membership, String> {
+    let status = daemon.statuses(std::slice::from_ref(volume)).await.pop().flatten();
+    let paired = status.filter(|status| status.phase == Phase::Paired);
+    paired
+        .map(|status| status.membership)
+        .ok_or_else(|| "both nodes must be connected; see `etherpair status`".to_owned())
 }
 
 #[cfg(test)]
