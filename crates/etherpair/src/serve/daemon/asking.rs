@@ -7,6 +7,7 @@ use aoe::Address;
 use block::ExportId;
 use os::shard::Command;
 use replication::input::ArbiterAnswer;
+use replication::limits::ARBITER_RETRY;
 use replication::membership::Membership;
 use replication::output::Wish;
 use replication::witness::RegisterKey;
@@ -28,44 +29,52 @@ pub(super) struct Asked {
 impl Daemon {
     /// An operator has forced a membership on a volume: the arbiter is to know, or both nodes could go on from what it holds.
     pub(super) fn tell_forced(self: &Arc<Self>, volume: Volume, forced: Membership) {
-        let (daemon, key, address) = (Arc::clone(self), self.key(&volume), volume.entry.address);
-        tokio::spawn(async move {
-            let (mut expected, mut seen) = (forced, None);
-            loop {
-                match daemon.arbiter.ask(key, expected, forced).await {
-                    Ok(ArbiterAnswer::Holds(held)) if held.epoch < forced.epoch => expected = held,
-                    // An answer was lost, or the node has been granted more since.
-                    Ok(ArbiterAnswer::Holds(held)) if daemon.goes_by(&volume, held).await => return,
-                    // Just now, perhaps.
-                    Ok(ArbiterAnswer::Holds(held)) if seen != Some(held) => seen = Some(held),
-                    Ok(ArbiterAnswer::Holds(held)) => {
-                        let text = format!(
-                            "forced to membership {forced}, but the arbiter has granted {held}: if the other node serves, there are two \
-                             histories; stop one of the nodes at once"
-                        );
-                        let about = address.to_string();
-                        return daemon.report(Report::new(
-                            &about,
-                            Severity::Error,
-                            "two-histories",
-                            text,
-                            Value::Null,
-                        ));
-                    }
-                    Ok(_) => return tracing::info!("{address}: the arbiter knows of membership {forced}"),
-                    Err(ArbiterError::Nobody) => return,
-                    Err(error) => {
-                        daemon.not_asked(address, &error);
-                        tokio::time::sleep(PATIENCE).await;
-                    }
-                }
-            }
-        });
+        let daemon = Arc::clone(self);
+        tokio::spawn(async move { daemon.make_forced_known(&volume, forced).await });
     }
 
-    async fn goes_by(&self, volume: &Volume, membership: Membership) -> bool {
+    /// Until the arbiter knows, or the volume is no more.
+    async fn make_forced_known(&self, volume: &Volume, forced: Membership) {
+        let (key, address) = (self.key(volume), volume.entry.address);
+        let (mut expected, mut seen) = (forced, None);
+        while self.has(volume) {
+            match self.arbiter.ask(key, expected, forced).await {
+                Ok(ArbiterAnswer::Holds(held)) if held.epoch < forced.epoch => expected = held,
+                Ok(ArbiterAnswer::Holds(held)) => {
+                    match self.membership(volume).await {
+                        // An answer was lost, or the node has been granted more since.
+                        Some(membership) if membership == held => return,
+                        Some(_) if seen == Some(held) => {
+                            return self.tell_of_two_histories(address, forced, held);
+                        }
+                        // Just now, perhaps: the node asks for what it has not heard of as often as this.
+                        Some(_) => seen = Some(held),
+                        None => {}
+                    }
+                    tokio::time::sleep(ARBITER_RETRY).await;
+                }
+                Ok(_) => return tracing::info!("{address}: the arbiter knows of membership {forced}"),
+                Err(ArbiterError::Nobody) => return,
+                Err(error) => {
+                    self.not_asked(address, &error);
+                    tokio::time::sleep(PATIENCE).await;
+                }
+            }
+        }
+    }
+
+    fn tell_of_two_histories(&self, address: Address, forced: Membership, held: Membership) {
+        let text = format!(
+            "forced to membership {forced}, but the arbiter has granted {held}: if the other node serves, there are two histories; \
+             stop one of the nodes at once"
+        );
+        self.report(Report::new(&address.to_string(), Severity::Error, "two-histories", text, Value::Null));
+    }
+
+    /// What this node goes by, if its thread says so.
+    async fn membership(&self, volume: &Volume) -> Option<Membership> {
         let status = self.statuses(std::slice::from_ref(volume)).await.pop().flatten();
-        status.is_some_and(|status| status.membership == membership)
+        status.map(|status| status.membership)
     }
 
     pub(super) fn ask(self: &Arc<Self>, shard: usize, export: ExportId, question: u64, asked: Asked) {
@@ -108,5 +117,52 @@ impl Daemon {
             let text = format!("the arbiter gives no answer for {address}: {error}{more}");
             self.report(Report::new("arbiter", Severity::Warning, "arbiter-silent", text, Value::Null));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lab::Namespace;
+    use replication::membership::{Epoch, Members, NodeNumber};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::arbiter::Arbiter;
+    use crate::config::arbiter::ArbiterConfig;
+    use crate::witness::{WitnessConfig, start};
+
+    const FORCED: Membership = Membership { epoch: Epoch(2), members: Members::Only(NodeNumber::Zero) };
+    const GRANTED: Membership = Membership { epoch: Epoch(2), members: Members::Only(NodeNumber::One) };
+
+    #[test]
+    fn while_nobody_says_what_this_node_goes_by_there_are_no_two_histories_and_a_volume_that_is_gone_has_none()
+     {
+        let directory = tempfile::tempdir().expect("a directory");
+        let listen = vec!["127.0.0.1:0".parse().expect("an address")];
+        let witness = WitnessConfig { listen, directory: directory.path().to_owned(), pairs: Vec::new() };
+        let test = async || {
+            let addresses = start(&witness).await.expect("a witness");
+            let arbiter = Arbiter::start(&ArbiterConfig::Witness(addresses));
+            let daemon = Daemon::on_stage(arbiter.clone());
+            let volume = daemon.put_on_stage(daemon.config.volumes[0].clone());
+            let created = arbiter.create(daemon.key(&volume), GRANTED).await;
+            created.expect("a register");
+            let mut events = daemon.events.subscribe();
+            let telling = timeout(Duration::from_secs(3), daemon.make_forced_known(&volume, FORCED));
+            assert!(telling.await.is_err(), "it goes on");
+            assert!(events.try_recv().is_err(), "nothing is known");
+            daemon.volumes().clear();
+            let telling = timeout(Duration::from_secs(3), daemon.make_forced_known(&volume, FORCED));
+            assert!(telling.await.is_ok(), "nobody is left to tell of");
+        };
+        let namespace = Namespace::new().expect("run as root");
+        let done = namespace.enter(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(test());
+            Ok(())
+        });
+        done.expect("a namespace");
     }
 }
