@@ -21,7 +21,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use super::create::create;
-use super::daemon::Daemon;
+use super::daemon::{Broken, Daemon};
 use super::error::ServeError;
 use super::reload::reload;
 use super::remove::remove;
@@ -224,7 +224,7 @@ async fn promote(daemon: &Daemon, address: &str, inconsistent: bool) -> Result<V
 /// Its thread still knows of a volume that is about to go.
 fn refuse_not_served(daemon: &Daemon, volume: &Volume) -> Result<(), String> {
     let address = volume.entry.address;
-    daemon.broken().get(&address).map_or(Ok(()), |(_, error)| {
+    daemon.broken().get(&address).map_or(Ok(()), |Broken { error, .. }| {
         Err(format!(
             "{address} is about to go from this node, and is not to be forced: {error}. To keep it, wait until its disk has answered, \
              then `etherpair reload`"
@@ -310,7 +310,7 @@ mod tests {
         let entry = daemon.config.volumes[0].clone();
         let address = entry.address.to_string();
         daemon.put_on_stage(entry.clone());
-        daemon.not_served(entry, &"its disk is slow");
+        daemon.not_served(entry, None, &"its disk is slow");
         let refused = promote(&daemon, &address, false).await.expect_err("it is about to go");
         assert!(refused.contains("its disk is slow. To keep it"), "{refused}");
     }

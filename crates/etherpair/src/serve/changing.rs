@@ -62,7 +62,7 @@ impl Daemon {
         let _alone = Handle::current().block_on(self.change_alone())?;
         let address = entry.address;
         let clash = self.volumes().values().find_map(|volume| entry.clash(&volume.entry));
-        let clash = clash.or_else(|| self.broken().values().find_map(|(broken, _)| entry.clash(broken)));
+        let clash = clash.or_else(|| self.broken().values().find_map(|broken| entry.clash(&broken.entry)));
         if let Some(text) = clash.or_else(|| self.clash_with_made(entry)) {
             return Err(text);
         }

@@ -263,7 +263,7 @@ pub(super) async fn activate(daemon: &Arc<Daemon>, mut prepared: Prepared) -> Re
                 .map_err(|error| format!("{}: {error}", file.display()))?;
             if let Err(error) = daemon.add_volume(entry.clone()) {
                 if prepared.is_at_peer {
-                    daemon.not_served(entry, &error);
+                    daemon.not_served(entry, None, &error);
                 }
                 return Err(error.to_string());
             }

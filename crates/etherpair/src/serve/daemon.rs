@@ -18,6 +18,7 @@ use aoe::Address;
 use block::ExportId;
 use os::Interface;
 use os::shard::{Command, Event, ShardHandle};
+use replication::identity::VolumeIdentity;
 use replication::input::Control;
 use replication::output::Event as VolumeEvent;
 use serde_json::Value;
@@ -44,6 +45,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Events that a slow listener may be behind.
 const EVENTS_BEHIND: usize = 4096;
 
+/// A volume that is configured and not served.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    /// As it is configured.
+    pub(super) entry: VolumeEntry,
+    /// Unless it was never opened.
+    pub(super) identity: Option<VolumeIdentity>,
+    /// Why it is not served.
+    pub(super) error: String,
+}
+
 /// A node of a pair, as all its tasks know it.
 pub(crate) struct Daemon {
     /// As it was when the daemon started, without volumes; interfaces may have come and gone since.
@@ -59,8 +71,8 @@ pub(crate) struct Daemon {
     /// What happens, as JSON lines.
     pub(crate) events: broadcast::Sender<Arc<str>>,
     volumes: Mutex<BTreeMap<Address, Volume>>,
-    /// Volumes that are configured and cannot be served, and why.
-    broken: Mutex<BTreeMap<Address, (VolumeEntry, String)>>,
+    /// Volumes that are configured and cannot be served.
+    broken: Mutex<BTreeMap<Address, Broken>>,
     pub(super) changing: Changing,
     /// Where interfaces are asked for.
     interfaces_wanted: UnboundedSender<WantedInterfaces>,
@@ -153,7 +165,7 @@ impl Daemon {
             Ok(()) => {
                 self.broken().remove(&address);
             }
-            Err(error) => self.not_served(entry, &error),
+            Err(error) => self.not_served(entry, None, &error),
         }
     }
 
@@ -163,11 +175,20 @@ impl Daemon {
         self.give_up_claims(address);
     }
 
-    /// A configured volume is not served, which is told.
-    pub(super) fn not_served(&self, entry: VolumeEntry, error: &impl ToString) {
+    /// A configured volume is not served, which is told. `identity` is what is known of it now.
+    pub(super) fn not_served(
+        &self,
+        entry: VolumeEntry,
+        identity: Option<VolumeIdentity>,
+        error: &impl ToString,
+    ) {
         let (about, error) = (entry.address.to_string(), error.to_string());
         let text = format!("this node does not serve it: {error}");
-        self.broken().insert(entry.address, (entry, error));
+        let mut broken = self.broken();
+        let before = broken.get(&entry.address).filter(|before| before.entry.metadata == entry.metadata);
+        let identity = identity.or_else(|| before?.identity);
+        broken.insert(entry.address, Broken { entry, identity, error });
+        drop(broken);
         self.report(Report::new(&about, Severity::Error, "not-served", text, Value::Null));
     }
 
@@ -193,7 +214,7 @@ impl Daemon {
     }
 
     /// Volumes that are configured and cannot be served, and why.
-    pub(crate) fn broken(&self) -> MutexGuard<'_, BTreeMap<Address, (VolumeEntry, String)>> {
+    pub(crate) fn broken(&self) -> MutexGuard<'_, BTreeMap<Address, Broken>> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

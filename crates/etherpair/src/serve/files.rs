@@ -121,15 +121,25 @@ pub(super) fn put_metadata_aside(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let mut number = 1;
-    while aside(path, &format!("replaced-{number}")).exists() {
+    while fs::symlink_metadata(aside(path, &format!("replaced-{number}"))).is_ok() {
         number += 1;
     }
     fs::rename(path, aside(path, &format!("replaced-{number}")))?;
     durable_file::sync_directory_of(path)
 }
 
+/// Where a file can be put aside: under a name that nothing has, also if something was put aside with the same word before.
+pub(super) fn unused_aside(path: &Path, word: &str) -> PathBuf {
+    let (mut place, mut number) = (aside(path, word), 1);
+    while fs::symlink_metadata(&place).is_ok() {
+        number += 1;
+        place = aside(path, &format!("{word}-{number}"));
+    }
+    place
+}
+
 /// What is put aside keeps its name and says why it is there.
-pub(super) fn aside(path: &Path, suffix: &str) -> PathBuf {
+fn aside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{suffix}"));
     PathBuf::from(name)

@@ -109,16 +109,17 @@ async fn carry_out(daemon: &Arc<Daemon>, agreed: Agreed) -> Result<String, Strin
         let mut results = Vec::new();
         for (entry, opened) in opened {
             let address = entry.address;
+            let identity = opened.identity;
             let served = daemon.serve_volume(entry.clone(), opened);
             results.push(served.map(|()| address).map_err(|error| {
-                daemon.not_served(entry, &error);
+                daemon.not_served(entry, Some(identity), &error);
                 format!("{address} is not served: {error}")
             }));
         }
         for entry in tried_again {
             match strangers.remove(&entry.address) {
                 None => daemon.add_configured(entry),
-                Some(error) => daemon.not_served(entry, &error),
+                Some(error) => daemon.not_served(entry, None, &error),
             }
         }
         Ok(results)

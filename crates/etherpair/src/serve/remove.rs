@@ -19,8 +19,8 @@ use replication::membership::Membership;
 use replication::witness::RegisterKey;
 use tokio::time::Instant;
 
-use super::daemon::Daemon;
-use super::files::{aside, is_device};
+use super::daemon::{Broken, Daemon};
+use super::files::{is_device, unused_aside};
 use super::peer_control::Peer;
 use super::volumes::{Volume, parse_address};
 use crate::arbiter::ArbiterError;
@@ -37,13 +37,8 @@ const TRIES: usize = 4;
 struct Found {
     served: Option<Volume>,
     entry: VolumeEntry,
-}
-
-impl Found {
-    /// Known of what is served.
-    fn identity(&self) -> Option<VolumeIdentity> {
-        self.served.as_ref().map(|volume| volume.identity)
-    }
+    /// Known of what is or was served.
+    identity: Option<VolumeIdentity>,
 }
 
 /// Removes a volume from both nodes, or from this one.
@@ -55,7 +50,7 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Resu
     let found = find(daemon, address)
         .ok_or_else(|| format!("{address}: there is no such volume; see `etherpair volume list`"))?;
     may_be_removed(&found.entry)?;
-    let identity = found.identity();
+    let identity = found.identity;
     let delete_data = request.delete_data;
     if !request.here_only {
         let volume = PeerVolume {
@@ -69,19 +64,32 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Resu
         peer.ask(&PeerRequest::MayRemove(volume.clone())).await?;
         peer.ask(&PeerRequest::Remove(volume)).await?;
     }
-    let _alone = daemon.change_alone().await?;
-    // Something else may have become of it while the peer was asked.
-    let left = match find(daemon, address) {
-        Some(now) if now.identity() == identity => retire(daemon, now, delete_data).await?,
-        Some(_) => return Err(format!("{address}: is another volume now; see `etherpair volume list`")),
-        None => "nothing of it was left here".to_owned(),
+    let so_far = |error: String| {
+        if request.here_only { error } else { format!("{error}; the peer has removed its copy already") }
     };
+    let _alone = daemon.change_alone().await.map_err(so_far)?;
+    let left = remove_here(daemon, address, identity, delete_data).await.map_err(so_far)?;
     let register = match identity {
-        Some(volume) if !request.here_only => forget_register(daemon, volume).await,
-        _ => String::new(),
+        _ if request.here_only => String::new(),
+        Some(volume) => forget_register(daemon, volume).await,
+        None => "; it could not be opened, so the arbiter keeps its register, which does no harm".to_owned(),
     };
     let place = if request.here_only { "from this node" } else { "from both nodes" };
     Ok(format!("{address}: removed {place}; {left}{register}"))
+}
+
+/// Removes it from this node, unless something else has become of it while the peer was asked. What became of its files.
+async fn remove_here(
+    daemon: &Arc<Daemon>,
+    address: Address,
+    identity: Option<VolumeIdentity>,
+    delete_data: bool,
+) -> Result<String, String> {
+    match find(daemon, address) {
+        Some(now) if now.identity == identity => retire(daemon, now, delete_data).await,
+        Some(_) => Err(format!("{address}: is another volume now; see `etherpair volume list`")),
+        None => Ok("nothing of it was left here".to_owned()),
+    }
 }
 
 /// The peer asks whether a volume could be removed here.
@@ -118,17 +126,19 @@ pub(super) async fn stop_serving(daemon: &Daemon, volume: &Volume) -> Result<(),
 }
 
 fn find(daemon: &Daemon, address: Address) -> Option<Found> {
-    if let Some(volume) = daemon.volumes().get(&address) {
-        return Some(Found { served: Some(volume.clone()), entry: volume.entry.clone() });
+    if let Some(volume) = daemon.volumes().get(&address).cloned() {
+        let (entry, identity) = (volume.entry.clone(), Some(volume.identity));
+        return Some(Found { served: Some(volume), entry, identity });
     }
-    daemon.broken().get(&address).map(|(entry, _)| Found { served: None, entry: entry.clone() })
+    let Broken { entry, identity, .. } = daemon.broken().get(&address)?.clone();
+    Some(Found { served: None, entry, identity })
 }
 
-/// The peer's volume of the same identity; of one that cannot be opened only the address is known.
+/// The peer's volume of the same identity; of one that could never be opened only the address is known.
 fn find_for_peer(daemon: &Daemon, wanted: &PeerVolume) -> Option<Found> {
     let found = find(daemon, wanted.address.parse().ok()?)?;
-    match (&found.served, &wanted.identity) {
-        (Some(volume), Some(identity)) if volume.identity.to_string() != *identity => None,
+    match (found.identity, &wanted.identity) {
+        (Some(here), Some(identity)) if here.to_string() != *identity => None,
         _ => Some(found),
     }
 }
@@ -145,15 +155,19 @@ fn may_be_removed(entry: &VolumeEntry) -> Result<&Path, String> {
 
 /// Removes a volume from this node; what became of its files.
 async fn retire(daemon: &Arc<Daemon>, found: Found, delete_data: bool) -> Result<String, String> {
-    let Found { served, entry } = found;
+    let Found { served, entry, identity } = found;
     may_be_removed(&entry)?;
-    if let Some(volume) = &served {
-        // It stays configured: another try finds it.
-        stop_serving(daemon, volume).await.inspect_err(|error| daemon.not_served(entry.clone(), error))?;
-    }
+    let put = async {
+        if let Some(volume) = &served {
+            stop_serving(daemon, volume).await?;
+        }
+        let (entry, suffix) = (entry.clone(), identity.map_or("unopened".to_owned(), |id| id.to_string()));
+        daemon.blocking(move |_| put_away(&entry, &suffix, delete_data)).await
+    };
+    // Another try finds it.
+    let left = put.await.inspect_err(|error| daemon.not_served(entry.clone(), identity, error))?;
     daemon.forget_not_served(entry.address);
-    let suffix = served.map_or_else(|| "unopened".to_owned(), |volume| volume.identity.to_string());
-    daemon.blocking(move |_| put_away(&entry, &suffix, delete_data)).await
+    Ok(left)
 }
 
 /// First what says that there is a volume, so that whatever is interrupted never leaves one without metadata. Blocks.
@@ -162,12 +176,13 @@ fn put_away(entry: &VolumeEntry, suffix: &str, delete_data: bool) -> Result<Stri
         let result = if delete {
             fs::remove_file(path)
         } else {
-            fs::rename(path, aside(path, &format!("removed-{suffix}")))
+            fs::rename(path, unused_aside(path, &format!("removed-{suffix}")))
         };
         match result.and_then(|()| durable_file::sync_directory_of(path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(format!("{}: {error}; it is served no more, put it away by hand", path.display()))
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!(
+                "{}: {error}; it is served no more: mend that, then remove it again",
+                path.display()
+            )),
             _ => Ok(()),
         }
     };
@@ -205,6 +220,7 @@ async fn forget_register(daemon: &Daemon, volume: VolumeIdentity) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arbiter::Arbiter;
 
     #[test]
     fn what_is_put_aside_is_no_volume_any_more_and_nothing_that_is_missing_matters() {
@@ -228,11 +244,39 @@ mod tests {
             .collect();
         left.sort();
         assert_eq!(left, ["e7.1.img", "e7.1.meta.removed-ff", "e7.1.volume.toml.removed-ff"]);
+        // Another one at the same places.
+        fs::write(path("e7.1.meta"), "another").expect("a file");
+        put_away(&entry, "ff", false).expect("put away");
+        let read = |name: &str| fs::read_to_string(path(name)).expect("put aside");
+        assert_eq!(
+            (read("e7.1.meta.removed-ff"), read("e7.1.meta.removed-ff-2")),
+            ("e7.1.meta".into(), "another".into())
+        );
         assert!(put_away(&entry, "ff", true).expect("deleted").contains("is deleted"));
         assert!(!path("e7.1.img").exists());
         let by_hand = VolumeEntry { file: None, ..entry };
         let refused = put_away(&by_hand, "ff", true).expect_err("not ours");
         assert!(refused.contains("stands in node.toml"), "{refused}");
         fs::remove_dir_all(&directory).expect("cleaned up");
+    }
+
+    #[tokio::test]
+    async fn a_volume_whose_removal_has_failed_keeps_its_identity_for_the_next_try() {
+        let daemon = Daemon::on_stage(Arbiter::None);
+        let entry = daemon.config.volumes[0].clone();
+        let volume = daemon.put_on_stage(entry.clone());
+        daemon.not_served(entry.clone(), Some(volume.identity), &"its disk is slow");
+        // The disk has answered, and `reload` has tried once more.
+        daemon.volumes().clear();
+        daemon.not_served(entry.clone(), None, &"it cannot be opened");
+        let found = find(&daemon, entry.address).expect("a volume");
+        assert_eq!((found.served.is_none(), found.identity), (true, Some(volume.identity)));
+        let wanted =
+            |identity| PeerVolume { address: entry.address.to_string(), identity, delete_data: false };
+        assert!(find_for_peer(&daemon, &wanted(Some(volume.identity.to_string()))).is_some());
+        assert!(find_for_peer(&daemon, &wanted(Some("f".repeat(32)))).is_none());
+        // Another volume at the same address.
+        daemon.not_served(VolumeEntry { metadata: "/srv/another".into(), ..entry.clone() }, None, &"no disk");
+        assert_eq!(find(&daemon, entry.address).expect("a volume").identity, None);
     }
 }

@@ -194,7 +194,7 @@ async fn replace_one(
     }
     // It may stand in `node.toml` and nowhere else.
     let configured = served.as_ref().map(|(volume, _)| volume.entry.clone());
-    let configured = configured.or_else(|| daemon.broken().get(&address).map(|(entry, _)| entry.clone()));
+    let configured = configured.or_else(|| daemon.broken().get(&address).map(|broken| broken.entry.clone()));
     let (asked, told) = (request.clone(), described.clone());
     let anew = daemon.blocking(move |daemon| {
         let entry = configured.map_or_else(|| new_entry(&daemon, &asked, address, &told.settings), Ok)?;
@@ -207,7 +207,7 @@ async fn replace_one(
     let outcome = stop_and_make(daemon, served.map(|(volume, _)| volume), anew.clone()).await;
     outcome.inspect_err(|error| {
         if anew.is_configured() {
-            daemon.not_served(anew.entry, error);
+            daemon.not_served(anew.entry, Some(anew.volume), error);
         }
     })?;
     Ok(address.to_string())

@@ -105,7 +105,7 @@ impl Running {
         for volume in volumes {
             match strangers.remove(&volume.address) {
                 None => daemon.add_configured(volume),
-                Some(error) => daemon.not_served(volume, &error),
+                Some(error) => daemon.not_served(volume, None, &error),
             }
         }
         let path = path.to_owned();

@@ -80,7 +80,7 @@ impl Daemon {
         statuses: &[Option<VolumeStatus>],
     ) -> BTreeMap<Address, String> {
         let mut errors: BTreeMap<Address, String> =
-            self.broken().iter().map(|(address, (_, error))| (*address, error.clone())).collect();
+            self.broken().iter().map(|(address, broken)| (*address, broken.error.clone())).collect();
         let mute =
             volumes.iter().zip(statuses).filter(|(volume, status)| status.is_none() && self.has(volume));
         for (volume, _) in mute {
@@ -127,7 +127,7 @@ mod tests {
         let told = |error: &str| vec![NotServed { address: address.clone(), error: error.to_owned() }];
         daemon.put_on_stage(entry.clone());
         assert_eq!(daemon.status().await.not_served, told("its thread does not answer; see the log"));
-        daemon.not_served(entry, &"its disk has not given back what it was asked");
+        daemon.not_served(entry, None, &"its disk has not given back what it was asked");
         let status = daemon.status().await;
         assert_eq!(status.not_served, told("its disk has not given back what it was asked"));
         assert!(status.volumes.is_empty());
