@@ -77,9 +77,11 @@ impl Shard {
             Command::ClosePort => self.close_port(now),
             Command::RefreshDisks => self.refresh_disks(now),
             Command::Statistics(reply) => {
-                let (node, disks, pool) = (&self.node, &self.disks, &self.pool);
+                let (node, disks) = (&self.node, &self.disks);
+                let buffers = self.pool.taken() + self.short.taken();
                 let peer = self.peer.as_ref().map(|peer| peer.statistics());
-                let _ = reply.send(self.statistics.snapshot(now, node, disks, pool, &mut self.ports, peer));
+                let _ =
+                    reply.send(self.statistics.snapshot(now, node, disks, buffers, &mut self.ports, peer));
             }
             Command::Stop => self.stop(now),
         }

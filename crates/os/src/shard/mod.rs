@@ -56,6 +56,8 @@ const COMPLETIONS_PART: usize = 8;
 const COMPLETIONS_A_TURN_MIN: usize = 4;
 /// Where a copied frame begins in its buffer, so that an ATA payload (byte 36) is aligned to a sector.
 const FRAME_OFFSET: usize = 512 - aoe::limits::PAYLOAD_OFFSET;
+/// A frame that is no longer has no sectors: a read, IDENTIFY, most of what is asked of the config string.
+const SHORT_BYTES: usize = 512;
 
 struct Shard {
     node: Node,
@@ -65,6 +67,9 @@ struct Shard {
     pool: BufferPool,
     /// Buffers that only disk requests may take, so that copied frames cannot starve what must finish.
     pool_reserve: usize,
+    /// For short frames, so that they find room where writes have taken all else: one for each request that may be held, and one
+    /// to be looked at. A target that is under load is still found, and reads still come to the disk.
+    short: BufferPool,
     peer: Option<Box<Peer>>,
     pair: Option<PairConfig>,
     commands: Receiver<Command>,
@@ -110,6 +115,7 @@ impl Shard {
             disks: Disks::new(engine, outstanding_max),
             pool,
             pool_reserve: outstanding_max / 4,
+            short: BufferPool::new(Room { count: outstanding_max + 1, bytes: SHORT_BYTES })?,
             ports,
             peer,
             pair: options.pair,
@@ -216,22 +222,31 @@ impl Shard {
     }
 
     fn take_copied(&mut self, now: Instant, port: PortId, received: Received) {
-        let (index, length) = (port.0 as usize, received.length as usize);
-        let room = self.pool.buffer_bytes() - FRAME_OFFSET;
-        let buffer =
-            if length <= room && self.pool.free() > self.pool_reserve { self.pool.take() } else { None };
-        let Some(buffer) = buffer else {
+        let index = port.0 as usize;
+        let Some(place) = self.take_place(received.length as usize) else {
             self.statistics.frames_without_buffer += 1;
             self.ports[index].release(received.slot);
             return;
         };
-        let copy = self.pool.slice(buffer, FRAME_OFFSET, length);
+        let name = place.name().expect("pool buffers have names");
+        let copy = self.memory(BufferSlice { buffer: name, offset: 0, length: received.length });
         copy.copy_from(self.ports[index].frame(received.slot));
         self.ports[index].release(received.slot);
-        let name = Place::Frame(buffer).name().expect("pool buffers have names");
         let input = Input::Frame { port, received: received.received, frame: copy.look(), buffer: name };
         let _ = self.node.handle_input(now, input);
         self.carry_out(now);
+    }
+
+    /// Room for a frame of so many bytes, if there is any.
+    fn take_place(&mut self, length: usize) -> Option<Place> {
+        if length <= SHORT_BYTES
+            && let Some(buffer) = self.short.take()
+        {
+            return Some(Place::Short(buffer));
+        }
+        let has_room =
+            length <= self.pool.buffer_bytes() - FRAME_OFFSET && self.pool.free() > self.pool_reserve;
+        if has_room { self.pool.take().map(Place::Frame) } else { None }
     }
 
     fn take_completions(&mut self, now: Instant) -> usize {
@@ -368,6 +383,7 @@ impl Shard {
         }
         match Place::of(name) {
             Place::Pool(buffer) | Place::Frame(buffer) => self.pool.give(buffer),
+            Place::Short(buffer) => self.short.give(buffer),
             Place::Slot { port, generation, slot } => self.ports.release(port, generation, slot),
             Place::Cached { .. } => {}
         }
@@ -379,6 +395,7 @@ impl Shard {
         match Place::of(slice.buffer) {
             Place::Pool(buffer) => self.pool.slice(buffer, offset, length),
             Place::Frame(buffer) => self.pool.slice(buffer, FRAME_OFFSET + offset, length),
+            Place::Short(buffer) => self.short.slice(buffer, offset, length),
             Place::Slot { port, generation, slot } => {
                 IoSlice::received(self.ports.holder(port, generation).frame(slot)).part(offset, length)
             }

@@ -7,7 +7,6 @@ use replication::lease::LeaseStatus;
 
 use super::disks::Disks;
 use super::ports::Ports;
-use crate::buffer_pool::BufferPool;
 use crate::peer_link::PeerStatistics;
 
 /// Counters of one shard since it started.
@@ -65,7 +64,7 @@ impl ShardStatistics {
         now: Instant,
         node: &Node,
         disks: &Disks,
-        pool: &BufferPool,
+        buffers_taken: usize,
         ports: &mut Ports,
         peer: Option<PeerStatistics>,
     ) -> Self {
@@ -85,7 +84,7 @@ impl ShardStatistics {
             frames_truncated: ports.truncated,
             requests_merged: disks.requests_merged(),
             disk_operations: disks.in_flight(),
-            buffers_taken: pool.taken(),
+            buffers_taken,
             refusals: *node.refusals(),
             exports,
             peer,

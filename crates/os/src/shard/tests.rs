@@ -234,3 +234,22 @@ fn a_shard_that_stops_does_not_wait_for_its_peer_for_long() {
         assert!(!bench.shard.is_linked() && bench.shard.node.outstanding() == 1);
     });
 }
+
+#[test]
+fn a_shard_whose_buffers_are_all_taken_is_still_found_and_keeps_reads_for_later() {
+    Bench::run(|bench| {
+        let taken: Vec<u32> = std::iter::from_fn(|| bench.shard.pool.take()).collect();
+        bench.send(AtaCommand::WriteSectorsExt);
+        bench.send(AtaCommand::IdentifyDevice);
+        bench.send(AtaCommand::ReadSectorsExt);
+        bench.take(3);
+        bench.shard.transmit_frames();
+        assert_eq!((bench.answered(), bench.shard.statistics.frames_without_buffer), (2, 1));
+        assert_eq!((bench.shard.node.outstanding(), bench.shard.short.taken()), (1, 0));
+        taken.into_iter().for_each(|buffer| bench.shard.pool.give(buffer));
+        while bench.shard.node.outstanding() > 0 {
+            bench.shard.turn().expect("a turn");
+        }
+        assert_eq!(bench.answered(), 3);
+    });
+}
