@@ -327,24 +327,24 @@ impl Shard {
     /// Sends what is queued and frees the buffers of what was sent. Data for the peer goes first: its disk waits for that.
     /// What only tells the peer of something done goes last.
     fn transmit(&mut self, now: Instant) {
-        let Some(peer) = &self.peer else { return self.transmit_frames() };
+        let Some(peer) = &self.peer else { return self.transmit_frames(now) };
         let is_urgent = peer.has_data_queued();
         if is_urgent {
             self.transmit_to_peer(now);
         }
-        self.transmit_frames();
+        self.transmit_frames(now);
         if !is_urgent {
             self.transmit_to_peer(now);
         }
     }
 
-    fn transmit_frames(&mut self) {
+    fn transmit_frames(&mut self, now: Instant) {
         if self.peer.is_some() {
             self.drop_answers_too_late();
         }
         for index in 0..self.ports.len() {
             if self.ports[index].queued() > 0 {
-                let flushed = self.transmitter.flush(index, &mut self.ports[index]);
+                let flushed = self.transmitter.flush(now, index, &mut self.ports[index]);
                 self.account(flushed);
             }
         }

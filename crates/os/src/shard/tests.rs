@@ -197,7 +197,7 @@ fn answers_of_a_lease_that_lasts_are_not_dropped_with_those_of_one_that_has_ende
         bench.shard.empty_port(0);
         bench.send(AtaCommand::IdentifyDevice);
         bench.take(1);
-        bench.shard.transmit_frames();
+        bench.shard.transmit_frames(clock::now());
         assert_eq!(bench.answered(), 1);
     });
 }
@@ -243,7 +243,7 @@ fn a_shard_whose_buffers_are_all_taken_is_still_found_and_keeps_reads_for_later(
         bench.send(AtaCommand::IdentifyDevice);
         bench.send(AtaCommand::ReadSectorsExt);
         bench.take(3);
-        bench.shard.transmit_frames();
+        bench.shard.transmit_frames(clock::now());
         assert_eq!((bench.answered(), bench.shard.statistics.frames_without_buffer), (2, 1));
         assert_eq!((bench.shard.node.outstanding(), bench.shard.short.taken()), (1, 0));
         taken.into_iter().for_each(|buffer| bench.shard.pool.give(buffer));

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use aoe::limits::FRAME_AGE_MAX;
 use block::{BufferName, Instant};
 
 use crate::frame_port::{FramePort, Payload, SendError, TransmitFrame};
@@ -20,6 +21,8 @@ pub(super) struct Flushed {
 pub(super) struct Transmitter {
     /// By port: the payload's buffer of each queued frame, oldest first.
     queued: Vec<VecDeque<Option<BufferName>>>,
+    /// By port: since when it has had no room for any of them.
+    blocked_since: Vec<Option<Instant>>,
     /// Buffers of frames that are out.
     done: Vec<BufferName>,
     /// Buffers that the kernel could not read.
@@ -32,6 +35,7 @@ impl Transmitter {
     pub(super) fn new(ports: usize, batch: usize, pcap: Option<PcapWriter>) -> Self {
         Self {
             queued: (0..ports).map(|_| VecDeque::with_capacity(batch)).collect(),
+            blocked_since: vec![None; ports],
             done: Vec::with_capacity(ports * batch),
             unreadable: Vec::with_capacity(ports * batch),
             pcap,
@@ -41,10 +45,12 @@ impl Transmitter {
     /// For one more port.
     pub(super) fn open_next(&mut self, batch: usize) {
         self.queued.push(VecDeque::with_capacity(batch));
+        self.blocked_since.push(None);
     }
 
     /// For one port less, the last, which is empty.
     pub(super) fn close_last(&mut self) {
+        self.blocked_since.pop();
         let queued = self.queued.pop();
         assert!(queued.is_none_or(|queued| queued.is_empty()), "a port is emptied before it is closed");
     }
@@ -68,7 +74,7 @@ impl Transmitter {
         let frame = TransmitFrame { head, payload: bytes };
         let mut flushed = Flushed::default();
         if port.queue(frame).is_err() {
-            flushed = self.flush(index, port);
+            flushed = self.flush(now, index, port);
             if port.queue(frame).is_err() {
                 // The card has no room for minutes' worth of replies: the initiator asks again.
                 flushed.dropped += 1;
@@ -83,8 +89,20 @@ impl Transmitter {
         flushed
     }
 
-    /// Sends what a port has queued, as far as there is room.
-    pub(super) fn flush(&mut self, index: usize, port: &mut FramePort) -> Flushed {
+    /// Sends what a port has queued, as far as there is room. If there has been none for any of it for so long that its initiators
+    /// have asked again, all of it is given up.
+    pub(super) fn flush(&mut self, now: Instant, index: usize, port: &mut FramePort) -> Flushed {
+        let mut flushed = self.send(index, port);
+        let is_blocked = flushed.sent == 0 && port.queued() > 0;
+        let since = is_blocked.then(|| self.blocked_since[index].unwrap_or(now));
+        self.blocked_since[index] = since;
+        if since.is_some_and(|since| now.since(since) >= FRAME_AGE_MAX) {
+            flushed.dropped += self.discard(index, port).dropped;
+        }
+        flushed
+    }
+
+    fn send(&mut self, index: usize, port: &mut FramePort) -> Flushed {
         let mut flushed = Flushed::default();
         while port.queued() > 0 {
             let result = port.flush();
@@ -115,7 +133,7 @@ impl Transmitter {
 
     /// Sends what there is room for and gives up the rest: the port is about to be replaced.
     pub(super) fn empty(&mut self, index: usize, port: &mut FramePort) -> Flushed {
-        let mut flushed = self.flush(index, port);
+        let mut flushed = self.send(index, port);
         flushed.dropped += self.discard(index, port).dropped;
         flushed
     }
@@ -124,6 +142,7 @@ impl Transmitter {
     pub(super) fn discard(&mut self, index: usize, port: &mut FramePort) -> Flushed {
         let dropped = port.discard_queued();
         self.done.extend(self.queued[index].drain(..).flatten());
+        self.blocked_since[index] = None;
         Flushed { sent: 0, dropped }
     }
 
@@ -168,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_sends_does_not_hide_that_another_one_had_no_room() {
+    fn a_port_that_sends_does_not_hide_that_another_one_had_no_room_which_keeps_answers_for_a_while() {
         let namespace = Namespace::new().expect("this test makes a network namespace: run it as root");
         // Nobody reads the taps, so at some point there is no room.
         let _taps = ["tap0", "tap1"].map(|name| namespace.add_tap(name, 1500).expect("a tap"));
@@ -177,7 +196,7 @@ mod tests {
         let mut queue = |transmitter: &mut Transmitter, index: usize| {
             let flushed = transmitter.queue(NOW, index, &mut ports[index], &[0xff; 60], None);
             assert_eq!(flushed.dropped, 0);
-            transmitter.flush(index, &mut ports[index]);
+            transmitter.flush(NOW, index, &mut ports[index]);
         };
         assert!(!transmitter.has_queued());
         while !transmitter.has_queued() {
@@ -185,5 +204,9 @@ mod tests {
         }
         queue(&mut transmitter, 1);
         assert!(transmitter.queued[1].is_empty() && transmitter.has_queued());
+        // Nobody waits for it any more at some point.
+        let mut dropped = |after| transmitter.flush(NOW.after(after), 0, &mut ports[0]).dropped;
+        assert_eq!(dropped(FRAME_AGE_MAX - Duration::from_millis(1)), 0);
+        assert!(dropped(FRAME_AGE_MAX) > 0 && !transmitter.has_queued());
     }
 }
