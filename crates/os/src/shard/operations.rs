@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 
-use block::{BlockError, Duration, ExportId, RequestId};
+use block::{BlockError, Duration, ExportId, Instant, RequestId};
 
 use super::group_commit::GroupCommit;
 use super::merge::{Lane, Merger, Run, Waiting, Work};
+use crate::clock;
 use crate::disk::block_error;
 use crate::disk_engine::{Action, DiskEngine, DiskOperation, DiskResult};
 use crate::sys::memory::{Buffers, IoSlice};
@@ -19,6 +20,10 @@ use crate::sys::memory::{Buffers, IoSlice};
 /// With so few reads under way, the wake-up of a sleeping thread is a good part of what one takes. With more, the
 /// processor has better things to do than to look for their end.
 const AWAITED_MAX: usize = 2;
+
+/// For how long a request is tried again that the kernel says it cannot do just now; so long it waits for a disk's answer itself. After
+/// that it is an error.
+const TRIED_FOR: Duration = Duration::from_secs(30);
 
 /// Tokens from here on name the flush that a group of writes shares, by export.
 const GROUP_FLUSH: u32 = 1 << 31;
@@ -93,6 +98,8 @@ struct Entry {
     bytes: usize,
     /// Whether its write is made durable by the flush of a group.
     grouped: bool,
+    /// Since when the kernel could not do it just then.
+    refused_since: Option<Instant>,
 }
 
 impl Operations {
@@ -125,7 +132,15 @@ impl Operations {
     /// Takes a request; [`Operations::submit`] starts it.
     pub(super) fn start(&mut self, running: Running) {
         let Running { id, export, task, offset, data, .. } = running;
-        let entry = Entry { running, done: 0, next: None, row: None, bytes: data.length(), grouped: false };
+        let entry = Entry {
+            running,
+            done: 0,
+            next: None,
+            row: None,
+            bytes: data.length(),
+            grouped: false,
+            refused_since: None,
+        };
         if id.slot() >= self.entries.len() {
             self.entries.resize(id.slot() + 1, None);
         }
@@ -320,7 +335,9 @@ impl Operations {
         let outcome = match usize::try_from(result) {
             Ok(moved) if moved >= bytes => Ok(()),
             _ if row.is_some() => return self.retry_one_by_one(slot),
-            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => return self.retry(slot, 0),
+            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) && self.may_try_again(slot) => {
+                return self.retry(slot, 0);
+            }
             Err(_) => Err(block_error(-result)),
             Ok(0) => Err(BlockError::BeyondEnd),
             Ok(moved) => return self.retry(slot, moved),
@@ -328,11 +345,20 @@ impl Operations {
         self.moved(slot, outcome);
     }
 
+    fn may_try_again(&mut self, slot: usize) -> bool {
+        let now = clock::now();
+        let since = *self.entry(slot).refused_since.get_or_insert(now);
+        now.since(since) < TRIED_FOR
+    }
+
     /// Goes on with a request that was alone in its operation, after `moved` bytes.
     fn retry(&mut self, slot: usize, moved: usize) {
         let entry = self.entry(slot);
         entry.done += moved;
         entry.bytes -= moved;
+        if moved > 0 {
+            entry.refused_since = None;
+        }
         self.leave_group(slot);
         match self.entry(slot).running.task {
             Task::Transfer(_) => self.transfer_alone(slot),
@@ -531,5 +557,18 @@ mod tests {
         operations.finish(written(6));
         operations.finish(flushed(0));
         assert_eq!((outcomes(&mut operations), operations.take_lost()), (vec![(6, Ok(()))], None));
+    }
+
+    #[test]
+    fn what_the_kernel_can_never_do_just_now_is_an_error_in_the_end() {
+        let memory = Memory::anonymous(BYTES).expect("memory");
+        let mut operations = under_way(&memory, 1);
+        let refused = DiskResult { token: 0, result: -libc::EAGAIN };
+        operations.finish(refused);
+        operations.finish(refused);
+        assert_eq!(outcomes(&mut operations), []);
+        operations.entry(0).refused_since = Some(clock::now().before(TRIED_FOR));
+        operations.finish(refused);
+        assert_eq!(outcomes(&mut operations), [(0, Err(BlockError::Medium))]);
     }
 }
