@@ -63,12 +63,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the kernel says.
 pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let directory = File::open(directory)?;
-    Step::SyncDirectory.take(|| directory.sync_all())
+    Step::SyncDirectory.take(|| os::file::sync_directory_of(path))
 }
 
 /// What is done on the way to stable storage.

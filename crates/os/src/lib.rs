@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cpu;
 pub mod disk;
 mod disk_engine;
+pub mod file;
 pub mod frame_port;
 pub mod initiator_ports;
 mod interface;

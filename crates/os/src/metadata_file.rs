@@ -15,6 +15,7 @@ use replication::meta::{self, Fresh, OpenError, Opened};
 use thiserror::Error;
 
 use crate::disk::block_error;
+use crate::file::{is_device, sync_directory_of};
 use crate::sys::file::{block_device_bytes, direct_alignment, try_lock};
 
 /// Direct writes are of whole records, which begin at multiples of this and lie in memory that does.
@@ -264,10 +265,6 @@ fn open(path: &Path, flags: i32) -> Result<File, MetadataError> {
     })
 }
 
-fn is_device(path: &Path) -> bool {
-    path.metadata().is_ok_and(|found| found.file_type().is_block_device())
-}
-
 /// Whether nothing is known by its marks on a device that is large enough to have them.
 fn is_blank(device: &File) -> io::Result<bool> {
     let mut bytes = vec![0; ZEROS_BYTES];
@@ -311,11 +308,6 @@ fn write_zeros(file: &File, bytes: Range<u64>) -> io::Result<()> {
 fn byte_count(file: &File) -> io::Result<u64> {
     let metadata = file.metadata()?;
     if metadata.file_type().is_block_device() { block_device_bytes(file) } else { Ok(metadata.len()) }
-}
-
-fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use admin::CreateRequest;
 use admin::peer::{DataKind, PeerRequest, Plan};
 use block::{LogicalSectorSize, SECTOR_BYTES};
 use os::disk::{Disk, DiskOptions};
+use os::file::is_device;
 use os::metadata_file::MetadataFile;
 use replication::identity::{FormatIdentity, VolumeIdentity};
 use replication::membership::Membership;
@@ -22,7 +23,7 @@ use replication::witness::RegisterKey;
 
 use super::changing::Reservation;
 use super::daemon::Daemon;
-use super::files::{self, is_device};
+use super::files;
 use super::peer_control::Peer;
 use super::volumes::parse_address;
 use crate::arbiter::ArbiterError;

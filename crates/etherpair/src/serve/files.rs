@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use block::SECTOR_BYTES;
+use os::file::is_device;
 
 use crate::durable_file;
 
@@ -58,11 +59,6 @@ pub(super) fn check_device_is_there(path: &Path) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// Whether it is a block device.
-pub(super) fn is_device(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device())
 }
 
 /// Whether both are one file or one device, by whatever names.

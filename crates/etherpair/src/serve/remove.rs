@@ -13,6 +13,7 @@ use std::time::Duration;
 use admin::RemoveRequest;
 use admin::peer::{PeerRequest, PeerVolume};
 use aoe::Address;
+use os::file::is_device;
 use replication::identity::VolumeIdentity;
 use replication::input::Control;
 use replication::membership::Membership;
@@ -20,7 +21,7 @@ use replication::witness::RegisterKey;
 use tokio::time::Instant;
 
 use super::daemon::{Broken, Daemon};
-use super::files::{is_device, unused_aside};
+use super::files::unused_aside;
 use super::peer_control::Peer;
 use super::volumes::{Volume, parse_address};
 use crate::arbiter::ArbiterError;

@@ -18,6 +18,7 @@ use admin::peer::{Described, PeerRequest};
 use aoe::Address;
 use block::{LogicalSectorSize, SECTOR_BYTES};
 use os::disk::{Disk, DiskOptions};
+use os::file::is_device;
 use os::metadata_file::{MetadataError, MetadataFile};
 use replication::identity::{FormatIdentity, VolumeIdentity};
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
@@ -28,7 +29,7 @@ use replication::volume::{Phase, VolumeStatus};
 
 use super::create::{random_identity, sector_size};
 use super::daemon::Daemon;
-use super::files::{self, is_device};
+use super::files;
 use super::peer_control::Peer;
 use super::remove::stop_serving;
 use super::volumes::{Volume, parse_address};

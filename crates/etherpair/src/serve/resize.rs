@@ -9,6 +9,7 @@ use std::time::Duration;
 use admin::peer::PeerRequest;
 use aoe::Address;
 use block::SECTOR_BYTES;
+use os::file::is_device;
 use os::metadata_file::MetadataFile;
 use os::shard::Command;
 use replication::input::Control;
@@ -19,7 +20,6 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use super::daemon::Daemon;
-use super::files::is_device;
 use super::peer_control::Peer;
 use super::volumes::Volume;
 
