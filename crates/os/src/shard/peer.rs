@@ -140,10 +140,12 @@ impl Shard {
         self.peer.as_ref().is_some_and(|peer| peer.link.is_some())
     }
 
-    /// A shard that stops has a peer as long as answers may need it. By itself a peer would not end to give its disks work: with
-    /// writes of its own initiators, or a resync.
+    /// A shard that stops has a peer as long as it may be needed for what has come: to answer that, or to be handed it if this node has
+    /// left. By itself a peer would not end to give its disks work: with writes of its own initiators, or a resync.
     pub(super) fn part_if_stopping(&mut self, now: Instant) {
-        if self.parting_due().is_some_and(|due| due <= now || self.node.outstanding() == 0) {
+        let Some(due) = self.parting_due() else { return };
+        let is_done = self.node.outstanding() == 0 && self.ports.oldest().is_none();
+        if is_done || due <= now {
             self.lose_peer(now, PeerFailure::Asked);
         }
     }

@@ -208,10 +208,14 @@ fn a_shard_that_stops_has_its_peer_until_it_has_answered_and_then_takes_nothing_
         let (near, _far) = UnixStream::pair().expect("a connection");
         bench.obey(Command::PeerConnected(near.try_into().expect("a stream")));
         bench.send(AtaCommand::WriteSectorsExt);
-        bench.take(1);
+        let look = || Ok::<_, lab::Error>(bench.shard.ports.oldest());
+        lab::wait_until("the frame", PATIENCE, look).expect("a frame");
         bench.obey(Command::Stop);
         bench.shard.part_if_stopping(clock::now());
-        assert!(bench.shard.is_linked());
+        assert!(bench.shard.is_linked(), "a frame is there");
+        bench.take(1);
+        bench.shard.part_if_stopping(clock::now());
+        assert!(bench.shard.is_linked(), "it is being answered");
         bench.shard.run();
         assert!(!bench.shard.is_linked());
         assert_eq!(bench.answered(), 1);
