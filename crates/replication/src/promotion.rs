@@ -40,10 +40,13 @@ impl Engine {
     pub(crate) fn handle_member(&mut self, export: ExportId, membership: Membership) {
         let peer = self.config.node.other();
         let volume = self.volume_mut(export);
+        let in_sync = membership.members == Members::Both;
+        if volume.phase == Phase::Alone && !in_sync {
+            return self.hear_of_another(export, membership);
+        }
         if membership.epoch < volume.membership().epoch {
             return;
         }
-        let in_sync = membership.members == Members::Both;
         // What was asked for to repair it the peer may not have heard of yet. And a node that is leaving was a member first.
         let lacks = volume.lacks.out_of_sync() > 0 && !volume.meeting.has_asked_for_repair;
         if in_sync && !matches!(volume.phase, Phase::Paired | Phase::Left) {
@@ -52,9 +55,6 @@ impl Engine {
         }
         if in_sync && lacks {
             return self.refuse(Refusal::Protocol("a member that lacks blocks"));
-        }
-        if volume.phase == Phase::Alone {
-            return self.hear_of_another(export, membership);
         }
         let has_missed_more = volume.phase == Phase::Frozen
             && volume.has_disk

@@ -169,6 +169,10 @@ fn a_block_of_the_bitmap_of_which_a_place_cannot_be_read_is_in_doubt_and_the_pla
         let found = open_with(&disk.bytes, &[layout.bitmap_block(0, side)]).expect("metadata");
         assert_eq!(found.torn, []);
         assert_eq!(found.bitmap.out_of_sync(), all, "it may hold the newest");
+        let mut bitmap = found.bitmap;
+        let next = bitmap.poll_write(&mut record).expect("what is in doubt is written");
+        assert_eq!(next.block, 0);
+        assert_ne!(next.place, layout.bitmap_block(0, side), "what may be the newest stays until then");
     }
     let both = Side::BOTH.map(|side| layout.bitmap_block(0, side));
     let found = open_with(&disk.bytes, &both).expect("metadata");

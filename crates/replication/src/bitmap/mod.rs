@@ -180,8 +180,16 @@ impl Bitmap {
         }
     }
 
+    /// One of its places cannot be read, and may hold the newest: it is not written first, so that it stays until the other one says
+    /// what is in doubt.
+    pub(crate) fn doubt_unreadable(&mut self, block: u32) {
+        self.doubt(block);
+        let state = &mut self.stored.states[index(block)];
+        state.sequence = state.sequence.next();
+    }
+
     /// What a block of it says is not known: all that it stands for is out of sync.
-    pub(crate) fn doubt(&mut self, block: u32) {
+    fn doubt(&mut self, block: u32) {
         self.set_bits(block, 0..bits_in_block(self.bits.layout(), block));
     }
 

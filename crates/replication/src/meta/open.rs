@@ -235,8 +235,7 @@ impl<R: FnMut(Place, &mut [u8]) -> Result<(), BlockError>> Reader<R> {
                     Ok(Loaded::Good) => {}
                     Ok(Loaded::Torn(error)) => {
                         if self.is_unreadable(error.place, error.kind) {
-                            // That may be the newest.
-                            bitmap.doubt(block);
+                            bitmap.doubt_unreadable(block);
                         }
                         self.torn(Some(error));
                     }
@@ -265,8 +264,9 @@ impl<R: FnMut(Place, &mut [u8]) -> Result<(), BlockError>> Reader<R> {
 
     fn torn(&mut self, flaw: Option<RecordError>) {
         if let Some(error) = flaw {
-            // What the disk may yet read again, or can never write, is left alone.
-            if !self.is_unreadable(error.place, error.kind) {
+            // Superblock and log go over it soon; the others may leave it alone for long, and are none the worse if it can be read again.
+            let is_left = matches!(error.kind, Kind::BitmapBlock | Kind::SmallState);
+            if !(is_left && self.is_unreadable(error.place, error.kind)) {
                 self.torn.push(Torn { place: error.place, kind: error.kind });
             }
             self.findings.add(Finding::Torn(error));
