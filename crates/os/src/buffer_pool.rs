@@ -76,6 +76,14 @@ impl BufferPool {
         self.own.unused.pop()
     }
 
+    /// Whether [`BufferPool::take_for`] has one for so many bytes.
+    pub(crate) fn has_for(&self, bytes: usize) -> bool {
+        if bytes <= self.own.room.bytes {
+            return !self.own.unused.is_empty();
+        }
+        self.peer.as_ref().is_some_and(|[_, large]| !large.unused.is_empty())
+    }
+
     /// A buffer for a request of so many bytes.
     ///
     /// # Panics

@@ -10,6 +10,7 @@ mod world;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -82,6 +83,9 @@ const WINDOW: u64 = 64;
 const WARM_UP: Duration = Duration::from_secs(3);
 /// For each shard in turn while they all warm up.
 const WARM_UP_REQUESTS: u64 = 1000;
+/// When a client sends again what is not answered, and how often.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+const TRIES: u32 = 10;
 /// So many that whatever is counted in 16 bits begins anew.
 const MANY: u64 = 70_000;
 /// So many that every place in tables and queues was used again and again.
@@ -97,7 +101,8 @@ struct Client {
     target: MacAddress,
     order: Order,
     sent: u64,
-    answered: u64,
+    /// By number.
+    under_way: BTreeSet<u64>,
 }
 
 /// Where the requests go.
@@ -124,39 +129,51 @@ impl Client {
         let options =
             PortOptions { kind: PortKind::Plain, ..PortOptions::new("far", FrameFilter::Responses) };
         let near = wire.namespace.enter(|| Ok(Interface::named("near"))).expect("namespace").expect("near");
-        Self { port: wire.port_with(options), target: MacAddress(near.mac), order, sent: 0, answered: 0 }
+        let (port, target) = (wire.port_with(options), MacAddress(near.mac));
+        Self { port, target, order, sent: 0, under_way: BTreeSet::new() }
     }
 
     fn run(&mut self, requests: u64) {
-        let until = self.answered + requests;
-        while self.answered < until {
-            while self.sent - self.answered < WINDOW {
-                self.send();
+        let until = self.sent + requests;
+        while self.sent < until || !self.under_way.is_empty() {
+            while self.sent < until && (self.under_way.len() as u64) < WINDOW {
+                self.sent += 1;
+                self.under_way.insert(self.sent);
+                self.send(self.sent);
             }
             self.port.flush().expect("sent");
-            assert!(
-                self.port.wait(Some(Duration::from_secs(10))),
-                "no answer to {} requests",
-                self.sent - self.answered
-            );
+            self.wait();
             while let Some(received) = self.port.receive() {
                 let frame = Frame::new(self.port.frame(received.slot)).expect("a frame");
-                let answers_request = frame.header().tag != Tag(0);
-                if answers_request {
+                let Tag(number) = frame.header().tag;
+                if number != 0 {
                     let view = ata::View::new(frame).expect("an ATA answer");
                     assert!(!ata::Reply::parse(view).status.is_failure(), "a request failed");
-                    self.answered += 1;
+                    self.under_way.remove(&u64::from(number));
                 }
                 self.port.release(received.slot);
             }
         }
     }
 
-    fn send(&mut self) {
+    /// Waits for an answer. A frame may be lost on a machine that has too much to do; then it is sent again.
+    fn wait(&mut self) {
+        for _ in 0..TRIES {
+            if self.port.wait(Some(AGAIN_AFTER)) {
+                return;
+            }
+            for number in self.under_way.clone() {
+                self.send(number);
+            }
+            self.port.flush().expect("sent");
+        }
+        panic!("no answer to {} requests", self.under_way.len());
+    }
+
+    fn send(&mut self, number: u64) {
         const DATA: [u8; SECTORS as usize * SECTOR_BYTES] = [0x5a; SECTORS as usize * SECTOR_BYTES];
-        self.sent += 1;
-        let (is_write, place) = self.order.of(self.sent, DISK_BYTES / DATA.len() as u64);
-        let tag = Tag(u32::try_from(self.sent).expect("few requests"));
+        let (is_write, place) = self.order.of(number, DISK_BYTES / DATA.len() as u64);
+        let tag = Tag(u32::try_from(number).expect("few requests"));
         let head = Head {
             ethernet: ethernet::Repr {
                 destination: self.target,
@@ -272,23 +289,36 @@ fn allocations_of_a_pair(kind: PortKind, engine: EngineKind, requests: u64) -> u
 }
 
 fn run_pair(client: &mut world::Client, requests: u64) {
-    let (mut sent, mut answered) = (0, 0);
-    while answered < requests {
-        while sent < requests && sent - answered < WINDOW / 2 {
+    let mut sent = 0;
+    let mut under_way = BTreeMap::new();
+    while sent < requests || !under_way.is_empty() {
+        while sent < requests && (under_way.len() as u64) < WINDOW / 2 {
             sent += 1;
-            let place = sent.wrapping_mul(2_654_435_761) % (world::DISK_BYTES / 4096);
-            // Both nodes are read and written, through both.
-            let fill = (sent & 2 == 0).then_some(0x5a);
-            client.send(usize::from(sent & 1 == 0), place, fill);
+            under_way.insert(send_to_pair(client, sent), sent);
         }
         client.port.flush().expect("sent");
-        assert!(client.port.wait(Some(Duration::from_secs(10))), "no answer");
+        for tries in 0.. {
+            if client.port.wait(Some(AGAIN_AFTER)) {
+                break;
+            }
+            assert!(tries < TRIES, "no answer to {} requests", under_way.len());
+            under_way =
+                under_way.into_values().map(|number| (send_to_pair(client, number), number)).collect();
+            client.port.flush().expect("sent");
+        }
         while let Some(received) = client.port.receive() {
             let tag = Frame::new(client.port.frame(received.slot)).expect("a frame").header().tag;
-            answered += u64::from(tag != Tag(0));
+            under_way.remove(&tag);
             client.port.release(received.slot);
         }
     }
+}
+
+/// Both nodes are read and written, through both.
+fn send_to_pair(client: &mut world::Client, number: u64) -> Tag {
+    let place = number.wrapping_mul(2_654_435_761) % (world::DISK_BYTES / 4096);
+    let fill = (number & 2 == 0).then_some(0x5a);
+    client.send(usize::from(number & 1 == 0), place, fill)
 }
 
 /// Requests that went to the disk together with others.

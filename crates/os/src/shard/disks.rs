@@ -125,11 +125,8 @@ impl Disks {
 
     /// The next completion.
     pub(super) fn completed(&mut self, now: Instant, pool: &mut BufferPool) -> Option<Completion> {
-        for _ in 0..self.starved.len() {
-            if pool.free() == 0 {
-                break;
-            }
-            let (request, data) = self.starved.pop_front().expect("so many wait");
+        while let Some(index) = self.fed(pool) {
+            let (request, data) = self.starved.remove(index).expect("just found");
             if let Some(completion) = self.start(now, request, data, pool) {
                 return Some(completion);
             }
@@ -137,6 +134,19 @@ impl Disks {
         let (running, outcome) = self.operations.ended()?;
         self.tell_of_lost();
         Some(self.complete(&running, outcome, pool))
+    }
+
+    /// Whether [`Disks::completed`] has something to do, without anything else that would have to happen before.
+    pub(super) fn is_ready(&self, pool: &BufferPool) -> bool {
+        self.operations.has_ended() || self.fed(pool).is_some()
+    }
+
+    /// The first of the requests that wait for a buffer and can have one.
+    fn fed(&self, pool: &BufferPool) -> Option<usize> {
+        self.starved.iter().position(|(request, _)| match request.operation {
+            Operation::Read { range } | Operation::Write { range, .. } => pool.has_for(range.bytes()),
+            Operation::Flush => unreachable!("a flush needs no buffer"),
+        })
     }
 
     /// Whether the next completion is of a request that shared its operation with the one handed on last.

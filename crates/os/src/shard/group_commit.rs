@@ -9,7 +9,7 @@
 //! and the kernel tells of each once: the next flush succeeds though they are lost. So nothing there brings a flush of its own,
 //! also what a client asks to be flushed joins, and after a flush that has failed nothing is durable any more.
 
-use block::{BlockError, RequestId};
+use block::{BlockError, Duration, Instant, RequestId};
 
 /// Durable writes of one disk under way before the next one joins a group. Below, a flush of its own is quicker: one
 /// operation instead of two. Above, flushes are what the disk spends its time on.
@@ -30,6 +30,8 @@ pub(super) struct GroupCommit {
     written: Vec<RequestId>,
     /// Covered by the flush under way.
     flushing: Vec<RequestId>,
+    /// Since when the kernel has had that flush tried again.
+    refused_since: Option<Instant>,
 }
 
 impl GroupCommit {
@@ -41,6 +43,7 @@ impl GroupCommit {
             under_way: 0,
             written: Vec::with_capacity(ROOM),
             flushing: Vec::with_capacity(ROOM),
+            refused_since: None,
         }
     }
 
@@ -76,7 +79,13 @@ impl GroupCommit {
             return false;
         }
         std::mem::swap(&mut self.written, &mut self.flushing);
+        self.refused_since = None;
         true
+    }
+
+    /// The kernel says that it cannot flush just now: whether it may be asked again, which it may for so long.
+    pub(super) fn may_try_again(&mut self, now: Instant, patience: Duration) -> bool {
+        now.since(*self.refused_since.get_or_insert(now)) < patience
     }
 
     /// The flush under way has failed: whatever is written goes by it, also what got there after it had begun. What it has told

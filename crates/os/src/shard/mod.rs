@@ -413,7 +413,8 @@ impl Shard {
             std::hint::spin_loop();
             return Ok(());
         }
-        if self.was_woken(now) {
+        // Sending has given back the buffers that a request waited for.
+        if self.disks.is_ready(&self.pool) || self.was_woken(now) {
             return Ok(());
         }
         let stalled = self.peer.as_ref().is_some_and(|peer| peer.is_stalled());

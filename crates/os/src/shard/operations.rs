@@ -194,6 +194,11 @@ impl Operations {
         Some((entry.running, outcome))
     }
 
+    /// Whether [`Operations::ended`] has one without the engine.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ending.is_some() || !self.ended.is_empty()
+    }
+
     /// An export of which nothing becomes durable any more, once.
     pub(super) const fn take_lost(&mut self) -> Option<ExportId> {
         self.lost.take()
@@ -422,8 +427,11 @@ impl Operations {
 
     fn finish_group_flush(&mut self, export: ExportId, result: i32) {
         self.writing -= 1;
+        let group = &mut self.groups[export.0 as usize];
         match -result {
-            libc::EINTR | libc::EAGAIN => self.sync_group(export),
+            libc::EINTR | libc::EAGAIN if group.may_try_again(clock::now(), TRIED_FOR) => {
+                self.sync_group(export)
+            }
             errno if errno > 0 => self.fail_group(export, block_error(errno)),
             _ => {
                 self.end_group(export, Ok(()));
@@ -570,5 +578,24 @@ mod tests {
         operations.entry(0).refused_since = Some(clock::now().before(TRIED_FOR));
         operations.finish(refused);
         assert_eq!(outcomes(&mut operations), [(0, Err(BlockError::Medium))]);
+    }
+
+    #[test]
+    fn a_flush_that_the_kernel_can_never_do_just_now_fails_in_the_end() {
+        let memory = Memory::anonymous(BYTES).expect("memory");
+        let mut operations = under_way(&memory, 6);
+        let written = |token| DiskResult { token, result: i32::try_from(BYTES).expect("small") };
+        let flush = |result| DiskResult { token: GROUP_FLUSH + EXPORT.0, result };
+        let refused = flush(-libc::EAGAIN);
+        operations.finish(written(4));
+        assert!(operations.groups[0].may_try_again(clock::now().before(TRIED_FOR / 2), TRIED_FOR));
+        operations.finish(refused);
+        assert_eq!(outcomes(&mut operations), [], "tried again");
+        operations.finish(written(5));
+        operations.finish(flush(0));
+        assert_eq!(outcomes(&mut operations), [(4, Ok(()))]);
+        operations.groups[0].may_try_again(clock::now().before(TRIED_FOR), TRIED_FOR);
+        operations.finish(refused);
+        assert_eq!(outcomes(&mut operations), [(5, Err(BlockError::Medium))]);
     }
 }

@@ -256,3 +256,21 @@ fn what_is_read_to_be_modified_is_not_left_in_the_page_cache() {
         bench.finish(usize::from(found.is_none()));
     }
 }
+
+#[test]
+fn a_request_that_waits_for_a_buffer_is_ready_as_soon_as_there_is_one() {
+    for kind in ENGINES {
+        let mut bench = Bench::new(kind, 1 << 20);
+        let taken: Vec<u32> = std::iter::from_fn(|| bench.pool.take()).collect();
+        bench.read(0, range(0, 8));
+        bench.read(1, range(8, 8));
+        assert!(bench.disks.completed(NOW, &mut bench.pool).is_none());
+        assert!(!bench.disks.is_ready(&bench.pool), "{kind:?}: nothing to do, it may sleep");
+        bench.pool.give(taken[0]);
+        assert!(bench.disks.is_ready(&bench.pool), "{kind:?}: nothing else would wake it");
+        assert_eq!(bench.finish(1).into_values().next(), Some(Ok(vec![0; 4096])), "{kind:?}");
+        // Its buffer has been given back, and was the only one.
+        assert_eq!(bench.finish(1).into_values().next(), Some(Ok(vec![0; 4096])), "{kind:?}");
+        assert!(!bench.disks.is_ready(&bench.pool), "{kind:?}");
+    }
+}
