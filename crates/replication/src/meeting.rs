@@ -268,6 +268,8 @@ impl Engine {
         let superblock = &mut volume.disk.superblock;
         superblock.membership = membership;
         superblock.inconsistent = (lacking > 0 || !are_equals) && is_noted;
+        // The source has noted all of it.
+        superblock.disk_lost = false;
         superblock.clean = false;
         volume.meeting.owes_ready = true;
         volume.meeting.known_to_peer = Some(membership);

@@ -153,6 +153,8 @@ mutations! {
     PromotedEarly,
     /// The peer is not told that the disk has failed
     DiskFailureNotTold,
+    /// A disk that has failed counts again after a new start
+    LostDiskForgotten,
     /// An initiator is told of a failed write that the peer can do
     WriteErrorTold,
     /// A write that has failed at its coordinator's disk, the only one that counts, counts at its follower

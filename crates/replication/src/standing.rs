@@ -51,7 +51,10 @@ impl Engine {
     /// The data disk has failed. The peer, if it has a good copy, goes on alone, and answers at this node's address, too.
     pub(crate) fn disk_failed(&mut self, export: ExportId, error: BlockError) {
         self.event(export, Event::DiskFailed(error));
-        self.volume_mut(export).has_disk = false;
+        let volume = self.volume_mut(export);
+        volume.has_disk = false;
+        // One that is full is not exchanged for that.
+        volume.awaits_other_disk |= error != BlockError::NoSpace;
         if matches!(self.volume(export).phase, Phase::Paired | Phase::Left) {
             if !self.mutated(Mutation::DiskFailureNotTold) {
                 self.say(export, VolumeMessage::DiskFailed, None);
@@ -93,6 +96,7 @@ impl Engine {
     pub(crate) fn advance_standing(&mut self, export: ExportId) {
         self.leave_if_idle(export);
         self.note_clean_end(export);
+        self.note_lost_disk(export);
         let volume = self.volume(export);
         if volume.removing {
             return;
@@ -314,6 +318,7 @@ impl Engine {
         let next = membership.succeed(cause).unwrap_or(membership);
         volume.disk.superblock.membership = next;
         volume.disk.superblock.inconsistent = false;
+        volume.disk.superblock.disk_lost &= !volume.has_disk;
         volume.confirmed = true;
         volume.shut_out = false;
         self.event(export, Event::Forced(next));
@@ -355,6 +360,19 @@ impl Engine {
         let is_over = is_over && has_all;
         if volume.leaving && volume.phase == Phase::Frozen && is_over {
             self.volume_mut(export).disk.superblock.clean = true;
+        }
+    }
+
+    /// The disk has failed and the peer has gone on alone: whatever stands in its place when this node begins anew, an old or an empty
+    /// disk, lacks everything. Not before: should the peer end without going on, what this disk has may be what counts.
+    fn note_lost_disk(&mut self, export: ExportId) {
+        let node = self.config.node;
+        let is_forgotten = self.mutated(Mutation::LostDiskForgotten);
+        let volume = self.volume_mut(export);
+        let has_gone_on = volume.membership().members == Members::Only(node.other());
+        if volume.awaits_other_disk && has_gone_on && !is_forgotten {
+            let superblock = &mut volume.disk.superblock;
+            (superblock.inconsistent, superblock.disk_lost) = (true, true);
         }
     }
 

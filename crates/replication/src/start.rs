@@ -128,6 +128,7 @@ impl Volume {
             disk,
             lacks: Bits::new(layout),
             has_disk: true,
+            awaits_other_disk: false,
             stands_in: false,
             hands_over: false,
             serving: false,

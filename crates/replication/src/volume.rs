@@ -197,6 +197,8 @@ pub(crate) struct Volume {
     pub(crate) leaving: bool,
     /// What the data disk is worth.
     pub(crate) has_disk: bool,
+    /// It has failed, and may be another one when this node begins anew.
+    pub(crate) awaits_other_disk: bool,
     pub(crate) durability: Durability,
     pub(crate) counters: Counters,
     /// Blocks that this node lacks: only the peer's copy of them is good.

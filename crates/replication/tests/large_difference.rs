@@ -166,6 +166,7 @@ fn opened(
             membership,
             clean: false,
             inconsistent: false,
+            disk_lost: false,
         },
         superblock_sequence: Sequence(1),
         small_state: None,

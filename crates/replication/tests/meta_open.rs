@@ -9,6 +9,7 @@ use replication::membership::{Membership, NodeNumber};
 use replication::meta::activity_log::{self, Extent, ReplayError};
 use replication::meta::layout::{Layout, Place, RECORD_BYTES, SMALL_STATE_BYTES};
 use replication::meta::record::{Flaw, Sequence};
+use replication::meta::superblock::Superblock;
 use replication::meta::twin::{Side, TwinError};
 use replication::meta::{FINDINGS_MAX, Finding, Format, Fresh, OpenError, Opened, format, open};
 
@@ -92,6 +93,18 @@ fn fresh_metadata_of_a_copy_that_is_not_good_has_everything_out_of_sync() {
     assert!(found.superblock.inconsistent);
     assert_eq!(found.bitmap.out_of_sync(), small_layout().bits());
     assert_eq!(found.findings.count, 0);
+}
+
+#[test]
+fn where_a_disk_was_lost_everything_is_out_of_sync_whatever_the_bitmap_says() {
+    let mut disk = formatted(true);
+    let superblock = Superblock { inconsistent: true, disk_lost: true, ..fresh(true).superblock() };
+    let mut record = [0; RECORD_BYTES];
+    superblock.emit(&mut record, FORMAT, Sequence(3));
+    disk.write(Layout::superblock(Side::One), &record);
+    let found = opened(&disk);
+    assert_eq!(found.superblock, superblock);
+    assert_eq!(found.bitmap.out_of_sync(), small_layout().bits());
 }
 
 #[test]

@@ -246,8 +246,8 @@ fn any_superblock() -> impl Strategy<Value = Superblock> {
         Just(Members::Only(NodeNumber::One))
     ];
     let numbers = (any::<u128>(), any::<u128>(), 0..=COUNTED_MAX, 1..=1u64 << 39, 64..=65_536u32);
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (numbers, flags, members).prop_map(|(numbers, (zero, clean, inconsistent), members)| {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (numbers, flags, members).prop_map(|(numbers, (zero, clean, inconsistent, disk_lost), members)| {
         let (volume, pair, epoch, sectors, hot_extents) = numbers;
         Superblock {
             volume: VolumeIdentity(volume),
@@ -257,6 +257,7 @@ fn any_superblock() -> impl Strategy<Value = Superblock> {
             membership: Membership { epoch: Epoch(epoch), members },
             clean,
             inconsistent,
+            disk_lost,
         }
     })
 }

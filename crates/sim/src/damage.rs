@@ -3,6 +3,7 @@
 //! All of it is within what is repairable: whoever opens the metadata finds the same as before. A record may be rotten, or
 //! torn, or another one may have been written over it by a disk that mistook its place.
 
+use replication::meta::activity_log::Extent;
 use replication::meta::layout::{Layout, Place, RECORD_BYTES, RING_TRANSACTIONS, SMALL_STATE_BYTES};
 use replication::meta::twin::Side;
 use replication::meta::{self, Opened};
@@ -32,6 +33,7 @@ pub(crate) fn damage(disk: &mut Disk, random: &mut Random) -> Result<bool, Strin
     let Some(after) = open(disk) else { return Err(format!("damage at {place} is not survived")) };
     let is_same = before.superblock == after.superblock
         && before.small_state == after.small_state
+        && hot(&before) == hot(&after)
         && before.bitmap.out_of_sync() == after.bitmap.out_of_sync();
     if is_same {
         Ok(true)
@@ -113,4 +115,9 @@ mod tests {
         }
         assert!(damaged > 5, "{damaged} of 40");
     }
+}
+
+/// What is in which slot of the log, if that is known.
+fn hot(opened: &Opened) -> Option<&[Option<Extent>]> {
+    opened.log.as_ref().ok().map(|log| log.slots.as_slice())
 }

@@ -18,7 +18,7 @@ use replication::volume::VolumeStatus;
 use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::disk::{Ask, Disk, Loss, Ticket};
-use crate::fault::FaultCounts;
+use crate::fault::{Fault, FaultCounts};
 use crate::mark::{Mark, Marks};
 use crate::peer_link::{Connection, Delivery};
 use crate::process::{Asked, Effect, Happening, Process};
@@ -144,6 +144,11 @@ impl Machine {
             disks.metadata.flush_now();
             let opened = meta::open(|place, bytes| disks.metadata.read_now(place.0, bytes));
             let opened = opened.map_err(|error| format!("{} does not start: {error}", pair.node))?;
+            if opened.superblock.disk_lost && self.boot.is_multiple_of(2) {
+                // Somebody has put an empty one in the place of the one that has failed.
+                disks.data.replace();
+                counts.add(Fault::DiskReplaced);
+            }
             full_logs +=
                 usize::from(opened.log.as_ref().is_ok_and(|log| log.slots.iter().all(Option::is_some)));
             let added = node.add_mirrored_export(shown, config.clone(), opened, *volume_config);

@@ -186,6 +186,7 @@ fn as_json(dump: &Dump) -> Value {
         },
         "clean": superblock.clean,
         "inconsistent": superblock.inconsistent,
+        "disk_lost": superblock.disk_lost,
         "superblocks": copies(&dump.superblocks),
         "small_state": small_state(dump),
         "activity_log": activity_log(dump),
@@ -287,6 +288,7 @@ mod tests {
             membership: Membership::FIRST,
             clean: true,
             inconsistent: false,
+            disk_lost: false,
         };
         let mut record = [0; RECORD_BYTES];
         superblock.emit(&mut record, FormatIdentity(3), Sequence(1));

@@ -26,7 +26,9 @@ impl Display for Dump {
             superblock.membership.epoch, superblock.membership.members
         )?;
         writeln!(out, "clean shutdown      {}", if superblock.clean { "yes" } else { "no" })?;
-        let worth = if superblock.inconsistent {
+        let worth = if superblock.disk_lost {
+            "none: the disk had failed and the peer went on alone, so that every block is lacking"
+        } else if superblock.inconsistent {
             "inconsistent: lacks blocks that only the peer has, never serves alone"
         } else {
             "good"

@@ -85,6 +85,15 @@ impl Fresh {
     pub const fn superblock(&self) -> Superblock {
         let Format { volume, pair, node, layout, membership, good, .. } = self.0;
         // Nothing was in flight yet.
-        Superblock { volume, pair, node, layout, membership, clean: true, inconsistent: !good }
+        Superblock {
+            volume,
+            pair,
+            node,
+            layout,
+            membership,
+            clean: true,
+            inconsistent: !good,
+            disk_lost: false,
+        }
     }
 }

@@ -37,7 +37,7 @@ pub struct Opened {
     pub small_state_sequence: Sequence,
     /// What was hot, or why that is not known: then everything is in doubt.
     pub log: Result<Replay, ReplayError>,
-    /// The out-of-sync blocks; blocks of it that were lost have every bit set.
+    /// The out-of-sync blocks: all of them if the data disk was lost; blocks of the bitmap that were lost have every bit set.
     pub bitmap: Bitmap,
     /// Where a record is torn: these places are scrambled before anything is written.
     pub torn: Vec<Torn>,
@@ -158,7 +158,10 @@ pub fn open(read: impl FnMut(Place, &mut [u8]) -> Result<(), BlockError>) -> Res
     reader.layout = Some(layout);
     let (small_state_sequence, small_state) = reader.small_state(format)?;
     let log = reader.log(layout, format)?;
-    let bitmap = reader.bitmap(layout, format)?;
+    let mut bitmap = reader.bitmap(layout, format)?;
+    if superblock.disk_lost {
+        bitmap.set_all();
+    }
     let Reader { findings, torn, .. } = reader;
     Ok(Opened {
         format,

@@ -21,7 +21,7 @@ mod field {
     pub(super) const NODE: usize = 60;
     pub(super) const MEMBERS: usize = 61;
     pub(super) const CLEAN: usize = 62;
-    pub(super) const INCONSISTENT: usize = 63;
+    pub(super) const COPY: usize = 63;
     pub(super) const END: usize = 64;
 }
 
@@ -43,6 +43,9 @@ pub struct Superblock {
     /// Whether this copy lacks blocks that only the peer has. It was never whole, or a resync has begun to put newer blocks
     /// among its older ones: as it is it was never the volume's content, and this node must never serve it alone.
     pub inconsistent: bool,
+    /// Whether the data disk had failed when this was written, and the peer had gone on alone. What is found in its place later may be
+    /// another disk: this copy is inconsistent and lacks every block, whatever the bitmap says.
+    pub disk_lost: bool,
 }
 
 /// A superblock that was read, and of which formatting it is.
@@ -63,7 +66,7 @@ impl Superblock {
         payload[field::NODE] = self.node.number();
         payload[field::MEMBERS] = members_number(self.membership.members);
         payload[field::CLEAN] = u8::from(self.clean);
-        payload[field::INCONSISTENT] = u8::from(self.inconsistent);
+        payload[field::COPY] = u8::from(self.inconsistent) | u8::from(self.disk_lost) << 1;
         let place = Layout::superblock(Side::of(sequence));
         record::seal(slot, &Label { kind: Kind::Superblock, place, format, sequence }, field::END);
     }
@@ -122,19 +125,24 @@ impl Superblock {
             return Err(Flaw::Value { what: "epoch" });
         }
         let members = members_from(payload[field::MEMBERS]).ok_or(Flaw::Value { what: "membership" })?;
-        let flag = |field: usize, what| match payload[field] {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Flaw::Value { what }),
+        let clean = match payload[field::CLEAN] {
+            0 => false,
+            1 => true,
+            _ => return Err(Flaw::Value { what: "clean-shutdown flag" }),
         };
+        let copy = payload[field::COPY];
+        if copy > 3 {
+            return Err(Flaw::Value { what: "state of the copy" });
+        }
         Ok(Self {
             volume: VolumeIdentity(identity(field::VOLUME)),
             pair: PairIdentity(identity(field::PAIR)),
             node,
             layout,
             membership: Membership { epoch, members },
-            clean: flag(field::CLEAN, "clean-shutdown flag")?,
-            inconsistent: flag(field::INCONSISTENT, "flag of an inconsistent copy")?,
+            clean,
+            inconsistent: copy & 1 != 0,
+            disk_lost: copy & 2 != 0,
         })
     }
 }

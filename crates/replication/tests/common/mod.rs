@@ -27,6 +27,7 @@ pub fn superblock(layout: Layout, epoch: u64) -> Superblock {
         membership: Membership { epoch: Epoch(epoch), members: Members::Only(NodeNumber::One) },
         clean: epoch.is_multiple_of(2),
         inconsistent: epoch.is_multiple_of(7),
+        disk_lost: epoch.is_multiple_of(11),
     }
 }
 

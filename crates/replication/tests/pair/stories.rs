@@ -20,7 +20,8 @@ use crate::oracle;
 use crate::plan::{CALM, WITHOUT_FAULTS, caught};
 use crate::verifies;
 use crate::world::disk::Landing::{Everything, Nothing};
-use crate::world::{EXTENT, Faults, LIMITS, Plan, Stage, VOLUME, World};
+use crate::world::disk::Sectors;
+use crate::world::{EXTENT, Faults, LIMITS, Plan, Stage, VOLUME, World, open_metadata};
 
 /// For as long as the story lasts.
 pub(crate) const FOR_GOOD: u64 = u64::MAX;
@@ -43,7 +44,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 65] = [
+pub(crate) const ALL: [(&str, Plan, Story); 66] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -80,6 +81,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 65] = [
     ),
     ("flush at a bad source", LARGE, a_flush_of_the_target_fails_at_the_source),
     ("bad sector ahead", AHEAD, a_sector_is_lost_that_the_peer_does_not_have_yet),
+    ("disk exchanged", SMALL, a_disk_that_has_failed_is_exchanged),
     ("disk lost ahead", AHEAD, the_disk_of_the_server_fails_before_the_follower_has_what_was_answered),
     ("ahead of the server", LARGE_AHEAD, a_write_of_the_stand_in_is_in_its_log_when_the_server_is_back),
     ("forced once", SMALL, forcing::a_node_is_forced_and_told_to_stay),
@@ -268,7 +270,10 @@ fn power_is_lost_before_the_epoch_is_durable(world: &mut World) -> Told {
     world.crash_with(0, [Everything, Nothing]);
     world.start(0);
     world.uncut();
-    world.until("they meet", |world| world.is_paired(0) && world.is_paired(1))
+    world.until("they meet", |world| world.is_paired(0) && world.is_paired(1))?;
+    // All of it is copied.
+    world.run(40_000);
+    Ok(())
 }
 
 /// A write is on node 0's disk only, and the nodes meet without having been apart for long. One is asked for it.
@@ -664,6 +669,24 @@ fn the_disk_of_the_server_fails_before_the_follower_has_what_was_answered(world:
     world.run(200);
     world.nodes[1].sectors.refuses_writes = false;
     Ok(())
+}
+
+/// Nobody tells the node that it has another disk now.
+fn a_disk_that_has_failed_is_exchanged(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.ask(1, true, 10, 2);
+    world.until("the write is answered", |world| world.are_all_answered())?;
+    world.nodes[0].sectors.refuses_writes = true;
+    world.ask(0, true, 30, 1);
+    world.until("node 1 goes on", |world| world.is_alone(1))?;
+    world.run(200);
+    world.crash_with(0, [Everything, Everything]);
+    if !open_metadata(&world.nodes[0].metadata).superblock.disk_lost {
+        return Err("equality: what is found in the place of the disk would count".to_owned());
+    }
+    world.nodes[0].sectors = Sectors::default();
+    world.start(0);
+    world.until("they meet", |world| world.is_paired(0) && world.is_paired(1))
 }
 
 fn a_write_of_the_stand_in_is_in_its_log_when_the_server_is_back(world: &mut World) -> Told {

@@ -334,7 +334,8 @@ fn record_text(place: Place, bytes: &[u8]) -> String {
             let (_, (_, superblock)) = Superblock::parse(bytes, side).expect("just made");
             let used = if superblock.clean { "clean" } else { "in use" };
             let whole = if superblock.inconsistent { ", lacks blocks" } else { "" };
-            return format!("superblock (epoch {}, {used}{whole})", superblock.membership);
+            let lost = if superblock.disk_lost { ", disk lost" } else { "" };
+            return format!("superblock (epoch {}, {used}{whole}{lost})", superblock.membership);
         }
         if place == layout().bitmap_block(0, side) {
             let bits = bitmap::parse(bytes, layout(), FORMAT, 0, side).expect("just made");
