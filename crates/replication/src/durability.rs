@@ -3,8 +3,8 @@
 //! | mode | a write is answered when | what is lost when |
 //! |---|---|---|
 //! | `Stable` | both nodes have it on stable storage | nothing, whatever one failure or loss of power |
-//! | `Memory` | both nodes' disks have taken it, perhaps into a cache (on stable storage if the request says so) | the last second, if *both* nodes lose power before one goes on alone; never what a FLUSH was answered for |
-//! | `Async` | the serving node has it on stable storage, and the other lacks at most the lag | the lag, if an operator forces the other node to go on without the serving one |
+//! | `Memory` | both nodes' disks have taken it, perhaps into a cache (on stable storage if the request says so) | what no flush had ended for, if *both* nodes lose power before one goes on alone: flushes begin a second after the first write they are for, and take as long as the slower disk; never what a FLUSH was answered for |
+//! | `Async` | the serving node has it on stable storage, and the other lacks at most the lag | the lag, if an operator forces the other node to go on without the serving one, or if the serving one loses power in the moment in which a register of the arbiter that names the wrong node is put right (decision 0012, "What does not hold") |
 //!
 //! In `Memory` mode a node that comes back after losing power waits for its peer, or for an operator: it may lack what was
 //! answered. So memory is relied on only while the other node could go on alone with what it has: both are members, both know

@@ -46,6 +46,11 @@ fn open(disk: &Disk) -> Option<Opened> {
     meta::open(|place, bytes| disk.read_now(place.0, bytes)).ok()
 }
 
+/// What is in which slot of the log, if that is known.
+fn hot(opened: &Opened) -> Option<&[Option<Extent>]> {
+    opened.log.as_ref().ok().map(|log| log.slots.as_slice())
+}
+
 /// A record that can be spared, and how long it is.
 fn victim(disk: &Disk, opened: &Opened, random: &mut Random) -> Option<(Place, usize)> {
     let layout = opened.superblock.layout;
@@ -115,9 +120,4 @@ mod tests {
         }
         assert!(damaged > 5, "{damaged} of 40");
     }
-}
-
-/// What is in which slot of the log, if that is known.
-fn hot(opened: &Opened) -> Option<&[Option<Extent>]> {
-    opened.log.as_ref().ok().map(|log| log.slots.as_slice())
 }

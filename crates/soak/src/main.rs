@@ -40,7 +40,7 @@ const ANSWERS: u64 = 40;
 #[command(name = "cargo xtask soak")]
 struct Arguments {
     /// How many times something happens.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     cycles: u64,
     /// What is tried, and when; chosen by the clock unless given.
     #[arg(long)]

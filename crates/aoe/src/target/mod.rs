@@ -116,7 +116,7 @@ pub enum TargetError {
     },
     /// No room.
     #[error(
-        "there are {max} exports already, and no room for more; spread them over more threads with --threads"
+        "there are {max} exports already, and no room for more; spread them over more threads (`--threads`, or `count` in [threads])"
     )]
     TooManyExports {
         /// The limit.

@@ -358,8 +358,13 @@ fn remove(socket: &Socket, request: RemoveRequest, yes: bool) -> Result<(), Fail
     let RemoveRequest { address, delete_data, here_only } = &request;
     let place = if *here_only { "this node" } else { "both nodes" };
     let data = if *delete_data { "is deleted there: nothing brings it back" } else { "stays there" };
+    let only_copy = if *here_only && *delete_data {
+        " See in `etherpair status` that the peer's copy is good: this one may be the only one."
+    } else {
+        ""
+    };
     eprintln!(
-        "{address} is to be removed from {place}: nobody is answered for it there any more. Its data {data}."
+        "{address} is to be removed from {place}: nobody is answered for it there any more. Its data {data}.{only_copy}"
     );
     if !yes && !confirmed(address)? {
         return Err(ControlError::NotConfirmed.into());

@@ -32,6 +32,8 @@ use crate::arbiter::ArbiterError;
 
 /// Commands at once.
 const CONNECTIONS_MAX: usize = 64;
+/// So many of them may listen to events, which they do for as long as they like.
+const LISTENERS_MAX: usize = 48;
 /// How long a command may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -73,22 +75,28 @@ fn bind_private(path: &Path) -> std::io::Result<UnixListener> {
 
 async fn accept(listener: UnixListener, daemon: Arc<Daemon>, config: Arc<Path>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let listeners = Arc::new(Semaphore::new(LISTENERS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (daemon, config) = (Arc::clone(&daemon), Arc::clone(&config));
+        let (daemon, config, listeners) = (Arc::clone(&daemon), Arc::clone(&config), Arc::clone(&listeners));
         tokio::spawn(async move {
             // Whoever asked is gone: nobody is to be told.
-            let _ = converse(&daemon, stream, &config).await;
+            let _ = converse(&daemon, stream, &config, &listeners).await;
             drop(place);
         });
     }
 }
 
-async fn converse(daemon: &Arc<Daemon>, stream: UnixStream, config: &Path) -> std::io::Result<()> {
+async fn converse(
+    daemon: &Arc<Daemon>,
+    stream: UnixStream,
+    config: &Path,
+    listeners: &Arc<Semaphore>,
+) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let mut line = Vec::new();
@@ -100,7 +108,12 @@ async fn converse(daemon: &Arc<Daemon>, stream: UnixStream, config: &Path) -> st
         let request = Request::read(&line);
         let is_cut_off = matches!(request, Err(RequestError(LineError::CutOff { .. })));
         let reply = match request {
-            Ok(Request::Events) => return tell_events(daemon, stream).await,
+            Ok(Request::Events) => match Arc::clone(listeners).try_acquire_owned() {
+                Ok(_place) => return tell_events(daemon, stream).await,
+                Err(_) => Err(format!(
+                    "{LISTENERS_MAX} programs listen to events already; end one of them, most likely an `etherpair events`"
+                )),
+            },
             Ok(request) => carry_out(daemon, request, config).await,
             Err(error) => {
                 daemon.complain_of_command(&error);

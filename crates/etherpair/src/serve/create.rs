@@ -109,7 +109,10 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
                 key.volume
             );
         }
-        return Err(error);
+        return Err(format!(
+            "{error}; it is not made here. If the connection ended, the peer may have made it all the same: see `etherpair volume list` \
+             there, and take it back there with `etherpair volume remove {address} --here-only`"
+        ));
     }
     here.is_at_peer = true;
     let entry = activate(daemon, here).await.map_err(|error| {

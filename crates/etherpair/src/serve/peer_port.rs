@@ -4,7 +4,7 @@
 //! peer's costs its connection and one line in the log. Streams go to their shards as they are: the place for a layer that
 //! authenticates and encrypts is between here and there. Who connects, and where, is decided in `peer_dial`.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use serde_json::json;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::daemon::Daemon;
 use super::error::ServeError;
@@ -32,6 +32,8 @@ use crate::durable_file::random;
 
 /// How long whoever connects may take to say who it is.
 const PREAMBLE_PATIENCE: Duration = Duration::from_secs(1);
+/// How often an address is tried that this machine does not have.
+const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// The kernel gives a stream up whose bytes the other machine has not acknowledged for the fifth part of the lease, counted from when it
 /// sends them a second time, 0.2 s after the first. Renewals are sent four times a lease: with a lease of 1 s a dead link is noticed within
 /// 0.65 s, and 0.8 s after it has gone a node may ask to go on alone at the earliest. What is between is there to connect by another link.
@@ -113,17 +115,42 @@ impl PeerProgram {
     }
 }
 
-/// Listens where the peer connects.
+/// Listens where the peer connects. An address that this machine does not have, since an interface is broken, is tried again; without
+/// any of them the configuration is most likely wrong.
 ///
 /// # Errors
-/// If an address cannot be listened on.
+/// If nothing can be listened on, or an address is in use.
 pub(crate) async fn listen(daemon: &Arc<Daemon>) -> Result<(), ServeError> {
+    let mut absent = Vec::new();
     for &address in &daemon.config.listen {
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|error| ServeError::Listen { address, error })?;
-        tokio::spawn(accept(listener, address, Arc::clone(daemon)));
+        match TcpListener::bind(address).await {
+            Ok(listener) => drop(tokio::spawn(accept(listener, address, Arc::clone(daemon)))),
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => absent.push((address, error)),
+            Err(error) => return Err(ServeError::Listen { address, error }),
+        }
+    }
+    if absent.len() == daemon.config.listen.len()
+        && let Some((address, error)) = absent.pop()
+    {
+        return Err(ServeError::Listen { address, error });
+    }
+    for (address, error) in absent {
+        tracing::error!(
+            "the peer cannot connect to {address}: {error}; see `ip address`. It is tried again until this machine has the address"
+        );
+        tokio::spawn(listen_later(address, Arc::clone(daemon)));
     }
     Ok(())
+}
+
+async fn listen_later(address: SocketAddr, daemon: Arc<Daemon>) {
+    loop {
+        sleep(LISTEN_AGAIN_AFTER).await;
+        if let Ok(listener) = TcpListener::bind(address).await {
+            tracing::info!("the peer can connect to {address} now");
+            return accept(listener, address, daemon).await;
+        }
+    }
 }
 
 /// Says who this node is on a connection that it has made, and hears who the other is.
@@ -215,7 +242,7 @@ async fn accept(listener: TcpListener, address: SocketAddr, daemon: Arc<Daemon>)
             Ok(accepted) => accepted,
             Err(error) => {
                 daemon.links.complain_of_listener(address, &error);
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };

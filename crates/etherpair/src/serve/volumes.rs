@@ -3,6 +3,8 @@
 //! Decides who the volume is towards initiators: what IDENTIFY says follows from its address and its identity alone, so that
 //! both nodes say the same, whatever their hosts, files and versions.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use os::metadata_file::{MetadataError, MetadataFile};
 use os::shard::MirroredExport;
 use replication::durability::Durability;
 use replication::identity::{PairIdentity, VolumeIdentity};
+use replication::meta::Opened;
 
 use super::error::VolumeError;
 use crate::config::volume::VolumeEntry;
@@ -29,6 +32,9 @@ pub(crate) const LOCK_PATIENCE_AT_START: Duration = Duration::from_secs(15);
 /// Whoever has a lock later than that is most likely there to stay.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Each but the last ones was followed by a write that became durable before later transactions.
+const TRANSACTIONS_OF_A_WRITTEN_VOLUME: u64 = 8;
 
 /// A volume that is served, as the control plane knows it.
 #[derive(Clone, Debug)]
@@ -86,7 +92,11 @@ impl OpenedVolume {
             locks_until,
             || Disk::open(&disk),
             |error| matches!(error, DiskError::Locked(_) | DiskError::InUse(_)),
-        )?;
+        );
+        let disk = disk.map_err(|error| match error {
+            DiskError::Missing(path) => VolumeError::DiskMissing { address: entry.address, path },
+            error => error.into(),
+        })?;
         let metadata = patiently(
             locks_until,
             || MetadataFile::open(&entry.metadata).map_err(Box::new),
@@ -99,6 +109,10 @@ impl OpenedVolume {
         let superblock = opened.superblock;
         if superblock.pair != pair {
             return Err(VolumeError::OtherPair { found: superblock.pair, expected: pair });
+        }
+        if is_another(entry, &opened) {
+            let (address, path, metadata) = (entry.address, entry.data.clone(), entry.metadata.clone());
+            return Err(VolumeError::OtherDisk { address, path, metadata });
         }
         let config = ExportConfig {
             address: entry.address,
@@ -119,6 +133,16 @@ impl OpenedVolume {
             export: Box::new(MirroredExport { disk, metadata, opened, config, volume: entry.mirror }),
         })
     }
+}
+
+/// Whether the data is a file that nobody has ever written to, and the metadata says that the volume was written, so long ago that the
+/// data has been there: on a file system that was not mounted, or a new disk.
+fn is_another(entry: &VolumeEntry, opened: &Opened) -> bool {
+    let was_written = opened.log.as_ref().is_ok_and(|log| log.newest.0 >= TRANSACTIONS_OF_A_WRITTEN_VOLUME);
+    // In memory mode a loss of power may have taken everything.
+    let counts = !opened.superblock.inconsistent && entry.mirror.durability != Durability::Memory;
+    let is_unwritten = || fs::metadata(&entry.data).is_ok_and(|file| file.is_file() && file.blocks() == 0);
+    was_written && counts && is_unwritten()
 }
 
 /// The shard of an address; frames are divided by the same rule.

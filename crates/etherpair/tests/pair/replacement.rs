@@ -103,6 +103,31 @@ fn a_device_that_fails_while_it_is_served(world: &World) {
 }
 
 #[test]
+fn a_file_that_is_missing_or_empty_never_counts() {
+    let world = World::new();
+    let (_witness, mut nodes) = pair(&world);
+    let every_extent = "7.1 -i eth1 --rw write --block-size 1M --depth 1 --allow-writes --requests 64";
+    let output = world.bench(every_extent);
+    assert!(output.status.success(), "{output:?}");
+    // The file system is not mounted, and an empty file is made in its place.
+    nodes[1].kill().expect("it can be killed");
+    let (data, kept) = (world.directory(1).join("e7.1.img"), world.scratch.join("kept"));
+    fs::rename(&data, &kept).expect("out of sight");
+    nodes[1] = world.start_node(1);
+    let why = |part: &str| {
+        let not_served = &world.status(1)["not_served"][0];
+        assert!(not_served["error"].as_str().is_some_and(|error| error.contains(part)), "{not_served}");
+    };
+    why("look whether its file system is mounted");
+    sparse_image(&data, 64 << 20).expect("an image");
+    world.does(1, "reload");
+    why("it is not the file that was here");
+    fs::rename(&kept, &data).expect("mounted");
+    world.does(1, "reload");
+    world.wait_for_in_sync();
+}
+
+#[test]
 fn a_new_node_gets_every_volume_and_never_serves_before_it_has_them() {
     let world = World::new();
     let (mut witness, mut nodes) = pair(&world);
