@@ -238,3 +238,73 @@ fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use block::{BlockError, Lba, LbaRange, SectorCount};
+    use replication::durability::Mode;
+    use replication::membership::Membership;
+    use replication::resize::ResizeError;
+
+    use super::*;
+
+    fn one_of_each() -> Vec<Event> {
+        let range = LbaRange::new(Lba(8), SectorCount(8)).expect("a range");
+        let (membership, error) = (Membership::FIRST, BlockError::Medium);
+        let offer = Offer {
+            membership,
+            copy: CopyState::Good,
+            alone: true,
+            forgetful: false,
+            lost_memory: false,
+            mode: None,
+            small_state_revision: 0,
+        };
+        vec![
+            Event::Frozen,
+            Event::Paired { membership, lacking: 1, peer_lacks: 0 },
+            Event::Alone(membership),
+            Event::InSync(membership),
+            Event::ShutOut(membership),
+            Event::Forced(membership),
+            Event::NotMet { here: offer, peer: offer },
+            Event::GivesWay { here: membership, to: membership },
+            Event::Removed,
+            Event::ResizeRefused(ResizeError::NotLarger { sectors: 8 }),
+            Event::DiskFailed(error),
+            Event::FlushFailed(error),
+            Event::MetadataFailed(error),
+            Event::ReadRepaired(range),
+            Event::Unreadable(range),
+            Event::Differs(range),
+            Event::VerifyDone { different: 0 },
+            Event::VerifyDone { different: 8 },
+            Event::VerifyAborted { compared: 16, different: 8 },
+            Event::Resized { sectors: 8 },
+            Event::PeerIsLarger { here: 8, peer: 16 },
+            Event::ModesDiffer { here: Mode::Stable, peer: Mode::Memory },
+            Event::MaskDiffers { hosts: 2 },
+        ]
+    }
+
+    #[test]
+    fn the_documents_tell_each_event_and_what_is_in_its_details() {
+        let text = include_str!("../../../../docs/operating/admin-socket.md");
+        for event in one_of_each() {
+            let (_, word, _, details) = describe(&event);
+            let named = format!("`{word}`");
+            let row = text.lines().find(|line| {
+                line.starts_with("| `") && line.split('|').nth(1).is_some_and(|cell| cell.contains(&named))
+            });
+            let row = row.unwrap_or_else(|| panic!("no row for {word}"));
+            let fields = row.split('|').nth(3).expect("a column of details");
+            let told: Vec<&String> =
+                details.as_object().into_iter().flat_map(|object| object.keys()).collect();
+            assert!(
+                told.iter().all(|key| fields.contains(&format!("`{key}`"))),
+                "{word}: {told:?} in {fields}"
+            );
+            assert_eq!(told.is_empty(), fields.trim().is_empty(), "{word}");
+        }
+    }
+}
