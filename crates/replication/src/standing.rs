@@ -317,8 +317,10 @@ impl Engine {
         };
         let next = membership.succeed(cause).unwrap_or(membership);
         volume.disk.superblock.membership = next;
-        volume.disk.superblock.inconsistent = false;
-        volume.disk.superblock.disk_lost &= !volume.has_disk;
+        if volume.has_disk {
+            let superblock = &mut volume.disk.superblock;
+            (superblock.inconsistent, superblock.disk_lost) = (false, false);
+        }
         volume.confirmed = true;
         volume.shut_out = false;
         self.event(export, Event::Forced(next));

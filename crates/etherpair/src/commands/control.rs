@@ -258,7 +258,11 @@ pub(crate) fn events(arguments: &PlainArguments) -> Result<(), Failure> {
     let unreachable = |error| ControlError::Unreachable { path: path.clone(), error };
     stream.write_all(Request::Events.line().as_bytes()).map_err(unreachable)?;
     for line in BufReader::new(stream).lines() {
-        say(&line.map_err(unreachable)?)?;
+        let line = line.map_err(unreachable)?;
+        if let Ok(Reply::Refused(why)) = serde_json::from_str(&line) {
+            return Err(ControlError::Refused(why).into());
+        }
+        say(&line)?;
     }
     Ok(())
 }

@@ -110,9 +110,7 @@ async fn converse(
         let reply = match request {
             Ok(Request::Events) => match Arc::clone(listeners).try_acquire_owned() {
                 Ok(_place) => return tell_events(daemon, stream).await,
-                Err(_) => Err(format!(
-                    "{LISTENERS_MAX} programs listen to events already; end one of them, most likely an `etherpair events`"
-                )),
+                Err(_) => return stream.write_all(too_many_listeners().line().as_bytes()).await,
             },
             Ok(request) => carry_out(daemon, request, config).await,
             Err(error) => {
@@ -127,6 +125,12 @@ async fn converse(
             return Ok(());
         }
     }
+}
+
+fn too_many_listeners() -> Reply {
+    Reply::Refused(format!(
+        "{LISTENERS_MAX} programs listen to events already; end one of them, most likely an `etherpair events`"
+    ))
 }
 
 /// Tells events until the listener has gone, which nobody would notice while nothing happens, were it not looked for.

@@ -82,8 +82,8 @@ pub(crate) enum VolumeError {
     Disk(#[from] DiskError),
     /// Its disk is not there. What is put in its place must not count as the volume.
     #[error(
-        "{path}: no such file: look whether its file system is mounted, then `etherpair reload`; if it is lost, `etherpair volume replace \
-         {address}` makes it anew from the peer's copy. Do not put an empty file in its place",
+        "{path}: there is none: look whether its file system is mounted and its device there, then `etherpair reload`; if it is lost, \
+         `etherpair volume replace {address}` makes it anew from the peer's copy. Do not put an empty one in its place",
         path = .path.display()
     )]
     DiskMissing {
@@ -95,18 +95,14 @@ pub(crate) enum VolumeError {
     /// Its disk cannot be the one that was there.
     #[error(
         "{path} was never written to, and its metadata says that the volume was: it is not the file that was here. Look whether its file \
-         system is mounted, then `etherpair reload`; if it is lost, move {metadata} aside and let `etherpair volume replace {address}` make \
-         both anew from the peer's copy",
-        path = .path.display(),
-        metadata = .metadata.display()
+         system is mounted, then `etherpair reload`; if it is lost, `etherpair volume replace {address}` makes it anew from the peer's copy",
+        path = .path.display()
     )]
     OtherDisk {
         /// Which volume.
         address: Address,
         /// The file.
         path: PathBuf,
-        /// What belongs to another one.
-        metadata: PathBuf,
     },
     /// Its metadata.
     #[error(transparent)]

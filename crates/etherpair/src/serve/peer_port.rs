@@ -146,9 +146,13 @@ pub(crate) async fn listen(daemon: &Arc<Daemon>) -> Result<(), ServeError> {
 async fn listen_later(address: SocketAddr, daemon: Arc<Daemon>) {
     loop {
         sleep(LISTEN_AGAIN_AFTER).await;
-        if let Ok(listener) = TcpListener::bind(address).await {
-            tracing::info!("the peer can connect to {address} now");
-            return accept(listener, address, daemon).await;
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                tracing::info!("the peer can connect to {address} now");
+                return accept(listener, address, daemon).await;
+            }
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {}
+            Err(error) => daemon.links.complain_of_listener(address, &error),
         }
     }
 }

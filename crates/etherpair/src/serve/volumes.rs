@@ -3,8 +3,6 @@
 //! Decides who the volume is towards initiators: what IDENTIFY says follows from its address and its identity alone, so that
 //! both nodes say the same, whatever their hosts, files and versions.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +10,7 @@ use aoe::Address;
 use aoe::target::{ExportConfig, Identity};
 use block::{ExportId, LogicalSectorSize};
 use os::disk::{Disk, DiskError, DiskOptions, ReadCache};
+use os::file::was_never_written;
 use os::metadata_file::{MetadataError, MetadataFile};
 use os::shard::MirroredExport;
 use replication::durability::Durability;
@@ -33,7 +32,8 @@ pub(crate) const LOCK_PATIENCE_AT_START: Duration = Duration::from_secs(15);
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Each but the last ones was followed by a write that became durable before later transactions.
+/// Each but the last ones was followed by a write. If power is lost while the very first ones are under way, at a disk much slower than
+/// that of the metadata, a new volume may look like one that was written; nothing of it was answered then.
 const TRANSACTIONS_OF_A_WRITTEN_VOLUME: u64 = 8;
 
 /// A volume that is served, as the control plane knows it.
@@ -111,8 +111,7 @@ impl OpenedVolume {
             return Err(VolumeError::OtherPair { found: superblock.pair, expected: pair });
         }
         if is_another(entry, &opened) {
-            let (address, path, metadata) = (entry.address, entry.data.clone(), entry.metadata.clone());
-            return Err(VolumeError::OtherDisk { address, path, metadata });
+            return Err(VolumeError::OtherDisk { address: entry.address, path: entry.data.clone() });
         }
         let config = ExportConfig {
             address: entry.address,
@@ -135,14 +134,13 @@ impl OpenedVolume {
     }
 }
 
-/// Whether the data is a file that nobody has ever written to, and the metadata says that the volume was written, so long ago that the
-/// data has been there: on a file system that was not mounted, or a new disk.
+/// Whether the data is a file that nobody has ever written to, and the metadata says that the volume was, so long ago that the data must
+/// have been there: the file system is not mounted, or it is another disk. Not if all of it is lacking anyhow.
 fn is_another(entry: &VolumeEntry, opened: &Opened) -> bool {
     let was_written = opened.log.as_ref().is_ok_and(|log| log.newest.0 >= TRANSACTIONS_OF_A_WRITTEN_VOLUME);
     // In memory mode a loss of power may have taken everything.
-    let counts = !opened.superblock.inconsistent && entry.mirror.durability != Durability::Memory;
-    let is_unwritten = || fs::metadata(&entry.data).is_ok_and(|file| file.is_file() && file.blocks() == 0);
-    was_written && counts && is_unwritten()
+    let counts = !opened.superblock.disk_lost && entry.mirror.durability != Durability::Memory;
+    was_written && counts && was_never_written(&entry.data)
 }
 
 /// The shard of an address; frames are divided by the same rule.

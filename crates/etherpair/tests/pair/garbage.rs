@@ -1,10 +1,12 @@
 //! What nobody should send, at the port for the peer and at the socket for commands of running daemons.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 use crate::{assert_equal_copies, pair, told_at_most_since};
 
 #[test]
@@ -87,6 +89,32 @@ fn garbage_cut_and_repeated_requests_at_the_socket_change_nothing_and_are_told_o
             assert_eq!(said.matches("done").count(), 6, "{said}");
         }
     });
+}
+
+#[test]
+fn programs_that_listen_to_events_keep_no_command_waiting() {
+    const PLACES: usize = 48;
+    let world = World::new();
+    let _node = world.start_node(0);
+    let mut listeners: Vec<UnixStream> = (0..=PLACES)
+        .map(|_| {
+            let mut stream = UnixStream::connect(world.directory(0).join("socket")).expect("it listens");
+            stream.write_all(b"{\"command\":\"events\"}\n").expect("asked");
+            stream.set_read_timeout(Some(Duration::from_millis(10))).expect("a time");
+            stream
+        })
+        .collect();
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = String::new();
+    // Which of them comes last nobody knows; it is told so, and let go.
+    while listeners.len() > PLACES {
+        assert!(Instant::now() < deadline, "one is refused");
+        listeners.retain_mut(|stream| stream.read_to_string(&mut said).is_err());
+    }
+    assert!(said.contains("listen to events already"), "{said}");
+    assert_eq!(world.status(0)["volumes"], serde_json::json!([]));
+    let refused = world.command(0, "events").output().expect("it ends");
+    assert!(refused.stderr.contains("listen to events already") && !refused.status.success(), "{refused:?}");
 }
 
 /// Under load node 0 is sent what is no use to it: it says so in few lines, and neither the load nor the copies suffer.

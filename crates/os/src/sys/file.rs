@@ -44,6 +44,13 @@ fn with_vector<R>(data: Buffers, call: impl FnOnce(*const libc::iovec, libc::c_i
     }
 }
 
+/// Whether anything was ever written to a file, where the file system knows; elsewhere all of it counts as written.
+pub(crate) fn was_written(file: &File) -> bool {
+    // SAFETY: takes only a descriptor and numbers.
+    let first = unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_DATA) };
+    first >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENXIO)
+}
+
 /// What direct I/O on a file demands, in bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct DirectAlignment {
