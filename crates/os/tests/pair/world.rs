@@ -80,6 +80,13 @@ pub(crate) struct World {
     directory: tempfile::TempDir,
 }
 
+impl Drop for World {
+    /// Also a test that has failed ends.
+    fn drop(&mut self) {
+        self.go_on();
+    }
+}
+
 /// A register that both nodes see.
 #[derive(Debug)]
 pub(crate) struct Arbiter {
