@@ -32,7 +32,7 @@ const TELLINGS: u64 = 8;
 const UNNOTICED: [(Mutation, &str); 5] = [
     (
         Mutation::TargetKeepsItsEffects,
-        "no client here sends a write again after the nodes have parted; three seeds of the simulator failed before there was the rule (`docs/fault-coverage.md`)",
+        "no client here sends a write again after the nodes have parted; the stories `doubt_executed` and `doubt_abandoned` of two whole nodes break with it (`crates/node/tests/mutations.rs`)",
     ),
     (
         Mutation::NumbersNotTold,

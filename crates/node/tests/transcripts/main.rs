@@ -33,3 +33,13 @@ fn a_node_that_leaves_with_requests_that_wait() {
 fn a_numbered_duplicate_that_comes_after_its_node_was_killed() {
     compare("late_number", &stories::late_number(None));
 }
+
+#[test]
+fn a_write_in_doubt_that_the_copy_which_counts_has() {
+    compare("doubt_executed", &stories::doubt_executed(None));
+}
+
+#[test]
+fn a_write_in_doubt_that_the_copy_which_counts_has_not() {
+    compare("doubt_abandoned", &stories::doubt_abandoned(None));
+}

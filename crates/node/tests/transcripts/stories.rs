@@ -75,3 +75,36 @@ pub(crate) fn late_number(mistake: Option<Mutation>) -> String {
     world.stands('D');
     world.told()
 }
+
+/// A stock write that was in flight when the link broke, and that is on the disk which counts.
+pub(crate) fn doubt_executed(mistake: Option<Mutation>) -> String {
+    let mut world = World::new("A write in doubt that the copy which counts has", mistake);
+    world.note("The link is dead, and nobody has noticed. A host writes A to node 0, whose disk has it; node 1 hears nothing.");
+    world.falls_silent();
+    let first = Frame::stock(1, 'A');
+    world.arrives(0, first);
+    world.note("The nodes meet as equals: node 0's copy counts, and it says that it has A. Somebody writes B over it.");
+    world.parts_and_is_back();
+    world.arrives(0, Frame::stock(2, 'B').of(2));
+    world.note("The host has no answer, and sends A again, by node 1. Executed, it would undo B.");
+    world.arrives(1, first.again(3));
+    world.stands('B');
+    world.told()
+}
+
+/// A stock write that was in flight when the link broke, and that only the disk has which does not count.
+pub(crate) fn doubt_abandoned(mistake: Option<Mutation>) -> String {
+    let mut world = World::new("A write in doubt that the copy which counts has not", mistake);
+    world.arrives(0, Frame::stock(1, 'A'));
+    world.note("The link is dead, and nobody has noticed. A host writes B to node 1, whose disk has it; node 0 hears nothing.");
+    world.falls_silent();
+    let second = Frame::stock(2, 'B');
+    world.arrives(1, second);
+    world.note("The nodes meet as equals: node 0's copy counts. B never was, and node 1 gives it up.");
+    world.parts_and_is_back();
+    world.stands('A');
+    world.note("The host has no answer, and sends B again. Answered from memory, it would be on no disk.");
+    world.arrives(1, second.again(3));
+    world.stands('B');
+    world.told()
+}

@@ -144,6 +144,8 @@ pub(crate) struct World {
     begin: Instant,
     sides: [Side; 2],
     arbiter: Membership,
+    /// What the nodes say to each other is lost.
+    is_silent: bool,
     next_buffer: u64,
     text: String,
 }
@@ -157,6 +159,7 @@ impl World {
             begin,
             sides: [side(0, mistake), side(1, mistake)],
             arbiter: Membership::FIRST,
+            is_silent: false,
             next_buffer: 0,
             text: String::new(),
         };
@@ -227,6 +230,22 @@ impl World {
             }
         }
         self.line(format_args!("both disks hold {content}"));
+    }
+
+    /// What the nodes say to each other is lost from now on, and neither has noticed it.
+    pub(crate) fn falls_silent(&mut self) {
+        self.line(format_args!("the link between the nodes falls silent"));
+        self.is_silent = true;
+    }
+
+    /// Both nodes notice that the link is gone, and are connected again before either asks the arbiter.
+    pub(crate) fn parts_and_is_back(&mut self) {
+        self.line(format_args!("the link breaks, and is back"));
+        for done in [|| Done::Disconnected, || Done::Connected] {
+            self.sides.iter_mut().for_each(|side| side.done.push_back(done()));
+            self.settle();
+            self.is_silent = false;
+        }
     }
 
     /// The process ends at once.
@@ -417,7 +436,7 @@ impl World {
             _ => {}
         }
         let other = &mut self.sides[1 - node];
-        if other.node.is_some() {
+        if other.node.is_some() && !self.is_silent {
             other.done.push_back(Done::Said(message, data));
         }
     }
