@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use model::catalogue::{DUPLICATES, FAILOVER, LEASE, MIRROR, Need, Subject};
+use model::catalogue::{DUPLICATES, Either, FAILOVER, LEASE, MIRROR, Need, Subject};
 use model::record::{PAGE, grouped};
 use model::search::{Scene, counterexample, explore};
 
@@ -46,6 +46,7 @@ fn section<S: Scene>(page: &mut String, subject: &Subject<S>, old: &str, wanted:
     holds(page, subject);
     needs(page, subject);
     spares(page, subject);
+    eithers(page, subject);
     limits(page, subject);
 }
 
@@ -103,6 +104,39 @@ fn spares<S: Scene>(page: &mut String, subject: &Subject<S>) {
         line(page, format_args!("- `{:?}`: {}", spare.rule, spare.story));
     }
     line(page, format_args!(""));
+}
+
+fn eithers<S: Scene>(page: &mut String, subject: &Subject<S>) {
+    if subject.eithers.is_empty() {
+        return;
+    }
+    line(
+        page,
+        format_args!(
+            "### One of two is enough\n\n| turned off | or | scope | states without the first | without the second | without both breaks | in steps |\n|---|---|---|---|---|---|---|"
+        ),
+    );
+    let mut stories = String::new();
+    for Either { rules, scope, property, story } in subject.eithers {
+        let [first, second] = rules.map(|rule| searched(&scope().without(rule))[0].clone());
+        let scope = scope().without(rules[0]).without(rules[1]);
+        let steps = broken(&scope, property, &format!("{rules:?}"));
+        let [one, other] = rules;
+        let (name, count) = (scope.name(), steps.len());
+        line(
+            page,
+            format_args!(
+                "| `{one:?}` | `{other:?}` | {name} | {first} | {second} | {property} | {count} |"
+            ),
+        );
+        let stories = &mut stories;
+        line(
+            stories,
+            format_args!("\n### Without `{one:?}` and `{other:?}`, broken: {property}\n\n{story}\n"),
+        );
+        told(stories, &steps);
+    }
+    line(page, format_args!("{stories}"));
 }
 
 fn limits<S: Scene>(page: &mut String, subject: &Subject<S>) {

@@ -33,6 +33,19 @@ pub struct Spare<S: 'static> {
     pub story: &'static str,
 }
 
+/// Two rules of which one is enough: without either of them this scope holds, and without both it breaks this property.
+#[derive(Clone, Copy, Debug)]
+pub struct Either<S: 'static> {
+    /// The rules.
+    pub rules: [Rule; 2],
+    /// Where they are turned off.
+    pub scope: fn() -> S,
+    /// What breaks without both.
+    pub property: &'static str,
+    /// What happens, and why one of them prevents it.
+    pub story: &'static str,
+}
+
 /// What cannot be had: with all rules in force this scope breaks this property.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit<S: 'static> {
@@ -55,6 +68,8 @@ pub struct Subject<S: 'static> {
     pub needs: &'static [Need<S>],
     /// The rules that it does not need.
     pub spares: &'static [Spare<S>],
+    /// The rules of which it needs one of two.
+    pub eithers: &'static [Either<S>],
     /// What it cannot give.
     pub limits: &'static [Limit<S>],
 }
@@ -144,6 +159,7 @@ pub const MIRROR: Subject<Scope> = Subject {
         },
     ],
     spares: &[],
+    eithers: &[],
     limits: &[],
 };
 
@@ -176,6 +192,7 @@ pub const LEASE: Subject<LeaseScope> = Subject {
         scope: two_clocks,
         story: "The holder counts from an even earlier moment, so that counting from when the renewal was received is enough.",
     }],
+    eithers: &[],
     limits: &[],
 };
 
@@ -306,6 +323,7 @@ pub const FAILOVER: Subject<Scope> = Subject {
         },
     ],
     spares: &[],
+    eithers: &[],
     limits: &[],
 };
 
@@ -314,6 +332,10 @@ pub const DUPLICATES: Subject<Scope> = Subject {
     name: "duplicates",
     holds: &[
         duplicates::stock,
+        duplicates::stock_alone,
+        duplicates::stock_behind,
+        duplicates::stock_doubled,
+        duplicates::stock_flooded,
         duplicates::stock_and_cut,
         duplicates::stock_and_power_loss,
         duplicates::sequenced,
@@ -326,6 +348,12 @@ pub const DUPLICATES: Subject<Scope> = Subject {
             scope: duplicates::stock,
             property: DURABLE,
             story: "A write is slow, its initiator turns to the other node, and that one executes it again after it has acknowledged it.",
+        },
+        Need {
+            rule: Rule::JudgedInTurn,
+            scope: duplicates::stock_behind,
+            property: DURABLE,
+            story: "A write is slow, and its second frame waits at the other node for a third write. When its turn comes, the first one has been executed, answered and overwritten.",
         },
         Need {
             rule: Rule::FinishedRemembered,
@@ -417,6 +445,32 @@ pub const DUPLICATES: Subject<Scope> = Subject {
             story: "What is queued at a frozen node and was executed by the other is known when they meet, or too old. D5 is a second net.",
         },
     ],
+    eithers: &[
+        Either {
+            rules: [Rule::InFlightOnce, Rule::WaitForLocal],
+            scope: duplicates::stock_alone,
+            property: ORDERED,
+            story: "Both frames of one write are given to the disk at once. D1 drops the second; otherwise R1 has it wait.",
+        },
+        Either {
+            rules: [Rule::InFlightOnce, Rule::JudgedInTurn],
+            scope: duplicates::stock,
+            property: DURABLE,
+            story: "A second frame comes while the write is in flight, waits its turn, and is executed when the write has been answered. D1 drops it when it comes; otherwise D2 answers it when its turn comes, if it looks then.",
+        },
+        Either {
+            rules: [Rule::ReceiveOrder, Rule::FinishedRemembered],
+            scope: duplicates::stock_doubled,
+            property: DURABLE,
+            story: "The network doubles a frame, and a later write is taken before the second one. In order it is taken before anything that was sent after the answer; otherwise D2 knows it.",
+        },
+        Either {
+            rules: [Rule::QueueDroppedAfterFreeze, Rule::MemoryShared],
+            scope: duplicates::stock_flooded,
+            property: DURABLE,
+            story: "A frame is queued at a frozen node as well as executed by the one that stands in for it, and taken when the node is back. D5 drops it; otherwise the node has been told of it.",
+        },
+    ],
     limits: &[Limit {
         scope: duplicates::stock_read,
         property: DURABLE,
@@ -474,6 +528,24 @@ impl<S: Scene> Subject<S> {
         let spare = self.spares.iter().find(|spare| spare.rule == rule);
         let spare = spare.unwrap_or_else(|| panic!("{rule:?} is not in the catalogue"));
         record::assert_spared_as_recorded(rule, &search::explore(&(spare.scope)().without(rule)));
+    }
+
+    /// Turns two rules off, one at a time and together, prints what goes wrong, and fails if anything does without one of them or
+    /// nothing without both, or if that is not as recorded.
+    ///
+    /// # Panics
+    ///
+    /// If one of the rules is needed, if not even one of them is, or if the page of the record says something else.
+    pub fn assert_needs_either(&self, rules: [Rule; 2]) {
+        let either = self.eithers.iter().find(|either| either.rules == rules);
+        let either = either.unwrap_or_else(|| panic!("{rules:?} are not in the catalogue"));
+        let alone = rules.map(|rule| search::explore(&(either.scope)().without(rule)));
+        let scope = (either.scope)().without(rules[0]).without(rules[1]);
+        let steps = search::counterexample(&scope, either.property);
+        let steps = steps.unwrap_or_else(|| panic!("neither of {rules:?} is needed in {}", scope.name()));
+        println!("{}\nwithout {rules:?}, not {}: {}", scope.name(), either.property, either.story);
+        steps.iter().enumerate().for_each(|(place, step)| println!("{:4}. {step}", place + 1));
+        record::assert_either_as_recorded(rules, &alone, steps.len());
     }
 
     /// Shows what a scope cannot give with all rules in force, and fails if it can, or if that is not as recorded.

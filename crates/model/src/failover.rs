@@ -44,6 +44,7 @@ impl World {
         }
         node.remember_started(scope, at);
         node.drop_writes();
+        self.ethernet.queues[at.index()].retain(|frame| !frame.waits);
         self.drop_requests(scope, at);
     }
 

@@ -33,6 +33,28 @@ pub struct Frame {
     pub request: RequestId,
     /// The time since it was received.
     pub age: u8,
+    /// It was judged, and only waits for its turn. (Others are judged when their turn comes.)
+    pub waits: bool,
+}
+
+impl Frame {
+    /// A frame that has just been received.
+    #[must_use]
+    pub fn new(request: RequestId) -> Self {
+        Self { request, age: 0, waits: false }
+    }
+}
+
+/// What the network makes of one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// One frame, which arrives or is as good as not sent.
+    Once,
+    /// Two frames at the node that answers for the address.
+    Twice,
+    /// A switch that does not know yet where the address is sends the frame to both nodes: besides the one that stands in for
+    /// the other, that one takes it, too.
+    Flooding,
 }
 
 /// How an initiator has sent a request.
@@ -99,7 +121,7 @@ impl World {
     }
 
     /// An initiator sends a frame; the node that answers for the address receives it.
-    pub fn send_frame(&mut self, request: RequestId) {
+    pub fn send_frame(&mut self, scope: &Scope, request: RequestId) {
         if self.history.call(request).progress == Progress::Waiting {
             self.history.invoke(request);
         }
@@ -108,7 +130,15 @@ impl World {
         sending.left -= 1;
         let to = sending.to;
         let at = if self.nodes[to.peer().index()].phase == Phase::Alone { to.peer() } else { to };
-        self.ethernet.queues[at.index()].push(Frame { request, age: 0 });
+        self.ethernet.queues[at.index()].push(Frame::new(request));
+        let second = match scope.network {
+            Network::Once => None,
+            Network::Twice => Some(at),
+            Network::Flooding => (at != to && self.nodes[to.index()].phase != Phase::Down).then_some(to),
+        };
+        if let Some(second) = second {
+            self.ethernet.queues[second.index()].push(Frame::new(request));
+        }
     }
 
     /// Whether an initiator may turn to the other node.
@@ -122,11 +152,11 @@ impl World {
     }
 
     /// An initiator turns to the other node.
-    pub fn move_over(&mut self, request: RequestId) {
+    pub fn move_over(&mut self, scope: &Scope, request: RequestId) {
         let sending =
             self.ethernet.sendings[request.index()].as_mut().expect("a request that comes in frames");
         sending.to = sending.to.peer();
-        self.send_frame(request);
+        self.send_frame(scope, request);
     }
 
     /// Whether the time matters, and has not passed long since.
@@ -163,24 +193,32 @@ impl World {
         let sectors = |frame: &Frame| scope.requests[frame.request.index()].sectors;
         let in_order = |place: usize| {
             let ordered = scope.initiator == Kind::Stock && scope.rules.has(Rule::ReceiveOrder);
-            !ordered
-                || queue[..place].iter().all(|earlier| !sectors(earlier).overlaps(sectors(&queue[place])))
+            let in_the_way =
+                |earlier: &Frame| !earlier.waits && sectors(earlier).overlaps(sectors(&queue[place]));
+            !ordered || !queue[..place].iter().any(in_the_way)
         };
         let serves = self.nodes[at.index()].serves();
-        let decided = |place: &usize| self.judge(scope, at, queue[*place]) != Verdict::Wait;
+        let decided = |place: &usize| {
+            let may_begin_to_wait = !scope.rules.has(Rule::JudgedInTurn) && !queue[*place].waits;
+            may_begin_to_wait || self.judge(scope, at, *place) != Verdict::Wait
+        };
         (0..queue.len()).filter(|&place| serves && in_order(place)).filter(decided).collect()
     }
 
     /// The turn of a frame has come.
     pub fn take_frame(&mut self, scope: &Scope, at: Side, place: usize) {
         let frame = self.ethernet.queues[at.index()][place];
-        let verdict = self.judge(scope, at, frame);
+        let verdict = self.judge(scope, at, place);
+        if verdict == Verdict::Wait {
+            self.ethernet.queues[at.index()][place].waits = true;
+            return;
+        }
         self.ethernet.queues[at.index()].remove(place);
         match verdict {
             Verdict::Drop => {}
             Verdict::Answer => self.ethernet.answers.insert(frame.request),
             Verdict::Execute => self.admit(scope, WriteId { request: frame.request, by: at }),
-            Verdict::Wait => unreachable!("a frame that waits is not taken"),
+            Verdict::Wait => unreachable!("a frame that waits stays where it is"),
         }
         self.follow_up(scope);
     }
@@ -241,23 +279,33 @@ impl World {
         }
     }
 
-    fn judge(&self, scope: &Scope, at: Side, frame: Frame) -> Verdict {
-        let node = &self.nodes[at.index()];
+    fn judge(&self, scope: &Scope, at: Side, place: usize) -> Verdict {
+        let (node, queue) = (&self.nodes[at.index()], &self.ethernet.queues[at.index()]);
+        let frame = queue[place];
+        let sectors = scope.requests[frame.request.index()].sectors;
         let verdict = match scope.initiator {
-            Kind::Stock => judge_by_content(scope, node, frame),
+            Kind::Stock if is_too_old(scope, frame) => Verdict::Drop,
+            Kind::Stock if frame.waits => Verdict::Execute,
+            Kind::Stock => judge_by_content(scope, node, queue, frame),
             Kind::Sequenced => judge_by_identity(scope, node, frame),
         };
-        let turn = self.is_its_turn(scope, at, scope.requests[frame.request.index()].sectors);
+        let first = |earlier: &Frame| {
+            earlier.waits && scope.requests[earlier.request.index()].sectors.overlaps(sectors)
+        };
+        let turn = self.is_its_turn(scope, at, sectors) && !queue[..place].iter().any(first);
         if verdict == Verdict::Execute && !turn { Verdict::Wait } else { verdict }
     }
 }
 
-/// D1, D2, D3: what a node can tell from the content of a frame and from the time.
-fn judge_by_content(scope: &Scope, node: &Node, frame: Frame) -> Verdict {
-    if frame.age > WINDOW && scope.rules.has(Rule::OldFramesDropped) {
-        return Verdict::Drop;
-    }
-    let here = is_local(node, frame.request) && scope.rules.has(Rule::InFlightOnce);
+/// D3.
+fn is_too_old(scope: &Scope, frame: Frame) -> bool {
+    frame.age > WINDOW && scope.rules.has(Rule::OldFramesDropped)
+}
+
+/// D1, D2: what a node can tell from the content of a frame and from the time.
+fn judge_by_content(scope: &Scope, node: &Node, queue: &[Frame], frame: Frame) -> Verdict {
+    let waits = queue.iter().any(|other| other.waits && other.request == frame.request);
+    let here = (is_local(node, frame.request) || waits) && scope.rules.has(Rule::InFlightOnce);
     let at_peer = is_remote(node, frame.request) && scope.rules.has(Rule::InFlightAtBoth);
     if here || at_peer {
         return Verdict::Drop;

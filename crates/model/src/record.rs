@@ -46,6 +46,26 @@ pub fn assert_spared_as_recorded(rule: Rule, explored: &Explored) {
     assert_eq!(row.map(|cells| [cells[2].clone(), cells[3].clone()]), Some(found), "{rule:?}: {cure}");
 }
 
+/// Fails if the page says something else about two rules of which one is enough.
+///
+/// # Panics
+///
+/// If a property is broken without one of them, or the states or the steps differ from the page.
+pub fn assert_either_as_recorded(rules: [Rule; 2], alone: &[Explored; 2], steps: usize) {
+    for (rule, explored) in rules.iter().zip(alone) {
+        assert!(explored.broken.is_empty(), "without {rule:?} alone: {:?} broken", explored.broken);
+    }
+    let [first, second] = [0, 1].map(|place| grouped(alone[place].states));
+    let names = rules.map(|rule| format!("`{rule:?}`"));
+    let row = row(|cells| cells.len() == 7 && cells[..2] == names);
+    let cure = "if the change is meant: cargo run -p model --example record";
+    assert_eq!(
+        row.map(|cells| [cells[3].clone(), cells[4].clone(), cells[6].clone()]),
+        Some([first, second, steps.to_string()]),
+        "{rules:?}: {cure}"
+    );
+}
+
 /// Fails if the page says something else about the shortest way to what a scope does not give.
 ///
 /// # Panics

@@ -74,6 +74,8 @@ pub enum Rule {
     InFlightOnce,
     /// D1: nor is one that is in flight at the peer, as far as this node knows.
     InFlightAtBoth,
+    /// D1, D2: a frame that has waited for another write's end is judged once more when its turn comes.
+    JudgedInTurn,
     /// D2: a write finished within the window is not executed again, and dropped if something overlapping came since.
     FinishedRemembered,
     /// D2: both nodes remember a finished write, not only its coordinator.

@@ -55,6 +55,8 @@ pub struct Scope {
     pub faults: Faults,
     /// The kind of initiator that sends the requests that come in frames.
     pub initiator: initiator::Kind,
+    /// What the network makes of a frame.
+    pub network: initiator::Network,
     /// Whether the disks have a cache, so that what is visible need not be durable.
     pub cached: bool,
 }
@@ -70,6 +72,7 @@ impl Scope {
             starts: vec![Start::Paired],
             faults: Faults::default(),
             initiator: initiator::Kind::Stock,
+            network: initiator::Network::Once,
             cached: true,
         }
     }
@@ -90,6 +93,12 @@ impl Scope {
     #[must_use]
     pub fn sequenced(self) -> Self {
         Self { initiator: initiator::Kind::Sequenced, ..self }
+    }
+
+    /// The same scope with another network.
+    #[must_use]
+    pub fn over(self, network: initiator::Network) -> Self {
+        Self { network, ..self }
     }
 
     /// Whether this request comes in frames.
@@ -306,8 +315,9 @@ pub mod failover {
 
 /// The scopes in which frames are sent again, linger, and come by the other node.
 pub mod duplicates {
-    use super::{Faults, Scope};
-    use crate::words::{Request, Sectors};
+    use super::{Faults, Scope, Start};
+    use crate::initiator::Network;
+    use crate::words::{Request, Sectors, Side};
 
     fn write() -> Request {
         Request::write(Sectors::FIRST)
@@ -351,6 +361,36 @@ pub mod duplicates {
         )
         .uncached()
         .with(Faults { power_losses: 1, ..Faults::default() })
+    }
+
+    /// A stock initiator sends a write twice, and nobody else asks anything.
+    #[must_use]
+    pub fn stock_alone() -> Scope {
+        Scope::new("stock: a write in two frames", vec![write().in_frames(2)]).uncached()
+    }
+
+    /// A stock initiator turns to the other node, where its write has to wait for another one.
+    #[must_use]
+    pub fn stock_behind() -> Scope {
+        let requests = vec![write().in_frames(2).at(Side::Zero), write().at(Side::Zero), write().at(Side::One)];
+        Scope::new("stock: a write in two frames, two writes", requests).uncached()
+    }
+
+    /// The network doubles each frame; all of them go to one node.
+    #[must_use]
+    pub fn stock_doubled() -> Scope {
+        let requests = vec![write().in_frames(1).at(Side::Zero), write().in_frames(1).at(Side::Zero)];
+        Scope::new("stock: two writes, each frame twice, one node", requests).uncached().over(Network::Twice)
+    }
+
+    /// A node comes back to one that serves alone, and what is sent to its address both of them get.
+    #[must_use]
+    pub fn stock_flooded() -> Scope {
+        let starts = Side::BOTH.map(|sole| Start::Alone(sole, Sectors::FIRST));
+        Scope::new("stock: two writes, a node returns, frames flooded", vec![write().in_frames(1), write()])
+            .uncached()
+            .from(&starts)
+            .over(Network::Flooding)
     }
 
     /// A sequenced initiator sends a write twice, anywhere, while another one writes to the same sector.

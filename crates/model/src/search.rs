@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use stateright::{Checker, HasDiscoveries, Model};
+use stateright::{Checker, Model, Property};
 
 use crate::rules::Rule;
 
@@ -58,12 +58,45 @@ pub fn explore<S: Scene>(scope: &S) -> Explored {
 /// The steps of the shortest execution of a scope that breaks this property, in words; `None` if there is none.
 #[must_use]
 pub fn counterexample<S: Scene>(scope: &S, property: &'static str) -> Option<Vec<String>> {
-    let first = HasDiscoveries::AnyOf(BTreeSet::from([property]));
-    let checker = scope.model().checker().threads(1).finish_when(first).spawn_bfs().join();
+    let checker = Only { model: scope.model(), property }.checker().threads(1).spawn_bfs().join();
     let states: Vec<_> = checker.discovery(property)?.into_vec();
     let step = |pair: &[(_, Option<_>)]| {
         let action = pair[0].1.expect("only the last state of a path has no action");
-        checker.model().tell(&pair[0].0, action, &pair[1].0)
+        checker.model().model.tell(&pair[0].0, action, &pair[1].0)
     };
     Some(states.windows(2).map(step).collect())
+}
+
+/// A model of which one property is asked for. Where several are, stateright goes on for a while when one of them is broken, and
+/// tells of the last state that breaks it, not of the first.
+struct Only<M> {
+    model: M,
+    property: &'static str,
+}
+
+impl<M: Tell> Model for Only<M> {
+    type State = M::State;
+    type Action = M::Action;
+
+    fn init_states(&self) -> Vec<M::State> {
+        self.model.init_states()
+    }
+
+    fn actions(&self, state: &M::State, actions: &mut Vec<M::Action>) {
+        self.model.actions(state, actions);
+    }
+
+    fn next_state(&self, last: &M::State, action: M::Action) -> Option<M::State> {
+        self.model.next_state(last, action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![Property::always(self.property, |only, state| {
+            (only.model.property(only.property).condition)(&only.model, state)
+        })]
+    }
+
+    fn within_boundary(&self, state: &M::State) -> bool {
+        self.model.within_boundary(state)
+    }
 }

@@ -9,6 +9,7 @@ use crate::world::{Action, World};
 #[must_use]
 pub(crate) fn step(scope: &Scope, before: &World, action: Action, after: &World) -> String {
     let mut text = happening(scope, before, action);
+    text.push_str(frames(before, action, after));
     for (id, call) in after.history.iter() {
         if call.progress == before.history.call(id).progress {
             continue;
@@ -18,6 +19,25 @@ pub(crate) fn step(scope: &Scope, before: &World, action: Action, after: &World)
         }
     }
     text
+}
+
+/// What else there is to say of a frame.
+fn frames(before: &World, action: Action, after: &World) -> &'static str {
+    let queued = |world: &World, side: Side| world.ethernet.queues[side.index()].len();
+    match action {
+        Action::Send(_) | Action::MoveOver(_) => {
+            match Side::BOTH.map(|side| queued(after, side) - queued(before, side)) {
+                [1, 1] => ", which comes to both nodes",
+                [2, 0] | [0, 2] => ", which comes twice",
+                _ => "",
+            }
+        }
+        Action::Take(side, place) if before.ethernet.queues[side.index()][place].waits => {
+            ", whose turn has come"
+        }
+        Action::Take(side, _) if queued(after, side) == queued(before, side) => ", which waits",
+        _ => "",
+    }
 }
 
 fn outcome(scope: &Scope, id: RequestId, progress: crate::history::Progress) -> Option<String> {

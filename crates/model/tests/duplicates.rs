@@ -115,6 +115,43 @@ fn a_queue_kept_over_a_freeze_does_no_harm_that_other_rules_would_not_prevent() 
 }
 
 #[test]
+fn a_stock_write_in_two_frames_takes_effect_once_though_it_waits_at_the_other_node() {
+    DUPLICATES.assert_holds(duplicates::stock_behind);
+}
+
+#[test]
+fn a_frame_must_be_judged_once_more_when_its_turn_has_come() {
+    DUPLICATES.assert_needs(Rule::JudgedInTurn);
+}
+
+#[test]
+fn frames_that_the_network_doubles_or_floods_take_effect_once() {
+    DUPLICATES.assert_holds(duplicates::stock_alone);
+    DUPLICATES.assert_holds(duplicates::stock_doubled);
+    DUPLICATES.assert_holds(duplicates::stock_flooded);
+}
+
+#[test]
+fn a_second_frame_during_the_write_is_dropped_or_waits_for_it() {
+    DUPLICATES.assert_needs_either([Rule::InFlightOnce, Rule::WaitForLocal]);
+}
+
+#[test]
+fn a_second_frame_during_the_write_is_dropped_at_once_or_known_when_its_turn_has_come() {
+    DUPLICATES.assert_needs_either([Rule::InFlightOnce, Rule::JudgedInTurn]);
+}
+
+#[test]
+fn a_doubled_frame_is_taken_in_order_or_known() {
+    DUPLICATES.assert_needs_either([Rule::ReceiveOrder, Rule::FinishedRemembered]);
+}
+
+#[test]
+fn a_frame_queued_over_a_freeze_is_dropped_or_known_from_the_other_node() {
+    DUPLICATES.assert_needs_either([Rule::QueueDroppedAfterFreeze, Rule::MemoryShared]);
+}
+
+#[test]
 fn no_rule_saves_a_stock_write_whose_answer_is_lost() {
     DUPLICATES.assert_limited(duplicates::stock_read);
 }
