@@ -47,7 +47,7 @@ impl Tally {
     #[must_use]
     pub fn unseen(&self) -> Vec<&'static str> {
         let faults = self.faults.iter().filter(|(fault, count)| *count == 0 && fault.is_drawn());
-        let marks = self.marks.iter().filter(|(mark, count)| *count == 0 && mark.is_drawn());
+        let marks = self.marks.iter().filter(|(mark, count)| *count == 0 && mark.is_drawn_among(self.seeds));
         faults.map(|(fault, _)| fault.name()).chain(marks.map(|(mark, _)| mark.name())).collect()
     }
 }
@@ -92,6 +92,10 @@ mod tests {
         }
         assert_eq!(tally.unseen(), ["kill", "alone"]);
         let text = tally.to_string();
+        (tally.seeds, tally.marks) = (3000, Marks::default());
+        assert!(!tally.unseen().contains(&"connected, and not met"), "too seldom for so few seeds");
+        tally.seeds = 100_000;
+        assert!(tally.unseen().contains(&"connected, and not met"));
         assert!(
             text.contains(" kill 0") && text.contains(" alone 0;") && text.contains(" forced 0;"),
             "{text}"
