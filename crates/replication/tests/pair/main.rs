@@ -121,6 +121,11 @@ fn over_a_resync_that_takes_long() {
 }
 
 #[test]
+fn over_changes_of_the_rate_of_a_resync() {
+    run_many("over_changes", plan::RATES);
+}
+
+#[test]
 fn over_losses_of_power_at_the_worst_moments() {
     run_many("over_losses_of_power_at", plan::MINES);
 }

@@ -25,6 +25,7 @@ pub(crate) const CALM: Faults = Faults {
     settings: false,
     resizes: false,
     removals: false,
+    rates: false,
 };
 
 const fn plan(steps: u32, sectors: u64, faults: Faults) -> Plan {
@@ -77,6 +78,9 @@ pub(crate) const SLOW_RESYNC: Plan = Plan {
     resync_rate: ResyncRate::BytesPerSecond(4096),
     ..plan(6000, SMALL, Faults { cuts: true, one_sided: true, crashes: true, stalls: true, ..CALM })
 };
+/// The same, at rates that change while it runs. Not among those below: where the hunt finds what it finds stays as it is.
+#[allow(dead_code, reason = "only one of the two tests that share this tries it")]
+pub(crate) const RATES: Plan = Plan { faults: Faults { rates: true, ..SLOW_RESYNC.faults }, ..SLOW_RESYNC };
 /// Power is lost at the worst moments.
 pub(crate) const MINES: Plan = plan(
     6000,
@@ -113,6 +117,7 @@ pub(crate) const EVERYTHING: Plan = plan(
         settings: true,
         resizes: true,
         removals: false,
+        rates: false,
     },
 );
 

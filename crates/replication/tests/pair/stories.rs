@@ -12,6 +12,7 @@ use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::message::VolumeMessage;
 use replication::mutation::Mutation;
 use replication::output::Outcome;
+use replication::resync::ResyncRate;
 use replication::volume::Phase;
 
 use crate::endings;
@@ -44,7 +45,7 @@ const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 66] = [
+pub(crate) const ALL: [(&str, Plan, Story); 71] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -115,6 +116,11 @@ pub(crate) const ALL: [(&str, Plan, Story); 66] = [
     ("verified twice", verifies::PLAN, verifies::a_verify_is_begun_while_one_is_under_way),
     ("parted while verifying", verifies::PLAN, verifies::the_nodes_part_while_one_verifies),
     ("verified over a bad sector", verifies::PLAN, verifies::what_cannot_be_read_is_fixed_from_the_peer),
+    ("granted while frozen", SMALL, a_node_that_was_never_told_of_the_meeting_has_granted_a_lease),
+    ("write of before the disk failed", SMALL, a_write_comes_after_one_from_before_its_node_lost_its_disk),
+    ("stray question of a leaver", SMALL, a_node_leaves_whose_question_is_still_under_way),
+    ("healed by one, heard by the other", SMALL, the_peer_of_the_healer_hears_of_the_healed_register_first),
+    ("rate of a resync", LARGE, the_rate_of_a_resync_is_changed_while_it_runs),
 ];
 
 /// What was wrong, if anything, when the engines made a mistake.
@@ -890,6 +896,127 @@ fn a_write_sent_to_both_nodes_waits_at_one_and_is_outdated(world: &mut World) ->
     world.until("the read is over", |world| world.are_all_answered())?;
     world.is_busy = false;
     Ok(())
+}
+
+/// Node 0 has met node 1, which does not hear of it, and the link breaks once more. Node 0 serves as long as its lease lasts, which
+/// node 1 has granted in the second session.
+fn a_node_that_was_never_told_of_the_meeting_has_granted_a_lease(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    world.is_busy = true;
+    world.cut();
+    world.run_for(500 * MILLISECOND);
+    world.uncut();
+    let proceed = |message: &VolumeMessage| matches!(message, VolumeMessage::Proceed(_));
+    world.until("node 0 proceeds", |world| world.is_under_way(1, proceed))?;
+    world.stall(Stage::Link, 1, FOR_GOOD);
+    world.cut_at(1);
+    world.go_on(Stage::Link, 1);
+    world.run_for(1200 * MILLISECOND);
+    world.is_busy = false;
+    Ok(())
+}
+
+/// Node 1's disk has the first one still to do, when node 0 has been exchanged for dead, is back, and writes there again.
+fn a_write_comes_after_one_from_before_its_node_lost_its_disk(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.nodes[0].sectors.refuses_writes = true;
+    world.ask(0, true, 3, 1);
+    world.until("node 1 goes on", |world| world.is_alone(1))?;
+    world.nodes[0].sectors.refuses_writes = false;
+    world.crash_with(0, [Everything, Everything]);
+    world.start(0);
+    world.until("node 0 serves", |world| world.is_paired(0) && world.serves(0))?;
+    world.ask(0, true, 3, 1);
+    world.run(200);
+    world.go_on(Stage::Write, 1);
+    world.until("the write is over", World::are_all_answered)
+}
+
+/// Both nodes have asked to serve alone, and met again before the arbiter heard of it.
+fn questions_are_under_way(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    (0..2).for_each(|index| world.stall(Stage::Question, index, FOR_GOOD));
+    world.is_busy = true;
+    world.cut();
+    world.run_for(2500 * MILLISECOND);
+    world.uncut();
+    world.until("both serve again", |world| world.serves(0) && world.serves(1) && world.is_paired(0))
+}
+
+/// The register comes to name it alone: its peer could not go on.
+fn a_node_leaves_whose_question_is_still_under_way(world: &mut World) -> Told {
+    questions_are_under_way(world)?;
+    world.control(0, Control::Leave);
+    world.run_for(1000 * MILLISECOND);
+    world.go_on(Stage::Question, 0);
+    world.until("node 0 is granted to serve alone", |world| {
+        world.arbiter.members == Members::Only(NodeNumber::Zero)
+    })?;
+    world.go_on(Stage::Question, 1);
+    world.is_busy = false;
+    world.until("node 0 has left, and node 1 goes on", |world| world.is_alone(1) && !world.serves(0))
+}
+
+/// Node 0 makes node 1 a member once more, and hears from node 1 that the arbiter has agreed, before its own answer comes.
+fn the_peer_of_the_healer_hears_of_the_healed_register_first(world: &mut World) -> Told {
+    questions_are_under_way(world)?;
+    let Epoch(before) = world.arbiter.epoch;
+    let at = |epoch, members| Membership { epoch: Epoch(before + epoch), members };
+    let knows = |world: &World, index, membership| {
+        world.status(index).is_some_and(|status| status.membership == membership)
+    };
+    let (alone, healed) = (at(1, Members::Only(NodeNumber::Zero)), at(2, Members::Both));
+    world.go_on(Stage::Question, 0);
+    world.is_busy = false;
+    world.until("node 0 knows what it was granted", |world| knows(world, 0, alone))?;
+    world.is_busy = true;
+    // Its lease does not outlast that.
+    world.stall(Stage::Link, 1, 700 * MILLISECOND);
+    world.stall(Stage::Answer, 0, FOR_GOOD);
+    world.until("the register is healed", |world| world.arbiter == healed)?;
+    world.go_on(Stage::Question, 1);
+    world.until("node 0 hears of that from node 1", |world| knows(world, 0, healed))?;
+    world.go_on(Stage::Link, 1);
+    world.until("node 1 knows it, too", |world| knows(world, 1, healed))?;
+    world.go_on(Stage::Answer, 0);
+    world.is_busy = false;
+    Ok(())
+}
+
+/// As fast as may be, then one block a second, then as fast as may be again.
+fn the_rate_of_a_resync_is_changed_while_it_runs(world: &mut World) -> Told {
+    let lacking = |world: &World| world.status(0).map_or(0, |status| status.out_of_sync);
+    let set = |world: &mut World, rate| {
+        world.control(0, Control::Resync { rate, checksums: false });
+    };
+    world.left_alone(0)?;
+    for block in 0..60 {
+        world.ask(0, true, 16 * block, 1);
+    }
+    world.until("the writes are over", World::are_all_answered)?;
+    world.is_busy = true;
+    world.start(1);
+    world.until("a block is copied", |world| world.is_paired(1) && (1..58).contains(&lacking(world)))?;
+    set(world, ResyncRate::BytesPerSecond(4096));
+    world.run_for(100 * MILLISECOND);
+    let before = lacking(world);
+    if before < 30 {
+        return Err(format!("rate: {before} blocks are left when it should have become slow"));
+    }
+    world.run_for(3000 * MILLISECOND);
+    let copied = before - lacking(world);
+    if !(1..=5).contains(&copied) {
+        return Err(format!("rate: {copied} blocks in 3 s at one a second"));
+    }
+    set(world, ResyncRate::Yielding);
+    world.run_for(1000 * MILLISECOND);
+    match lacking(world) {
+        0 => Ok(()),
+        left => Err(format!("rate: {left} blocks are left when nothing was to wait for")),
+    }
 }
 
 /// What stories are told with.

@@ -4,6 +4,7 @@ use block::LbaRange;
 use replication::input::{Control, Input};
 use replication::message::{Message, VolumeMessage};
 use replication::output::{Event, Outcome, Output};
+use replication::resync::ResyncRate;
 use replication::volume::Phase;
 
 use super::disk::{AtDisk, Landing, tear_record};
@@ -62,6 +63,9 @@ impl World {
         if self.faults.removals && self.chance.one_in(8) {
             return self.remove_or_add(index);
         }
+        if self.faults.rates && self.chance.one_in(3) {
+            return self.change_rate(index);
+        }
         match self.chance.below(13) {
             12 if self.faults.resizes && self.is_running(index) => self.grow(index),
             0 if self.faults.cuts => {
@@ -118,6 +122,15 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// An operator wants a resync to go at another rate, whether one runs or not.
+    fn change_rate(&mut self, index: usize) {
+        let rates = [2048, 8192, 1 << 20].map(ResyncRate::BytesPerSecond);
+        let rate = rates.get(self.chance.pick(4)).copied().unwrap_or(ResyncRate::Yielding);
+        let checksums = self.chance.one_in(2);
+        let volume = self.nodes[index].volume;
+        self.input(index, Input::Control { volume, control: Control::Resync { rate, checksums } });
     }
 
     /// Something stands still for a while.

@@ -69,6 +69,8 @@ pub(crate) struct Faults {
     pub(crate) settings: bool,
     pub(crate) resizes: bool,
     pub(crate) removals: bool,
+    /// A resync is told to go at another rate.
+    pub(crate) rates: bool,
 }
 
 /// What a world is made of.
