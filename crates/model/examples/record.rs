@@ -125,9 +125,7 @@ fn eithers<S: Scene>(page: &mut String, subject: &Subject<S>) {
         let (name, count) = (scope.name(), steps.len());
         line(
             page,
-            format_args!(
-                "| `{one:?}` | `{other:?}` | {name} | {first} | {second} | {property} | {count} |"
-            ),
+            format_args!("| `{one:?}` | `{other:?}` | {name} | {first} | {second} | {property} | {count} |"),
         );
         let stories = &mut stories;
         line(

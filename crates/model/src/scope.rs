@@ -372,7 +372,8 @@ pub mod duplicates {
     /// A stock initiator turns to the other node, where its write has to wait for another one.
     #[must_use]
     pub fn stock_behind() -> Scope {
-        let requests = vec![write().in_frames(2).at(Side::Zero), write().at(Side::Zero), write().at(Side::One)];
+        let requests =
+            vec![write().in_frames(2).at(Side::Zero), write().at(Side::Zero), write().at(Side::One)];
         Scope::new("stock: a write in two frames, two writes", requests).uncached()
     }
 

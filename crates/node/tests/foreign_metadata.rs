@@ -123,7 +123,8 @@ fn a_node_without_a_peer_takes_no_metadata() {
 fn what_the_target_refuses_is_told_as_that() {
     let mut zero = node_zero();
     let opened = || metadata(PAIR, NodeNumber::Zero);
-    zero.add_mirrored_export(NOW, config(), opened(), VolumeConfig::default()).expect("there is room for one");
+    zero.add_mirrored_export(NOW, config(), opened(), VolumeConfig::default())
+        .expect("there is room for one");
     let refused = zero.add_mirrored_export(NOW, config(), opened(), VolumeConfig::default());
     assert!(matches!(refused, Err(MirrorError::Target(TargetError::AddressInUse { .. }))), "{refused:?}");
 }

@@ -29,8 +29,7 @@ struct Config {
     versions: VersionRange,
 }
 
-const ZERO: Config =
-    Config { pair: 3, node: NodeNumber::Zero, lease: LEASE, versions: VersionRange::ALL };
+const ZERO: Config = Config { pair: 3, node: NodeNumber::Zero, lease: LEASE, versions: VersionRange::ALL };
 const ONE: Config = Config { node: NodeNumber::One, ..ZERO };
 
 /// A node, and what it has said to its peer and to its shell since it was asked last.
@@ -134,11 +133,7 @@ fn nodes_with_leases_of_different_length_refuse_each_other_and_each_names_its_ow
 
 #[test]
 fn a_peer_that_was_refused_is_granted_nothing_and_a_new_connection_begins_anew() {
-    for wrong in [
-        Config { pair: 4, ..ONE },
-        ZERO,
-        Config { lease: Duration::from_millis(1500), ..ONE },
-    ] {
+    for wrong in [Config { pair: 4, ..ONE }, ZERO, Config { lease: Duration::from_millis(1500), ..ONE }] {
         let mut node = Node::connected(ZERO);
         node.said.clear();
         let Config { pair, node: number, lease, versions } = wrong;

@@ -60,7 +60,11 @@ fn whoever_is_not_the_peer_is_told_why_it_is_refused_and_the_pair_goes_on() {
     ];
     under_load(&world, 2, || {
         for (node, said, refusal) in refused {
-            assert_eq!(answer(&world, node, &said.emit()), Purpose::Refused(refusal), "node {node}: {said:?}");
+            assert_eq!(
+                answer(&world, node, &said.emit()),
+                Purpose::Refused(refusal),
+                "node {node}: {said:?}"
+            );
         }
         assert!(matches!(
             answer(&world, 0, &said_by(one, Purpose::Control).emit()),
