@@ -45,6 +45,8 @@ pub enum PeerRequest {
     MayRemove(PeerVolume),
     /// Remove it.
     Remove(PeerVolume),
+    /// Which arbiter is asked there?
+    Arbiter,
 }
 
 /// What it answers.
@@ -116,6 +118,15 @@ pub struct Described {
     /// What both nodes are to say of it alike, as lines of its description.
     #[serde(default)]
     pub settings: String,
+}
+
+/// Which arbiter a node asks.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct AskedArbiter {
+    /// `witness`, `etcd` or `none`.
+    pub kind: String,
+    /// A name that no other one has; none if the node has not reached it yet.
+    pub identity: Option<String>,
 }
 
 /// Why a line is no request of a peer: nothing is to be done then.

@@ -145,6 +145,7 @@ impl Inner {
                         tracing::info!("etcd is reached at {endpoint}");
                     }
                     *state = ArbiterState {
+                        identity: identity(&answer, &self.prefix).or_else(|| state.identity.take()),
                         address: Some(endpoint.to_string()),
                         is_reachable: true,
                         error: None,
@@ -160,6 +161,7 @@ impl Inner {
                     *state = ArbiterState {
                         is_reachable: false,
                         error: Some(text),
+                        identity: state.identity.take(),
                         address: state.address.take(),
                         ..*state
                     };
@@ -204,6 +206,13 @@ async fn call(endpoint: SocketAddr, transaction: &Value) -> Result<Value, EtcdEr
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Which registers are asked for: whoever asks the same cluster with the same prefix has the same ones. The cluster stands in every
+/// answer, and is told as `etcdctl` does.
+fn identity(answer: &Value, prefix: &str) -> Option<String> {
+    let cluster: u64 = answer["header"]["cluster_id"].as_str()?.parse().ok()?;
+    Some(format!("cluster {cluster:x}, prefix {prefix}"))
 }
 
 fn value(membership: Membership) -> String {

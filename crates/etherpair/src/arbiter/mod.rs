@@ -28,8 +28,8 @@ use crate::config::arbiter::ArbiterConfig;
 /// So long an answer is waited for: less than the engine waits.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long an operator waits for a register: its disk may be slow.
-const OPERATOR_PATIENCE: Duration = Duration::from_secs(10);
-const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(100);
+pub(crate) const OPERATOR_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 const _: () =
     assert!(PATIENCE.as_millis() < ARBITER_PATIENCE.as_millis(), "the engine hears of every question");
@@ -53,8 +53,8 @@ pub(crate) enum ArbiterError {
     Unreachable,
     /// It has forgotten, or never knew.
     #[error(
-        "the arbiter has no register for the volume; while both nodes are connected, make one with `etherpair \
-         volume register`"
+        "the arbiter has no register for the volume; after both nodes ask the same arbiter, and while they are connected, make one with \
+         `etherpair volume register`"
     )]
     NoRegister,
     /// It does not serve this pair.
@@ -78,6 +78,8 @@ pub(crate) enum ArbiterError {
 pub(crate) struct ArbiterState {
     /// `witness`, `etcd` or `none`.
     pub(crate) kind: &'static str,
+    /// Which one it is, by a name that no other has; known once it was reached.
+    pub(crate) identity: Option<String>,
     /// Where it was reached last.
     pub(crate) address: Option<String>,
     /// Whether it can be reached now.

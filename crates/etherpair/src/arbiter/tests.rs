@@ -110,9 +110,12 @@ fn etcd_keeps_registers_and_may_go_away_and_come_back() {
         keeps_registers(&etcd_config()).await;
         let arbiter = reached(&etcd_config()).await;
         assert_eq!(arbiter.create(KEY, BOTH).await, Ok(()));
+        let identity = arbiter.state().identity.expect("it was reached");
+        assert!(identity.starts_with("cluster ") && identity.ends_with(", prefix /etherpair"), "{identity}");
         server.kill().expect("it can be killed");
         assert_eq!(arbiter.ask(KEY, BOTH, ZERO).await, Err(ArbiterError::Unreachable));
-        assert!(!arbiter.state().is_reachable, "{:?}", arbiter.state());
+        let state = arbiter.state();
+        assert!(!state.is_reachable && state.identity == Some(identity), "{state:?}");
         let _server = etcd(&namespace, directory.path());
         let arbiter = reached(&etcd_config()).await;
         assert_eq!(arbiter.ask(KEY, BOTH, ZERO).await, Ok(ArbiterAnswer::Swapped));

@@ -189,6 +189,7 @@ impl Link {
             }
             tracing::info!("witness {found:032x} is reached at {address}");
             *state = ArbiterState {
+                identity: Some(format!("{found:032x}")),
                 address: Some(address.to_string()),
                 is_reachable: true,
                 error: None,
@@ -206,6 +207,7 @@ impl Link {
             *state = ArbiterState {
                 is_reachable: false,
                 error: Some(text),
+                identity: state.identity.take(),
                 address: state.address.take(),
                 ..*state
             };

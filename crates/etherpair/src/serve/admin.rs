@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use admin::{LINE_BYTES_MAX, LineError, Reply, Request, RequestError};
 use aoe::Address;
-use replication::input::{ArbiterAnswer, Control};
-use replication::membership::{Members, Membership};
+use replication::input::Control;
+use replication::membership::Members;
 use replication::message::CopyState;
 use replication::volume::Phase;
 use serde_json::Value;
@@ -23,12 +23,12 @@ use tokio::time::timeout;
 use super::create::create;
 use super::daemon::{Broken, Daemon};
 use super::error::ServeError;
+use super::register::register;
 use super::reload::reload;
 use super::remove::remove;
 use super::replace::replace;
 use super::resize::resize;
 use super::volumes::{Volume, parse_address};
-use crate::arbiter::ArbiterError;
 
 /// Commands at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -173,7 +173,11 @@ async fn carry_out(daemon: &Arc<Daemon>, request: Request, config: &Path) -> Res
         }
         Request::ReplaceVolume(request) => replace(daemon, request).await.map(Value::String),
         Request::RemoveVolume(request) => remove(daemon, request).await.map(Value::String),
-        Request::Register { address } => register(daemon, address.as_deref()).await,
+        Request::Register { address: Some(address) } => {
+            let volume = find(daemon, &address)?;
+            register(daemon, &[volume]).await.map(Value::String)
+        }
+        Request::Register { address: None } => register(daemon, &all(daemon)).await.map(Value::String),
         Request::Reload => reload(daemon, config).await.map(Value::String),
     }
 }
@@ -271,49 +275,6 @@ async fn verify(daemon: &Daemon, address: &str, fix: bool) -> Result<Value, Stri
     }
     daemon.control(std::slice::from_ref(&volume), Control::Verify { fix });
     Ok(Value::String(format!("{address}: comparing; the outcome is an event, see `etherpair events`")))
-}
-
-/// Only a pair that has met knows for sure what the register must hold: both nodes go by the same membership, and neither goes on
-/// without the other meanwhile. It need not be whole: without a register it could not become so.
-async fn register(daemon: &Daemon, address: Option<&str>) -> Result<Value, String> {
-    let volumes = address
-        .map_or_else(|| Ok(all(daemon)), |address| find(daemon, address).map(|volume| vec![volume]))?;
-    let mut made = Vec::new();
-    for volume in &volumes {
-        make_register(daemon, volume).await.map_err(|error| format!("{}: {error}", volume.entry.address))?;
-        made.push(volume.entry.address.to_string());
-    }
-    Ok(Value::String(format!("the arbiter has the registers of {}", made.join(", "))))
-}
-
-async fn make_register(daemon: &Daemon, volume: &Volume) -> Result<(), String> {
-    let key = daemon.key(volume);
-    let membership = paired_membership(daemon, volume).await?;
-    let held = match daemon.arbiter.create(key, membership).await {
-        Ok(()) => return Ok(()),
-        Err(ArbiterError::Holds(held)) if held == membership => return Ok(()),
-        // The volume was forced while the arbiter was away, and nobody has told it before this daemon ended.
-        Err(ArbiterError::Holds(held)) if held.epoch < membership.epoch => held,
-        Err(error) => return Err(error.to_string()),
-    };
-    // The arbiter may have taken long to say so, and one of the nodes may go on alone by now.
-    if paired_membership(daemon, volume).await? != membership {
-        return Err("its membership has changed meanwhile; try again".to_owned());
-    }
-    match daemon.arbiter.ask(key, held, membership).await {
-        Ok(ArbiterAnswer::Swapped) => Ok(()),
-        Ok(answer) => Err(format!("the arbiter says {answer:?}; try again")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// What both nodes go by.
-async fn paired_membership(daemon: &Daemon, volume: &Volume) -> Result<Membership, String> {
-    let status = daemon.statuses(std::slice::from_ref(volume)).await.pop().flatten();
-    let paired = status.filter(|status| status.phase == Phase::Paired);
-    paired
-        .map(|status| status.membership)
-        .ok_or_else(|| "both nodes must be connected; see `etherpair status`".to_owned())
 }
 
 #[cfg(test)]

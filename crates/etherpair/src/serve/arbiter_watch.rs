@@ -80,6 +80,7 @@ mod tests {
     fn state(is_reachable: bool, error: &str) -> ArbiterState {
         ArbiterState {
             kind: "witness",
+            identity: None,
             address: Some("10.0.0.3:8803".to_owned()),
             is_reachable,
             error: Some(error.to_owned()).filter(|error| !error.is_empty()),

@@ -46,7 +46,7 @@ pub(super) fn fixed_keys(ours: &NodeConfig, wanted: &NodeConfig) -> Vec<String> 
         ("peer.addresses", ours.peer_addresses == wanted.peer_addresses, RESTART),
         ("peer.versions", ours.versions == wanted.versions, RESTART),
         ("peer.lease", ours.lease == wanted.lease, STOP_BOTH),
-        ("arbiter", ours.arbiter == wanted.arbiter, RESTART),
+        ("arbiter", ours.arbiter == wanted.arbiter, STOP_BOTH),
         ("admin.socket", ours.socket == wanted.socket, RESTART),
         ("threads.count", ours.shards == wanted.shards, STOP_BOTH),
         ("threads.cores", ours.cores == wanted.cores, RESTART),

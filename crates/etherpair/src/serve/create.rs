@@ -25,6 +25,7 @@ use super::changing::Reservation;
 use super::daemon::Daemon;
 use super::files;
 use super::peer_control::Peer;
+use super::same_arbiter::refuse_different;
 use super::volumes::parse_address;
 use crate::arbiter::ArbiterError;
 use crate::config::volume::VolumeEntry;
@@ -95,6 +96,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
         ..plan
     };
     let mut peer = Peer::connect(daemon).await?;
+    refuse_different(daemon, &mut peer).await.map_err(|error| format!("{address}: {error}"))?;
     peer.ask(&PeerRequest::Prepare(peer_plan)).await?;
     let key = RegisterKey { pair: daemon.config.pair, volume: VolumeIdentity(identity) };
     let register = daemon.arbiter.create(key, Membership::FIRST).await;

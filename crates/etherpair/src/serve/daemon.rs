@@ -78,6 +78,8 @@ pub(crate) struct Daemon {
     interfaces_wanted: UnboundedSender<WantedInterfaces>,
     interfaces: Mutex<Vec<String>>,
     leaving: Mutex<bool>,
+    /// Which arbiter the peer asks, if it is another one than this node.
+    peers_arbiter: Mutex<Option<String>>,
     unasked: Mutex<Seldom>,
     not_understood: Mutex<Seldom>,
     /// Until when another process may still be ending, whose locks are in the way.
@@ -108,6 +110,7 @@ impl Daemon {
             interfaces_wanted,
             interfaces,
             leaving: Mutex::default(),
+            peers_arbiter: Mutex::default(),
             unasked: Mutex::default(),
             not_understood: Mutex::default(),
             locks_until: Instant::now() + LOCK_PATIENCE_AT_START,
@@ -320,6 +323,11 @@ impl Daemon {
     ) -> Result<T, String> {
         let daemon = Arc::clone(self);
         tokio::task::spawn_blocking(move || work(daemon)).await.map_err(|error| error.to_string())?
+    }
+
+    /// Which arbiter the peer asks, if it is another one than this node.
+    pub(super) fn peers_arbiter(&self) -> MutexGuard<'_, Option<String>> {
+        self.peers_arbiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leaving(&self) -> MutexGuard<'_, bool> {

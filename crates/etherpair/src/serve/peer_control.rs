@@ -21,6 +21,7 @@ use super::peer_port::PeerPortError;
 use super::remove::{may_remove_for_peer, remove_for_peer};
 use super::replace::describe;
 use super::resize::make_room_for_peer;
+use super::same_arbiter::asked;
 use super::withdraw::is_configured;
 
 /// Metadata of a large volume is written before an answer comes.
@@ -88,6 +89,7 @@ async fn carry_out(
             let described = describe(daemon, address.as_deref(), after.as_deref()).await?;
             return Ok(serde_json::to_value(described).expect("texts and numbers"));
         }
+        PeerRequest::Arbiter => return Ok(serde_json::to_value(asked(daemon)).expect("texts")),
     }
     // There is nothing to say but that it is done.
     Ok(Value::Null)

@@ -24,6 +24,8 @@ pub(crate) struct Links {
     links: Mutex<Vec<Link>>,
     /// A stream of that shard has ended.
     pub(crate) changed: Vec<Notify>,
+    /// A stream stands.
+    pub(crate) met: Notify,
     misbehaved: Mutex<Seldom>,
     /// The peer was refused for this, which operators were told.
     refused: Mutex<Option<NoCommonVersion>>,
@@ -49,6 +51,7 @@ impl Links {
         Self {
             links: Mutex::new(vec![Link::default(); shards]),
             changed: (0..shards).map(|_| Notify::new()).collect(),
+            met: Notify::new(),
             misbehaved: Mutex::default(),
             refused: Mutex::default(),
             places: Arc::new(Semaphore::new(STRANGERS_MAX)),
@@ -94,6 +97,7 @@ impl Links {
         links[shard] =
             Link { standing, address: Some(address), error: None, lost_at: None, peer: Some(peer) };
         *self.refused() = None;
+        self.met.notify_one();
     }
 
     /// A stream did not come about. What to tell, if it is news.

@@ -19,6 +19,7 @@ use super::arbiter_watch;
 use super::daemon::Daemon;
 use super::error::ServeError;
 use super::reload::{WantedInterfaces, reload};
+use super::same_arbiter;
 use super::{peer_dial, peer_port};
 use crate::arbiter::Arbiter;
 use crate::config::arbiter::ArbiterConfig;
@@ -116,6 +117,7 @@ impl Running {
         peer_port::listen(&self.daemon).await?;
         peer_dial::dial(&self.daemon);
         arbiter_watch::follow(&self.daemon);
+        same_arbiter::follow(&self.daemon);
         admin::listen(&self.daemon, &self.path)?;
         let count = self.daemon.volumes().len();
         let config = &self.daemon.config;

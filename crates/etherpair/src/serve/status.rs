@@ -140,12 +140,18 @@ pub(crate) struct InterfaceStatus {
 pub(crate) struct ArbiterStatus {
     /// `witness`, `etcd` or `none`.
     pub(crate) kind: String,
+    /// Which one it is, as its own answers say; none if it was not reached yet.
+    #[serde(default)]
+    pub(crate) identity: Option<String>,
     /// Whether it can be reached now.
     pub(crate) reachable: bool,
     /// Where it is, or was last.
     pub(crate) address: Option<String>,
     /// Why it cannot be reached.
     pub(crate) error: Option<String>,
+    /// Which one the peer asks, if it is another one.
+    #[serde(default)]
+    pub(crate) peer_asks: Option<String>,
 }
 
 /// A volume.

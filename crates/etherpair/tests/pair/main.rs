@@ -14,6 +14,7 @@ mod replacement;
 mod replayed;
 mod slow;
 mod stranger;
+mod two_arbiters;
 mod upgrade;
 mod with_etcd;
 mod world;

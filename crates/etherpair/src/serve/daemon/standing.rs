@@ -62,8 +62,10 @@ impl Daemon {
             arbiter: ArbiterStatus {
                 kind: arbiter.kind.to_owned(),
                 reachable: arbiter.is_reachable,
+                identity: arbiter.identity,
                 address: arbiter.address,
                 error: arbiter.error,
+                peer_asks: self.peers_arbiter().clone(),
             },
             volumes: reports.collect(),
             not_served: not_served

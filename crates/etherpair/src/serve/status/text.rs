@@ -24,13 +24,19 @@ impl Status {
         for interface in &self.interfaces {
             line(interface.display());
         }
-        let ArbiterStatus { kind, reachable, address, error } = &self.arbiter;
+        let ArbiterStatus { kind, identity, reachable, address, error, peer_asks } = &self.arbiter;
         let reach = match (kind.as_str(), reachable) {
             ("none", _) => "a node that loses its peer serves nothing until an operator decides".to_owned(),
             (_, true) => format!("reachable at {}", address.as_deref().unwrap_or("?")),
             (_, false) => format!("NOT reachable: {}", error.as_deref().unwrap_or("not tried yet")),
         };
         line(format!("arbiter: {kind}, {reach}"));
+        if let Some(other) = peer_asks {
+            let identity = identity.as_deref().unwrap_or("one");
+            line(format!(
+                "    {identity}, but THE PEER ASKS ANOTHER ONE, {other}; see `arbiters-differ` in the log"
+            ));
+        }
         for volume in &self.volumes {
             volume.display(&mut line);
         }
@@ -210,9 +216,11 @@ mod tests {
             ],
             arbiter: ArbiterStatus {
                 kind: "witness".to_owned(),
+                identity: Some("a1".to_owned()),
                 reachable: true,
                 address: Some("10.0.0.3:8803".to_owned()),
                 error: None,
+                peer_asks: Some("witness b2".to_owned()),
             },
             volumes: vec![volume("Paired", "VerifyS"), volume("Alone", "Off")],
             not_served: vec![NotServed { address: "e7.2".to_owned(), error: "no such file".to_owned() }],
@@ -251,6 +259,8 @@ mod tests {
         for line in [
             "peer link 0: Connected, protocol 3; lease from the peer for 0.81 s, for the peer for 1.04 s",
             "peer link 1: Connecting; no lease from the peer",
+            "arbiter: witness, reachable at 10.0.0.3:8803",
+            "    a1, but THE PEER ASKS ANOTHER ONE, witness b2; see `arbiters-differ` in the log",
             "interface eth1: up, MTU 9000, MAC 02:00:00:00:00:01, initiators see 02:00:00:00:00:02",
             "interface eth2: DOWN, nobody is served there, MTU 9000, MAC 02:00:00:00:00:01",
             "e7.1 64.0 MiB serving; VerifyS, disk UpToDate, peer's disk UpToDate; epoch 3, members 0 and 1",
@@ -268,6 +278,8 @@ mod tests {
     fn what_an_older_daemon_does_not_say_is_left_out() {
         let mut value = serde_json::to_value(status()).expect("texts and numbers");
         value.as_object_mut().expect("an object").remove("interfaces");
+        let arbiter = value["arbiter"].as_object_mut().expect("an object");
+        assert!(arbiter.remove("identity").is_some() && arbiter.remove("peer_asks").is_some());
         for link in value["links"].as_array_mut().expect("a list") {
             link.as_object_mut().expect("an object").remove("lease");
         }
