@@ -223,6 +223,11 @@ async fn promote(daemon: &Daemon, address: &str, inconsistent: bool) -> Result<V
     if status.phase != Phase::Frozen {
         return Err(format!("{address} is not frozen but {:?}: nothing is to be forced", status.phase));
     }
+    if *daemon.leaving() {
+        return Err(format!(
+            "{address}: this node was told to leave, so it would serve nobody, and what it is forced to would shut the other one out; nothing              was changed. `etherpair join` takes the leave back: this node then serves with the other one if that is there, and otherwise stays              frozen and can be forced"
+        ));
+    }
     match status.copy {
         CopyState::Good => {}
         CopyState::Inconsistent if inconsistent => {}

@@ -330,7 +330,8 @@ impl Daemon {
         self.peers_arbiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leaving(&self) -> MutexGuard<'_, bool> {
+    /// Whether an operator has asked this node to leave.
+    pub(super) fn leaving(&self) -> MutexGuard<'_, bool> {
         self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
