@@ -54,6 +54,8 @@ pub(crate) struct Broken {
     pub(super) identity: Option<VolumeIdentity>,
     /// Why it is not served.
     pub(super) error: String,
+    /// Its disk had failed while it was served: whatever its metadata says, this copy counts no more.
+    pub(super) is_lost: bool,
 }
 
 /// A node of a pair, as all its tasks know it.
@@ -189,8 +191,9 @@ impl Daemon {
         let text = format!("this node does not serve it: {error}");
         let mut broken = self.broken();
         let before = broken.get(&entry.address).filter(|before| before.entry.metadata == entry.metadata);
-        let identity = identity.or_else(|| before?.identity);
-        broken.insert(entry.address, Broken { entry, identity, error });
+        let (identity, is_lost) =
+            (identity.or_else(|| before?.identity), before.is_some_and(|before| before.is_lost));
+        broken.insert(entry.address, Broken { entry, identity, error, is_lost });
         drop(broken);
         self.report(Report::new(&about, Severity::Error, "not-served", text, Value::Null));
     }

@@ -1,40 +1,21 @@
-//! A node gets its copy of a volume anew: its disk was replaced, or its metadata is lost, or all of the node was.
-//!
-//! Only a copy that is of no use is made anew, and only while the peer serves alone with a good one: the new metadata says that every
-//! block is missing here and that the peer is the sole member, so that nothing of this copy counts before all of it has come from
-//! there, whatever happens meanwhile. Metadata that was there in a file is put aside, not deleted; data that stands in a file is written
-//! over, and so is whatever devices hold. What can be told to be wrong is told before anything is touched, and a volume that could
-//! not be made anew stays configured, with the reason.
+//! A node gets its copies anew, because a disk was replaced, or metadata is lost, or all of the node was: which ones is decided here, by
+//! what the peer says of its volumes. How one is made is [`anew`](super::anew)'s business.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use admin::ReplaceRequest;
 use admin::peer::{Described, PeerRequest};
 use aoe::Address;
-use block::{LogicalSectorSize, SECTOR_BYTES};
-use os::disk::{Disk, DiskOptions};
-use os::file::is_device;
-use os::metadata_file::{MetadataError, MetadataFile};
-use replication::identity::{FormatIdentity, VolumeIdentity};
-use replication::membership::{Epoch, Members, Membership, NodeNumber};
+use replication::membership::Members;
 use replication::message::CopyState;
-use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
-use replication::meta::{Format, format};
-use replication::volume::{Phase, VolumeStatus};
+use replication::volume::Phase;
 
-use super::create::{random_identity, sector_size};
+use super::anew::{make_anew, status_here};
 use super::daemon::Daemon;
-use super::files;
 use super::peer_control::Peer;
-use super::remove::stop_serving;
 use super::volumes::{Volume, parse_address};
-use crate::config::volume::VolumeEntry;
-use crate::durable_file;
 
 /// Volumes described at once: with the longest lists of initiators they fit in a line.
 const PAGE_VOLUMES: usize = 8;
@@ -75,7 +56,7 @@ async fn replace_named(
     let describe = PeerRequest::Describe { address: Some(address.to_string()), after: None };
     let described: Vec<Described> = peer.ask_for(&describe).await?;
     let described = described.first().ok_or_else(|| not_served_there(&address.to_string()))?;
-    made.push(replace_one(daemon, request, described).await?);
+    made.push(make_anew(daemon, request, described).await?);
     Ok(())
 }
 
@@ -85,17 +66,25 @@ async fn replace_all(
     request: &ReplaceRequest,
     made: &mut Vec<String>,
 ) -> Result<(), String> {
-    let mut last = None;
+    let (mut last, mut failed) = (None, Vec::new());
     loop {
         let after = last.map_or_else(String::new, |address: Address| address.to_string());
         let page = peer.ask_for(&PeerRequest::Describe { address: None, after: Some(after) }).await?;
         let page = beyond(page, &mut last)?;
         if page.is_empty() {
-            return if last.is_some() { Ok(()) } else { Err(not_served_there("any volume")) };
+            return match last {
+                None => Err(not_served_there("any volume")),
+                Some(_) if failed.is_empty() => Ok(()),
+                Some(_) => Err(failed.join("\n")),
+            };
         }
         for described in page {
             if !is_served_well(daemon, &described).await {
-                made.push(replace_one(daemon, request, &described).await?);
+                match make_anew(daemon, request, &described).await {
+                    Ok(address) => made.push(address),
+                    // The others are no less lacking for it.
+                    Err(error) => failed.push(error),
+                }
             }
         }
     }
@@ -161,201 +150,6 @@ async fn is_served_well(daemon: &Daemon, described: &Described) -> bool {
         Some((_, status)) => status.copy != CopyState::Diskless,
         None => false,
     }
-}
-
-async fn status_here(daemon: &Daemon, described: &Described) -> Option<(Volume, VolumeStatus)> {
-    let address: Address = described.address.parse().ok()?;
-    let volume = daemon.volumes().get(&address).cloned()?;
-    let status = daemon.statuses(std::slice::from_ref(&volume)).await.pop()??;
-    Some((volume, status))
-}
-
-async fn replace_one(
-    daemon: &Arc<Daemon>,
-    request: &ReplaceRequest,
-    described: &Described,
-) -> Result<String, String> {
-    let address = parse_address(&described.address)?;
-    if !described.is_sole_and_good {
-        return Err(format!(
-            "{address}: the peer does not serve it alone with a good copy; nothing was changed, since only then nothing here can be of \
-             use: see `etherpair status` on both nodes"
-        ));
-    }
-    let _alone = daemon.change_alone().await?;
-    let served = status_here(daemon, described).await;
-    if served.is_none() && daemon.volumes().contains_key(&address) {
-        return Err(format!("{address}: its thread does not answer; see the log"));
-    }
-    if served.as_ref().is_some_and(|(_, status)| status.copy != CopyState::Diskless) {
-        return Err(format!(
-            "{address}: this node's copy can be used, and becomes equal by itself; nothing was changed. If its disk is to be \
-             replaced nevertheless, stop this daemon, take the disk away, and start it again"
-        ));
-    }
-    // It may stand in `node.toml` and nowhere else.
-    let configured = served.as_ref().map(|(volume, _)| volume.entry.clone());
-    let configured = configured.or_else(|| daemon.broken().get(&address).map(|broken| broken.entry.clone()));
-    let (asked, told) = (request.clone(), described.clone());
-    let anew = daemon.blocking(move |daemon| {
-        let entry = configured.map_or_else(|| new_entry(&daemon, &asked, address, &told.settings), Ok)?;
-        Anew::new(entry, &told).map_err(|error| format!("{address}: {error}"))
-    });
-    let anew = anew.await?;
-    if let Some((_, status)) = &served {
-        refuse_newer(&anew.entry.metadata, status.membership, daemon.config.node, anew.epoch)?;
-    }
-    let outcome = stop_and_make(daemon, served.map(|(volume, _)| volume), anew.clone()).await;
-    outcome.inspect_err(|error| {
-        if anew.is_configured() {
-            daemon.not_served(anew.entry, Some(anew.volume), error);
-        }
-    })?;
-    Ok(address.to_string())
-}
-
-async fn stop_and_make(daemon: &Arc<Daemon>, served: Option<Volume>, anew: Anew) -> Result<(), String> {
-    if let Some(volume) = served {
-        stop_serving(daemon, &volume).await?;
-    }
-    daemon
-        .blocking(move |daemon| {
-            anew.make(&daemon).map_err(|error| format!("{}: {error}", anew.entry.address))
-        })
-        .await
-}
-
-/// As a file of its own describes it, or as the peer does, in places of this node's.
-fn new_entry(
-    daemon: &Daemon,
-    request: &ReplaceRequest,
-    address: Address,
-    settings: &str,
-) -> Result<VolumeEntry, String> {
-    let config = &daemon.config;
-    let is_one = request.address.is_some();
-    let named = |path: &Option<PathBuf>, suffix: &str| {
-        path.clone()
-            .filter(|_| is_one)
-            .unwrap_or_else(|| config.volumes_directory.join(format!("{address}.{suffix}")))
-    };
-    let file = config.volume_file(address);
-    let entry = match fs::read_to_string(&file) {
-        Ok(text) => VolumeEntry::parse(&file, &text).map_err(|error| error.to_string())?,
-        Err(_) => VolumeEntry::plain(address, named(&request.data, "img"), named(&request.metadata, "meta"))
-            .with_settings(&file, settings)
-            .map_err(|error| {
-                format!(
-                    "the peer says of {address} what this node does not know; upgrade etherpair here: {error}"
-                )
-            })?,
-    };
-    let clash = daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry));
-    match clash.or_else(|| daemon.clash_with_made(&entry)) {
-        Some(text) => Err(text),
-        None => Ok(entry),
-    }
-}
-
-/// A copy to be made anew, in places that are fit for it as far as can be told without touching them.
-#[derive(Clone)]
-struct Anew {
-    entry: VolumeEntry,
-    volume: VolumeIdentity,
-    sector_size: LogicalSectorSize,
-    layout: Layout,
-    epoch: Epoch,
-}
-
-impl Anew {
-    /// Looks at the places, and waits for their disks. A volume without a disk may still be served from them.
-    fn new(mut entry: VolumeEntry, described: &Described) -> Result<Self, String> {
-        let volume = u128::from_str_radix(&described.identity, 16).map_err(|error| error.to_string())?;
-        let sector_size = sector_size(described.sector_size)
-            .ok_or("the peer's sectors are of a size that this node does not know")?;
-        let layout =
-            Layout::new(described.sectors, HOT_EXTENTS_DEFAULT).map_err(|error| error.to_string())?;
-        files::check_places(&entry.data, &entry.metadata)?;
-        files::check_room(&entry.data, described.sectors * SECTOR_BYTES as u64)?;
-        files::check_room(&entry.metadata, layout.byte_count())?;
-        entry.logical_sector_size = Some(sector_size);
-        let (volume, epoch) = (VolumeIdentity(volume), Epoch(described.epoch));
-        if epoch > Epoch::LAST {
-            return Err(format!("the peer is of epoch {}, which no volume gets to", epoch.0));
-        }
-        Ok(Self { entry, volume, sector_size, layout, epoch })
-    }
-
-    /// Whether it stands in `node.toml` or in a file of its own, so that a reload or a start tries to serve it.
-    fn is_configured(&self) -> bool {
-        self.entry.file.as_ref().is_none_or(|file| file.exists())
-    }
-
-    /// Data, metadata, description, and has it served. Blocks.
-    fn make(&self, daemon: &Daemon) -> Result<(), String> {
-        let entry = &self.entry;
-        let failed = |path: &Path| {
-            let path = path.display().to_string();
-            move |error: io::Error| format!("{path}: {error}")
-        };
-        let (node, directory) = (daemon.config.node, &daemon.config.volumes_directory);
-        self.refuse_newer_metadata(node)?;
-        fs::create_dir_all(directory).map_err(failed(directory))?;
-        if !is_device(&entry.data) {
-            files::lengthen(&entry.data, self.layout.volume_sectors()).map_err(failed(&entry.data))?;
-        }
-        // It can be used and nobody has it, before anything is written over.
-        let disk = Disk::open(&DiskOptions {
-            path: entry.data.clone(),
-            logical_sector_size: Some(self.sector_size),
-            ..DiskOptions::default()
-        });
-        let disk = disk.map_err(|error| error.to_string())?;
-        files::put_metadata_aside(&entry.metadata).map_err(failed(&entry.metadata))?;
-        let fresh = format(Format {
-            format: FormatIdentity(random_identity()?),
-            volume: self.volume,
-            pair: daemon.config.pair,
-            node,
-            layout: self.layout,
-            membership: Membership { epoch: self.epoch, members: Members::Only(node.other()) },
-            good: false,
-        });
-        MetadataFile::overwrite(&entry.metadata, &fresh).map_err(|error| error.to_string())?;
-        drop(disk);
-        if let Some(file) = entry.file.as_ref().filter(|file| !file.exists()) {
-            durable_file::replace(file, entry.emit().as_bytes()).map_err(failed(file))?;
-        }
-        daemon.add_volume(entry.clone()).map_err(|error| error.to_string())?;
-        daemon.broken().remove(&entry.address);
-        Ok(())
-    }
-
-    /// Metadata that can still be read may know of something that the peer does not.
-    fn refuse_newer_metadata(&self, node: NodeNumber) -> Result<(), String> {
-        let metadata = &self.entry.metadata;
-        let file = match MetadataFile::open(metadata) {
-            Ok(file) => file,
-            Err(MetadataError::Missing(_) | MetadataError::System { .. }) => return Ok(()),
-            Err(error) => return Err(error.to_string()),
-        };
-        match file.read() {
-            Ok(opened) => refuse_newer(metadata, opened.superblock.membership, node, self.epoch),
-            Err(_) => Ok(()),
-        }
-    }
-}
-
-fn refuse_newer(metadata: &Path, here: Membership, node: NodeNumber, epoch: Epoch) -> Result<(), String> {
-    let is_sole = here.members == Members::Only(node);
-    if here.epoch > epoch || here.epoch == epoch && is_sole {
-        return Err(format!(
-            "{}: knows of membership {here}, and the peer of epoch {} only: this copy may be the newer one; nothing was changed",
-            metadata.display(),
-            epoch.0
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::io;
 use std::os::unix::fs::symlink;
 
 use lab::disk::{LoopDevice, SmallFileSystem, resize_image, sparse_image};
+use lab::network::MTU_JUMBO;
 use lab::pair::{is_alone, is_whole};
 use serde_json::json;
 
+use crate::stranger::serve;
 use crate::world::World;
 use crate::{PATIENCE, assert_equal_copies, pair, under_load};
 
@@ -106,7 +108,8 @@ fn a_device_that_fails_while_it_is_served(world: &World) {
 fn a_file_that_is_missing_or_empty_never_counts() {
     let world = World::new();
     let (_witness, mut nodes) = pair(&world);
-    let every_extent = "7.1 -i eth1 --rw write --block-size 1M --depth 1 --allow-writes --requests 64";
+    let every_extent =
+        "7.1 -i eth1 --rw write --block-size 1M --depth 1 --allow-writes --requests 64 --answer-timeout 150";
     let output = world.bench(every_extent);
     assert!(output.status.success(), "{output:?}");
     // The file system is not mounted, and an empty file is made in its place.
@@ -180,4 +183,40 @@ fn a_new_node_gets_every_volume_and_never_serves_before_it_has_them() {
     assert!(again.contains("good copy here already"), "{again}");
     assert!(nodes[1].terminate(PATIENCE).expect("it ends").success());
     write_something(&world);
+}
+
+#[test]
+fn a_copy_that_can_be_used_is_not_made_anew_nor_one_whose_address_a_stranger_serves() {
+    let world = World::new();
+    let (_witness, mut nodes) = pair(&world);
+    world.does(0, "volume create 7.2 --size 4M");
+    write_something(&world);
+    assert!(nodes[1].terminate(PATIENCE).expect("it ends").success());
+    world.wait_for(0, "alone", is_alone);
+    // One volume's copy is lost, and somebody else has taken the address of the other.
+    for name in ["e7.2.img", "e7.2.meta"] {
+        fs::remove_file(world.directory(1).join(name)).expect("lost");
+    }
+    let host = world.add_host("stranger", &[0], MTU_JUMBO).expect("a host");
+    let mut stranger = serve(&world, &host, "7.1");
+    nodes[1] = world.start_node(1);
+    let metadata = world.directory(1).join("e7.1.meta");
+    let before = fs::read(&metadata).expect("metadata");
+    let refused = |arguments: &str, why: &str| {
+        let output = world.command(1, arguments).output().expect("it ends");
+        assert_eq!(output.status.code(), Some(86), "{output:?}");
+        assert!(output.stderr.contains(why), "{why}: {output:?}");
+        assert!(fs::read(&metadata).expect("metadata") == before, "nothing was touched");
+        assert_eq!(world.status(1)["not_served"][0]["address"], "e7.1", "{}", world.status(1));
+        output.stderr
+    };
+    refused("volume replace 7.1 --yes", "on eth1 answers for this address");
+    stranger.kill().expect("it can be killed");
+    refused("volume replace 7.1 --yes", "e7.1: this node's copy can be used");
+    let told = refused("volume replace --all --yes", "e7.1: this node's copy can be used");
+    assert!(told.contains("made anew: e7.2"), "{told}");
+    world.does(1, "reload");
+    world.wait_for_in_sync();
+    world.wait_for(1, "whole", |_| is_whole(&world.status(1)["volumes"][1]));
+    assert_equal_copies(&world);
 }

@@ -10,7 +10,7 @@ use crate::world::{PATIENCE, World};
 use crate::{assert_equal_copies, pair};
 
 /// A server of an image on the host's storage network, which asks nobody.
-fn serve(world: &World, host: &Namespace, address: &str) -> Process {
+pub(crate) fn serve(world: &World, host: &Namespace, address: &str) -> Process {
     let image = world.scratch.join(format!("stranger-{address}"));
     fs::write(&image, vec![0x5a; 1 << 20]).expect("an image");
     let program = host.program(env!("CARGO_BIN_EXE_etherpair"));
