@@ -83,7 +83,7 @@ async fn carry_out(
             daemon.blocking(move |daemon| make_room_for_peer(&daemon, &identity, sectors)).await?;
         }
         PeerRequest::MayRemove(volume) => may_remove_for_peer(daemon, &volume)?,
-        PeerRequest::Remove(volume) => remove_for_peer(daemon, volume).await?,
+        PeerRequest::Remove(volume) => return Ok(remove_for_peer(daemon, volume).await?.into()),
         PeerRequest::IsConfigured { address } => return Ok(is_configured(daemon, &address).into()),
         PeerRequest::Describe { address, after } => {
             let described = describe(daemon, address.as_deref(), after.as_deref()).await?;

@@ -1,7 +1,8 @@
 //! A volume leaves this node, or both: first its shard ends what is under way and closes its files, then what describes it is put
 //! aside or deleted.
 //!
-//! Data is deleted only if that was said. Metadata and description are renamed, so that a volume removed by mistake can be put
+//! Data is deleted only if that was said, and then before what describes it, so that whatever interrupts it, the same command finds
+//! the rest. Otherwise metadata and description are renamed, so that a volume removed by mistake can be put
 //! back by hand; under their new names nothing takes them for a volume's. Devices are left as they are.
 
 use std::fs;
@@ -53,6 +54,7 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Resu
     may_be_removed(&found.entry)?;
     let identity = found.identity;
     let delete_data = request.delete_data;
+    let mut was_there = true;
     if !request.here_only {
         let volume = PeerVolume {
             address: address.to_string(),
@@ -63,10 +65,13 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Resu
             format!("{error}; nothing was changed. --here-only removes it from this node, and leaves the peer's for later")
         })?;
         peer.ask(&PeerRequest::MayRemove(volume.clone())).await?;
-        peer.ask(&PeerRequest::Remove(volume)).await?;
+        // An older peer does not say whether it had one.
+        was_there = peer.ask_for::<Option<bool>>(&PeerRequest::Remove(volume)).await?.unwrap_or(true);
     }
-    let so_far = |error: String| {
-        if request.here_only { error } else { format!("{error}; the peer has removed its copy already") }
+    let so_far = |error: String| match (request.here_only, was_there) {
+        (true, _) => error,
+        (false, true) => format!("{error}; the peer has removed its copy already"),
+        (false, false) => format!("{error}; the peer knows of no such volume"),
     };
     let _alone = daemon.change_alone().await.map_err(so_far)?;
     let left = remove_here(daemon, address, identity, delete_data).await.map_err(so_far)?;
@@ -75,7 +80,13 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Resu
         Some(volume) => forget_register(daemon, volume).await,
         None => "; it could not be opened, so the arbiter keeps its register, which does no harm".to_owned(),
     };
-    let place = if request.here_only { "from this node" } else { "from both nodes" };
+    let place = match (request.here_only, was_there) {
+        (true, _) => "from this node",
+        (false, true) => "from both nodes",
+        (false, false) => {
+            "from this node; the peer knows of no such volume: if files of an earlier try are left there, they stay"
+        }
+    };
     Ok(format!("{address}: removed {place}; {left}{register}"))
 }
 
@@ -98,12 +109,12 @@ pub(super) fn may_remove_for_peer(daemon: &Daemon, volume: &PeerVolume) -> Resul
     find_for_peer(daemon, volume).map_or(Ok(()), |found| may_be_removed(&found.entry).map(drop))
 }
 
-/// The peer has a volume removed here. One that is not here is removed already.
-pub(super) async fn remove_for_peer(daemon: &Arc<Daemon>, volume: PeerVolume) -> Result<(), String> {
+/// The peer has a volume removed here. Whether there was one: what is not here is removed already.
+pub(super) async fn remove_for_peer(daemon: &Arc<Daemon>, volume: PeerVolume) -> Result<bool, String> {
     let _alone = daemon.change_alone().await?;
     match find_for_peer(daemon, &volume) {
-        Some(found) => retire(daemon, found, volume.delete_data).await.map(drop),
-        None => Ok(()),
+        Some(found) => retire(daemon, found, volume.delete_data).await.map(|_| true),
+        None => Ok(false),
     }
 }
 
@@ -171,35 +182,44 @@ async fn retire(daemon: &Arc<Daemon>, found: Found, delete_data: bool) -> Result
     Ok(left)
 }
 
-/// First what says that there is a volume, so that whatever is interrupted never leaves one without metadata. Blocks.
+/// What is kept loses first what says that there is a volume, so that whatever is interrupted never leaves one without metadata. What is
+/// deleted loses that last, so that the rest is found. Blocks.
 fn put_away(entry: &VolumeEntry, suffix: &str, delete_data: bool) -> Result<String, String> {
-    let put = |path: &Path, delete: bool| -> Result<(), String> {
-        let result = if delete {
-            fs::remove_file(path)
-        } else {
-            fs::rename(path, unused_aside(path, &format!("removed-{suffix}")))
-        };
-        match result.and_then(|()| durable_file::sync_directory_of(path)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!(
-                "{}: {error}; it is served no more: mend that, then remove it again",
-                path.display()
-            )),
-            _ => Ok(()),
-        }
-    };
-    put(may_be_removed(entry)?, delete_data)?;
-    if !is_device(&entry.metadata) {
-        put(&entry.metadata, delete_data)?;
-    }
+    let file = may_be_removed(entry)?;
     let data = entry.data.display();
+    let metadata = Some(entry.metadata.as_path()).filter(|path| !is_device(path));
     if !delete_data {
+        for path in [Some(file), metadata].into_iter().flatten() {
+            put_aside(path, suffix).map_err(|error| not_put(path, &error))?;
+        }
         return Ok(format!("{data} is as it was, the metadata is beside it under another name"));
     }
-    if is_device(&entry.data) {
-        return Ok(format!("{data} is a device, and is as it was"));
+    let volume = Some(entry.data.as_path()).filter(|path| !is_device(path));
+    for path in [volume, metadata, Some(file)].into_iter().flatten() {
+        delete(path).map_err(|error| not_put(path, &error))?;
     }
-    put(&entry.data, true)?;
-    Ok(format!("{data} is deleted"))
+    Ok(match volume {
+        Some(_) => format!("{data} is deleted"),
+        None => format!("{data} is a device, and is as it was"),
+    })
+}
+
+fn not_put(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}; it is served no more: mend that, then remove it again", path.display())
+}
+
+/// What is not there needs nothing.
+fn put_aside(path: &Path, suffix: &str) -> io::Result<()> {
+    let renamed = fs::rename(path, unused_aside(path, &format!("removed-{suffix}")));
+    or_missing(renamed.and_then(|()| durable_file::sync_directory_of(path)))
+}
+
+fn delete(path: &Path) -> io::Result<()> {
+    or_missing(durable_file::remove(path))
+}
+
+fn or_missing(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// Has the arbiter forget the volume; what there is to say about it.
@@ -259,6 +279,34 @@ mod tests {
         let refused = put_away(&by_hand, "ff", true).expect_err("not ours");
         assert!(refused.contains("stands in node.toml"), "{refused}");
         fs::remove_dir_all(&directory).expect("cleaned up");
+    }
+
+    #[test]
+    fn what_is_left_of_a_deletion_that_was_interrupted_is_found_by_the_next_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let (file, names) = (path("e7.1.volume.toml"), ["e7.1.img", "e7.1.meta", "e7.1.volume.toml"]);
+        let entry =
+            VolumeEntry::plain("7.1".parse().expect("an address"), path("e7.1.img"), path("e7.1.meta"));
+        let entry = VolumeEntry { file: Some(file.clone()), ..entry };
+        for done in 0..names.len() {
+            names.iter().for_each(|name| fs::write(path(name), name).expect("a file"));
+            let mut left = done;
+            durable_file::watch::set(move |step| {
+                let is_next = step == durable_file::Step::Remove;
+                let is_over = is_next && left == 0;
+                left -= usize::from(is_next && !is_over);
+                if is_over { Err(io::Error::other("interrupted")) } else { Ok(()) }
+            });
+            let stopped = put_away(&entry, "ff", true).expect_err("interrupted");
+            assert!(stopped.contains("interrupted; it is served no more"), "{stopped}");
+            let there: Vec<_> = names.iter().filter(|name| path(name).exists()).collect();
+            assert_eq!(there.len(), names.len() - done);
+            assert!(file.exists(), "what is left of {there:?} is described");
+            durable_file::watch::set(|_| Ok(()));
+            assert!(put_away(&entry, "ff", true).expect("deleted").contains("is deleted"));
+            assert!(names.iter().all(|name| !path(name).exists()));
+        }
     }
 
     #[tokio::test]

@@ -84,6 +84,7 @@ fn without_its_peer_a_node_removes_a_volume_only_if_that_was_said() {
     assert_eq!(world.status(0)["volumes"], json!([]));
     world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
     assert!(world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 100").status.success());
-    world.does(1, "volume remove 7.1 --yes");
+    let said = world.does(1, "volume remove 7.1 --yes");
+    assert!(said.contains("removed from this node; the peer knows of no such volume"), "{said}");
     assert_eq!(world.status(1)["volumes"], json!([]));
 }
