@@ -211,6 +211,11 @@ enum ControlError {
         "the daemon has answered what this program does not understand ({0}); they are of different versions"
     )]
     Answer(String),
+    #[error(
+        "the daemon has ended before it had answered: what was asked may be done, in part or not at all; see its log, and `etherpair volume \
+         list` on both nodes"
+    )]
+    Ended,
     #[error("standard input cannot be read ({0}); say --yes where nobody can be asked")]
     Input(io::Error),
     #[error("standard output cannot be written ({0})")]
@@ -224,7 +229,10 @@ impl From<ControlError> for Failure {
         let code = match &error {
             ControlError::Unreachable { .. } => exit_code::DAEMON_UNREACHABLE,
             ControlError::Refused(_) | ControlError::NotConfirmed => exit_code::DAEMON_REFUSED,
-            ControlError::Answer(_) | ControlError::Input(_) | ControlError::Output(_) => exit_code::SYSTEM,
+            ControlError::Answer(_)
+            | ControlError::Ended
+            | ControlError::Input(_)
+            | ControlError::Output(_) => exit_code::SYSTEM,
         };
         Self::new(code, &error)
     }
@@ -418,7 +426,11 @@ impl Socket {
         let mut stream = self.connect()?;
         stream.write_all(request.line().as_bytes()).map_err(unreachable)?;
         let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).map_err(unreachable)?;
+        let read = BufReader::new(stream).read_line(&mut answer);
+        // It has got the request, so whatever keeps the end of its answer from coming, it may have done something.
+        if read.is_err() || !answer.ends_with('\n') {
+            return Err(ControlError::Ended);
+        }
         match serde_json::from_str(&answer) {
             Ok(Reply::Done(value)) => Ok(value),
             Ok(Reply::Refused(text)) => Err(ControlError::Refused(text)),
@@ -437,10 +449,38 @@ impl Socket {
 mod tests {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::UnixListener;
 
     use clap::error::ErrorKind;
 
     use super::*;
+
+    #[test]
+    fn a_daemon_that_ends_before_it_has_answered_may_have_done_what_was_asked() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = Socket { socket: directory.path().join("socket") };
+        let listener = UnixListener::bind(&socket.socket).expect("a socket");
+        let ask = |answer: &str| {
+            thread::scope(|scope| {
+                let daemon = scope.spawn(|| {
+                    let (mut stream, _) = listener.accept().expect("a command");
+                    BufReader::new(&stream).read_line(&mut String::new()).expect("a request");
+                    stream.write_all(answer.as_bytes()).expect("somebody listens");
+                });
+                let answer = socket.ask(&Request::Leave);
+                daemon.join().expect("no panic");
+                answer
+            })
+        };
+        for answer in ["", "{\"done\":", "{\"done\":\"all of it\"}"] {
+            let failure = Failure::from(ask(answer).expect_err("no answer"));
+            assert_eq!(failure.code(), exit_code::SYSTEM, "{answer}");
+            assert!(failure.to_string().contains("has ended before it had answered"), "{answer}: {failure}");
+        }
+        let other = ask("{\"flown\":1}\n").expect_err("no answer that is known");
+        assert!(other.to_string().contains("of different versions"), "{other}");
+        assert_eq!(ask("{\"done\":1}\n").expect("an answer"), 1);
+    }
 
     #[test]
     fn a_path_that_is_no_text_or_empty_is_refused_before_anybody_is_asked() {
