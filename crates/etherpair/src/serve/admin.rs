@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use super::create::create;
 use super::daemon::{Broken, Daemon};
 use super::error::ServeError;
-use super::register::register;
+use super::register::{register, register_all};
 use super::reload::reload;
 use super::remove::remove;
 use super::replace::replace;
@@ -174,10 +174,9 @@ async fn carry_out(daemon: &Arc<Daemon>, request: Request, config: &Path) -> Res
         Request::ReplaceVolume(request) => replace(daemon, request).await.map(Value::String),
         Request::RemoveVolume(request) => remove(daemon, request).await.map(Value::String),
         Request::Register { address: Some(address) } => {
-            let volume = find(daemon, &address)?;
-            register(daemon, &[volume]).await.map(Value::String)
+            register(daemon, &find(daemon, &address)?).await.map(Value::String)
         }
-        Request::Register { address: None } => register(daemon, &all(daemon)).await.map(Value::String),
+        Request::Register { address: None } => register_all(daemon).await.map(Value::String),
         Request::Reload => reload(daemon, config).await.map(Value::String),
     }
 }

@@ -8,24 +8,51 @@ use replication::input::ArbiterAnswer;
 use replication::membership::Membership;
 use replication::volume::Phase;
 
-use super::daemon::Daemon;
+use super::daemon::{Broken, Daemon};
 use super::peer_control::Peer;
 use super::same_arbiter::refuse_different;
 use super::volumes::Volume;
 use crate::arbiter::ArbiterError;
 
-/// Makes the registers of these volumes.
+/// Makes the register of a volume.
 ///
 /// # Errors
 /// Why not.
-pub(super) async fn register(daemon: &Daemon, volumes: &[Volume]) -> Result<String, String> {
+pub(super) async fn register(daemon: &Daemon, volume: &Volume) -> Result<String, String> {
+    let address = volume.entry.address;
     refuse_different(daemon, &mut Peer::connect(daemon).await?).await?;
-    let mut made = Vec::new();
-    for volume in volumes {
-        make_register(daemon, volume).await.map_err(|error| format!("{}: {error}", volume.entry.address))?;
-        made.push(volume.entry.address.to_string());
+    make_register(daemon, volume).await.map_err(|error| format!("{address}: {error}"))?;
+    Ok(format!("the arbiter has the register of {address}"))
+}
+
+/// Makes the registers of all volumes.
+///
+/// # Errors
+/// Which are not made, and why; and which are.
+pub(super) async fn register_all(daemon: &Daemon) -> Result<String, String> {
+    refuse_different(daemon, &mut Peer::connect(daemon).await?).await?;
+    let broken = daemon.broken().clone();
+    let volumes: Vec<Volume> = daemon.volumes().values().cloned().collect();
+    let (mut made, mut lacking) = (Vec::new(), Vec::new());
+    for volume in volumes.iter().filter(|volume| !broken.contains_key(&volume.entry.address)) {
+        let address = volume.entry.address;
+        match make_register(daemon, volume).await {
+            Ok(()) => made.push(address.to_string()),
+            Err(error) => lacking.push(format!("{address}: {error}")),
+        }
     }
-    Ok(format!("the arbiter has the registers of {}", made.join(", ")))
+    let skipped = |(address, broken): (_, &Broken)| {
+        format!("{address}: skipped, since this node does not serve it: {}", broken.error)
+    };
+    lacking.extend(broken.iter().map(skipped));
+    let made = match made.as_slice() {
+        [] => "the arbiter has no more registers than before".to_owned(),
+        made => format!("the arbiter has the registers of {}", made.join(", ")),
+    };
+    if lacking.is_empty() {
+        return Ok(made);
+    }
+    Err(format!("{}\n{made}; mend what is wrong with the others, then try again", lacking.join("\n")))
 }
 
 async fn make_register(daemon: &Daemon, volume: &Volume) -> Result<(), String> {

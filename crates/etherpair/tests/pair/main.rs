@@ -8,6 +8,7 @@ mod garbage;
 mod latency;
 mod links;
 mod masks;
+mod new_witness;
 mod no_arbiter;
 mod reload;
 mod removal;
