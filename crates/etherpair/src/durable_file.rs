@@ -2,9 +2,15 @@
 //!
 //! What becomes durable is said by [`Step`]s, so that tests see in which order it does, and can have each of them fail.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// Of files that are made: nobody but their owner reads what a volume holds, or who serves it.
+pub(crate) const PRIVATE_MODE: u32 = 0o600;
+/// Of directories.
+const PRIVATE_DIRECTORY_MODE: u32 = 0o700;
 
 /// New content on stable storage, beside the file whose place it is to take.
 #[derive(Debug)]
@@ -22,7 +28,8 @@ impl Beside {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".new");
         let beside = PathBuf::from(beside);
-        let mut file = File::create(&beside)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE_MODE).open(&beside)?;
         file.write_all(bytes)?;
         Step::SyncFile.take(|| file.sync_all())?;
         Ok(Self { beside, path: path.to_owned() })
@@ -56,6 +63,14 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
         result => result?,
     }
     sync_directory_of(path)
+}
+
+/// Makes a directory, and those above it, for nobody but its owner, unless it is there.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY_MODE).create(path)
 }
 
 /// Makes durable which files there are beside `path`.

@@ -156,7 +156,8 @@ impl MetadataFile {
 
     fn create_file(path: &Path, fresh: &Fresh) -> Result<(), MetadataError> {
         let system = |error| MetadataError::System { path: path.to_owned(), error };
-        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        // What it says of a volume only its owner reads.
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         let file = file.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => MetadataError::Exists(path.to_owned()),
             io::ErrorKind::PermissionDenied => MetadataError::Permission(path.to_owned()),
@@ -315,6 +316,7 @@ mod tests {
     use super::*;
     use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
     use replication::membership::{Members, Membership, NodeNumber};
+    use std::os::unix::fs::PermissionsExt;
 
     fn fresh() -> Fresh {
         meta::format(format())
@@ -337,7 +339,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("volume.meta");
         MetadataFile::create(&path, &fresh()).expect("made");
-        assert_eq!(path.metadata().expect("a file").len(), fresh().byte_count());
+        let file = path.metadata().expect("a file");
+        assert_eq!((file.len(), file.permissions().mode() & 0o777), (fresh().byte_count(), 0o600));
         let error = MetadataFile::create(&path, &fresh()).expect_err("there is one");
         assert!(matches!(error, MetadataError::Exists(_)), "{error}");
         let opened = MetadataFile::open(&path).expect("opened").read().expect("metadata");

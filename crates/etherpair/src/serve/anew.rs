@@ -188,7 +188,7 @@ impl Anew {
         };
         let (node, directory) = (daemon.config.node, &daemon.config.volumes_directory);
         self.refuse_newer_metadata(node)?;
-        fs::create_dir_all(directory).map_err(failed(directory))?;
+        durable_file::make_directory(directory).map_err(failed(directory))?;
         if !is_device(&entry.data) {
             files::lengthen(&entry.data, self.layout.volume_sectors()).map_err(failed(&entry.data))?;
         }

@@ -181,7 +181,7 @@ pub(super) fn prepare(daemon: &Arc<Daemon>, plan: &Plan) -> Result<Prepared, Str
     }
     files::check_places(&entry.data, &entry.metadata)?;
     let layout = Layout::new(plan.sectors, HOT_EXTENTS_DEFAULT).map_err(|error| error.to_string())?;
-    fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    durable_file::make_directory(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut prepared = Prepared {
         entry: entry.clone(),
         sectors: plan.sectors,

@@ -3,13 +3,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use block::SECTOR_BYTES;
 use os::file::is_device;
 
-use crate::durable_file;
+use crate::durable_file::{self, PRIVATE_MODE};
 
 /// Where devices are, but for what is kept in memory.
 const DEVICES: [&str; 2] = ["/dev", "/dev/shm"];
@@ -90,9 +90,9 @@ pub(super) fn check_room(path: &Path, needed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// A new file as long as a volume.
+/// A new file as long as a volume. What a volume holds is nobody's business but its owner's.
 pub(super) fn make(path: &Path, sectors: u64) -> io::Result<()> {
-    let file: File = OpenOptions::new().write(true).create_new(true).open(path)?;
+    let file: File = OpenOptions::new().write(true).create_new(true).mode(PRIVATE_MODE).open(path)?;
     let length = file.set_len(sectors * SECTOR_BYTES as u64).and_then(|()| file.sync_all());
     length.and_then(|()| durable_file::sync_directory_of(path)).inspect_err(|_| {
         // What is there is of no use, and stands in the way of the next try.
@@ -102,7 +102,8 @@ pub(super) fn make(path: &Path, sectors: u64) -> io::Result<()> {
 
 /// A file, made if it is not there, as long as a volume; what is in it stays until it is written over.
 pub(super) fn lengthen(path: &Path, sectors: u64) -> io::Result<()> {
-    let file: File = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    let file: File =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE_MODE).open(path)?;
     let bytes = sectors * SECTOR_BYTES as u64;
     if file.metadata()?.len() < bytes {
         file.set_len(bytes)?;
@@ -144,7 +145,24 @@ fn aside(path: &Path, suffix: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn what_is_made_for_a_volume_is_only_for_its_owner() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        make(&path("made"), 8).expect("a file");
+        lengthen(&path("lengthened"), 8).expect("a file");
+        durable_file::replace(&path("described"), b"address").expect("a file");
+        durable_file::make_directory(&path("new/volumes")).expect("a directory");
+        let mode = |name: &str| fs::metadata(path(name)).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!(["made", "lengthened", "described"].map(mode), [0o600; 3]);
+        assert_eq!(["new", "new/volumes"].map(mode), [0o700; 2]);
+        // What somebody has made is as he wants it.
+        fs::set_permissions(path("made"), fs::Permissions::from_mode(0o640)).expect("his");
+        lengthen(&path("made"), 16).expect("a longer file");
+        assert_eq!(mode("made"), 0o640);
+    }
 
     #[test]
     fn no_file_is_made_where_a_device_is_missing() {

@@ -3,8 +3,9 @@
 //! Each file is text with a head that has its length and CRC-32, replaced as a whole and made durable. A file that is torn or
 //! damaged is never used and never overwritten: a register that came back with an old value could let both nodes serve.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use replication::identity::{PairIdentity, VolumeIdentity};
@@ -14,7 +15,7 @@ use replication::witness::{RegisterKey, Registers};
 use thiserror::Error;
 
 use crate::arbiter::register_text;
-use crate::durable_file::{self, Beside};
+use crate::durable_file::{self, Beside, PRIVATE_MODE};
 
 const MAGIC: &str = "etherpair-registers";
 const VERSION: u32 = 1;
@@ -98,9 +99,11 @@ impl Files {
             let path = path.to_owned();
             move |error| FilesError::System { path, error }
         };
-        fs::create_dir_all(directory).map_err(system(directory))?;
+        durable_file::make_directory(directory).map_err(system(directory))?;
         let lock_path = directory.join("lock");
-        let lock = File::create(&lock_path).map_err(system(&lock_path))?;
+        let lock =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE_MODE).open(&lock_path);
+        let lock = lock.map_err(system(&lock_path))?;
         if let Err(error) = lock.try_lock() {
             return Err(match error {
                 fs::TryLockError::WouldBlock => FilesError::Locked(directory.to_owned()),
@@ -238,6 +241,7 @@ fn read(path: &Path) -> Result<String, FilesError> {
 mod tests {
     use super::*;
     use replication::membership::{Epoch, Members, NodeNumber};
+    use std::os::unix::fs::PermissionsExt;
 
     const PAIR: PairIdentity = PairIdentity(0xabc);
 
@@ -273,6 +277,19 @@ mod tests {
         assert_eq!(Files::open(directory.path()).expect("readable").0.identity(), identity);
         let text = fs::read_to_string(path).expect("text");
         assert!(text.ends_with("00000000000000000000000000000006 9223372036854775808 only-1\n"), "{text}");
+    }
+
+    #[test]
+    fn who_serves_what_only_the_owner_reads() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("witness");
+        let (files, _) = Files::open(&path).expect("empty");
+        files.write(PAIR, &registers()).expect("written").replace().expect("replaced");
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        let names = fs::read_dir(&path).expect("a directory").map(|entry| entry.expect("a file").path());
+        let open: Vec<_> = names.filter(|path| mode(path) != 0o600).collect();
+        assert_eq!(open, Vec::<PathBuf>::new());
     }
 
     #[test]
