@@ -46,6 +46,7 @@ fn request() -> impl Strategy<Value = PeerRequest> {
         text().prop_map(|address| PeerRequest::IsConfigured { address }),
         volume().prop_map(PeerRequest::MayRemove),
         volume().prop_map(PeerRequest::Remove),
+        Just(PeerRequest::Arbiter),
     ]
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Read in this order: [`run`](mod@run) (from the configuration to the end), [`daemon`] (what all tasks know, and what shards say),
 //! [`volumes`] (opening what is configured), [`peer_port`] and [`peer_dial`] (the connections between the nodes), [`peer_control`] (what
-//! their control planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] with [`anew`] (volumes at both nodes, in [`files`]), [`register`] (what the arbiter knows of them), [`reload`] (the configuration read
-//! again; [`changes`]: what of it can change, [`withdraw`]: volumes that go, [`leaving`] them to the peer), [`changing`] (one of all these at a time), [`admin`] (the socket for commands),
-//! [`events`] and [`status`] (what operators are told; of [`interfaces`] and by [`arbiter_watch`] and [`same_arbiter`] too). Nothing here is in the way of a request:
-//! shards serve by themselves, and are asked by queues.
+//! their control planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] with [`anew`] (volumes at both nodes, in
+//! [`files`]), [`register`] (what the arbiter knows of them), [`reload`] (the configuration read again; [`changes`]: what of it can change,
+//! [`withdraw`]: volumes that go, [`leaving`] them to the peer), [`changing`] (one of all these at a time), [`admin`] (the socket for
+//! commands), [`events`] and [`status`] (what operators are told; of [`interfaces`], by [`arbiter_watch`] and by [`same_arbiter`] too).
+//! Nothing here is in the way of a request: shards serve by themselves, and are asked by queues.
 
 mod admin;
 mod anew;
