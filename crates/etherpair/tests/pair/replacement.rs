@@ -193,12 +193,12 @@ fn a_copy_that_can_be_used_is_not_made_anew_nor_one_whose_address_a_stranger_ser
     write_something(&world);
     assert!(nodes[1].terminate(PATIENCE).expect("it ends").success());
     world.wait_for(0, "alone", is_alone);
-    // One volume's copy is lost, and somebody else has taken the address of the other.
+    // One volume's copy is lost, and somebody else has taken the addresses of both.
     for name in ["e7.2.img", "e7.2.meta"] {
         fs::remove_file(world.directory(1).join(name)).expect("lost");
     }
     let host = world.add_host("stranger", &[0], MTU_JUMBO).expect("a host");
-    let mut stranger = serve(&world, &host, "7.1");
+    let mut strangers = ["7.1", "7.2"].map(|address| serve(&world, &host, address));
     nodes[1] = world.start_node(1);
     let metadata = world.directory(1).join("e7.1.meta");
     let before = fs::read(&metadata).expect("metadata");
@@ -210,8 +210,11 @@ fn a_copy_that_can_be_used_is_not_made_anew_nor_one_whose_address_a_stranger_ser
         assert_eq!(world.status(1)["not_served"][0]["address"], "e7.1", "{}", world.status(1));
         output.stderr
     };
-    refused("volume replace 7.1 --yes", "on eth1 answers for this address");
-    stranger.kill().expect("it can be killed");
+    for address in ["7.1", "7.2"] {
+        refused(&format!("volume replace {address} --yes"), "on eth1 answers for this address");
+    }
+    assert!(!world.directory(1).join("e7.2.img").exists(), "nothing was made");
+    strangers.iter_mut().for_each(|stranger| stranger.kill().expect("it can be killed"));
     refused("volume replace 7.1 --yes", "e7.1: this node's copy can be used");
     let told = refused("volume replace --all --yes", "e7.1: this node's copy can be used");
     assert!(told.contains("made anew: e7.2"), "{told}");
