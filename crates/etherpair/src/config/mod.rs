@@ -3,6 +3,8 @@
 //! witness's own is with the witness.
 
 pub(crate) mod arbiter;
+#[cfg(test)]
+mod example;
 pub(crate) mod node;
 pub(crate) mod places;
 pub(crate) mod reader;

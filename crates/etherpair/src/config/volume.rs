@@ -214,14 +214,17 @@ fn lag(text: &str) -> Result<u64, String> {
 /// Requests an initiator may have outstanding; Linux uses at most 64 unless told otherwise.
 const BUFFER_COUNT: u16 = 128;
 
+/// A copy of a resync has 128 KiB: one a second is the slowest there is.
+const RESYNC_RATE_MIN: u64 = 128 << 10;
+
 fn resync_rate(text: &str) -> Result<ResyncRate, String> {
     if text == "yielding" {
         return Ok(ResyncRate::Yielding);
     }
-    let bytes = byte_size::parse(text).ok().filter(|bytes| *bytes >= 128 << 10);
+    let bytes = byte_size::parse(text).ok().filter(|bytes| *bytes >= RESYNC_RATE_MIN);
     bytes.map(ResyncRate::BytesPerSecond).ok_or_else(|| {
         format!(
-            "`{text}` is no rate; write \"yielding\" to give way to initiators, or bytes a second as \"100M\""
+            "`{text}` is no rate; write \"yielding\" to give way to initiators, or bytes a second as \"100M\", \"128k\" at least"
         )
     })
 }

@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use aoe::{Address, MacAddress};
 use os::InterfaceError;
 use os::disk::DiskError;
+use os::frame_port::PortError;
 use os::metadata_file::MetadataError;
 use os::open_files::OpenFilesError;
 use os::shard::{MirroredExportError, ShardError};
 use replication::identity::PairIdentity;
 use thiserror::Error;
 
+use crate::config::places::Place;
 use crate::exit_code::{self, Failure};
 use crate::export::ExportError;
 
@@ -20,8 +22,21 @@ use crate::export::ExportError;
 #[derive(Debug, Error)]
 pub(crate) enum ServeError {
     /// An interface cannot be used.
-    #[error(transparent)]
-    Interface(#[from] InterfaceError),
+    #[error("{place}: {error}")]
+    Interface {
+        /// Where it is named.
+        place: Place,
+        /// Why.
+        error: InterfaceError,
+    },
+    /// A port on an interface cannot be opened.
+    #[error("{place}: {error}")]
+    Port {
+        /// Where the interface is named, or the kind of port.
+        place: Place,
+        /// Why.
+        error: PortError,
+    },
     /// A shard cannot start.
     #[error(transparent)]
     Shard(#[from] Box<ShardError>),
@@ -43,9 +58,13 @@ pub(crate) enum ServeError {
     #[error(transparent)]
     Claim(Box<ExportError>),
     /// A port or socket cannot be listened on.
-    #[error("cannot listen on {address}: {error}; look at the address, and whether another process has it")]
+    #[error(
+        "{place}: cannot listen on {address}: {error}; look at the address, and whether another process has it"
+    )]
     Listen {
-        /// Where.
+        /// Where it is named.
+        place: Place,
+        /// The address.
         address: SocketAddr,
         /// What the kernel said.
         error: io::Error,
@@ -170,9 +189,9 @@ impl From<ExportError> for VolumeError {
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         let code = match &error {
-            ServeError::Interface(error) => exit_code::of_interface(error),
+            ServeError::Interface { error, .. } => exit_code::of_interface(error),
+            ServeError::Port { error, .. } => exit_code::of_port(error),
             ServeError::Shard(error) => match error.as_ref() {
-                ShardError::Port(error) => exit_code::of_port(error),
                 ShardError::Engine(_) => exit_code::ENGINE_REFUSED,
                 _ => exit_code::SYSTEM,
             },

@@ -122,17 +122,21 @@ impl PeerProgram {
 /// If nothing can be listened on, or an address is in use.
 pub(crate) async fn listen(daemon: &Arc<Daemon>) -> Result<(), ServeError> {
     let mut absent = Vec::new();
+    let refused = |address, error| {
+        let place = daemon.config.places.node.of("peer.listen");
+        Err(ServeError::Listen { place, address, error })
+    };
     for &address in &daemon.config.listen {
         match TcpListener::bind(address).await {
             Ok(listener) => drop(tokio::spawn(accept(listener, address, Arc::clone(daemon)))),
             Err(error) if error.kind() == ErrorKind::AddrNotAvailable => absent.push((address, error)),
-            Err(error) => return Err(ServeError::Listen { address, error }),
+            Err(error) => return refused(address, error),
         }
     }
     if absent.len() == daemon.config.listen.len()
         && let Some((address, error)) = absent.pop()
     {
-        return Err(ServeError::Listen { address, error });
+        return refused(address, error);
     }
     for (address, error) in absent {
         tracing::error!(

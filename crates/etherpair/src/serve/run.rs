@@ -79,8 +79,12 @@ impl Running {
         let volumes = std::mem::take(&mut config.volumes);
         // From here on a signal ends us in order.
         let signals = Signals::new().map_err(system("listening for signals"))?;
+        let missing = |error| {
+            let place = config.places.node.of("storage.interfaces");
+            ServeError::Interface { place, error }
+        };
         let interfaces: Result<Vec<_>, _> =
-            config.interfaces.iter().map(|name| Interface::named(name)).collect();
+            config.interfaces.iter().map(|name| Interface::named(name).map_err(missing)).collect();
         let mut links = Links::new(interfaces?).map_err(system("following the interfaces"))?;
         let addresses: Vec<_> = volumes.iter().map(|volume| volume.address).collect();
         let claims = Claims::new(&addresses, &links.interfaces(), false)?;
@@ -266,10 +270,7 @@ fn start_shards(
         let started: Result<Vec<_>, _> =
             (0..config.shards).map(|shard| start_shard(config, *kind, shard, events)).collect();
         let refused = match &started {
-            Err(ServeError::Shard(error)) => match error.as_ref() {
-                ShardError::Port(error @ PortError::KindRefused { .. }) => Some(error),
-                _ => None,
-            },
+            Err(ServeError::Port { error: error @ PortError::KindRefused { .. }, .. }) => Some(error),
             _ => None,
         };
         let Some(error) = refused.filter(|_| !rest.is_empty()) else { return started };
@@ -319,5 +320,12 @@ fn start_shard(
         // Nobody listens only when the process is about to end.
         let _ = events.send((number, event));
     };
-    Ok(ShardHandle::start(options, notify).map_err(Box::new)?)
+    ShardHandle::start(options, notify).map_err(|error| match error {
+        ShardError::Port(error) => {
+            let is_kind = matches!(error, PortError::KindRefused { .. });
+            let key = if is_kind { "storage.port" } else { "storage.interfaces" };
+            ServeError::Port { place: config.places.node.of(key), error }
+        }
+        other => Box::new(other).into(),
+    })
 }

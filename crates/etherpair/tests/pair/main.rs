@@ -17,6 +17,7 @@ mod replayed;
 mod slow;
 mod stranger;
 mod two_arbiters;
+mod start;
 mod upgrade;
 mod with_etcd;
 mod world;
