@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aoe::Address;
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::sleep;
 
 use super::daemon::Daemon;
 use super::events::{Report, Severity};
-use crate::arbiter::ArbiterState;
+use crate::arbiter::{ArbiterError, ArbiterState};
 
 /// Whoever is reached again within this time, if only at another of its addresses, was not lost.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -55,7 +56,14 @@ async fn tell<F: Future>(
     }
 }
 
-fn lost(state: &ArbiterState) -> Report {
+/// A question about a volume was not answered; `more` says how often that was not told.
+pub(super) fn silent(address: Address, error: &ArbiterError, more: &str) -> Report {
+    let text = format!("the arbiter gives no answer for {address}: {error}{more}");
+    Report::new("arbiter", Severity::Warning, "arbiter-silent", text, Value::Null)
+}
+
+/// It cannot be reached any more.
+pub(super) fn lost(state: &ArbiterState) -> Report {
     let error = state.error.as_deref().unwrap_or_default();
     let text = format!(
         "the {} cannot be reached ({error}): while the pair is whole nothing changes, but a node that loses its peer now serves \
@@ -65,7 +73,8 @@ fn lost(state: &ArbiterState) -> Report {
     Report::new("arbiter", Severity::Warning, "arbiter-lost", text, json!({ "error": error }))
 }
 
-fn back(state: &ArbiterState) -> Report {
+/// It can be reached again.
+pub(super) fn back(state: &ArbiterState) -> Report {
     let text =
         format!("the {} is reached again at {}", state.kind, state.address.as_deref().unwrap_or_default());
     Report::new("arbiter", Severity::Info, "arbiter-back", text, Value::Null)

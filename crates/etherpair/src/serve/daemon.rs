@@ -21,14 +21,13 @@ use os::shard::{Command, Event, ShardHandle};
 use replication::identity::VolumeIdentity;
 use replication::input::Control;
 use replication::output::Event as VolumeEvent;
-use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{broadcast, oneshot};
 
 use self::asking::Asked;
 use super::changing::Changing;
 use super::error::VolumeError;
-use super::events::{Report, Severity};
+use super::events::Report;
 use super::interfaces::Interfaces;
 use super::look::{Stranger, strangers};
 use super::peer_links::Links;
@@ -188,14 +187,14 @@ impl Daemon {
         error: &impl ToString,
     ) {
         let (about, error) = (entry.address.to_string(), error.to_string());
-        let text = format!("this node does not serve it: {error}");
+        let report = Report::not_served(&about, &error);
         let mut broken = self.broken();
         let before = broken.get(&entry.address).filter(|before| before.entry.metadata == entry.metadata);
         let (identity, is_lost) =
             (identity.or_else(|| before?.identity), before.is_some_and(|before| before.is_lost));
         broken.insert(entry.address, Broken { entry, identity, error, is_lost });
         drop(broken);
-        self.report(Report::new(&about, Severity::Error, "not-served", text, Value::Null));
+        self.report(report);
     }
 
     /// Who else serves these addresses. Waits for a moment whether anybody answers.

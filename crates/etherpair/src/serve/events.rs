@@ -1,5 +1,6 @@
 //! What happens to volumes and links, in the words of operators: a line for the log, and JSON for `etherpair events`.
 
+use replication::membership::Membership;
 use replication::message::{CopyState, Offer};
 use replication::output::Event;
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub(crate) struct Report {
     pub(crate) event: &'static str,
     /// The same for people, with what to do.
     pub(crate) text: String,
-    /// Figures.
+    /// Figures; not there if there are none.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub(crate) details: Value,
 }
@@ -53,6 +54,21 @@ impl Report {
     pub(crate) fn of_volume(address: &str, event: &Event) -> Self {
         let (severity, word, text, details) = describe(event);
         Self::new(address, severity, word, text, details)
+    }
+
+    /// A volume is configured and not served.
+    pub(crate) fn not_served(address: &str, error: &str) -> Self {
+        let text = format!("this node does not serve it: {error}");
+        Self::new(address, Severity::Error, "not-served", text, Value::Null)
+    }
+
+    /// An operator has forced one membership, and the arbiter has granted another.
+    pub(crate) fn two_histories(address: &str, forced: Membership, held: Membership) -> Self {
+        let text = format!(
+            "forced to membership {forced}, but the arbiter has granted {held}: if the other node serves, there are two histories; \
+             stop one of the nodes at once"
+        );
+        Self::new(address, Severity::Error, "two-histories", text, Value::Null)
     }
 
     /// Writes it to the log.
@@ -241,12 +257,25 @@ fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
 
 #[cfg(test)]
 mod tests {
-    use block::{BlockError, Lba, LbaRange, SectorCount};
-    use replication::durability::Mode;
-    use replication::membership::Membership;
-    use replication::resize::ResizeError;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
 
+    use aoe::MacAddress;
+    use aoe::target::{PortId, PortLink, Slow, SlowKind};
+    use block::{BlockError, ExportId, Lba, LbaRange, SectorCount};
+    use node::SlowRequest;
+    use os::peer_link::PeerFailure;
+    use replication::durability::Mode;
+    use replication::resize::ResizeError;
+    use replication::version::{Version, VersionRange};
+
+    use super::super::interfaces::Interfaces;
+    use super::super::peer_links::Links;
+    use super::super::peer_port::{self, NoCommonVersion, PeerProgram};
+    use super::super::{arbiter_watch, slow};
     use super::*;
+    use crate::arbiter::{ArbiterError, ArbiterState};
+    use crate::export::LinkChange;
 
     fn one_of_each() -> Vec<Event> {
         let range = LbaRange::new(Lba(8), SectorCount(8)).expect("a range");
@@ -287,24 +316,77 @@ mod tests {
         ]
     }
 
+    /// What is told of anything else than by an engine.
+    fn others() -> Vec<Report> {
+        let (first, second) = (Membership::FIRST, Membership::FIRST);
+        let versions = VersionRange { oldest: 1, newest: 2 };
+        let address = "10.0.0.2:8802".parse().expect("an address");
+        let peer = PeerProgram { version: Version::V4, versions, program: "0.1.0".to_owned() };
+        let apart = NoCommonVersion { ours: VersionRange::ALL, theirs: versions, program: String::new() };
+        let state = ArbiterState { kind: "witness", ..ArbiterState::default() };
+        let link = PortLink { mac: MacAddress([2, 0, 0, 0, 0, 9]), mtu: 9000 };
+        let change = |link| LinkChange { port: PortId(0), interface: "no-such0".to_owned(), link };
+        let request = Slow {
+            export: ExportId(0),
+            kind: SlowKind::Flush,
+            range: None,
+            initiator: link.mac,
+            took: Duration::from_secs(2),
+            waited: Duration::ZERO,
+            answered: true,
+            others: 0,
+        };
+        let (links, interfaces) = (Links::new(1), Interfaces::default());
+        vec![
+            Report::not_served("e7.1", "no such file"),
+            Report::two_histories("e7.1", first, second),
+            slow::report("e7.1", &SlowRequest { request, spent: None }),
+            peer_port::stands(0, address, &peer),
+            links.ended(0, &PeerFailure::Closed).expect("news"),
+            links.not_understood(&apart).expect("news"),
+            arbiter_watch::silent("e7.1".parse().expect("an address"), &ArbiterError::Nobody, ""),
+            arbiter_watch::lost(&state),
+            arbiter_watch::back(&state),
+            interfaces.changed(&change(Some(link)), None),
+            interfaces.changed(&change(None), None),
+        ]
+    }
+
+    fn words_in(cell: &str) -> BTreeSet<&str> {
+        cell.split('`').skip(1).step_by(2).collect()
+    }
+
     #[test]
     fn the_documents_tell_each_event_and_what_is_in_its_details() {
         let text = include_str!("../../../../docs/operating/admin-socket.md");
-        for event in one_of_each() {
-            let (_, word, _, details) = describe(&event);
-            let named = format!("`{word}`");
-            let row = text.lines().find(|line| {
-                line.starts_with("| `") && line.split('|').nth(1).is_some_and(|cell| cell.contains(&named))
-            });
-            let row = row.unwrap_or_else(|| panic!("no row for {word}"));
-            let fields = row.split('|').nth(3).expect("a column of details");
-            let told: Vec<&String> =
-                details.as_object().into_iter().flat_map(|object| object.keys()).collect();
-            assert!(
-                told.iter().all(|key| fields.contains(&format!("`{key}`"))),
-                "{word}: {told:?} in {fields}"
-            );
-            assert_eq!(told.is_empty(), fields.trim().is_empty(), "{word}");
+        let (_, table) = text.split_once("| `event` | `about` |").expect("a table of events");
+        let rows = table.lines().filter(|line| line.starts_with("| `"));
+        let rows: Vec<Vec<&str>> =
+            rows.map(|row| row.split('|').skip(1).take(3).map(str::trim).collect()).collect();
+        let reports: Vec<Report> =
+            one_of_each().iter().map(|event| Report::of_volume("e7.1", event)).chain(others()).collect();
+        let mut told = BTreeSet::new();
+        for report in &reports {
+            let word = report.event;
+            told.insert(word);
+            let row = rows.iter().find(|row| words_in(row[0]).contains(word));
+            let [_, about, fields] = row.unwrap_or_else(|| panic!("no row for {word}"))[..] else {
+                panic!("{word}: three columns")
+            };
+            let expected = match report.about.as_str() {
+                "e7.1" => "volume",
+                "no-such0" => "interface",
+                other => &format!("`{other}`"),
+            };
+            assert_eq!(about, expected, "{word}");
+            let line = serde_json::to_value(report).expect("texts and numbers");
+            let details = line.get("details");
+            assert_eq!(details.is_none(), fields.is_empty(), "{word}: {line}");
+            let keys = details.and_then(Value::as_object).into_iter().flat_map(|object| object.keys());
+            let missing: Vec<&String> = keys.filter(|key| !words_in(fields).contains(key.as_str())).collect();
+            assert!(missing.is_empty(), "{word}: {missing:?} in {fields}");
         }
+        let documented: BTreeSet<&str> = rows.iter().flat_map(|row| words_in(row[0])).collect();
+        assert_eq!(documented, told, "an event that nobody tells, or one that no test looks at");
     }
 }

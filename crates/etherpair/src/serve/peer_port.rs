@@ -233,15 +233,21 @@ pub(crate) fn connected(
     stream: PeerStream,
     peer: PeerProgram,
 ) {
-    let PeerProgram { version, versions, program } = &peer;
+    let report = stands(shard, address, &peer);
+    daemon.links.stands(shard, address, peer);
+    daemon.shards[shard].send(Command::PeerConnected(stream));
+    daemon.report(report);
+}
+
+/// What is told of a stream that stands.
+pub(super) fn stands(shard: usize, address: SocketAddr, peer: &PeerProgram) -> Report {
+    let PeerProgram { version, versions, program } = peer;
     let text = format!("the stream {shard} stands, to {address}, in version {version} of the peer protocol");
     let details = json!({
         "shard": shard, "version": version.number(), "peer_oldest": versions.oldest, "peer_newest": versions.newest,
         "peer_program": program,
     });
-    daemon.links.stands(shard, address, peer);
-    daemon.shards[shard].send(Command::PeerConnected(stream));
-    daemon.report(Report::new("peer", Severity::Info, "connected", text, details));
+    Report::new("peer", Severity::Info, "connected", text, details)
 }
 
 async fn accept(listener: TcpListener, address: SocketAddr, daemon: Arc<Daemon>) {

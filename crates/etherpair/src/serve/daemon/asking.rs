@@ -11,9 +11,9 @@ use replication::limits::ARBITER_RETRY;
 use replication::membership::Membership;
 use replication::output::Wish;
 use replication::witness::RegisterKey;
-use serde_json::Value;
 
-use super::super::events::{Report, Severity};
+use super::super::arbiter_watch;
+use super::super::events::Report;
 use super::super::volumes::Volume;
 use super::{Daemon, PATIENCE};
 use crate::arbiter::ArbiterError;
@@ -64,11 +64,7 @@ impl Daemon {
     }
 
     fn tell_of_two_histories(&self, address: Address, forced: Membership, held: Membership) {
-        let text = format!(
-            "forced to membership {forced}, but the arbiter has granted {held}: if the other node serves, there are two histories; \
-             stop one of the nodes at once"
-        );
-        self.report(Report::new(&address.to_string(), Severity::Error, "two-histories", text, Value::Null));
+        self.report(Report::two_histories(&address.to_string(), forced, held));
     }
 
     /// What this node goes by, if its thread says so.
@@ -114,8 +110,7 @@ impl Daemon {
     fn not_asked(&self, address: Address, error: &ArbiterError) {
         let mut unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner);
         unasked.write(Instant::now(), |more| {
-            let text = format!("the arbiter gives no answer for {address}: {error}{more}");
-            self.report(Report::new("arbiter", Severity::Warning, "arbiter-silent", text, Value::Null));
+            self.report(arbiter_watch::silent(address, error, more));
         });
     }
 }
