@@ -58,7 +58,7 @@ codes! {
     LISTEN = 82, "A port or socket cannot be listened on.";
     REGISTERS_DAMAGED = 83, "`witness`: the registers of a pair are torn or damaged.";
     DAEMON_UNREACHABLE = 85, "No daemon answers at the socket.";
-    DAEMON_REFUSED = 86, "The daemon has not done what was asked, and the message says why; or the question whether it should was not answered with the address.";
+    DAEMON_REFUSED = 86, "The daemon has not done what was asked, or not all of it, and the message says why; or the question whether it should was not answered with the address.";
 }
 
 /// The exit code for an interface.

@@ -163,13 +163,20 @@ impl Daemon {
     }
 
     /// Has a configured volume served; one that cannot be is told of, and no reason not to serve the others.
-    pub(crate) fn add_configured(&self, entry: VolumeEntry) {
+    ///
+    /// # Errors
+    /// Why it is not served.
+    pub(crate) fn add_configured(&self, entry: VolumeEntry) -> Result<(), VolumeError> {
         let address = entry.address;
         match self.add_volume(entry.clone()) {
             Ok(()) => {
                 self.broken().remove(&address);
+                Ok(())
             }
-            Err(error) => self.not_served(entry, None, &error),
+            Err(error) => {
+                self.not_served(entry, None, &error);
+                Err(error)
+            }
         }
     }
 

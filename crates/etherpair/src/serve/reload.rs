@@ -111,23 +111,26 @@ async fn carry_out(daemon: &Arc<Daemon>, agreed: Agreed) -> Result<String, Strin
             let address = entry.address;
             let identity = opened.identity;
             let served = daemon.serve_volume(entry.clone(), opened);
-            results.push(served.map(|()| address).map_err(|error| {
-                daemon.not_served(entry, Some(identity), &error);
-                format!("{address} is not served: {error}")
-            }));
+            let served = served.inspect_err(|error| daemon.not_served(entry, Some(identity), error));
+            results.push((address, served));
         }
         for entry in tried_again {
-            match strangers.remove(&entry.address) {
+            let address = entry.address;
+            let served = match strangers.remove(&address) {
                 None => daemon.add_configured(entry),
-                Some(error) => daemon.not_served(entry, None, &error),
-            }
+                Some(error) => {
+                    daemon.not_served(entry, None, &error);
+                    Err(error)
+                }
+            };
+            results.push((address, served));
         }
         Ok(results)
     });
-    for result in served.await? {
-        match result {
-            Ok(address) => told.added.push(address),
-            Err(error) => told.failed.push(error),
+    for (address, served) in served.await? {
+        match served {
+            Ok(()) => told.added.push(address),
+            Err(error) => told.failed.push(format!("{address} is not served: {error}")),
         }
     }
     told.outcome()

@@ -109,7 +109,8 @@ impl Running {
         let mut strangers = daemon.strangers(&addresses);
         for volume in volumes {
             match strangers.remove(&volume.address) {
-                None => daemon.add_configured(volume),
+                // What cannot be served was told of, and keeps no other from being served.
+                None => drop(daemon.add_configured(volume)),
                 Some(error) => daemon.not_served(volume, None, &error),
             }
         }

@@ -326,7 +326,7 @@ fn a_volume_that_cannot_be_opened_does_not_keep_the_others_from_being_served() {
     let held = File::open(&metadata).expect("metadata");
     held.lock().expect("a lock");
     thread::scope(|scope| {
-        let reload = scope.spawn(|| world.does(1, "reload"));
+        let reload = scope.spawn(|| world.command(1, "reload").output().expect("it ends"));
         let mut answered = 0;
         while !reload.is_finished() && answered < 20 {
             assert_eq!(world.status(1)["not_served"][0]["address"], "e7.2");

@@ -50,10 +50,12 @@ fn an_address_that_a_stranger_serves_is_not_served_and_the_stranger_is_named() {
     }
     world.wait_for(1, "serves the other", |volume| volume["address"] == "e7.2" && volume["serving"] == true);
     assert_eq!(world.volume(0)["serving"], true);
-    world.does(1, "reload");
-    assert_eq!(world.status(1)["not_served"][0]["address"], "e7.1", "it is looked again");
+    let said = world.reload_leaves_out(1, "e7.1");
+    assert!(said.contains(&mac), "it is looked again: {said}");
+    assert_eq!(world.status(1)["not_served"][0]["address"], "e7.1");
     stranger.kill().expect("it can be killed");
-    world.does(1, "reload");
+    let said = world.does(1, "reload");
+    assert!(said.contains("served now: e7.1"), "{said}");
     world.wait_for_in_sync();
     assert_eq!(world.status(1)["not_served"], serde_json::json!([]), "{}", world.logs());
 

@@ -48,6 +48,16 @@ impl World {
         output.stdout
     }
 
+    /// Has a node read its configuration again, of which a volume cannot be served: what it says of that, and that it has not done all.
+    pub(crate) fn reload_leaves_out(&self, node: usize, address: &str) -> String {
+        let output = self.command(node, "reload").output().expect("it ends");
+        assert_eq!(output.status.code(), Some(86), "{output:?}\n{}", self.logs());
+        for part in [&format!("{address} is not served: "), "all else of the configuration was taken on"] {
+            assert!(output.stderr.contains(part), "{part} in {}", output.stderr);
+        }
+        output.stderr
+    }
+
     pub(crate) fn status(&self, node: usize) -> Value {
         self.pair.status(node).expect("JSON")
     }
