@@ -18,6 +18,8 @@ mod slow;
 mod stranger;
 mod two_arbiters;
 mod start;
+mod stranger;
+mod threads;
 mod upgrade;
 mod with_etcd;
 mod world;
@@ -52,7 +54,12 @@ fn disk(world: &World, name: &str, byte: u8) -> LoopDevice {
 }
 
 fn assert_equal_copies(world: &World) {
-    let copies = [0, 1].map(|node| fs::read(world.directory(node).join("e7.1.img")).expect("a copy"));
+    assert_equal_copies_of(world, "7.1");
+}
+
+fn assert_equal_copies_of(world: &World, address: &str) {
+    let name = format!("e{address}.img");
+    let copies = [0, 1].map(|node| fs::read(world.directory(node).join(&name)).expect("a copy"));
     assert!(copies[0].iter().any(|byte| *byte != 0), "something was written");
     assert!(copies[0] == copies[1], "the copies differ");
 }
