@@ -22,6 +22,7 @@ mod stranger;
 mod threads;
 mod upgrade;
 mod with_etcd;
+mod witness;
 mod world;
 
 use std::fs::{self, File, OpenOptions};
