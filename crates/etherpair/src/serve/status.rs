@@ -260,7 +260,8 @@ pub(crate) struct Counters {
     pub(crate) bytes_written: u64,
     /// Writes that came by the other node.
     pub(crate) followed: u64,
-    /// Frames that came twice and were not executed twice.
+    /// Copies of a write that was under way or done, or of a read that waited: answered, not executed again. And writes that waited
+    /// until they were too old: neither answered nor executed, since a copy of them may have been meanwhile.
     pub(crate) duplicates_suppressed: u64,
     /// Requests dropped because this node may not serve.
     pub(crate) dropped: u64,
@@ -364,6 +365,10 @@ fn counters(status: &VolumeStatus, target: Option<&aoe::target::Statistics>) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -375,4 +380,60 @@ mod tests {
         assert_eq!(ProgressStatus::new(0, 1 << 30, Duration::ZERO), Some(nothing_yet));
         assert_eq!(ProgressStatus::new(0, 0, Duration::ZERO), None);
     }
+
+    /// Every key with those around it.
+    fn keys(around: &str, value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(object) => {
+                for (key, value) in object {
+                    let name = if around.is_empty() { key.clone() } else { format!("{around}.{key}") };
+                    keys(&name, value, found);
+                    found.insert(name);
+                }
+            }
+            Value::Array(list) => list.iter().for_each(|value| keys(around, value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn keys_stay_and_the_documents_tell_each_of_them() {
+        let mut status = text::tests::status();
+        status.links[0].peer_versions = Some(VersionsStatus::default());
+        let volume = &mut status.volumes[0];
+        volume.resync.clone_from(&volume.verify);
+        let mut found = BTreeSet::new();
+        keys("", &serde_json::to_value(&status).expect("texts and numbers"), &mut found);
+        let pinned: BTreeSet<String> = KEYS.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(found, pinned, "scripts read these: a key may come, and none may go while `format` is 1");
+        let text = include_str!("../../../../docs/operating/pair.md");
+        let (_, told) = text.split_once("Fields of `--json` keep their meaning").expect("a paragraph");
+        let (told, _) = told.split_once("\n\n").expect("its end");
+        for key in &found {
+            let word = key.rsplit('.').next().expect("a word");
+            assert!(told.contains(&format!("`{word}`")), "{key} in {told}");
+        }
+    }
+
+    const KEYS: &str = "
+        format version pair node versions versions.oldest versions.newest leaving lease_milliseconds
+        links links.shard links.connection links.address links.error links.version links.peer_program
+        links.peer_versions links.peer_versions.oldest links.peer_versions.newest
+        links.lease links.lease.held_milliseconds links.lease.granted_milliseconds
+        interfaces interfaces.name interfaces.up interfaces.mac interfaces.virtual_mac interfaces.mtu
+        arbiter arbiter.kind arbiter.reachable arbiter.address arbiter.error
+        volumes volumes.address volumes.identity volumes.bytes volumes.data volumes.phase volumes.serving
+        volumes.epoch volumes.members volumes.needs_lease volumes.disk volumes.peer_disk volumes.replication
+        volumes.durability volumes.answers_from_memory volumes.out_of_sync_bytes volumes.masks
+        volumes.resync volumes.resync.percent volumes.resync.bytes_per_second volumes.resync.seconds_left
+        volumes.verify volumes.verify.percent volumes.verify.bytes_per_second volumes.verify.seconds_left
+        volumes.counters volumes.counters.reads volumes.counters.writes volumes.counters.bytes_read
+        volumes.counters.bytes_written volumes.counters.followed volumes.counters.duplicates_suppressed
+        volumes.counters.dropped volumes.counters.slow volumes.counters.blocks_copied volumes.counters.freezes
+        volumes.latency
+        volumes.latency.reads volumes.latency.reads.p50_microseconds volumes.latency.reads.p99_microseconds
+        volumes.latency.reads.max_microseconds
+        volumes.latency.writes volumes.latency.writes.p50_microseconds volumes.latency.writes.p99_microseconds
+        volumes.latency.writes.max_microseconds
+        not_served not_served.address not_served.error";
 }

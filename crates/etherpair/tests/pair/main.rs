@@ -4,6 +4,7 @@
 
 mod forcing;
 mod foreign;
+mod counted;
 mod garbage;
 mod latency;
 mod links;
@@ -269,6 +270,20 @@ fn under_load(world: &World, seconds: u32, disturb: impl FnOnce()) {
         thread::sleep(Duration::from_secs(1));
         disturb();
         load.join().expect("no panic")
+/// The address of the pair's that initiators see a node under, on the first storage network.
+fn virtual_mac(world: &World, node: usize) -> [u8; 6] {
+    let text = world.status(node)["interfaces"][0]["virtual_mac"].as_str().expect("an address").to_owned();
+    let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal digits"));
+    bytes.collect::<Vec<u8>>().try_into().expect("six bytes")
+}
+
+/// Whether it is an answer to a question for the configuration that nobody has asked: to everybody, and with tag 0.
+fn is_advertisement(frame: &[u8], [shelf_high, shelf_low, slot]: [u8; 3]) -> bool {
+    let (flags, command) = (frame[14], frame[19]);
+    let is_answer = flags & 0x0c == 0x08 && command == 1 && frame[20..24] == [0; 4];
+    is_answer && frame[..6] == [0xff; 6] && frame[16..19] == [shelf_high, shelf_low, slot]
+}
+
     });
     assert!(output.status.success(), "{output:?}\n{}", world.logs());
 }

@@ -179,11 +179,11 @@ impl Times {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::serve::status::VersionsStatus;
 
-    fn status() -> Status {
+    pub(in super::super) fn status() -> Status {
         let lease = LeaseReport { held_milliseconds: Some(812), granted_milliseconds: Some(1040) };
         let link = LinkStatus {
             connection: "Connected".to_owned(),
