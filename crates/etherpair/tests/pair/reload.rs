@@ -7,8 +7,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::thread;
 
 use lab::network::MTU_JUMBO;
-use lab::{Namespace, wait_until};
-use serde_json::json;
+use lab::{Namespace, Signal, wait_until};
+use serde_json::{Value, json};
 
 use crate::world::{PATIENCE, World};
 use crate::{assert_equal_copies, pair, under_load};
@@ -227,6 +227,7 @@ fn a_resync_goes_faster_when_it_may() {
     nodes[1] = world.start_node(1);
     world.wait_for(0, "source", |volume| volume["replication"] == "SyncSource");
     assert!(world.volume(0)["out_of_sync_bytes"].as_u64().is_some_and(|bytes| bytes > 8 << 20));
+    tells_how_the_resync_goes(&world);
     is_kept("its copy is not up to date");
     fs::write(&file, text).expect("faster again");
     let before = std::time::Instant::now();
@@ -234,4 +235,72 @@ fn a_resync_goes_faster_when_it_may() {
     world.wait_for_in_sync();
     assert!(before.elapsed().as_secs() < 50, "it would have taken two minutes");
     assert_equal_copies(&world);
+}
+
+/// Node 0 copies at 128 KiB a second, and much is left.
+fn tells_how_the_resync_goes(world: &World) {
+    let is_told = |volume: &Value| {
+        let resync = &volume["resync"];
+        let figure = |name: &str| resync[name].as_f64();
+        let (percent, speed) = (figure("percent"), figure("bytes_per_second"));
+        let left = figure("seconds_left");
+        percent.is_some_and(|percent| percent > 0.0 && percent < 50.0)
+            && speed.is_some_and(|speed| speed > 0.0 && speed < 2.0 * f64::from(128 << 10))
+            && left.is_some_and(|left| left > 30.0)
+    };
+    for node in 0..2 {
+        world.wait_for(node, "how the resync goes", is_told);
+    }
+    assert_eq!(world.volume(1)["replication"], "SyncTarget");
+    let said = world.does(0, "status");
+    assert!(said.contains(" % at ") && said.contains(" s left"), "{said}");
+}
+
+#[test]
+fn a_signal_has_the_configuration_read_again_and_a_wrong_one_changes_nothing_and_is_told_once() {
+    let world = World::new();
+    let (_witness, nodes) = pair(&world);
+    let file = world.directory(0).join("e7.1.volume.toml");
+    let plain = fs::read_to_string(&file).expect("a description");
+    let masked = |mac: &str| format!("{plain}masks = [\"{mac}\"]\n");
+    let has_masks = |masks: &[&str]| world.wait_for(0, "masks", |volume| volume["masks"] == json!(masks));
+    let [first, second] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+    fs::write(&file, masked(first)).expect("a description");
+    nodes[0].signal(Signal::HangUp).expect("it can be told");
+    has_masks(&[first]);
+    // One key is wrong, and nothing of all else is taken on.
+    fs::write(&file, masked(second)).expect("a description");
+    edit(&world, 0, "\"eth1\", \"eth2\"", "\"eth1\"");
+    edit(&world, 0, "[peer]\n", "[peer]\nleese = 1\n");
+    let log = world.scratch.join("node0.log");
+    let told = || {
+        let log = fs::read_to_string(&log).expect("a log");
+        log.lines().filter(|line| line.contains("reload: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(told(), [""; 0]);
+    nodes[0].signal(Signal::HangUp).expect("it can be told");
+    wait_until("a line in the log", PATIENCE, || Ok((!told().is_empty()).then_some(()))).expect("told");
+    // By the time a command that comes later has failed alike nothing of the first one is under way.
+    let refused = world.command(0, "reload").output().expect("it ends");
+    assert_eq!(refused.status.code(), Some(86), "{refused:?}");
+    let told = told();
+    let line = 1 + fs::read_to_string(world.configuration_file(0))
+        .expect("a configuration")
+        .lines()
+        .position(|line| line == "leese = 1")
+        .expect("the key");
+    let wanted = format!(
+        "reload: nothing was changed: {}:{line}: `peer.leese`: there is no such key; did you mean `lease`?",
+        world.configuration_file(0).display()
+    );
+    assert!(
+        told.len() == 1 && told[0].contains(" ERROR ") && told[0].ends_with(&wanted),
+        "{wanted} in {told:?}"
+    );
+    assert_eq!(world.volume(0)["masks"], json!([first]));
+    assert_eq!(interfaces(&world).len(), 2);
+    edit(&world, 0, "leese = 1\n", "");
+    nodes[0].signal(Signal::HangUp).expect("it can be told");
+    has_masks(&[second]);
+    world.wait_for(0, "one interface", |_| interfaces(&world).len() == 1);
 }
