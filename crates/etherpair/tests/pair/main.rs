@@ -26,6 +26,7 @@ mod with_etcd;
 mod witness;
 mod world;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -33,8 +34,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::disk::LoopDevice;
-
-use lab::{Process, Signal, wait_until};
+use lab::network::MTU_JUMBO;
+use lab::{FrameSocket, Process, Signal, wait_until};
 use serde_json::json;
 use world::{PATIENCE, World};
 
@@ -230,6 +231,14 @@ fn verify(world: &World, command: &str, node: usize, outcome: &str) {
 fn a_volume_grows_under_load_and_initiators_see_it() {
     let world = World::new();
     let (_witness, _nodes) = pair(&world);
+    let virtual_macs = [0, 1].map(|node| virtual_mac(&world, node));
+    // A host that hears only what is said to everybody.
+    let listener = world.add_host("listener", &[0], MTU_JUMBO).expect("a host");
+    let listen = |patience| FrameSocket::open(&listener, "eth1", patience).expect("a socket");
+    // What was told when the nodes began to serve has been repeated for the last time, two seconds after the time before.
+    let earlier = listen(Duration::from_secs(3));
+    while earlier.receive().expect("a wire").is_some() {}
+    let socket = listen(PATIENCE);
     let output = thread::scope(|scope| {
         let load = scope.spawn(|| {
             // Files get longer, which takes as long as the file system needs to note it: half a minute was seen on a busy machine.
@@ -241,6 +250,14 @@ fn a_volume_grows_under_load_and_initiators_see_it() {
         load.join().expect("no panic")
     });
     assert!(output.status.success(), "{output:?}\n{}", world.logs());
+    let mut told_by = BTreeSet::new();
+    while told_by.len() < 2 {
+        let frame = socket.receive().expect("a wire").expect("both nodes say that the volume has changed");
+        if is_advertisement(&frame, [0, 7, 1]) {
+            told_by.insert(<[u8; 6]>::try_from(&frame[6..12]).expect("an address"));
+        }
+    }
+    assert_eq!(told_by, virtual_macs.into());
     world.wait_for_in_sync();
     // A node may hear of it from its thread a moment after the other one has said that it is done.
     for node in 0..2 {
@@ -252,6 +269,20 @@ fn a_volume_grows_under_load_and_initiators_see_it() {
     assert_equal_copies(&world);
     let refused = world.command(0, "volume resize 7.1 --size 32M").output().expect("it ends");
     assert!(refused.stderr.contains("only grows"), "{refused:?}");
+}
+
+/// The address of the pair's that initiators see a node under, on the first storage network.
+fn virtual_mac(world: &World, node: usize) -> [u8; 6] {
+    let text = world.status(node)["interfaces"][0]["virtual_mac"].as_str().expect("an address").to_owned();
+    let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal digits"));
+    bytes.collect::<Vec<u8>>().try_into().expect("six bytes")
+}
+
+/// Whether it is an answer to a question for the configuration that nobody has asked: to everybody, and with tag 0.
+fn is_advertisement(frame: &[u8], [shelf_high, shelf_low, slot]: [u8; 3]) -> bool {
+    let (flags, command) = (frame[14], frame[19]);
+    let is_answer = flags & 0x0c == 0x08 && command == 1 && frame[20..24] == [0; 4];
+    is_answer && frame[..6] == [0xff; 6] && frame[16..19] == [shelf_high, shelf_low, slot]
 }
 
 /// So many lines or events there may be since then of something that is told of at most once in five seconds.
@@ -270,20 +301,6 @@ fn under_load(world: &World, seconds: u32, disturb: impl FnOnce()) {
         thread::sleep(Duration::from_secs(1));
         disturb();
         load.join().expect("no panic")
-/// The address of the pair's that initiators see a node under, on the first storage network.
-fn virtual_mac(world: &World, node: usize) -> [u8; 6] {
-    let text = world.status(node)["interfaces"][0]["virtual_mac"].as_str().expect("an address").to_owned();
-    let bytes = text.split(':').map(|byte| u8::from_str_radix(byte, 16).expect("hexadecimal digits"));
-    bytes.collect::<Vec<u8>>().try_into().expect("six bytes")
-}
-
-/// Whether it is an answer to a question for the configuration that nobody has asked: to everybody, and with tag 0.
-fn is_advertisement(frame: &[u8], [shelf_high, shelf_low, slot]: [u8; 3]) -> bool {
-    let (flags, command) = (frame[14], frame[19]);
-    let is_answer = flags & 0x0c == 0x08 && command == 1 && frame[20..24] == [0; 4];
-    is_answer && frame[..6] == [0xff; 6] && frame[16..19] == [shelf_high, shelf_low, slot]
-}
-
     });
     assert!(output.status.success(), "{output:?}\n{}", world.logs());
 }
