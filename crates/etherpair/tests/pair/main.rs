@@ -2,9 +2,9 @@
 //! the volume through both nodes and checks what it reads. Run as root.
 #![allow(clippy::disallowed_methods, reason = "tests wait for the real world by the real clock")]
 
+mod counted;
 mod forcing;
 mod foreign;
-mod counted;
 mod garbage;
 mod latency;
 mod links;
@@ -16,11 +16,10 @@ mod removal;
 mod replacement;
 mod replayed;
 mod slow;
-mod stranger;
-mod two_arbiters;
 mod start;
 mod stranger;
 mod threads;
+mod two_arbiters;
 mod upgrade;
 mod with_etcd;
 mod witness;

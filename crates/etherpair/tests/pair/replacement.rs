@@ -108,8 +108,8 @@ fn a_device_that_fails_while_it_is_served(world: &World) {
 fn a_file_that_is_missing_or_empty_never_counts() {
     let world = World::new();
     let (_witness, mut nodes) = pair(&world);
-    let every_extent =
-        "7.1 -i eth1 --rw write --block-size 1M --depth 1 --allow-writes --requests 64 --answer-timeout 150";
+    let every_extent = "7.1 -i eth1 --rw write --block-size 1M --depth 1 --allow-writes --requests 64 --seconds 150 \
+                        --answer-timeout 150";
     let output = world.bench(every_extent);
     assert!(output.status.success(), "{output:?}");
     // The file system is not mounted, and an empty file is made in its place.
