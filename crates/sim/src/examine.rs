@@ -11,6 +11,7 @@ use replication::meta::layout::EXTENT_SECTORS;
 use replication::meta::{self, Opened};
 
 use crate::disk::Disk;
+use crate::finding::{Finding, Property};
 use crate::history::{History, Moment};
 use crate::machine::Machine;
 use crate::property::difference_covered::Differences;
@@ -73,7 +74,7 @@ pub(crate) fn differences_are_covered(
     machines: &[Machine; 2],
     volume: usize,
     random: &mut Random,
-) -> Result<(), String> {
+) -> Result<(), Finding> {
     let disks = machines.each_ref().map(|machine| &machine.disks[volume]);
     let data = disks.map(|disks| Survivor::of(&disks.data, random));
     let replicas: [&dyn Replica; 2] = [&data[0], &data[1]];
@@ -94,10 +95,13 @@ pub(crate) fn differences_are_covered(
     let opened = disks.map(|disks| Survivor::of(&disks.metadata, random).open());
     let [Some(zero), Some(one)] = opened else {
         let lost = opened.iter().position(Option::is_none).unwrap_or_default();
-        return Err(format!("node {lost} could not open its metadata after a loss of power"));
+        let text = format!("node {lost} could not open its metadata after a loss of power");
+        return Err(Finding::new(Property::Metadata, text));
     };
     let covered = |sector| covers(&zero, sector) || covers(&one, sector);
-    differences.check(replicas, covered).map_err(|uncovered| uncovered.to_string())
+    differences
+        .check(replicas, covered)
+        .map_err(|uncovered| Finding::new(Property::DifferenceCovered, uncovered))
 }
 
 /// Whether this metadata has the sector compared or copied when its node meets the other.
@@ -129,22 +133,24 @@ pub(crate) fn disk_is_right(
     disk: &Disk,
     loses: bool,
     since: Moment,
-) -> Result<(), String> {
+) -> Result<(), Finding> {
     let replica = Survivor { disk, loses };
-    durable::check(history, node, &replica, since, |_| true).map_err(|lost| lost.to_string())
+    durable::check(history, node, &replica, since, |_| true)
+        .map_err(|lost| Finding::new(Property::Durable, lost))
 }
 
 /// Both copies of every volume are equal.
 ///
 /// # Errors
 /// The first sector that differs.
-pub(crate) fn replicas_are_equal(machines: &[Machine; 2]) -> Result<(), String> {
+pub(crate) fn replicas_are_equal(machines: &[Machine; 2]) -> Result<(), Finding> {
     let [zero, one] = machines;
     for (zero, one) in zero.disks.iter().zip(&one.disks) {
         let (zero, one) = (zero.data.store(), one.data.store());
         let firsts = zero.differences(one).map(|offset| offset / SECTOR_BYTES as u64);
         let sectors = firsts.flat_map(|first| (first..first + u64::from(SECTORS_PER_PAGE)).map(Lba));
-        replicas_equal::check([zero, one], sectors).map_err(|unequal| unequal.to_string())?;
+        replicas_equal::check([zero, one], sectors)
+            .map_err(|unequal| Finding::new(Property::ReplicasEqual, unequal))?;
     }
     Ok(())
 }
@@ -153,12 +159,13 @@ pub(crate) fn replicas_are_equal(machines: &[Machine; 2]) -> Result<(), String> 
 ///
 /// # Errors
 /// What differs.
-pub(crate) fn small_states_are_equal(machines: &[Machine; 2]) -> Result<(), String> {
+pub(crate) fn small_states_are_equal(machines: &[Machine; 2]) -> Result<(), Finding> {
     let [zero, one] = machines;
     for (zero, one) in zero.disks.iter().zip(&one.disks) {
         let found = [zero, one].map(|disks| Survivor { disk: &disks.metadata, loses: false }.open());
         let states = found.each_ref().map(|opened| opened.as_ref().and_then(|it| it.small_state.as_ref()));
-        small_state_equal::check(states).map_err(|unequal| unequal.to_string())?;
+        small_state_equal::check(states)
+            .map_err(|unequal| Finding::new(Property::SmallStateEqual, unequal))?;
     }
     Ok(())
 }

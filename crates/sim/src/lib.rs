@@ -13,8 +13,8 @@
 //! - `world`, `event`: the nodes, the hosts, one virtual clock, one heap of events.
 //! - `network`, `peer_link`, `disk`, `damage`, `machine`, `process`, `arbiter`: the parts of the world and what goes wrong with each.
 //! - `operator`: what somebody other than the hosts asks of the nodes. `examine`: what the disks hold, seen from outside.
-//! - `options`, `scenario`, `trace`, `glimpse`, `minimise`: which run, told how, and how a failing one is made small. `mark`, `tally`: what
-//!   was seen, in a run and in many.
+//! - `options`, `scenario`, `trace`, `glimpse`: which run, told how. `finding`: what is wrong with it; `minimise`, `replay`: how a
+//!   failing one is made small and seen again. `mark`, `tally`: what was seen, in a run and in many.
 #![forbid(unsafe_code)]
 
 pub mod arbiter;
@@ -30,6 +30,7 @@ pub mod event;
 mod examine;
 mod exchange;
 pub mod fault;
+pub mod finding;
 mod glimpse;
 pub mod history;
 pub mod host;
@@ -44,6 +45,7 @@ pub mod peer_link;
 pub mod process;
 pub mod property;
 pub mod random;
+pub mod replay;
 pub mod run;
 pub mod scenario;
 pub mod store;

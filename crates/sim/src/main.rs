@@ -14,15 +14,17 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use sim::fault::Fault;
+use sim::finding::{Finding, Property};
 use sim::minimise::minimise;
 use sim::options::Options;
-use sim::run::{Report, run};
+use sim::replay::Replay;
+use sim::run::{Report, run_compared};
 use sim::scenario;
 use sim::tally::Tally;
 
 /// Lines of the trace that a failure shows.
 const LINES_SHOWN: usize = 60;
-/// One seed in so many is run twice.
+/// One seed in so many is run twice: chance from outside shows in whatever seed it touches, and a few thousand are run at a time.
 const TWICE_EVERY: u64 = 50;
 
 /// Runs the pair through what can go wrong, once for each seed.
@@ -61,21 +63,39 @@ struct Arguments {
     see_all: bool,
 }
 
+/// What is the same for every seed.
+struct Chosen {
+    /// Kinds of faults that are left out.
+    without: Vec<Fault>,
+}
+
+impl Chosen {
+    fn options(&self, seed: u64) -> Options {
+        Options::new(seed).without(&self.without)
+    }
+
+    fn replay<'a>(&'a self, seed: u64, suppressed: &'a [u32], finding: &Finding) -> Replay<'a> {
+        let found_by = finding.property;
+        Replay { seed, without: &self.without, suppressed, found_by }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (faults, numbers) = match without(&arguments.without) {
+    let (without, numbers) = match without(&arguments.without) {
         Ok(without) => without,
         Err(error) => {
             eprintln!("sim: {error}");
             return ExitCode::from(2);
         }
     };
+    let chosen = Chosen { without };
     let passed = if let Some(name) = &arguments.scenario {
         scenarios(name, arguments.trace)
     } else if let Some(seed) = arguments.seed {
-        one(&Options::new(seed).without(&faults), &numbers, arguments.trace)
+        one(&chosen.options(seed), &numbers, arguments.trace, arguments.twice)
     } else {
-        many(&arguments, &faults)
+        many(&arguments, &chosen)
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -113,13 +133,13 @@ fn scenarios(name: &str, trace: bool) -> bool {
     passed
 }
 
-fn one(options: &Options, suppressed: &[u32], trace: bool) -> bool {
+fn one(options: &Options, suppressed: &[u32], trace: bool, twice: bool) -> bool {
     println!("seed {}: {options}", options.seed);
     for injection in sim::run::injections(options) {
         let left_out = if suppressed.contains(&injection.number) { " (left out)" } else { "" };
         println!("  {injection}{left_out}");
     }
-    let report = run(options, suppressed, if trace { usize::MAX / 2 } else { LINES_SHOWN });
+    let report = run_compared(options, suppressed, if trace { usize::MAX / 2 } else { LINES_SHOWN }, twice);
     report.lines.iter().for_each(|line| println!("{line}"));
     let Report { requests, events, digest, .. } = report;
     println!("{requests} requests, {events} events, {} faults, way {digest:016x}", report.faults.total());
@@ -133,7 +153,7 @@ fn one(options: &Options, suppressed: &[u32], trace: bool) -> bool {
     true
 }
 
-fn many(arguments: &Arguments, faults: &[Fault]) -> bool {
+fn many(arguments: &Arguments, chosen: &Chosen) -> bool {
     let jobs = arguments.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
@@ -147,12 +167,11 @@ fn many(arguments: &Arguments, faults: &[Fault]) -> bool {
                     if index >= arguments.seeds {
                         return;
                     }
-                    let options = Options::new(arguments.seed_base + index).without(faults);
-                    let report = run(&options, &[], 0);
+                    let options = chosen.options(arguments.seed_base + index);
                     let twice = arguments.twice || index.is_multiple_of(TWICE_EVERY);
-                    let again = twice.then(|| run(&options, &[], 0).digest);
+                    let report = run_compared(&options, &[], 0, twice);
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                    tally.add(options.seed, report, again);
+                    tally.add(options.seed, report);
                     let failed = !tally.failures.is_empty();
                     stop.fetch_or(failed && !arguments.keep_going, Ordering::Relaxed);
                 }
@@ -164,34 +183,37 @@ fn many(arguments: &Arguments, faults: &[Fault]) -> bool {
     let seconds = begun.elapsed().as_secs_f64();
     println!("{tally}");
     println!("{:.0} seeds a second in {jobs} threads", tally.seeds as f64 / seconds.max(0.001));
-    for (seed, failure) in &tally.failures {
-        println!("\nseed {seed}: {failure}");
-    }
-    let Some((seed, _)) = tally.failures.first_key_value() else {
-        let unseen = if arguments.see_all { tally.unseen() } else { Vec::new() };
-        if !unseen.is_empty() {
-            println!(
-                "\nnever seen: {}: change what seeds draw, or where it counts as seen",
-                unseen.join(", ")
-            );
+    for (seed, finding) in &tally.failures {
+        println!("\nseed {seed}: {finding}");
+        if arguments.keep_going {
+            println!("see it again: {}", chosen.replay(*seed, &[], finding));
         }
-        return unseen.is_empty();
+    }
+    let Some((seed, finding)) = tally.failures.first_key_value() else {
+        return nothing_is_unseen(arguments, &tally);
     };
     if !arguments.keep_going {
-        told_small(&Options::new(*seed).without(faults), faults);
+        told_small(chosen, *seed, finding);
     }
     false
 }
 
+/// Whether everything was seen that should be, where that is asked.
+fn nothing_is_unseen(arguments: &Arguments, tally: &Tally) -> bool {
+    let unseen = if arguments.see_all { tally.unseen() } else { Vec::new() };
+    if !unseen.is_empty() {
+        let unseen = unseen.join(", ");
+        println!("\nnever seen: {unseen}: change what seeds draw, or where it counts as seen");
+    }
+    unseen.is_empty()
+}
+
 /// Makes a failing seed small and says how to see it again.
-fn told_small(options: &Options, faults: &[Fault]) {
-    let suppressed = minimise(options);
-    let mut without: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    without.extend(suppressed.iter().map(ToString::to_string));
-    one(options, &suppressed, false);
-    let without =
-        if without.is_empty() { String::new() } else { format!(" --without {}", without.join(",")) };
-    println!("\nsee it again: cargo xtask sim --seed {}{without} --trace", options.seed);
+fn told_small(chosen: &Chosen, seed: u64, finding: &Finding) {
+    let options = chosen.options(seed);
+    let suppressed = minimise(&options, finding.property);
+    one(&options, &suppressed, false, finding.property == Property::Repeatable);
+    println!("\nsee it again: {}", chosen.replay(seed, &suppressed, finding));
 }
 
 fn progress(tally: &Mutex<Tally>, stop: &AtomicBool, seeds: u64, begun: Instant) {

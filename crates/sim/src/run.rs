@@ -10,6 +10,7 @@ use replication::volume::VolumeStatus;
 use crate::build::build;
 use crate::examine;
 use crate::fault::{self, FaultCounts, Injection};
+use crate::finding::{Finding, Property};
 use crate::machine::Machine;
 use crate::mark::Marks;
 use crate::options::Options;
@@ -30,7 +31,7 @@ const SESSIONS_ENDED: usize = 3;
 #[derive(Clone, Debug)]
 pub struct Report {
     /// What was wrong, if anything.
-    pub failure: Option<String>,
+    pub failure: Option<Finding>,
     /// Requests asked.
     pub requests: u64,
     /// Events that happened.
@@ -47,12 +48,31 @@ pub struct Report {
     pub lines: Vec<String>,
 }
 
+impl Report {
+    /// The same, judged also by the way that the same seed took another time.
+    #[must_use]
+    pub fn compared(mut self, again: u64) -> Self {
+        if again != self.digest {
+            let other = || Finding::new(Property::Repeatable, "it went another way the second time");
+            self.failure.get_or_insert_with(other);
+        }
+        self
+    }
+}
+
 /// Runs a world that these options describe, without the injections of these numbers.
 #[must_use]
 pub fn run(options: &Options, suppressed: &[u32], lines_max: usize) -> Report {
     let mut injections = injections(options);
     injections.retain(|injection| !suppressed.contains(&injection.number));
     run_with(options, injections, lines_max)
+}
+
+/// Runs it a second time, too, if that is asked, and compares the ways it took.
+#[must_use]
+pub fn run_compared(options: &Options, suppressed: &[u32], lines_max: usize, twice: bool) -> Report {
+    let report = run(options, suppressed, lines_max);
+    if twice { report.compared(run(options, suppressed, 0).digest) } else { report }
 }
 
 /// Runs a world that these options describe, where exactly this goes wrong.
@@ -64,7 +84,7 @@ pub fn run_with(options: &Options, injections: Vec<Injection>, lines_max: usize)
     let verdict = catch_unwind(AssertUnwindSafe(|| judge(&mut world, options)));
     let failure = match verdict {
         Ok(verdict) => verdict.err(),
-        Err(panic) => Some(format!("an assertion failed: {}", message(panic.as_ref()))),
+        Err(panic) => Some(Finding::new(Property::Assertion, message(panic.as_ref()))),
     };
     Report {
         failure,
@@ -93,7 +113,7 @@ pub fn injections(options: &Options) -> Vec<Injection> {
     plan
 }
 
-fn judge(world: &mut World, options: &Options) -> Result<(), String> {
+fn judge(world: &mut World, options: &Options) -> Result<(), Finding> {
     go(world, BEGIN.after(options.period), |_| false)?;
     world.examine(options.seed.is_multiple_of(2));
     world.heal();
@@ -104,7 +124,7 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
     go(world, bound, |world| world.open() == 0 && world.is_whole())?;
     for history in world.histories() {
         liveness::check(history, healed, world.now(), LIVENESS_BOUND)
-            .map_err(|stuck| format!("{stuck}: {:?}", statuses(world)))?;
+            .map_err(|stuck| Finding::new(Property::Liveness, format!("{stuck}: {:?}", statuses(world))))?;
     }
     let bound = LIVENESS_BOUND + copying(options);
     becomes_whole(world, healed, bound)?;
@@ -119,16 +139,17 @@ fn judge(world: &mut World, options: &Options) -> Result<(), String> {
 }
 
 /// The nodes find to each other within that time.
-fn becomes_whole(world: &mut World, healed: Instant, bound: Duration) -> Result<(), String> {
+fn becomes_whole(world: &mut World, healed: Instant, bound: Duration) -> Result<(), Finding> {
     go(world, healed.after(bound), World::is_whole)?;
     if world.is_whole() {
         return Ok(());
     }
-    Err(format!("the pair is not whole {bound:?} after the last fault: {:?}", statuses(world)))
+    let text = format!("the pair is not whole {bound:?} after the last fault: {:?}", statuses(world));
+    Err(Finding::new(Property::Whole, text))
 }
 
 /// Whatever is still on its way is done.
-fn comes_to_rest(world: &mut World, bound: Duration) -> Result<(), String> {
+fn comes_to_rest(world: &mut World, bound: Duration) -> Result<(), Finding> {
     // What hung when everything was put right is still at the disks.
     go(world, world.now().after(LIVENESS_BOUND), are_disks_idle)?;
     // Commits and what was learned of each other are still on their way.
@@ -162,14 +183,15 @@ pub(crate) fn statuses(world: &World) -> Vec<Option<VolumeStatus>> {
 }
 
 /// Everything was put right, answered and copied.
-fn at_the_end(world: &World) -> Result<(), String> {
+fn at_the_end(world: &World) -> Result<(), Finding> {
     for (volume, history) in world.histories().iter().enumerate() {
         if !world.is_judged() {
             break;
         }
         if let Err(lost) = world.is_kept(volume, 0) {
             // What hosts saw is judged by the same; it tells more.
-            linearizable::check(history).map_err(|violation| violation.to_string())?;
+            linearizable::check(history)
+                .map_err(|violation| Finding::new(Property::Linearizable, violation))?;
             return Err(lost);
         }
     }
@@ -185,10 +207,10 @@ fn copying(options: &Options) -> Duration {
 }
 
 /// Lets things happen until that moment, or until it is enough.
-pub(crate) fn go(world: &mut World, until: Instant, enough: impl Fn(&World) -> bool) -> Result<(), String> {
+pub(crate) fn go(world: &mut World, until: Instant, enough: impl Fn(&World) -> bool) -> Result<(), Finding> {
     while !enough(world) && world.step(until) {
         if let Some(violation) = world.violation() {
-            return Err(violation.to_owned());
+            return Err(violation.clone());
         }
     }
     Ok(())
@@ -212,7 +234,7 @@ mod tests {
         ..STORY
     };
 
-    fn verdict(story: &Scenario, options: Options, change: impl FnOnce(&mut World)) -> Result<(), String> {
+    fn verdict(story: &Scenario, options: Options, change: impl FnOnce(&mut World)) -> Result<(), Finding> {
         let mut world = build(&options, story.injections(), 0);
         change(&mut world);
         judge(&mut world, &options)
@@ -258,7 +280,7 @@ mod tests {
             let story = Scenario { steps, durability: AHEAD, ..STORY };
             assert_eq!(verdict(&story, story.options(1), |_| ()), Ok(()));
             let verdict = verdict(&story, story.options(1), |world| world.promise(none));
-            verdict.is_err_and(|error| error.contains("0 at most were promised"))
+            verdict.is_err_and(|finding| finding.text.contains("0 at most were promised"))
         });
         assert!(is_found.contains(&true), "{is_found:?}");
     }

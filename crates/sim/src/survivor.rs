@@ -6,6 +6,7 @@ use block::{Duration, Instant};
 use replication::durability::Durability;
 
 use crate::disk::Loss;
+use crate::finding::{Finding, Property};
 use crate::property::liveness;
 use crate::random::Random;
 use crate::run::{LIVENESS_BOUND, go, statuses};
@@ -44,7 +45,7 @@ impl Ending {
 ///
 /// # Errors
 /// What the nodes did wrong: a request that the survivor left open or ended with an error among that.
-pub fn judge(world: &mut World, Ending { lost, loss, restart }: Ending) -> Result<(), String> {
+pub fn judge(world: &mut World, Ending { lost, loss, restart }: Ending) -> Result<(), Finding> {
     let failed = world.failed();
     world.lose_node(lost, loss);
     all_is_answered(world)?;
@@ -55,17 +56,21 @@ pub fn judge(world: &mut World, Ending { lost, loss, restart }: Ending) -> Resul
         all_is_answered(world)?;
     }
     if world.failed() > failed {
-        return Err(format!("requests failed at the node that was left: {:?}", statuses(world)));
+        let text = format!("requests failed at the node that was left: {:?}", statuses(world));
+        return Err(Finding::new(Property::Survivor, text));
     }
     world.start_node(lost);
     Ok(())
 }
 
-fn all_is_answered(world: &mut World) -> Result<(), String> {
+fn all_is_answered(world: &mut World) -> Result<(), Finding> {
     let asked = world.now();
     world.ask_more(REQUESTS);
     go(world, asked.after(LIVENESS_BOUND + Duration::from_millis(1)), World::is_all_answered)?;
-    is_answered(world, asked).map_err(|error| format!("one node is left: {error}: {:?}", statuses(world)))
+    is_answered(world, asked).map_err(|error| {
+        let text = format!("one node is left: {error}: {:?}", statuses(world));
+        Finding::new(Property::Survivor, text)
+    })
 }
 
 fn is_answered(world: &World, asked: Instant) -> Result<(), String> {
@@ -106,6 +111,6 @@ mod tests {
         world.finish();
         let ending = options().ending.expect("as above");
         let error = judge(&mut world, ending).expect_err("it may not serve");
-        assert!(error.starts_with("one node is left: request "), "{error}");
+        assert!(error.text.starts_with("one node is left: request "), "{error}");
     }
 }

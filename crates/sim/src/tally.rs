@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::fault::FaultCounts;
+use crate::finding::Finding;
 use crate::mark::Marks;
 use crate::run::Report;
 
@@ -23,22 +24,19 @@ pub struct Tally {
     /// What was seen.
     pub marks: Marks,
     /// The seeds that went wrong otherwise, and how.
-    pub failures: BTreeMap<u64, String>,
+    pub failures: BTreeMap<u64, Finding>,
 }
 
 impl Tally {
-    /// Adds a run, and what the same seed's way was the second time if it was asked.
-    pub fn add(&mut self, seed: u64, report: Report, again: Option<u64>) {
+    /// Adds a run.
+    pub fn add(&mut self, seed: u64, report: Report) {
         self.seeds += 1;
         self.requests += report.requests;
         self.injections += report.injections;
         self.events += report.events;
         self.faults.add_all(&report.faults);
         self.marks.add_all(&report.marks);
-        let differs = again.filter(|again| *again != report.digest);
-        let failure =
-            report.failure.or_else(|| differs.map(|_| "it went another way the second time".into()));
-        if let Some(failure) = failure {
+        if let Some(failure) = report.failure {
             self.failures.insert(seed, failure);
         }
     }
@@ -79,7 +77,25 @@ impl fmt::Display for Tally {
 mod tests {
     use super::*;
     use crate::fault::Fault;
+    use crate::finding::Property;
     use crate::mark::Mark;
+
+    fn report(digest: u64, failure: Option<Finding>) -> Report {
+        let (faults, marks) = (FaultCounts::default(), Marks::default());
+        Report { failure, requests: 1, events: 1, digest, injections: 1, faults, marks, lines: Vec::new() }
+    }
+
+    #[test]
+    fn a_seed_that_goes_another_way_the_second_time_is_a_failure_unless_it_failed_otherwise() {
+        let mut tally = Tally::default();
+        let lag = Finding::new(Property::Lag, "it lags");
+        tally.add(1, report(7, None).compared(7));
+        tally.add(2, report(7, None).compared(8));
+        tally.add(3, report(7, Some(lag)).compared(8));
+        let found = tally.failures.iter().map(|(seed, finding)| (*seed, finding.property));
+        assert_eq!(found.collect::<Vec<_>>(), [(2, Property::Repeatable), (3, Property::Lag)]);
+        assert_eq!(tally.seeds, 3);
+    }
 
     #[test]
     fn what_was_never_seen_is_told_unless_it_is_never_drawn() {

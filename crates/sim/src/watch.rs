@@ -9,6 +9,7 @@ use replication::output::Event;
 use replication::volume::Phase;
 
 use crate::exchange::Body;
+use crate::finding::{Finding, Property};
 use crate::history::History;
 use crate::machine::Machine;
 use crate::mark::{Mark, Marks};
@@ -19,7 +20,7 @@ use crate::property::one_history::{OneHistory, Serving};
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Watch {
-    violation: Option<String>,
+    violation: Option<Finding>,
     /// An operator may have forced a node to serve: nothing that is said here counts.
     is_forced: bool,
     answered: AnsweredOnce,
@@ -38,8 +39,8 @@ impl Watch {
 
     /// The first thing that was wrong.
     #[must_use]
-    pub fn violation(&self) -> Option<&str> {
-        self.violation.as_deref()
+    pub const fn violation(&self) -> Option<&Finding> {
+        self.violation.as_ref()
     }
 
     /// What was seen.
@@ -56,9 +57,9 @@ impl Watch {
     }
 
     /// Something is wrong.
-    pub fn violated(&mut self, what: impl ToString) {
+    pub fn violated(&mut self, what: Finding) {
         if !self.is_forced {
-            self.violation.get_or_insert_with(|| what.to_string());
+            self.violation.get_or_insert(what);
         }
     }
 
@@ -75,14 +76,14 @@ impl Watch {
     /// A node sends a frame about a volume.
     pub fn sent(&mut self, now: Instant, node: usize, volume: usize, bytes: &[u8], history: &History) {
         if let Err(error) = self.answered.sent(node, bytes, history) {
-            self.violated(error);
+            self.violated(Finding::new(Property::AnsweredOnce, error));
         }
         if !is_answer(bytes) {
             return;
         }
         let answered = self.leases.get(volume).map(|lease| lease.answered(number(node), now));
         if let Some(Err(error)) = answered {
-            self.violated(error);
+            self.violated(Finding::new(Property::Lease, error));
         }
     }
 
@@ -128,7 +129,7 @@ impl Watch {
                 None => self.leases[volume].ended(),
             }
             if let Err(error) = self.histories[volume].check(now, serving) {
-                self.violated(error);
+                self.violated(Finding::new(Property::OneHistory, error));
             }
         }
     }
@@ -176,6 +177,6 @@ mod tests {
         watch.sent(now, 0, 0, &numbered_answer(), &history);
         assert_eq!(watch.violation(), None);
         watch.sent(now, 1, 0, &numbered_answer(), &history);
-        assert!(watch.violation().is_some_and(|violation| violation.contains("its peer serves alone")));
+        assert!(watch.violation().is_some_and(|violation| violation.text.contains("its peer serves alone")));
     }
 }

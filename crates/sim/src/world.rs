@@ -19,6 +19,7 @@ use crate::disk::Ticket;
 use crate::event::Queue;
 use crate::examine;
 use crate::fault::{FaultCounts, Injection};
+use crate::finding::{Finding, Property};
 use crate::glimpse;
 use crate::history::History;
 use crate::host::Host;
@@ -251,8 +252,8 @@ impl World {
             return;
         }
         let result = examine::differences_are_covered(&self.machines, volume, &mut self.random);
-        if let Err(error) = result {
-            self.watch.violated(format!("volume {volume}: {error}"));
+        if let Err(finding) = result {
+            self.watch.violated(finding.of_volume(volume));
         }
     }
 
@@ -270,7 +271,7 @@ impl World {
 
     /// What was found wrong so far.
     #[must_use]
-    pub fn violation(&self) -> Option<&str> {
+    pub const fn violation(&self) -> Option<&Finding> {
         self.watch.violation()
     }
 
@@ -325,8 +326,8 @@ impl World {
             let node = self.random.index(NODES);
             if at_promises && self.is_judged() && examine::has_good_copy(&self.machines[node], volume) {
                 let kept = self.is_kept(volume, node);
-                if let Err(error) = kept {
-                    self.watch.violated(format!("volume {volume}: {error}"));
+                if let Err(finding) = kept {
+                    self.watch.violated(finding.of_volume(volume));
                 }
             }
         }
@@ -409,7 +410,7 @@ impl World {
         let started = self.machines[node].start(self.now, &mut self.counts, &mut self.effects);
         match started {
             Ok(full_logs) => (0..full_logs).for_each(|_| self.watch.mark(Mark::FullLogReplayed)),
-            Err(error) => return self.watch.violated(error),
+            Err(error) => return self.watch.violated(Finding::new(Property::Metadata, error)),
         }
         self.carry_out(node);
     }

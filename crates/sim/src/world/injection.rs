@@ -14,6 +14,7 @@ use crate::damage;
 use crate::disk::Loss;
 use crate::examine;
 use crate::fault::{Fault, Injection};
+use crate::finding::{Finding, Property};
 use crate::host::SEGMENTS_MAX;
 use crate::mark::Mark;
 use crate::network::Station;
@@ -195,7 +196,7 @@ impl World {
             match damage::damage(&mut disks.metadata, &mut self.random) {
                 Ok(true) => self.counts.add(Fault::MetadataDamage),
                 Ok(false) => {}
-                Err(error) => self.watch.violated(error),
+                Err(error) => self.watch.violated(Finding::new(Property::Metadata, error)),
             }
         }
     }

@@ -16,6 +16,7 @@ use replication::volume::Phase;
 use super::{NODES, World};
 use crate::examine;
 use crate::fault::Injection;
+use crate::finding::{Finding, Property};
 use crate::mark::Mark;
 use crate::property::lag;
 
@@ -37,7 +38,7 @@ pub(super) struct Memories {
 
 impl World {
     /// Whether the copy of a node, which serves with a good one, holds what it must.
-    pub(crate) fn is_kept(&self, volume: usize, node: usize) -> Result<(), String> {
+    pub(crate) fn is_kept(&self, volume: usize, node: usize) -> Result<(), Finding> {
         let (history, disk) = (&self.histories[volume], &self.machines[node].disks[volume].data);
         let now = crate::history::Moment::END;
         if !self.is_in_memory(volume) {
@@ -137,7 +138,7 @@ impl World {
             self.watch.mark(Mark::LagLookedAt);
             let store = self.machines[1 - node].disks[volume].data.store();
             if let Err(error) = lag::check(&self.histories[volume], store, lag_bytes_max) {
-                self.watch.violated(format!("volume {volume}: {error}"));
+                self.watch.violated(Finding::new(Property::Lag, error).of_volume(volume));
             }
         }
     }
