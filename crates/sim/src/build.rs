@@ -159,6 +159,7 @@ fn machine(options: &Options, node: usize) -> Machine {
             versions: VersionRange::ALL,
         },
         older_boots: older_boots(seed, node),
+        mistake: options.mistake,
         volume_configs: modes.map(|(_, durability)| volume_config(options, durability)).collect(),
     };
     let names = ["disks of node 0", "disks of node 1"];

@@ -13,7 +13,7 @@
 //! - `world`, `event`: the nodes, the hosts, one virtual clock, one heap of events.
 //! - `network`, `peer_link`, `disk`, `damage`, `machine`, `process`, `arbiter`: the parts of the world and what goes wrong with each.
 //! - `operator`: what somebody other than the hosts asks of the nodes. `examine`: what the disks hold, seen from outside.
-//! - `options`, `scenario`, `trace`, `glimpse`: which run, told how. `finding`: what is wrong with it; `minimise`, `replay`: how a
+//! - `options`, `mistake`, `scenario`, `trace`, `glimpse`: which run, told how. `finding`: what is wrong with it; `minimise`, `replay`: how a
 //!   failing one is made small and seen again. `mark`, `tally`: what was seen, in a run and in many.
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,7 @@ pub mod host;
 pub mod machine;
 pub mod mark;
 pub mod minimise;
+pub mod mistake;
 pub mod network;
 mod operator;
 pub mod options;

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::disk::{Ask, Disk, Loss, Ticket};
 use crate::fault::{Fault, FaultCounts};
 use crate::mark::{Mark, Marks};
+use crate::mistake::Mistake;
 use crate::peer_link::{Connection, Delivery};
 use crate::process::{Asked, Effect, Happening, Process};
 use crate::random::Random;
@@ -45,6 +46,8 @@ pub struct MachineConfig {
     pub pair: PairConfig,
     /// So many of its processes are of a program that speaks only the oldest version of the peer protocol; then it is upgraded.
     pub older_boots: u32,
+    /// What its node does wrong on purpose.
+    pub mistake: Mistake,
     /// What holds for each volume.
     pub volume_configs: Vec<VolumeConfig>,
     /// What the metadata of its volumes was made of.
@@ -135,6 +138,7 @@ impl Machine {
         let (incarnation, versions) = (u64::from(self.boot), self.config.versions(self.boot));
         let pair = PairConfig { incarnation, versions, ..self.config.pair };
         let mut node = Node::with_peer(shown, self.config.limits, pair);
+        self.config.mistake.plant(&mut node);
         let mut exports = Vec::new();
         let mut full_logs = 0;
         let configs = self.config.exports.iter().zip(&self.config.volume_configs);

@@ -16,6 +16,7 @@ use clap::Parser;
 use sim::fault::Fault;
 use sim::finding::{Finding, Property};
 use sim::minimise::minimise;
+use sim::mistake::Mistake;
 use sim::options::Options;
 use sim::replay::Replay;
 use sim::run::{Report, run_compared};
@@ -61,27 +62,46 @@ struct Arguments {
     /// Fail as well if a kind of fault never happened, or something that is looked out for was never seen. Takes a few thousand seeds.
     #[arg(long)]
     see_all: bool,
+    /// Every node of every world makes this mistake on purpose.
+    #[cfg(feature = "mutations")]
+    #[arg(long, value_name = "NAME")]
+    mistake: Option<Mistake>,
+    /// Tell which mistakes there are.
+    #[cfg(feature = "mutations")]
+    #[arg(long)]
+    mistakes: bool,
 }
 
 /// What is the same for every seed.
 struct Chosen {
     /// Kinds of faults that are left out.
     without: Vec<Fault>,
+    mistake: Mistake,
 }
 
 impl Chosen {
     fn options(&self, seed: u64) -> Options {
-        Options::new(seed).without(&self.without)
+        Options { mistake: self.mistake, ..Options::new(seed).without(&self.without) }
     }
 
     fn replay<'a>(&'a self, seed: u64, suppressed: &'a [u32], finding: &Finding) -> Replay<'a> {
         let found_by = finding.property;
-        Replay { seed, without: &self.without, suppressed, found_by }
+        Replay { seed, without: &self.without, suppressed, mistake: self.mistake, found_by }
     }
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(feature = "mutations")]
+    if arguments.mistakes {
+        Mistake::all()
+            .for_each(|mistake| println!("{}: {}", mistake.name().unwrap_or_default(), mistake.text()));
+        return ExitCode::SUCCESS;
+    }
+    #[cfg(feature = "mutations")]
+    let mistake = arguments.mistake.unwrap_or_default();
+    #[cfg(not(feature = "mutations"))]
+    let mistake = Mistake::default();
     let (without, numbers) = match without(&arguments.without) {
         Ok(without) => without,
         Err(error) => {
@@ -89,9 +109,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let chosen = Chosen { without };
+    let chosen = Chosen { without, mistake };
     let passed = if let Some(name) = &arguments.scenario {
-        scenarios(name, arguments.trace)
+        scenarios(name, mistake, arguments.trace)
     } else if let Some(seed) = arguments.seed {
         one(&chosen.options(seed), &numbers, arguments.trace, arguments.twice)
     } else {
@@ -112,7 +132,7 @@ fn without(words: &[String]) -> Result<(Vec<Fault>, Vec<u32>), String> {
     Ok((faults, numbers))
 }
 
-fn scenarios(name: &str, trace: bool) -> bool {
+fn scenarios(name: &str, mistake: Mistake, trace: bool) -> bool {
     let named = scenario::ALL.iter().filter(|scenario| scenario.name == name);
     let chosen: Vec<_> = if name == "all" { scenario::ALL.iter().collect() } else { named.collect() };
     if chosen.is_empty() {
@@ -122,7 +142,7 @@ fn scenarios(name: &str, trace: bool) -> bool {
     }
     let mut passed = true;
     for scenario in chosen {
-        let report = scenario.run(if trace { usize::MAX / 2 } else { 0 });
+        let report = scenario.run(mistake, if trace { usize::MAX / 2 } else { 0 });
         report.lines.iter().for_each(|line| println!("{line}"));
         match &report.failure {
             None => println!("{}: good ({} requests)", scenario.name, report.requests),

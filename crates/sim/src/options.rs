@@ -12,6 +12,7 @@ use replication::membership::NodeNumber;
 use replication::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN};
 
 use crate::fault::Fault;
+use crate::mistake::Mistake;
 use crate::random::Random;
 use crate::survivor::Ending;
 
@@ -69,6 +70,8 @@ pub struct Options {
     pub requests: u32,
     /// What happens once everything is well, if anything.
     pub ending: Option<Ending>,
+    /// What every node does wrong on purpose.
+    pub mistake: Mistake,
 }
 
 impl Options {
@@ -125,6 +128,7 @@ impl Options {
             resync_checksums: random.coin(),
             requests: random.small(300, 900),
             ending: None,
+            mistake: Mistake::default(),
         }
     }
 
@@ -165,7 +169,10 @@ impl fmt::Display for Options {
         )?;
         let names: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
         write!(f, "{} faults within {:?}, out of: {}", self.injections, self.period, names.join(" "))?;
-        self.ending.map_or(Ok(()), |ending| write!(f, "\nin the end: {ending:?}"))
+        if let Some(ending) = self.ending {
+            write!(f, "\nin the end: {ending:?}")?;
+        }
+        self.mistake.name().map_or(Ok(()), |mistake| write!(f, "\nmistake: {mistake}"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::fault::Fault;
 use crate::finding::Property;
+use crate::mistake::Mistake;
 
 /// What has to be the same.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,8 @@ pub struct Replay<'a> {
     pub without: &'a [Fault],
     /// Injections that were left out, by their numbers.
     pub suppressed: &'a [u32],
+    /// The mistake that the nodes made.
+    pub mistake: Mistake,
     /// Who found something.
     pub found_by: Property,
 }
@@ -25,6 +28,9 @@ impl fmt::Display for Replay<'_> {
         write!(f, "cargo xtask sim --seed {}", self.seed)?;
         if !without.is_empty() {
             write!(f, " --without {}", without.join(","))?;
+        }
+        if let Some(mistake) = self.mistake.name() {
+            write!(f, " --mistake {mistake}")?;
         }
         // One run alone shows no other way.
         if self.found_by == Property::Repeatable {
@@ -40,7 +46,7 @@ mod tests {
 
     fn replay(found_by: Property) -> String {
         let (without, suppressed) = (&[Fault::Kill, Fault::Flush][..], &[3, 7][..]);
-        Replay { seed: 5, without, suppressed, found_by }.to_string()
+        Replay { seed: 5, without, suppressed, mistake: Mistake::default(), found_by }.to_string()
     }
 
     #[test]
@@ -48,5 +54,13 @@ mod tests {
         assert_eq!(replay(Property::Lag), "cargo xtask sim --seed 5 --without kill,flush,3,7 --trace");
         let twice = replay(Property::Repeatable);
         assert_eq!(twice, "cargo xtask sim --seed 5 --without kill,flush,3,7 --twice --trace");
+    }
+
+    #[cfg(feature = "mutations")]
+    #[test]
+    fn the_mistake_is_told() {
+        let mistake = replication::mutation::Mutation::BothSupersede.into();
+        let replay = Replay { seed: 5, without: &[], suppressed: &[], mistake, found_by: Property::Lag };
+        assert_eq!(replay.to_string(), "cargo xtask sim --seed 5 --mistake BothSupersede --trace");
     }
 }

@@ -7,6 +7,7 @@ use replication::membership::NodeNumber;
 use replication::meta::layout::EXTENT_SECTORS;
 
 use crate::fault::{Fault, Injection};
+use crate::mistake::Mistake;
 use crate::options::{Options, VOLUMES_MAX};
 use crate::run::{BEGIN, Report, run_with};
 
@@ -256,9 +257,11 @@ impl Scenario {
     /// # Panics
     /// If it is told nowhere.
     #[must_use]
-    pub fn run(&self, lines_max: usize) -> Report {
-        let mut reports =
-            self.worlds.iter().map(|world| run_with(&self.options(*world), self.injections(), lines_max));
+    pub fn run(&self, mistake: Mistake, lines_max: usize) -> Report {
+        let mut reports = self.worlds.iter().map(|world| {
+            let options = Options { mistake, ..self.options(*world) };
+            run_with(&options, self.injections(), lines_max)
+        });
         let first = reports.next().expect("a story is told somewhere");
         reports.fold(first, |told, next| if told.failure.is_some() { told } else { next })
     }
@@ -314,7 +317,7 @@ mod tests {
     #[test]
     fn every_story_ends_well() {
         for scenario in ALL {
-            let report = scenario.run(0);
+            let report = scenario.run(Mistake::default(), 0);
             assert_eq!(report.failure, None, "{}", scenario.name);
         }
     }
