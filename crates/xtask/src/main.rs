@@ -37,7 +37,7 @@ enum Chore {
     /// The pair in a simulated world where everything goes wrong, by seeds. `--help` says more.
     #[command(disable_help_flag = true)]
     Sim {
-        /// What the simulator takes: --seeds N, --seed N, --scenario NAME, --without FAULT, --trace and others.
+        /// What the simulator takes: --seeds N, --seed N, --scenario NAME, --without FAULT, --mistake NAME, --trace and others.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

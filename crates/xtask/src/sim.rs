@@ -7,7 +7,7 @@ const SEEDS: u64 = 3000;
 const SEED_BASE: u64 = 16_000;
 
 /// How cargo runs the simulator.
-const CARGO: [&str; 7] = ["run", "--quiet", "--profile", "sim", "--package", "sim", "--"];
+const CARGO: [&str; 6] = ["run", "--quiet", "--profile", "sim", "--package", "sim"];
 
 /// What the test command has cargo do: every story, the same seeds each time (which see all that can happen), and one more that nobody has chosen.
 pub(crate) fn test_steps() -> Vec<Vec<String>> {
@@ -18,8 +18,17 @@ pub(crate) fn test_steps() -> Vec<Vec<String>> {
     many.push("--see-all".into());
     let mut steps: Vec<Vec<String>> = vec![vec!["--scenario".into(), "all".into()], many];
     steps.extend(commit_seed().map(|seed| seeds(1, seed)));
-    let whole = |arguments| CARGO.iter().map(ToString::to_string).chain(arguments).collect();
+    let whole = |arguments| {
+        let cargo = CARGO.iter().copied().chain(["--"]).map(String::from);
+        cargo.chain(arguments).collect()
+    };
     steps.into_iter().map(whole).collect()
+}
+
+/// What else cargo is told: nodes make mistakes on purpose only in a build that has them.
+fn features(arguments: &[String]) -> &'static [&'static str] {
+    let of_mistakes = arguments.iter().any(|argument| argument.starts_with("--mistake"));
+    if of_mistakes { &["--features", "mutations"] } else { &[] }
 }
 
 /// The beginning of the commit's name as a number, if this is a repository.
@@ -36,6 +45,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let status = Command::new(cargo)
         .current_dir(lab::workspace_directory())
         .args(CARGO)
+        .args(features(arguments))
+        .arg("--")
         .args(arguments)
         // A run frees all its memory, and the next one wants as much: the kernel need not have it meanwhile.
         .env("MALLOC_TRIM_THRESHOLD_", "268435456")
