@@ -24,6 +24,8 @@ pub const BEGIN: Instant = Instant::from_nanos(10_000_000_000);
 /// After everything was put right all that was asked is answered within this time.
 pub const LIVENESS_BOUND: Duration = Duration::from_secs(60);
 
+/// A run has 11,000 events in the mean. One with so many does not get on: a node asks for its timeout again and again, say.
+const EVENTS_MAX: u64 = 2_000_000;
 /// So often at most the nodes are waited for once more, if they parted after they were whole.
 const SESSIONS_ENDED: usize = 3;
 
@@ -211,6 +213,10 @@ pub(crate) fn go(world: &mut World, until: Instant, enough: impl Fn(&World) -> b
     while !enough(world) && world.step(until) {
         if let Some(violation) = world.violation() {
             return Err(violation.clone());
+        }
+        if world.trace().events() > EVENTS_MAX {
+            let text = format!("no end after {EVENTS_MAX} events: {:?}", statuses(world));
+            return Err(Finding::new(Property::Liveness, text));
         }
     }
     Ok(())
