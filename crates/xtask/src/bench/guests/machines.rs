@@ -175,7 +175,7 @@ impl Starting {
         for (address, data, metadata) in [("7.1", "vda", "vdb"), ("7.2", "vdc", "vdd")] {
             let script = format!(
                 "/tmp/etherpair volume create {address} --data /dev/{data} --metadata /dev/{metadata} \
-                 --peer-data /dev/{data} --peer-metadata /dev/{metadata} --overwrite-peer --socket /tmp/socket"
+                 --peer-data /dev/{data} --peer-metadata /dev/{metadata} --overwrite-metadata --overwrite-peer --socket /tmp/socket"
             );
             self.guests[0].run(&script, PATIENCE)?;
         }
