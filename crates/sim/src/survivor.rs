@@ -4,6 +4,7 @@
 
 use block::{Duration, Instant};
 use replication::durability::Durability;
+use replication::volume::Phase;
 
 use crate::disk::Loss;
 use crate::finding::{Finding, Property};
@@ -49,8 +50,10 @@ pub fn judge(world: &mut World, Ending { lost, loss, restart }: Ending) -> Resul
     let failed = world.failed();
     world.lose_node(lost, loss);
     all_is_answered(world)?;
-    if let Some(loss) = restart {
-        let survivor = 1 - lost;
+    let survivor = 1 - lost;
+    if let Some(loss) = restart
+        && goes_on_alone(world, survivor)?
+    {
         world.lose_node(survivor, loss);
         world.start_node(survivor);
         all_is_answered(world)?;
@@ -61,6 +64,22 @@ pub fn judge(world: &mut World, Ending { lost, loss, restart }: Ending) -> Resul
     }
     world.start_node(lost);
     Ok(())
+}
+
+/// What hosts ask may be answered before the survivor notices anything: if it ended then, the memories of both would be gone at once. Says
+/// whether it goes on alone; not if the other one is back, for a reason of before.
+fn goes_on_alone(world: &mut World, survivor: usize) -> Result<bool, Finding> {
+    let statuses_of = |world: &World, node: usize| {
+        (0..world.histories().len()).map(|volume| world.machines()[node].status(volume)).collect::<Vec<_>>()
+    };
+    let is_alone = |world: &World| {
+        let mut statuses = statuses_of(world, survivor).into_iter();
+        statuses.all(|status| status.is_some_and(|status| status.phase == Phase::Alone))
+    };
+    let is_back = |world: &World| statuses_of(world, 1 - survivor).iter().any(Option::is_some);
+    let until = world.now().after(LIVENESS_BOUND);
+    go(world, until, |world| is_alone(world) || is_back(world))?;
+    Ok(is_alone(world))
 }
 
 fn all_is_answered(world: &mut World) -> Result<(), Finding> {
