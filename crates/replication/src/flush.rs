@@ -74,13 +74,16 @@ impl Engine {
         let (export, dropped, mark) = (flush.export, flush.dropped, flush.mark);
         // Also after a failure: no later flush makes good what this one has lost.
         self.volume_mut(export).release_followed(mark);
-        if dropped {
-            return self.end_flush(token, Outcome::Dropped);
-        }
+        let volume = self.volume(export);
+        let is_only_copy = volume.is_only_copy(self.config.node) || volume.is_sole(self.config.node);
         match result {
+            Ok(()) if dropped => self.end_flush(token, Outcome::Dropped),
             Ok(()) => self.finish_flush(token),
+            Err(_) if dropped && (!volume.has_disk || self.mutated(Mutation::DroppedFlushBelieved)) => {
+                self.end_flush(token, Outcome::Dropped);
+            }
             // What the disk has lost cannot be told: it is not asked again.
-            Err(error) if !self.volume(export).is_only_copy(self.config.node) => {
+            Err(error) if !is_only_copy => {
                 self.volume_mut(export).release_own(mark);
                 self.end_flush(token, Outcome::Dropped);
                 self.disk_failed(export, error);
@@ -88,7 +91,7 @@ impl Engine {
             Err(error) => {
                 self.event(export, Event::FlushFailed(error));
                 self.volume_mut(export).release_own(mark);
-                self.end_flush(token, Outcome::Failed(error));
+                self.end_flush(token, if dropped { Outcome::Dropped } else { Outcome::Failed(error) });
             }
         }
     }

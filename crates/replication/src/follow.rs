@@ -19,7 +19,7 @@ use crate::message::{BlockRun, Effect, Origin, Refusal, Token, VolumeMessage};
 use crate::meta::record::Sequence;
 use crate::mutation::Mutation;
 use crate::output::{FollowedEnd, Output};
-use crate::volume::{OnDisk, Phase};
+use crate::volume::{OnDisk, Phase, Volume};
 
 /// How far a remote write has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,6 +73,8 @@ pub(crate) struct RemoteWrite {
     failed: bool,
     /// Its coordinator's disk could not write these sectors: what is on this one counts for nothing.
     revoked: bool,
+    /// A later write of this node's to these sectors has failed at its disk: the coordinator's commit does not say that both have the same.
+    in_vain: bool,
 }
 
 impl RemoteWrite {
@@ -113,10 +115,8 @@ impl Engine {
         }
         self.yield_to_copy(export, range, durable, origin);
         let volume = self.volume(export);
-        let durable = durable
-            || volume.durability == Durability::Memory
-                && !volume.relies_on_memory()
-                && !self.mutated(Mutation::CachedBesideStray);
+        let durable =
+            durable || volume.durability == Durability::Memory && !self.may_follow_from_memory(volume);
         let mut met = self.meet(export, range);
         self.overtake(&met.overtaken);
         let (held_by, superseded_by) = (met.held_by, met.superseded_by);
@@ -135,7 +135,7 @@ impl Engine {
         let remote = RemoteWrite {
             export, write, range, data, durable, origin, came: self.now, claim, stage, logged, order, held_by, superseded_by,
             superseded: pieces.is_some(), pieces, is_behind, pieces_at_disk: 0, dropped: false, failed: false,
-            revoked: false,
+            revoked: false, in_vain: false,
         };
         let Some(token) = self.remotes.insert(remote) else {
             self.push(Output::Release(data.expect("just put there").buffer));
@@ -152,6 +152,13 @@ impl Engine {
             self.attend(export);
         }
         self.advance_remote(token);
+    }
+
+    /// Whether a write that the peer would answer from both memories may stay in this node's. The peer may not know yet what this node
+    /// has heard of the arbiter since, and that only this copy counts if both lose each other now.
+    fn may_follow_from_memory(&self, volume: &Volume) -> bool {
+        self.mutated(Mutation::CachedBesideStray)
+            || volume.relies_on_memory() && (volume.may_cache() || self.mutated(Mutation::CachedUntold))
     }
 
     /// Puts the extents of a remote write into the log; says whether they are durable there.
@@ -307,6 +314,15 @@ impl Engine {
         self.give_back(tokens);
     }
 
+    /// A write of this node's own has failed at its disk, the only one that counts. It came after those of the peer's that were
+    /// acknowledged: when their commits come, what is there is not theirs any more.
+    pub(crate) fn commits_in_vain(&mut self, export: ExportId, range: LbaRange) {
+        let remotes = self.remotes.values_mut();
+        for remote in remotes.filter(|remote| remote.export == export && remote.range.overlaps(range)) {
+            remote.in_vain |= remote.is_acked();
+        }
+    }
+
     /// A write of this node's own has failed at its disk, the only one that counts. Remote ones that it superseded were not applied
     /// there, and it did not happen: nobody knows what is there of them. Says whether there are any.
     pub(crate) fn fail_superseded(&mut self, export: ExportId, range: LbaRange) -> bool {
@@ -329,7 +345,8 @@ impl Engine {
     pub(crate) fn handle_commit(&mut self, token: Token) {
         let Some(remote) = self.remotes.find(token).filter(|remote| remote.is_acked()) else { return };
         let (export, range, revoked) = (remote.export, remote.range, remote.revoked);
-        if !revoked || self.mutated(Mutation::RevokedCounts) {
+        let counts = !revoked || self.mutated(Mutation::RevokedCounts);
+        if counts && !remote.in_vain {
             let volume = self.volume_mut(export);
             volume.here_now(range);
             volume.both_have(range);

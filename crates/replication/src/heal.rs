@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::meta::layout::SECTORS_PER_BIT;
 use crate::output::Outcome;
 use crate::read::Asker;
-use crate::volume::Phase;
+use crate::volume::{Phase, Volume};
 
 /// Blocks that are looked at one by one, of one read at a time; longer reads are answered with an error at once.
 pub(crate) const BLOCKS_MAX: usize = 32;
@@ -29,18 +29,22 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// Since when the place is known; from now on if it was not, or long ago.
-    pub(crate) fn note(&mut self, start: Lba, now: Instant) -> Instant {
+    /// Since when the place is known; from now on if it was not, or long ago. Nothing if all the others are still needed.
+    pub(crate) fn note(&mut self, start: Lba, now: Instant) -> Option<Instant> {
         let known = self.noted.iter_mut().flatten().find(|(place, _)| *place == start);
         if let Some((_, at)) = known {
             if at.after(TRY_AGAIN) < now {
                 *at = now;
             }
-            return *at;
+            return Some(*at);
         }
-        self.noted[self.next] = Some((start, now));
+        let oldest = &mut self.noted[self.next];
+        if oldest.is_some_and(|(_, at)| now <= at.after(HEALING)) {
+            return None;
+        }
+        *oldest = Some((start, now));
         self.next = (self.next + 1) % PLACES;
-        now
+        Some(now)
     }
 }
 
@@ -52,7 +56,11 @@ impl Engine {
         let now = self.now;
         let volume = self.volume_mut(export);
         let may_help = volume.phase == Phase::Paired && (2..=BLOCKS_MAX).contains(&blocks.len());
-        if !may_help || volume.healing.note(range.start(), now).after(HEALING) < now {
+        let is_healing = |volume: &mut Volume| {
+            let since = volume.healing.note(range.start(), now);
+            since.is_some_and(|since| now <= since.after(HEALING))
+        };
+        if !may_help || !is_healing(volume) {
             return Outcome::Failed(error);
         }
         if !is_at_it {
@@ -73,4 +81,25 @@ fn blocks_of(range: LbaRange) -> impl Iterator<Item = LbaRange> {
         let count = SectorCount(u16::try_from(to - from).expect("a block"));
         LbaRange::new(Lba(from), count).expect("within the range")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_place_is_forgotten_for_another_one_while_it_is_needed() {
+        let (mut places, start) = (Places::default(), Instant::from_nanos(1_000_000_000_000));
+        for place in 0..PLACES as u64 {
+            assert_eq!(places.note(Lba(place), start), Some(start));
+        }
+        let later = start.after(HEALING);
+        assert_eq!(places.note(Lba(100), later), None, "all are needed");
+        assert_eq!(places.note(Lba(3), later), Some(start), "still known");
+        let at_last = later.after(Duration::from_millis(1));
+        assert_eq!(places.note(Lba(100), at_last), Some(at_last), "in the place of the oldest");
+        assert_eq!(places.note(Lba(0), at_last), Some(at_last), "which is known no more");
+        let much_later = start.after(TRY_AGAIN + Duration::from_secs(1));
+        assert_eq!(places.note(Lba(3), much_later), Some(much_later), "worth another try");
+    }
 }

@@ -62,7 +62,7 @@ impl Engine {
         self.tell(export, &runs);
         let volume = self.volume_mut(export);
         let told = std::mem::take(&mut volume.meeting.telling).told;
-        assert!(told == volume.disk.bitmap.out_of_sync(), "the peer has heard of every block that it lacks");
+        assert!(told == volume.disk.bitmap.noted(), "the peer has heard of every block that it lacks");
     }
 
     /// A portion has arrived at the peer, as a renewal behind it has.
@@ -134,6 +134,7 @@ impl Engine {
         for run in runs {
             self.revoke_remotes(export, *run);
             self.copy_in_vain(export, *run);
+            self.locals_in_vain(export, *run);
         }
     }
 }

@@ -28,6 +28,8 @@ pub const ARBITER_PATIENCE: Duration = Duration::from_millis(2000);
 pub const QUESTION_LIFE: Duration = Duration::from_secs(10);
 /// A copy that was in the way of a write is tried again after this time.
 pub const COPY_RETRY: Duration = Duration::from_millis(5);
+/// What the only good disk could not write over sectors that it cannot read either is not tried again before.
+pub const UNWRITABLE_RETRY: Duration = Duration::from_secs(1);
 /// Sectors in one copy of a resync: 128 KiB, the most that an interval table's entry may have.
 pub const COPY_SECTORS: u16 = 256;
 /// Runs of blocks in one message: keeps a message below 8 KiB.

@@ -19,6 +19,7 @@
 use block::{ExportId, Instant};
 
 use crate::bitmap::Bits;
+use crate::durability::Durability;
 use crate::engine::Engine;
 use crate::lacking::Telling;
 use crate::limits::{BITMAP_BLOCKS_AT_ONCE, MEMORY_WINDOW, MEMORY_WINDOW_OF_BOTH};
@@ -66,12 +67,16 @@ impl Engine {
 
     fn own_offer(&self, export: ExportId) -> Offer {
         let volume = self.volume(export);
+        let is_untold = match volume.durability {
+            Durability::Memory => self.mutated(Mutation::LostMemoryNotTold),
+            _ => self.mutated(Mutation::UncleanNotTold),
+        };
         Offer {
             membership: volume.membership(),
             copy: volume.copy_state(),
             alone: volume.phase == Phase::Alone,
             forgetful: volume.forgetful,
-            lost_memory: volume.lost_memory && !self.mutated(Mutation::LostMemoryNotTold),
+            lost_memory: volume.began_unclean && !is_untold,
             mode: Some(volume.durability.mode()),
             small_state_revision: volume.disk.small_state_durable,
         }
@@ -165,6 +170,8 @@ impl Engine {
         if meeting.joined == blocks {
             return true;
         }
+        // Of what both have, this copy counts: what was to be repaired at the peer before they parted is to be, still.
+        disk.bitmap.note_repairs();
         let step = meeting.joined..blocks.min(meeting.joined + BITMAP_BLOCKS_AT_ONCE);
         meeting.joined = step.end;
         if everything {
@@ -217,7 +224,7 @@ impl Engine {
         self.say_doubtful(export);
         self.tell_numbers(export);
         self.say(export, VolumeMessage::Proceed(membership), None);
-        self.pair(export);
+        self.pair(export, membership.members);
         if !was_alone {
             self.resolve_as_source(export);
         }
@@ -250,7 +257,7 @@ impl Engine {
                 .refuse(Refusal::Protocol("proceed without an offer that makes this node the target"));
         }
         let are_equals = membership.members == Members::Both;
-        self.pair(export);
+        self.pair(export, membership.members);
         self.resolve_as_target(export, are_equals);
         self.volume_mut(export).forgetful = false;
         // Whatever the source answered as the sole member this node has not heard of, also if the source has frozen since:
@@ -277,7 +284,7 @@ impl Engine {
         self.attend(export);
     }
 
-    fn pair(&mut self, export: ExportId) {
+    fn pair(&mut self, export: ExportId, members: Members) {
         // Whatever was asked before this is about a membership that may not hold any more.
         self.abandon_question(export);
         let is_ignored = self.mutated(Mutation::ForgetfulServes);
@@ -289,13 +296,13 @@ impl Engine {
         volume.meeting.settling = false;
         volume.shut_out = false;
         volume.forced = false;
-        volume.lost_memory = false;
+        (volume.lost_memory, volume.began_unclean) = (false, false);
         volume.peer_quiet_until = Instant::from_nanos(0);
         if volume.forgetful && !is_ignored {
             volume.quiet_until = now.after(window);
         }
         let revision = self.volume(export).meeting.offer.as_ref().map(|(peer, _)| peer.small_state_revision);
-        self.share_small_state(export, revision.unwrap_or_default());
+        self.share_small_state(export, members, revision.unwrap_or_default());
         self.attend(export);
     }
 

@@ -155,6 +155,28 @@ mutations! {
     DiskFailureNotTold,
     /// A disk that has failed counts again after a new start
     LostDiskForgotten,
+    /// What is to be repaired at the peer is offered to it as something in doubt, so that its copy may count
+    RepairsTakenForDoubts,
+    /// A verify that fixes is done before what it has found is copied
+    FixNotAwaited,
+    /// The only good disk is given up because it cannot write a copy over sectors that it cannot read
+    OnlyDiskGivenUpForCopy,
+    /// A commit of the peer's clears the bits of a later write that has failed here
+    CommitCountsInVain,
+    /// What a node lacks it has as soon as its own write is on its disk, whether the peer has it or not
+    HereBeforeOver,
+    /// A read is answered with what the peer has revoked meanwhile
+    LackedSampled,
+    /// A read of which one part is at this node and another at the peer is an error
+    MixedReadsGivenUp,
+    /// A flush that fails after a freeze counts as done
+    DroppedFlushBelieved,
+    /// What the peer may not know yet of the arbiter does not keep its writes from staying in memory
+    CachedUntold,
+    /// An offer does not say that a node was not ended in good order
+    UncleanNotTold,
+    /// A setting that nobody was answered for counts before that of a node that served alone
+    SmallStateUnanswered,
     /// An initiator is told of a failed write that the peer can do
     WriteErrorTold,
     /// A write that has failed at its coordinator's disk, the only one that counts, counts at its follower

@@ -28,6 +28,8 @@ impl Engine {
                     self.keep_word(export);
                 }
             }
+            // Until that is durable the arbiter is asked for nothing that builds on it.
+            Members::Only(_) if !volume.is_superblock_durable() => {}
             Members::Only(_) => {
                 if let Ok(next) = membership.succeed(Cause::InSync(peer)) {
                     self.ask(export, membership, next, Wish::OfBoth);

@@ -171,9 +171,24 @@ impl Engine {
     fn sample(&mut self, token: Token, export: ExportId, range: LbaRange, data: BufferSlice) {
         let waits_for = self.writes_in_flight(export, range);
         if waits_for == 0 {
-            return self.forget_read(token, Outcome::Done(Some(data)));
+            return self.end_with(token, data);
         }
         self.wait_for_writes(token, waits_for, ReadStage::Waiting(data));
+    }
+
+    /// Answers with what this disk has: unless the peer has said since that this node lacks it, and that some of it never was.
+    fn end_with(&mut self, token: Token, data: BufferSlice) {
+        let Read { export, asker, range, .. } = *self.read(token);
+        let volume = self.volume(export);
+        let counts = volume.phase != Phase::Paired || !volume.lacks(range);
+        if counts || self.mutated(Mutation::LackedSampled) {
+            return self.forget_read(token, Outcome::Done(Some(data)));
+        }
+        self.push(Output::Release(data.buffer));
+        match asker {
+            Asker::Peer(_) => self.forget_read(token, Outcome::Failed(BlockError::Medium)),
+            Asker::Request(_) | Asker::Nobody => self.fetch(token),
+        }
     }
 
     fn wait_for_writes(&mut self, token: Token, waits_for: u32, stage: ReadStage) {
@@ -190,11 +205,12 @@ impl Engine {
     /// The last write that it waited for is over.
     pub(crate) fn go_on_with_read(&mut self, token: Token) {
         match self.read(token).stage {
-            ReadStage::Waiting(data) => self.forget_read(token, Outcome::Done(Some(data))),
+            ReadStage::Waiting(data) => {
+                self.waits_no_more(token);
+                self.end_with(token, data);
+            }
             ReadStage::Behind => {
-                let claim = self.read_mut(token).claim.take().expect("claimed while it waits");
-                self.claims.remove(claim);
-                self.reads_waiting -= 1;
+                self.waits_no_more(token);
                 let Read { export, range, .. } = *self.read(token);
                 if self.volume(export).phase == Phase::Paired {
                     return self.fetch(token);
@@ -206,16 +222,31 @@ impl Engine {
         }
     }
 
-    /// Sectors that this disk cannot read are read from the peer.
+    fn waits_no_more(&mut self, token: Token) {
+        let claim = self.read_mut(token).claim.take().expect("claimed while it waits");
+        self.claims.remove(claim);
+        self.reads_waiting -= 1;
+    }
+
+    /// Sectors that this disk cannot read are read from the peer. Where it lacks some of them, or is the one that asks, they are looked
+    /// at block by block.
     fn unreadable(&mut self, token: Token, export: ExportId, range: LbaRange, error: BlockError) {
-        let volume = self.volume_mut(export);
-        let peer_has_it = volume.phase == Phase::Paired && !volume.disk.bitmap.touches(range);
+        let bitmap = &self.volume(export).disk.bitmap;
+        let blocks = bitmap.around(range);
+        let peer_lacks = bitmap.count_in(blocks.clone());
         let is_own = !matches!(self.read(token).asker, Asker::Peer(_));
-        if !peer_has_it || !is_own || self.mutated(Mutation::PeerNotRead) {
+        let may_help = self.volume(export).phase == Phase::Paired && peer_lacks < blocks.end - blocks.start;
+        if !may_help || self.mutated(Mutation::PeerNotRead) {
             return self.forget_read(token, Outcome::Failed(error));
         }
-        self.read_mut(token).is_unreadable = true;
-        self.fetch(token);
+        if is_own && peer_lacks == 0 {
+            self.read_mut(token).is_unreadable = true;
+            return self.fetch(token);
+        }
+        let is_given_up = self.mutated(Mutation::MixedReadsGivenUp);
+        let healed =
+            if is_given_up { Outcome::Failed(error) } else { self.heal_or_fail(export, range, error) };
+        self.forget_read(token, if is_own { healed } else { Outcome::Failed(error) });
     }
 
     pub(crate) fn handle_fetched(

@@ -188,6 +188,9 @@ impl Engine {
             }
             let tickets = disk.bitmap.grow(growth.layout, !volume.capacity.zeros);
             volume.lacks.grow(growth.layout);
+            // What the peer has told of before is of the smaller size.
+            let told = volume.meeting.offer.iter_mut().filter_map(|(_, told)| told.as_mut());
+            told.chain(volume.meeting.told.as_mut()).for_each(|told| told.grow(growth.layout));
             disk.log.grow(growth.layout);
             growth.stage = Stage::Doubts(tickets);
         }

@@ -4,7 +4,7 @@
 use block::ExportId;
 
 use crate::engine::Engine;
-use crate::membership::NodeNumber;
+use crate::membership::{Members, NodeNumber};
 use crate::message::VolumeMessage;
 use crate::meta::small_state::SmallState;
 use crate::mutation::Mutation;
@@ -62,17 +62,37 @@ impl Engine {
         self.tell_small_state(export);
     }
 
-    /// The nodes are paired: the one whose state is newer tells it.
-    pub(crate) fn share_small_state(&mut self, export: ExportId, peer_revision: u64) {
-        let disk = &self.volume(export).disk;
-        let own = disk.small_state.revision;
+    /// The nodes are paired: the one whose state is newer tells it. Where one has served alone its state counts, whatever the other
+    /// one has that nobody was answered for.
+    pub(crate) fn share_small_state(&mut self, export: ExportId, members: Members, peer_revision: u64) {
+        let node = self.config.node;
+        let own = self.volume(export).disk.small_state.revision;
         if self.mutated(Mutation::SmallStateNotShared) {
             return;
         }
+        match members {
+            _ if self.mutated(Mutation::SmallStateUnanswered) => {}
+            Members::Only(member) if member != node => return,
+            Members::Only(_) if own <= peer_revision && peer_revision > 0 => {
+                return self.tell_anew(export, peer_revision);
+            }
+            Members::Only(_) | Members::Both => {}
+        }
+        let disk = &self.volume(export).disk;
         if own > peer_revision || own == peer_revision && own > 0 && self.config.node == NodeNumber::Zero {
             let state = Box::new(disk.small_state.clone());
             self.say(export, VolumeMessage::SmallState(state), None);
         }
+    }
+
+    /// What is set here becomes newer than what the peer has.
+    fn tell_anew(&mut self, export: ExportId, peer_revision: u64) {
+        let disk = &mut self.volume_mut(export).disk;
+        let revision = peer_revision.checked_add(1);
+        disk.small_state.revision = revision.expect("larger ones than are counted up to are refused");
+        let state = Box::new(disk.small_state.clone());
+        self.say(export, VolumeMessage::SmallState(state), None);
+        self.attend(export);
     }
 
     /// The peer cannot be waited for any more.

@@ -175,6 +175,7 @@ impl Engine {
         volume.forced = false;
         volume.keep_executed();
         volume.lacks.clear_all();
+        volume.disk.bitmap.note_repairs();
         volume.meeting.begin_anew();
         volume.meeting.offer = offer;
         let membership = volume.membership();
@@ -217,8 +218,10 @@ impl Engine {
         self.drop_for_peer(export);
         // Whether the leaver becomes a member is of no interest any more.
         self.abandon_question(export);
-        self.volume_mut(export).change_phase(Phase::Alone);
-        self.volume_mut(export).lacks.clear_all();
+        let volume = self.volume_mut(export);
+        volume.change_phase(Phase::Alone);
+        volume.lacks.clear_all();
+        volume.disk.bitmap.note_repairs();
         self.drop_remotes(export);
         self.volume_mut(export).doubtful.clear();
         self.go_on_without_acks(export);

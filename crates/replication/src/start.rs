@@ -138,6 +138,7 @@ impl Volume {
             quiet_until: Instant::from_nanos(0),
             peer_quiet_until: Instant::from_nanos(0),
             forgetful: true,
+            began_unclean: !superblock.clean,
             lost_memory: config.durability == Durability::Memory && !superblock.clean,
             confirmed: false,
             peer_stops_at,

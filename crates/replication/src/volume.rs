@@ -219,7 +219,9 @@ pub(crate) struct Volume {
     pub(crate) peer_quiet_until: Instant,
     /// The process has started and met nobody yet: it does not know what it finished a short while ago.
     pub(crate) forgetful: bool,
-    /// What was answered from memory may be lost here: the process began without a clean end before.
+    /// The process began without a clean end before, and has met nobody yet: its disk may have lost part of what was on its way there.
+    pub(crate) began_unclean: bool,
+    /// So what was answered from memory may be lost here.
     pub(crate) lost_memory: bool,
     /// Its sole membership was confirmed by the arbiter, or granted, since the process started.
     pub(crate) confirmed: bool,

@@ -67,6 +67,8 @@ pub(crate) struct LocalWrite {
     dropped: bool,
     /// The disk could not write it, and the peer cannot go on without this node.
     failed: Option<BlockError>,
+    /// The peer has lost these sectors since it acknowledged it, and this node lacks them.
+    in_vain: bool,
 }
 
 impl LocalWrite {
@@ -136,6 +138,7 @@ impl Engine {
             tickets: Tickets::default(),
             dropped: false,
             failed: None,
+            in_vain: false,
         };
         let token = self.locals.insert(write).expect("no more requests than their limit");
         let claim = self.claims.insert(export, range, Claim::Local(token)).expect("a claim for each request");

@@ -10,6 +10,8 @@ mod forcing;
 mod oracle;
 #[path = "pair/plan.rs"]
 mod plan;
+#[path = "pair/repairs.rs"]
+mod repairs;
 #[path = "pair/stories.rs"]
 mod stories;
 #[path = "pair/verifies.rs"]

@@ -103,6 +103,9 @@ enum Queue {
 #[derive(Debug)]
 pub struct Bitmap {
     bits: Bits,
+    /// Blocks that the peer is to be given anew though its copy counts as much as this one. Which of the two is the good one is known
+    /// only while the nodes are together, so these are on no disk and offered to nobody.
+    repairs: Bits,
     stored: Box<Stored>,
 }
 
@@ -148,7 +151,7 @@ impl Bitmap {
         };
         let mut bits = Bits::new(layout);
         bits.reserve();
-        Self { bits, stored: Box::new(stored) }
+        Self { bits, repairs: Bits::new(layout), stored: Box::new(stored) }
     }
 
     /// Takes a block as it was read from disk, both slots.
@@ -193,15 +196,26 @@ impl Bitmap {
         self.set_bits(block, 0..bits_in_block(self.bits.layout(), block));
     }
 
-    /// Out-of-sync blocks of 4 KiB.
+    /// Out-of-sync blocks of 4 KiB, those to be repaired among them.
     #[must_use]
     pub const fn out_of_sync(&self) -> u64 {
+        self.bits.out_of_sync() + self.repairs.out_of_sync()
+    }
+
+    /// How many of them are on disk, or on their way there.
+    pub(crate) const fn noted(&self) -> u64 {
         self.bits.out_of_sync()
+    }
+
+    /// Whether any are only to be repaired.
+    pub(crate) const fn has_repairs(&self) -> bool {
+        self.repairs.out_of_sync() > 0
     }
 
     /// How many of these blocks of 4 KiB are out of sync.
     pub(crate) fn count_in(&self, bits: Range<u64>) -> u64 {
-        self.bits.count_in(bits)
+        let repairs = if self.has_repairs() { self.repairs.count_in(bits.clone()) } else { 0 };
+        self.bits.count_in(bits) + repairs
     }
 
     /// Whether any sector of `range` lies in an out-of-sync block.
@@ -210,7 +224,7 @@ impl Bitmap {
     /// If the range ends beyond the volume.
     #[must_use]
     pub fn touches(&self, range: LbaRange) -> bool {
-        self.bits.touches(range)
+        self.bits.touches(range) || self.has_repairs() && self.repairs.touches(range)
     }
 
     /// The blocks of 4 KiB that `range` touches.
@@ -234,6 +248,26 @@ impl Bitmap {
         Tickets([set(first), set(second)])
     }
 
+    /// The peer is to be given `range` anew: every block that it touches and that is not out of sync already.
+    ///
+    /// # Panics
+    /// If the range ends beyond the volume.
+    pub(crate) fn set_repair(&mut self, range: LbaRange) {
+        for bit in self.bits.around(range) {
+            if self.bits.count_in(bit..bit + 1) == 0 {
+                self.repairs.set_run(BlockRun { start: bit, count: 1 });
+            }
+        }
+    }
+
+    /// This copy counts from now on, whatever becomes of the session: what was to be repaired the peer misses.
+    pub(crate) fn note_repairs(&mut self) {
+        if self.has_repairs() {
+            let mut repairs = std::mem::replace(&mut self.repairs, Bits::new(self.bits.layout()));
+            self.take_over(&mut repairs);
+        }
+    }
+
     /// An extent is in doubt after a crash: sets all of it.
     ///
     /// # Panics
@@ -255,6 +289,7 @@ impl Bitmap {
         let old = self.bits.layout();
         assert!(layout.volume_sectors() > old.volume_sectors(), "a bitmap only grows");
         self.bits.grow(layout);
+        self.repairs.grow(layout);
         let (stored, blocks) = (&mut *self.stored, index(layout.bitmap_blocks()));
         stored.states.resize(blocks, Block::FRESH);
         stored.urgent.reserve(blocks - stored.urgent.len());
@@ -298,6 +333,7 @@ impl Bitmap {
     /// The same for all blocks, of which nothing is left in `missed`.
     pub(crate) fn take_over(&mut self, missed: &mut Bits) {
         let blocks = 0..self.bits.layout().bitmap_blocks();
+        self.repairs.clear_all();
         if self.bits.out_of_sync() > 0 {
             self.join(missed, blocks);
         } else {
@@ -317,6 +353,9 @@ impl Bitmap {
     /// # Panics
     /// If the range ends beyond the volume.
     pub fn clear(&mut self, range: LbaRange) {
+        if self.has_repairs() {
+            self.repairs.clear(range);
+        }
         for (block, within) in by_block(self.bits.within(range)) {
             self.clear_bits(block, within);
         }
@@ -324,6 +363,7 @@ impl Bitmap {
 
     /// Nothing is out of sync any more.
     pub fn clear_all(&mut self) {
+        self.repairs.clear_all();
         for block in 0..self.bits.layout().bitmap_blocks() {
             if self.bits.has_any(block) {
                 self.clear_bits(block, 0..bits_in_block(self.bits.layout(), block));
@@ -331,7 +371,8 @@ impl Bitmap {
         }
     }
 
-    /// The first run of out-of-sync blocks that begins at `from` or after it. The end of what is returned is where to go on.
+    /// The first run of out-of-sync blocks that begins at `from` or after it, of those that the peer is to hear of. The end of what is
+    /// returned is where to go on.
     #[must_use]
     pub fn next_run(&self, from: u64) -> Option<BlockRun> {
         self.bits.next_run(from)
@@ -407,11 +448,19 @@ impl Bitmap {
     /// cursor.
     #[must_use]
     pub fn next_out_of_sync(&self, cursor: Lba, max: SectorCount) -> Option<LbaRange> {
-        self.bits.next_out_of_sync(cursor, max)
+        let noted = self.bits.next_out_of_sync(cursor, max);
+        if !self.has_repairs() {
+            return noted;
+        }
+        let repair = self.repairs.next_out_of_sync(cursor, max);
+        [noted, repair].into_iter().flatten().min_by_key(|range| range.start())
     }
 
     fn set_bits(&mut self, block: u32, bits: Range<u64>) -> Option<Ticket> {
         let is_joined = self.stored.states[index(block)].queue == Queue::Joined;
+        if self.has_repairs() {
+            self.repairs.clear_in(block, bits.clone());
+        }
         if self.bits.set_in(block, bits) > 0 {
             self.touched(block, Queue::Urgent);
         } else if is_joined {

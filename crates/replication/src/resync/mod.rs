@@ -9,7 +9,7 @@ mod source;
 mod target;
 pub(crate) mod verify;
 
-use block::{EntryId, ExportId, Lba, LbaRange};
+use block::{EntryId, ExportId, Instant, Lba, LbaRange};
 
 use crate::heal::Places;
 use crate::message::Token;
@@ -34,6 +34,8 @@ pub(crate) struct Resync {
     pub(crate) singly: u64,
     /// Blocks that could not be read, of which the operator has been told.
     pub(crate) unreadable: Places,
+    /// As who asked for copies: none are written before then, because the last one could not be.
+    pub(crate) no_copies_until: Instant,
     /// Send a checksum first, and data only where it differs.
     pub(crate) checksums: bool,
     /// An online verify, if one is under way.
@@ -50,6 +52,7 @@ impl Resync {
             pace: Pace::new(rate),
             singly: 0,
             unreadable: Places::default(),
+            no_copies_until: Instant::from_nanos(0),
             checksums,
             verify: None,
             peer_verify: None,

@@ -135,7 +135,7 @@ impl Engine {
         if range.count().0 > ONE_BLOCK {
             resync.cursor = range.start();
             resync.singly = u64::from(range.count().0.div_ceil(ONE_BLOCK));
-        } else if resync.unreadable.note(range.start(), now) == now {
+        } else if resync.unreadable.note(range.start(), now).is_none_or(|since| since == now) {
             self.event(export, Event::Unreadable(range));
         }
     }
@@ -189,18 +189,42 @@ impl Engine {
         }
     }
 
-    /// The target cannot read these sectors, or lacks them for another reason.
+    /// The peer cannot read these sectors.
     pub(crate) fn handle_missing(&mut self, export: ExportId, range: LbaRange) {
         if self.volume(export).phase == Phase::Paired {
-            self.volume_mut(export).disk.bitmap.set(range);
+            self.set_repair(export, range);
             self.attend(export);
         }
     }
 
-    /// These sectors are not at the peer as they are here, whatever it has been told: also when a copy of before is all that it
-    /// has to tell of yet.
+    /// These sectors are to be at the peer as they are here, though its copy counts as much: for as long as the nodes are together.
+    pub(crate) fn repair_peer(&mut self, export: ExportId, range: LbaRange) {
+        self.set_repair(export, range);
+        self.tell_lacking(export, range);
+    }
+
+    fn set_repair(&mut self, export: ExportId, range: LbaRange) {
+        let is_mixed_up = self.mutated(Mutation::RepairsTakenForDoubts);
+        let bitmap = &mut self.volume_mut(export).disk.bitmap;
+        if is_mixed_up {
+            bitmap.set(range);
+        } else {
+            bitmap.set_repair(range);
+        }
+    }
+
+    /// A write of these sectors has failed at this disk, the only one that counts: they are not at the peer as they are here, whatever
+    /// it has been told, also where a copy of before is all that it has to tell of yet, or the end of a write of its own.
     pub(crate) fn peer_lacks(&mut self, export: ExportId, range: LbaRange) -> Tickets {
         let tickets = self.volume_mut(export).disk.bitmap.set(range);
+        if !self.mutated(Mutation::CommitCountsInVain) {
+            self.commits_in_vain(export, range);
+        }
+        self.tell_lacking(export, range);
+        tickets
+    }
+
+    fn tell_lacking(&mut self, export: ExportId, range: LbaRange) {
         let copies = self.copies_out.values_mut();
         for copy in copies.filter(|copy| copy.export == export && copy.range.overlaps(range)) {
             copy.in_vain = true;
@@ -210,7 +234,6 @@ impl Engine {
         let run = crate::message::BlockRun { start, count: range.end().0.div_ceil(unit) - start };
         self.say(export, VolumeMessage::OutOfSync(vec![run]), None);
         self.attend(export);
-        tickets
     }
 
     fn end_copy(&mut self, token: Token, is_there: bool) {

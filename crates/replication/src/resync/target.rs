@@ -5,6 +5,7 @@ use block::{BlockError, BufferSlice, ExportId, LbaRange, Operation};
 use super::{CopyIn, CopyInWork};
 use crate::conflict::Claim;
 use crate::engine::{DiskWork, Engine, Written};
+use crate::limits::UNWRITABLE_RETRY;
 use crate::message::{BlockRun, Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Digested, Event, Output};
@@ -14,7 +15,8 @@ impl Engine {
     /// A copy has come. It is older than every write that this node knows to be in flight there, and yields to it.
     pub(crate) fn handle_copy(&mut self, export: ExportId, copy: Token, range: LbaRange, data: BufferSlice) {
         let is_busy = self.is_busy(export, range) && !self.mutated(Mutation::CopyDoesNotYield);
-        if self.volume(export).phase != Phase::Paired || is_busy {
+        let is_later = self.now < self.volume(export).resync.no_copies_until;
+        if self.volume(export).phase != Phase::Paired || is_busy || is_later {
             self.push(Output::Release(data.buffer));
             return self.yield_copy(export, copy);
         }
@@ -90,10 +92,22 @@ impl Engine {
             Ok(()) => self.is_as_at_source(token, copy),
             Err(error) => {
                 self.release_held(token);
-                return self.disk_failed(export, error);
+                return self.copy_failed(export, copy, error);
             }
         }
         self.release_held(token);
+    }
+
+    /// A copy could not be written. The only good disk is not given up for sectors that it has asked for because it cannot read them:
+    /// they are read from the peer, which goes on to try.
+    fn copy_failed(&mut self, export: ExportId, copy: Token, error: BlockError) {
+        let is_only_good = self.volume(export).is_only_good(self.config.node);
+        if !is_only_good || self.mutated(Mutation::OnlyDiskGivenUpForCopy) {
+            return self.disk_failed(export, error);
+        }
+        let at = self.now.after(UNWRITABLE_RETRY);
+        self.volume_mut(export).resync.no_copies_until = at;
+        self.yield_copy(export, copy);
     }
 
     /// What is held is what the source has sent, or has. If the source has found out since that this node lacks it all the same,

@@ -133,6 +133,10 @@ impl Engine {
             return self.wake_at(progress.retry_at);
         }
         let Some(range) = next_range(volume, &progress) else {
+            if progress.fix && volume.disk.bitmap.has_repairs() && !self.mutated(Mutation::FixNotAwaited) {
+                // Whoever hears that it is done may take it that what differed does not any more.
+                return;
+            }
             self.volume_mut(export).resync.verify = None;
             return self.event(export, Event::VerifyDone { different: progress.different });
         };
@@ -265,7 +269,7 @@ impl Engine {
         if self.mutated(Mutation::FixTakesNodeZeros) && self.config.node == NodeNumber::One {
             self.ask_for_copy(export, range);
         } else if !self.mutated(Mutation::FixForgotten) {
-            self.peer_lacks(export, range);
+            self.repair_peer(export, range);
         }
         true
     }

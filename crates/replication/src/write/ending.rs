@@ -6,7 +6,7 @@ use super::{LocalStage, LocalWrite, extents_of};
 use crate::bitmap::Tickets;
 use crate::durability::Durability;
 use crate::engine::{DiskWork, Engine, Written, index};
-use crate::message::{Refusal, Token, VolumeMessage};
+use crate::message::{BlockRun, Refusal, Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Outcome, Output};
 use crate::volume::Phase;
@@ -25,8 +25,18 @@ impl Engine {
         if self.must_write_through(token) {
             return self.write_through(token);
         }
-        self.volume_mut(export).here_now(range);
+        if self.mutated(Mutation::HereBeforeOver) {
+            self.volume_mut(export).here_now(range);
+        }
         self.local_is_over_here(token);
+    }
+
+    /// The peer says that this node lacks these blocks. What it had acknowledged before, it has lost with them.
+    pub(crate) fn locals_in_vain(&mut self, export: ExportId, run: BlockRun) {
+        let locals = self.locals.values_mut();
+        for local in locals.filter(|local| local.export == export && run.touches(local.range)) {
+            local.in_vain |= local.acked_at.is_some();
+        }
     }
 
     /// Whether the peer has gone since a write was given to the disk's cache.
@@ -127,7 +137,7 @@ impl Engine {
     /// It is over when both nodes have it, and, for what is written alone, the bitmap says so.
     pub(crate) fn finish_local(&mut self, token: Token) {
         let Some(write) = self.locals.find(token) else { return };
-        let LocalWrite { export, range, follower, admitted, failed, .. } = *write;
+        let LocalWrite { export, range, follower, admitted, failed, in_vain, .. } = *write;
         let is_acked = write.acked_at.is_some() || self.mutated(Mutation::AckNotAwaited);
         let is_noted = self.volume(export).disk.bitmap.is_durable(write.tickets)
             || self.mutated(Mutation::BitsNotAwaited);
@@ -135,8 +145,13 @@ impl Engine {
             return;
         }
         if let Some(follower) = follower {
-            if failed.is_none() {
-                self.volume_mut(export).both_have(range);
+            if failed.is_none() && !in_vain {
+                let is_late = self.mutated(Mutation::HereBeforeOver);
+                let volume = self.volume_mut(export);
+                if !is_late {
+                    volume.here_now(range);
+                }
+                volume.both_have(range);
             }
             self.say(export, VolumeMessage::Commit { follower }, None);
         }

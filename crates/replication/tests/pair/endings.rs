@@ -1,10 +1,11 @@
 //! Stories of nodes that end, in good order or not, and begin again: what they may go on with, and what nobody waits for.
 
 use replication::input::Control;
+use replication::membership::{Members, NodeNumber};
 
-use crate::stories::{MILLISECOND, Told};
+use crate::stories::{FOR_GOOD, MILLISECOND, Told};
 use crate::world::disk::Landing::{Everything, Nothing};
-use crate::world::{EXTENT, Stage, World};
+use crate::world::{EXTENT, Stage, World, open_metadata};
 
 /// The process ends, and the machine stays on.
 fn end(world: &mut World, index: usize) {
@@ -85,8 +86,8 @@ pub(crate) fn the_metadata_of_a_node_fails_that_has_offered_to_meet(world: &mut 
     world.until("the write is answered", World::are_all_answered)?;
     world.crash_with(1, [Everything, Everything]);
     world.until("node 0 goes on", |world| world.is_alone(0))?;
-    world.stall(Stage::FirstBitmap, 0, crate::stories::FOR_GOOD);
-    world.stall(Stage::FirstBitmap, 1, crate::stories::FOR_GOOD);
+    world.stall(Stage::FirstBitmap, 0, FOR_GOOD);
+    world.stall(Stage::FirstBitmap, 1, FOR_GOOD);
     world.is_busy = true;
     world.start(1);
     world.run(300);
@@ -112,7 +113,7 @@ fn both_have_left(world: &mut World) -> Told {
 
 pub(crate) fn two_nodes_that_have_left_come_back_at_once(world: &mut World) -> Told {
     both_have_left(world)?;
-    world.stall(Stage::Link, 1, crate::stories::FOR_GOOD);
+    world.stall(Stage::Link, 1, FOR_GOOD);
     (0..2).for_each(|index| world.control(index, Control::Join));
     world.run_for(700 * MILLISECOND);
     world.go_on(Stage::Link, 1);
@@ -136,4 +137,123 @@ pub(crate) fn one_of_two_nodes_that_have_left_has_the_volume_no_more(world: &mut
     world.run(300);
     world.control(0, Control::Join);
     world.until("the other one goes on", |world| world.is_alone(0))
+}
+
+/// It has lost what was in the disk's cache, though nobody waits for it any more.
+pub(crate) fn a_flush_fails_that_a_freeze_has_dropped(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    world.stall(Stage::Disk, 0, FOR_GOOD);
+    world.ask(1, true, 20, 1);
+    world.until("the write is answered", World::are_all_answered)?;
+    world.run_for(1200 * MILLISECOND);
+    world.control(0, Control::Leave);
+    world.until("node 1 goes on", |world| world.is_alone(1))?;
+    world.run(100);
+    world.nodes[0].sectors.refuses_flushes = true;
+    world.go_on(Stage::Disk, 0);
+    world.run(600);
+    world.nodes[0].sectors.refuses_flushes = false;
+    world.crash_with(0, [Nothing, Everything]);
+    Ok(())
+}
+
+/// It has found that the arbiter lets it serve alone, and makes its peer a member again, which does not know that it is none.
+pub(crate) fn a_node_knows_of_the_register_what_its_peer_does_not(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    world.stall(Stage::Question, 0, FOR_GOOD);
+    world.is_busy = true;
+    world.cut_at(0);
+    for _ in 0..300 {
+        if !world.asks(0) {
+            world.run_for(10 * MILLISECOND);
+        }
+    }
+    let is_alone_in_it = world.asks(0) && !world.asks(1);
+    world.go_on(Stage::Link, 1);
+    world.uncut();
+    world.run_for(1500 * MILLISECOND);
+    if !is_alone_in_it || !(world.is_paired(0) && world.serves(0) && world.serves(1)) {
+        // The clocks were against it.
+        world.is_busy = false;
+        return Ok(());
+    }
+    let before = world.arbiter.epoch;
+    world.stall(Stage::Superblock, 0, FOR_GOOD);
+    world.go_on(Stage::Question, 0);
+    let is_told = |world: &World| {
+        let membership = world.status(0).map(|status| status.membership);
+        membership.is_some_and(|membership| membership.members == Members::Only(NodeNumber::Zero))
+    };
+    // It looks every two seconds.
+    world.run_for(2500 * MILLISECOND);
+    world.until("node 0 has found it", is_told)?;
+    world.ask(1, true, 5 * EXTENT, 1);
+    world.until("the write is answered", World::are_all_answered)?;
+    world.stall(Stage::Link, 1, FOR_GOOD);
+    world.go_on(Stage::Superblock, 0);
+    world.until("node 0 has noted it", |world| {
+        open_metadata(&world.nodes[0].metadata).superblock.membership.epoch > before
+    })?;
+    world.crash_with(0, [Nothing, Everything]);
+    world.go_on(Stage::Link, 1);
+    world.is_busy = false;
+    Ok(())
+}
+
+/// Of two that have begun anew one has lost power in the middle of a write, and the other one has ended in good order.
+pub(crate) fn a_node_that_ended_well_meets_one_with_a_torn_sector(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.ask(0, true, EXTENT, 8);
+    world.until("the write is answered", |world| world.are_all_answered() && world.is_a_whole_pair())?;
+    world.arbiter_is_up = false;
+    world.stall(Stage::Link, 1, FOR_GOOD);
+    world.ask(0, true, EXTENT, 8);
+    world.run(100);
+    world.crash_with(0, [Nothing, Everything]);
+    world.nodes[0].sectors.unreadable.extend(EXTENT..EXTENT + 8);
+    world.cut();
+    world.go_on(Stage::Link, 1);
+    world.until("node 1 is frozen", |world| !world.serves(1))?;
+    world.run_for(2_000 * MILLISECOND);
+    world.control(1, Control::Leave);
+    world.run(300);
+    end(world, 1);
+    world.start(1);
+    world.start(0);
+    world.uncut();
+    world.until("they meet", |world| world.is_paired(0) && world.is_paired(1))?;
+    world.arbiter_is_up = true;
+    world.until("what was torn is mended", World::is_a_whole_pair)
+}
+
+/// The node that served alone was asked for another one meanwhile, and has answered.
+pub(crate) fn a_setting_that_nobody_was_answered_for_comes_back(world: &mut World) -> Told {
+    let setting = |world: &World, index: usize| {
+        let opened = open_metadata(&world.nodes[index].metadata);
+        opened.small_state.map(|state| state.config_string)
+    };
+    for index in 0..2 {
+        world
+            .until("both are whole", |world| world.serves(0) && world.serves(1) && world.is_a_whole_pair())?;
+        let first = setting(world, index);
+        world.stall(Stage::Link, 1 - index, FOR_GOOD);
+        world.set_at(index);
+        world.until("it is on one disk", |world| setting(world, index) != first)?;
+        world.crash_with(index, [Everything, Everything]);
+        world.go_on(Stage::Link, 1 - index);
+        world.until("the other one goes on", |world| world.is_alone(1 - index))?;
+        world.run(300);
+        let before = setting(world, 1 - index);
+        world.set_at(1 - index);
+        world.until("it has what it was asked for", |world| setting(world, 1 - index) != before)?;
+        let answered = setting(world, 1 - index);
+        world.start(index);
+        world.until("both are members again", |world| {
+            world.is_a_whole_pair() && setting(world, 0) == setting(world, 1)
+        })?;
+        if setting(world, index) != answered {
+            return Err("settings: what was answered for is undone".into());
+        }
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod endings;
 mod forcing;
 mod oracle;
 mod plan;
+mod repairs;
 mod stories;
 mod verifies;
 mod world;
@@ -147,9 +148,11 @@ fn over_everything_at_once() {
 
 #[test]
 fn in_every_story_that_is_told_by_plan() {
-    let seeds = std::env::var("SEEDS").map_or(10, |seeds| seeds.parse().expect("a number"));
-    for story in stories::ALL {
-        for seed in 0..seeds {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    let only = std::env::var("STORY").ok();
+    let seeds = number("SEED").map_or(0..number("SEEDS").unwrap_or(10), |seed| seed..seed + 1);
+    for story in stories::ALL.into_iter().filter(|(name, ..)| only.as_ref().is_none_or(|only| only == name)) {
+        for seed in seeds.clone() {
             let told = stories::tell(seed, story, None);
             assert_eq!(told, Ok(()), "seed {seed}: {}", story.0);
         }

@@ -19,6 +19,7 @@ use crate::endings;
 use crate::forcing;
 use crate::oracle;
 use crate::plan::{CALM, WITHOUT_FAULTS, caught};
+use crate::repairs;
 use crate::verifies;
 use crate::world::disk::Landing::{Everything, Nothing};
 use crate::world::disk::Sectors;
@@ -42,10 +43,11 @@ const AHEAD: Plan =
 const FULL_PEER: Plan = Plan { limits: Limits { followed: LIMITS.requests + 4, ..LIMITS }, ..AHEAD };
 const LARGE_AHEAD: Plan = Plan { sectors: MANY, ..AHEAD };
 const LARGE: Plan = Plan { sectors: MANY, ..SMALL };
+const SMALL_IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 71] = [
+pub(crate) const ALL: [(&str, Plan, Story); 82] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -121,6 +123,17 @@ pub(crate) const ALL: [(&str, Plan, Story); 71] = [
     ("stray question of a leaver", SMALL, a_node_leaves_whose_question_is_still_under_way),
     ("healed by one, heard by the other", SMALL, the_peer_of_the_healer_hears_of_the_healed_register_first),
     ("rate of a resync", LARGE, the_rate_of_a_resync_is_changed_while_it_runs),
+    ("parted while fixing", verifies::PLAN, verifies::the_nodes_part_before_what_differs_is_fixed),
+    ("parted while mending", SMALL, repairs::the_nodes_part_before_a_bad_sector_is_mended),
+    ("bad sector of the only good disk", LARGE, repairs::the_only_good_disk_cannot_be_mended),
+    ("bad source behind a write", LARGE, repairs::a_write_fails_at_the_source_over_one_of_the_target),
+    ("bad source and a read", LARGE, repairs::a_read_of_the_target_has_what_fails_at_the_source),
+    ("bad sector written anew", SMALL, repairs::a_bad_sector_is_written_while_it_is_fetched),
+    ("bad sector beside a copy", LARGE, repairs::a_read_finds_one_part_here_and_the_other_there),
+    ("flush dropped and failed", SMALL_IN_MEMORY, endings::a_flush_fails_that_a_freeze_has_dropped),
+    ("untold of the register", IN_MEMORY, endings::a_node_knows_of_the_register_what_its_peer_does_not),
+    ("ended well and torn", LARGE, endings::a_node_that_ended_well_meets_one_with_a_torn_sector),
+    ("set and never answered", SMALL, endings::a_setting_that_nobody_was_answered_for_comes_back),
 ];
 
 /// What was wrong, if anything, when the engines made a mistake.
@@ -477,7 +490,7 @@ fn a_node_comes_back_to_one_that_is_never_idle(world: &mut World) -> Told {
 }
 
 /// Node 1 has come back and serves, and lacks a block, since node 0's disk does not get to reading it.
-fn serves_and_lacks(world: &mut World) -> Told {
+pub(crate) fn serves_and_lacks(world: &mut World) -> Told {
     one_serves_and_lacks(world, 1)
 }
 
@@ -1037,7 +1050,7 @@ impl World {
         self.status(index).is_some_and(|status| status.phase == Phase::Paired)
     }
 
-    fn writes_at(&self, index: usize) -> usize {
+    pub(crate) fn writes_at(&self, index: usize) -> usize {
         let writes = self.nodes[index].at_disk.iter();
         writes.filter(|at_disk| matches!(at_disk.request.operation, Operation::Write { .. })).count()
     }
@@ -1082,7 +1095,7 @@ impl World {
     }
 
     /// One node knows at once, and the other not before its lease runs out.
-    fn cut_at(&mut self, index: usize) {
+    pub(crate) fn cut_at(&mut self, index: usize) {
         self.stall(Stage::Link, 1 - index, FOR_GOOD);
         self.link_is_up(false);
         self.break_at(1 - index);
@@ -1095,7 +1108,7 @@ impl World {
     }
 
     /// The pair has lost a node, and the other one goes on.
-    fn left_alone(&mut self, index: usize) -> Told {
+    pub(crate) fn left_alone(&mut self, index: usize) -> Told {
         self.until("both serve", |world| world.serves(0) && world.serves(1))?;
         self.crash(1 - index);
         self.until("the other goes on", |world| world.is_alone(index))

@@ -84,6 +84,36 @@ pub(crate) fn the_nodes_part_while_one_verifies(world: &mut World) -> Told {
     says(world, 1, &[Event::VerifyDone { different: 0 }])
 }
 
+/// What was found to differ counts as the node has it that was told to fix it, or as it was: never the other way round. And it is not
+/// said to be fixed before it is.
+pub(crate) fn the_nodes_part_before_what_differs_is_fixed(world: &mut World) -> Told {
+    for index in 0..2 {
+        both_are_whole(world)?;
+        world.ask(index, true, 512, 8);
+        world.until("the write is over", |world| world.are_all_answered() && world.is_a_whole_pair())?;
+        let right = world.nodes[index].sectors.clone();
+        world.spoil_silently(1 - index, 513);
+        world.stall(Stage::Write, 1 - index, FOR_GOOD);
+        world.control(index, Control::Verify { fix: true });
+        world.until("a copy has come", |world| world.writes_at(1 - index) > 0)?;
+        world.run(2000);
+        world.cut();
+        world.go_on(Stage::Write, 1 - index);
+        let aborted = Event::VerifyAborted { compared: PLAN.sectors, different: AT_A_TIME };
+        says(world, index, &[Event::Differs(piece(2, AT_A_TIME)), aborted])?;
+        world.uncut();
+        both_are_whole(world)?;
+        if let Some(sector) = right.difference(&world.nodes[index].sectors, PLAN.sectors) {
+            return Err(format!("verify: node {index} was told to fix sector {sector}, and has it changed"));
+        }
+        verify(world, index, true)?;
+        both_are_whole(world)?;
+        world.verified[index].clear();
+        world.check_equal().map_err(|error| format!("verify: not fixed: {error}"))?;
+    }
+    Ok(())
+}
+
 /// The node that is told to fix what differs cannot read all of it itself.
 pub(crate) fn what_cannot_be_read_is_fixed_from_the_peer(world: &mut World) -> Told {
     for index in 0..2 {

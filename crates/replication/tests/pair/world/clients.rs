@@ -260,12 +260,16 @@ impl World {
     pub(crate) fn set(&mut self, index: usize) {
         let both = self.is_running(1 - index) && self.nodes[1 - index].serving && self.chance.one_in(2);
         for at in [index, 1 - index].into_iter().take(1 + usize::from(both)) {
-            let mut state = SmallState::new(VolumeIdentity(1));
-            self.next_value += 1;
-            state.config_string = self.next_value.to_string().into_bytes();
-            let volume = self.nodes[at].volume;
-            self.input(at, Input::SmallState { volume, state: Box::new(state) });
+            self.set_at(at);
         }
+    }
+
+    pub(crate) fn set_at(&mut self, index: usize) {
+        let mut state = SmallState::new(VolumeIdentity(1));
+        self.next_value += 1;
+        state.config_string = self.next_value.to_string().into_bytes();
+        let volume = self.nodes[index].volume;
+        self.input(index, Input::SmallState { volume, state: Box::new(state) });
     }
 }
 

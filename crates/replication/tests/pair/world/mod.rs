@@ -479,6 +479,11 @@ impl World {
         node.engine.as_ref().and_then(|engine| engine.status(node.volume))
     }
 
+    /// Whether the arbiter was asked something by this node that it has not answered.
+    pub(crate) fn asks(&self, index: usize) -> bool {
+        self.questions.iter().any(|question| question.asker == index)
+    }
+
     fn content(&self, index: usize, data: BufferSlice) -> Vec<u64> {
         let first = data.offset as usize / 512;
         let values = &self.nodes[index].buffers[&data.buffer.0];
