@@ -139,8 +139,9 @@ fn is_row_of(line: &str, mutation: Mutation) -> bool {
     line.contains(&format!("| `{mutation:?}` |"))
 }
 
-fn write_page(page: &str) {
-    let found = each(Mutation::ALL, |mutation| hunt(*mutation));
+/// Asks the simulator for these mistakes, and writes what it says into the page.
+fn write_page(page: &str, mutations: &[Mutation]) {
+    let found = each(mutations, |mutation| hunt(*mutation));
     let seeds = found.iter().flatten().map(|(_, seeds)| *seeds).max().unwrap_or_default();
     let innocent: Vec<u64> = (0..seeds).collect();
     let findings = each(&innocent, |seed| failure(&Options::new(*seed), &[]));
@@ -148,7 +149,7 @@ fn write_page(page: &str) {
     let cells = found.iter().map(|found| {
         found.map_or_else(|| " – ".into(), |(property, seeds)| format!(" {property}, {seeds} "))
     });
-    let cells: Vec<(Mutation, String)> = Mutation::ALL.iter().copied().zip(cells).collect();
+    let cells: Vec<(Mutation, String)> = mutations.iter().copied().zip(cells).collect();
     let rewritten = page.lines().map(|line| {
         let of = cells.iter().find(|(mutation, _)| is_row_of(line, *mutation));
         of.and_then(|(_, cell)| with_cell(line, cell)).map_or_else(|| line.to_owned(), |(line, _)| line)
@@ -162,8 +163,22 @@ fn write_page(page: &str) {
 #[test]
 fn the_page_tells_what_the_simulator_finds() {
     let read = || std::fs::read_to_string(PAGE).expect("docs/mutations.md is there");
-    if std::env::var("MUTATIONS").is_ok_and(|value| value == "write") {
-        write_page(&read());
+    let cell_of = |page: &str, mutation: &Mutation| {
+        let row = page.lines().find(|line| is_row_of(line, *mutation))?;
+        with_cell(row, "").map(|(_, cell)| cell)
+    };
+    let asked: Vec<Mutation> = match std::env::var("MUTATIONS").as_deref() {
+        Ok("write") => Mutation::ALL.to_vec(),
+        Ok("new") => {
+            let page = read();
+            let is_new =
+                |mutation: &&Mutation| cell_of(&page, mutation).is_some_and(|cell| cell == NOT_TRIED);
+            Mutation::ALL.iter().filter(is_new).copied().collect()
+        }
+        _ => Vec::new(),
+    };
+    if !asked.is_empty() {
+        write_page(&read(), &asked);
     }
     let page = read();
     assert!(
@@ -171,8 +186,7 @@ fn the_page_tells_what_the_simulator_finds() {
         "docs/mutations.md is of another number of seeds"
     );
     let is_told = |mutation: &Mutation| {
-        let row = page.lines().find(|line| is_row_of(line, *mutation));
-        row.and_then(|row| with_cell(row, "")).is_some_and(|(_, cell)| !cell.is_empty() && cell != NOT_TRIED)
+        cell_of(&page, mutation).is_some_and(|cell| !cell.is_empty() && cell != NOT_TRIED)
     };
     let untold: Vec<_> = Mutation::ALL.iter().filter(|mutation| !is_told(mutation)).collect();
     assert!(

@@ -172,7 +172,7 @@ pub(crate) fn a_node_knows_of_the_register_what_its_peer_does_not(world: &mut Wo
     world.go_on(Stage::Link, 1);
     world.uncut();
     world.run_for(1500 * MILLISECOND);
-    if !is_alone_in_it || !(world.is_paired(0) && world.serves(0) && world.serves(1)) {
+    if !(is_alone_in_it && world.is_paired(0) && world.serves(0) && world.serves(1)) {
         // The clocks were against it.
         world.is_busy = false;
         return Ok(());
