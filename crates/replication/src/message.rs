@@ -129,7 +129,8 @@ pub struct Offer {
     pub alone: bool,
     /// Whether it has forgotten which writes it finished a short while ago.
     pub forgetful: bool,
-    /// Whether it has lost what was answered from its memory.
+    /// Whether it began without a clean end before, and has met nobody since: what was answered from its memory is lost, and its disk may
+    /// have torn what was on its way there.
     pub lost_memory: bool,
     /// How much an answer to a write promises there; an older node does not say.
     pub mode: Option<Mode>,
