@@ -199,6 +199,19 @@ fn a_transaction_that_went_astray_is_missed() {
 }
 
 #[test]
+fn a_superblock_in_the_place_of_an_old_transaction_costs_nothing() {
+    let intact = ring(1..=9);
+    let mut strayed = intact.clone();
+    strayed[2 * RECORD_BYTES..3 * RECORD_BYTES].copy_from_slice(&superblock_record(13));
+    assert_eq!(replay(&strayed), replay(&intact));
+    strayed[9 * RECORD_BYTES..10 * RECORD_BYTES].copy_from_slice(&superblock_record(13));
+    assert!(
+        matches!(replay(&strayed), Err(ReplayError::Astray { sequence: Sequence(13), .. })),
+        "over the newest"
+    );
+}
+
+#[test]
 fn a_lost_write_in_a_log_of_several_windows_is_missed() {
     let layout = Layout::new(1 << 31, 4096).expect("1 TiB");
     let slots = vec![None; 4096];

@@ -279,7 +279,10 @@ impl Ring {
         for error in self.read.iter().filter_map(|read| read.as_ref().err()) {
             match error.flaw {
                 Flaw::UnknownVersion { .. } => return Err(ReplayError::Refused(*error)),
-                Flaw::Misdirected { sequence, .. } if sequence > newest => {
+                // A record of another kind is numbered in a row of its own.
+                Flaw::Misdirected { found, sequence }
+                    if sequence > newest && Layout::is_transaction(found) =>
+                {
                     return Err(ReplayError::Astray { sequence, error: *error });
                 }
                 _ => {}
@@ -302,6 +305,10 @@ impl Ring {
             return Err(ReplayError::Hole { newest, missing, error });
         }
         let next = newest.next();
+        // A torn write leaves no whole record: something else was written over the newest, or over one that is needed no more.
+        if let Some(error @ RecordError { flaw: Flaw::Misdirected { sequence, .. }, .. }) = broken(next) {
+            return Err(ReplayError::Astray { sequence, error });
+        }
         if let (Some(_), Some(error)) = (broken(next), broken(next.next())) {
             return Err(ReplayError::Hole { newest, missing: next.next(), error });
         }

@@ -173,6 +173,12 @@ impl Layout {
         Place(ACTIVITY_LOG + sequence % RING_TRANSACTIONS * RECORD_BYTES as u64)
     }
 
+    /// Whether a transaction of the activity log has its place there.
+    #[must_use]
+    pub fn is_transaction(place: Place) -> bool {
+        (ACTIVITY_LOG..ACTIVITY_LOG + RING_TRANSACTIONS * RECORD_BYTES as u64).contains(&place.0)
+    }
+
     /// One of the two slots of a bitmap block. Slot 1 follows slot 0 at once, so that both are loaded by one read.
     ///
     /// # Panics
