@@ -260,6 +260,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use admin::peer::AskedArbiter;
     use aoe::MacAddress;
     use aoe::target::{PortId, PortLink, Slow, SlowKind};
     use block::{BlockError, ExportId, Lba, LbaRange, SectorCount};
@@ -272,7 +273,7 @@ mod tests {
     use super::super::interfaces::Interfaces;
     use super::super::peer_links::Links;
     use super::super::peer_port::{self, NoCommonVersion, PeerProgram};
-    use super::super::{arbiter_watch, slow};
+    use super::super::{arbiter_watch, same_arbiter, slow};
     use super::*;
     use crate::arbiter::{ArbiterError, ArbiterState};
     use crate::export::LinkChange;
@@ -336,6 +337,8 @@ mod tests {
             answered: true,
             others: 0,
         };
+        let asks =
+            |witness: &str| AskedArbiter { kind: "witness".to_owned(), identity: Some(witness.to_owned()) };
         let (links, interfaces) = (Links::new(1), Interfaces::default());
         vec![
             Report::not_served("e7.1", "no such file"),
@@ -347,6 +350,7 @@ mod tests {
             arbiter_watch::silent("e7.1".parse().expect("an address"), &ArbiterError::Nobody, ""),
             arbiter_watch::lost(&state),
             arbiter_watch::back(&state),
+            same_arbiter::differ(&asks("a1"), &asks("b2")),
             interfaces.changed(&change(Some(link)), None),
             interfaces.changed(&change(None), None),
         ]

@@ -135,6 +135,14 @@ async fn another(states: &mut Option<Receiver<ArbiterState>>, known: &AskedArbit
     std::future::pending().await
 }
 
+/// The nodes ask two.
+pub(super) fn differ(ours: &AskedArbiter, theirs: &AskedArbiter) -> Report {
+    let details = json!({
+        "kind": ours.kind, "identity": ours.identity, "peer_kind": theirs.kind, "peer_identity": theirs.identity,
+    });
+    Report::new("arbiter", Severity::Error, "arbiters-differ", difference(ours, theirs), details)
+}
+
 /// Asks the peer, and tells operators what is news. How soon to look again, if nothing happens before.
 async fn look(daemon: &Daemon, ours: &AskedArbiter) -> Option<Duration> {
     let asked = async { ask(&mut Peer::connect(daemon).await?).await };
@@ -146,11 +154,7 @@ async fn look(daemon: &Daemon, ours: &AskedArbiter) -> Option<Duration> {
     if let Some(theirs) = other
         && before != Some(Named(&theirs).to_string())
     {
-        let details = json!({
-            "kind": ours.kind, "identity": ours.identity, "peer_kind": theirs.kind, "peer_identity": theirs.identity,
-        });
-        let text = difference(ours, &theirs);
-        daemon.report(Report::new("arbiter", Severity::Error, "arbiters-differ", text, details));
+        daemon.report(differ(ours, &theirs));
     }
     (comparison == Comparison::Unknown).then_some(AGAIN_UNKNOWN)
 }

@@ -421,7 +421,7 @@ mod tests {
         links.peer_versions links.peer_versions.oldest links.peer_versions.newest
         links.lease links.lease.held_milliseconds links.lease.granted_milliseconds
         interfaces interfaces.name interfaces.up interfaces.mac interfaces.virtual_mac interfaces.mtu
-        arbiter arbiter.kind arbiter.reachable arbiter.address arbiter.error
+        arbiter arbiter.kind arbiter.identity arbiter.peer_asks arbiter.reachable arbiter.address arbiter.error
         volumes volumes.address volumes.identity volumes.bytes volumes.data volumes.phase volumes.serving
         volumes.epoch volumes.members volumes.needs_lease volumes.disk volumes.peer_disk volumes.replication
         volumes.durability volumes.answers_from_memory volumes.out_of_sync_bytes volumes.masks
