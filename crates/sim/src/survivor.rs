@@ -16,6 +16,10 @@ use crate::world::World;
 /// What each host asks of the node that is left, and once more when that was started anew.
 const REQUESTS: u32 = 4;
 
+/// A question that was given up in bad times is carried out no later than that, and what it did to the register is put right. Who loses its
+/// peer for good between the two waits for an operator (decision 0012, "What does not hold").
+const UNTIL_SETTLED: Duration = Duration::from_secs(13);
+
 /// How a world goes on once nothing is wrong any more.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ending {
@@ -47,6 +51,8 @@ impl Ending {
 /// # Errors
 /// What the nodes did wrong: a request that the survivor left open or ended with an error among that.
 pub fn judge(world: &mut World, Ending { lost, loss, restart }: Ending) -> Result<(), Finding> {
+    let until = world.now().after(UNTIL_SETTLED);
+    go(world, until, |_| false)?;
     let failed = world.failed();
     world.lose_node(lost, loss);
     all_is_answered(world)?;
