@@ -19,6 +19,7 @@
 //! made.
 
 mod bits;
+mod repairs;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -207,11 +208,6 @@ impl Bitmap {
         self.bits.out_of_sync()
     }
 
-    /// Whether any are only to be repaired.
-    pub(crate) const fn has_repairs(&self) -> bool {
-        self.repairs.out_of_sync() > 0
-    }
-
     /// How many of these blocks of 4 KiB are out of sync.
     pub(crate) fn count_in(&self, bits: Range<u64>) -> u64 {
         let repairs = if self.has_repairs() { self.repairs.count_in(bits.clone()) } else { 0 };
@@ -246,26 +242,6 @@ impl Bitmap {
         assert!(blocks.next().is_none(), "a request touches two blocks of the bitmap at most");
         let mut set = |part: Option<(u32, Range<u64>)>| self.set_bits(part.as_ref()?.0, part?.1);
         Tickets([set(first), set(second)])
-    }
-
-    /// The peer is to be given `range` anew: every block that it touches and that is not out of sync already.
-    ///
-    /// # Panics
-    /// If the range ends beyond the volume.
-    pub(crate) fn set_repair(&mut self, range: LbaRange) {
-        for bit in self.bits.around(range) {
-            if self.bits.count_in(bit..bit + 1) == 0 {
-                self.repairs.set_run(BlockRun { start: bit, count: 1 });
-            }
-        }
-    }
-
-    /// This copy counts from now on, whatever becomes of the session: what was to be repaired the peer misses.
-    pub(crate) fn note_repairs(&mut self) {
-        if self.has_repairs() {
-            let mut repairs = std::mem::replace(&mut self.repairs, Bits::new(self.bits.layout()));
-            self.take_over(&mut repairs);
-        }
     }
 
     /// An extent is in doubt after a crash: sets all of it.

@@ -50,14 +50,8 @@ pub(crate) fn a_node_ends_well_that_has_lost_its_memory(world: &mut World) -> To
     Ok(())
 }
 
-/// Of two that have begun anew one has lost its memory, and the other one had written its own down before.
-pub(crate) fn a_node_without_its_memory_meets_one_that_ended_well(world: &mut World) -> Told {
-    world.both_rely_on_memory()?;
-    world.ask(1, true, 5 * EXTENT, 1);
-    world.until("the write is answered", World::are_all_answered)?;
-    world.arbiter_is_up = false;
-    world.crash_with(0, [Nothing, Everything]);
-    world.cut();
+/// Node 0 is without power, and nobody can be asked who may go on.
+fn node_one_ends_well_and_both_begin_anew(world: &mut World) -> Told {
     world.until("node 1 is frozen", |world| !world.serves(1))?;
     world.run_for(2_000 * MILLISECOND);
     world.control(1, Control::Leave);
@@ -67,6 +61,17 @@ pub(crate) fn a_node_without_its_memory_meets_one_that_ended_well(world: &mut Wo
     world.start(0);
     world.uncut();
     world.until("they meet", |world| world.is_paired(0) && world.is_paired(1))
+}
+
+/// Of two that have begun anew one has lost its memory, and the other one had written its own down before.
+pub(crate) fn a_node_without_its_memory_meets_one_that_ended_well(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    world.ask(1, true, 5 * EXTENT, 1);
+    world.until("the write is answered", World::are_all_answered)?;
+    world.arbiter_is_up = false;
+    world.crash_with(0, [Nothing, Everything]);
+    world.cut();
+    node_one_ends_well_and_both_begin_anew(world)
 }
 
 pub(crate) fn the_follower_begins_anew_while_it_is_the_sole_member(world: &mut World) -> Told {
@@ -213,15 +218,7 @@ pub(crate) fn a_node_that_ended_well_meets_one_with_a_torn_sector(world: &mut Wo
     world.nodes[0].sectors.unreadable.extend(EXTENT..EXTENT + 8);
     world.cut();
     world.go_on(Stage::Link, 1);
-    world.until("node 1 is frozen", |world| !world.serves(1))?;
-    world.run_for(2_000 * MILLISECOND);
-    world.control(1, Control::Leave);
-    world.run(300);
-    end(world, 1);
-    world.start(1);
-    world.start(0);
-    world.uncut();
-    world.until("they meet", |world| world.is_paired(0) && world.is_paired(1))?;
+    node_one_ends_well_and_both_begin_anew(world)?;
     world.arbiter_is_up = true;
     world.until("what was torn is mended", World::is_a_whole_pair)
 }
