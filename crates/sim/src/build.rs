@@ -9,6 +9,7 @@ use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
 use replication::limits::{LEASE, Limits};
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::meta::layout::{HOT_EXTENTS_MIN, Layout};
+use replication::resize::Capacity;
 use replication::resync::ResyncRate;
 use replication::start::VolumeConfig;
 use replication::version::VersionRange;
@@ -65,6 +66,7 @@ pub(crate) fn build(options: &Options, injections: Vec<Injection>, lines_max: us
             durability: options.durability,
             written_through: options.written_through,
             is_forced: options.faults.contains(&Fault::Force),
+            room: options.room,
         },
         random: Random::new(seed, "world"),
         trace: Trace::new(lines_max),
@@ -160,6 +162,7 @@ fn machine(options: &Options, node: usize) -> Machine {
         },
         older_boots: older_boots(seed, node),
         mistake: options.mistake,
+        capacities: capacities(options, node),
         volume_configs: modes.map(|(_, durability)| volume_config(options, durability)).collect(),
     };
     let names = ["disks of node 0", "disks of node 1"];
@@ -172,6 +175,12 @@ fn machine(options: &Options, node: usize) -> Machine {
         disks
     });
     Machine::new(config, disks.collect())
+}
+
+fn capacities(options: &Options, node: usize) -> Vec<Capacity> {
+    let volumes = options.volumes.iter().zip(options.room);
+    let zeros = options.knows_zeros[node];
+    volumes.map(|(sectors, room)| Capacity { sectors: sectors + room, zeros }).collect()
 }
 
 fn volume_config(options: &Options, durability: Durability) -> VolumeConfig {

@@ -9,6 +9,7 @@ use replication::message::CopyState;
 use replication::meta::activity_log::Extent;
 use replication::meta::layout::EXTENT_SECTORS;
 use replication::meta::{self, Opened};
+use replication::volume::VolumeStatus;
 
 use crate::disk::Disk;
 use crate::finding::{Finding, Property};
@@ -106,6 +107,10 @@ pub(crate) fn differences_are_covered(
 
 /// Whether this metadata has the sector compared or copied when its node meets the other.
 fn covers(opened: &Opened, sector: Lba) -> bool {
+    if sector.0 >= opened.superblock.layout.volume_sectors() {
+        // It grows when it meets the other one, and by that one's bits.
+        return false;
+    }
     let extent = Extent(u32::try_from(sector.0 / EXTENT_SECTORS).expect("a small volume"));
     let is_hot = match &opened.log {
         Ok(replay) => !opened.superblock.clean && replay.extents().any(|hot| hot == extent),
@@ -121,6 +126,15 @@ pub(crate) fn has_good_copy(machine: &Machine, volume: usize) -> bool {
         && machine
             .status(volume)
             .is_some_and(|status| status.serving && status.copy == CopyState::Good && status.lacking == 0)
+}
+
+/// Whether the metadata of a node's volume would say after a loss of power that its membership and size are what the node says.
+#[must_use]
+pub(crate) fn has_noted(machine: &Machine, volume: usize, status: &VolumeStatus) -> bool {
+    let survivor = Survivor { disk: &machine.disks[volume].metadata, loses: true };
+    survivor.open().is_some_and(|Opened { superblock, .. }| {
+        superblock.membership == status.membership && superblock.layout.volume_sectors() == status.sectors
+    })
 }
 
 /// Everything that hosts were told or have read is on this disk, or what was there at some time `since` then.

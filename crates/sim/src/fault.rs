@@ -110,7 +110,9 @@ faults! {
     Restart = "restart", (100, 6000);
     /// An operator has the copies compared while they are used.
     Verify = "verify", (0, 0);
-    /// Operators set the config string or the reservation, at one node or at both at once.
+    /// An operator has a volume made larger, sometimes by more than there is room for.
+    Grow = "grow", (0, 0);
+    /// Operators set the config string, the reservation or the MAC mask list, at one node or at both at once.
     SetState = "set-state", (0, 0);
     /// Somebody asks both nodes to flush.
     Flush = "flush", (0, 0);
@@ -146,7 +148,7 @@ impl Fault {
     /// Whether it is drawn apart from the others, so that these stay as they were without it.
     #[must_use]
     pub fn is_drawn_apart(self) -> bool {
-        self == Self::Restart
+        matches!(self, Self::Restart | Self::Grow)
     }
 }
 

@@ -39,6 +39,8 @@ properties! {
     AnsweredOnce = "answered_once";
     /// See `property::liveness`.
     Liveness = "liveness";
+    /// See `property::size`.
+    Size = "size";
     /// See `property::small_state_equal`.
     SmallStateEqual = "small_state_equal";
     /// After healing both nodes become members that lack nothing.

@@ -9,8 +9,9 @@ use aoe::{Digest, MacAddress};
 use block::{Completion, Duration, Instant};
 use node::{Input, Node, Output, PairConfig};
 use replication::identity::FormatIdentity;
-use replication::membership::Membership;
 use replication::meta;
+use replication::meta::layout::{HOT_EXTENTS_MIN, Layout};
+use replication::resize::Capacity;
 use replication::start::VolumeConfig;
 use replication::version::{Version, VersionRange};
 use replication::volume::VolumeStatus;
@@ -48,6 +49,8 @@ pub struct MachineConfig {
     pub older_boots: u32,
     /// What its node does wrong on purpose.
     pub mistake: Mistake,
+    /// How large each volume could be made.
+    pub capacities: Vec<Capacity>,
     /// What holds for each volume.
     pub volume_configs: Vec<VolumeConfig>,
     /// What the metadata of its volumes was made of.
@@ -155,11 +158,16 @@ impl Machine {
             }
             full_logs +=
                 usize::from(opened.log.as_ref().is_ok_and(|log| log.slots.iter().all(Option::is_some)));
-            let added = node.add_mirrored_export(shown, config.clone(), opened, *volume_config);
+            let config = ExportConfig { sectors: opened.superblock.layout.volume_sectors(), ..config.clone() };
+            let added = node.add_mirrored_export(shown, config, opened, *volume_config);
             exports.push(added.map_err(|error| error.to_string())?);
         }
         let buffers = Buffers::default();
+        let with_room: Vec<_> = exports.iter().copied().zip(self.config.capacities.clone()).collect();
         self.process = Some(Process { node, buffers, exports, stream: None, asked: Vec::new() });
+        for (volume, capacity) in with_room {
+            self.input(now, Input::Capacity { volume, capacity }, counts, effects);
+        }
         self.input(now, Input::SlowAfter(Some(SLOW)), counts, effects);
         for (port, link) in (0..).map(PortId).zip(self.config.links.clone()) {
             self.input(now, Input::PortChanged { port, link: Some(link) }, counts, effects);
@@ -195,17 +203,19 @@ impl Machine {
         }
     }
 
-    /// Its disks are empty ones now, with fresh metadata that says so.
+    /// Its disks are empty ones now, with fresh metadata that says so, and else what the other node says.
     ///
     /// # Panics
     /// If a process runs.
-    pub fn replace_disks(&mut self, random: &mut Random, memberships: &[Membership]) {
+    pub fn replace_disks(&mut self, random: &mut Random, told: &[VolumeStatus]) {
         assert!(self.process.is_none(), "disks are replaced while nobody uses them");
-        for ((disks, fresh), membership) in self.disks.iter_mut().zip(&self.config.formats).zip(memberships) {
+        for ((disks, fresh), told) in self.disks.iter_mut().zip(&self.config.formats).zip(told) {
             disks.data.replace();
             disks.metadata.replace();
             let format = FormatIdentity(random.identity());
-            disks.format(Fresh { format, membership: *membership, good: false, ..*fresh });
+            let layout = Layout::new(told.sectors, HOT_EXTENTS_MIN).expect("a small volume");
+            let membership = told.membership;
+            disks.format(Fresh { format, layout, membership, good: false, ..*fresh });
         }
     }
 
@@ -370,6 +380,9 @@ impl Machine {
                     self.input(now, Input::Control { volume, control }, counts, effects);
                 }
                 return;
+            }
+            Happening::ControlOf(volume, control) => {
+                Input::Control { volume: process.exports[volume], control }
             }
         };
         self.input(now, input, counts, effects);

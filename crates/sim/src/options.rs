@@ -28,6 +28,10 @@ pub struct Options {
     pub seed: u64,
     /// Sectors of each volume.
     pub volumes: Vec<u64>,
+    /// Sectors for which the disks of both nodes have room beyond that, by volume.
+    pub room: [u64; VOLUMES_MAX],
+    /// Whether a node knows that what lies beyond the end of a volume reads as zeros.
+    pub knows_zeros: [bool; 2],
     /// What the disks read and write at once.
     pub logical_sector_size: LogicalSectorSize,
     /// What an answer to a write means, by volume.
@@ -103,6 +107,8 @@ impl Options {
         Self {
             seed,
             volumes: volumes(random, seed),
+            room: room(seed),
+            knows_zeros: knows_zeros(seed),
             logical_sector_size: if random.below(6) == 0 {
                 LogicalSectorSize::B4096
             } else {
@@ -194,6 +200,20 @@ fn volumes(random: &mut Random, seed: u64) -> Vec<u64> {
         })
         .map(|sectors| sectors.next_multiple_of(8))
         .collect()
+}
+
+/// Mostly for a few more requests; sometimes for several extents.
+fn room(seed: u64) -> [u64; VOLUMES_MAX] {
+    let mut random = Random::new(seed, "room");
+    [(); VOLUMES_MAX].map(|()| match random.below(8) {
+        0 => random.between(8, 3 * EXTENT_SECTORS).next_multiple_of(8),
+        _ => random.between(8, 512).next_multiple_of(8),
+    })
+}
+
+fn knows_zeros(seed: u64) -> [bool; 2] {
+    let mut random = Random::new(seed, "known zeros");
+    [(); 2].map(|()| random.coin())
 }
 
 /// Mostly the one that is meant for everybody.

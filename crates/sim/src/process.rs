@@ -53,6 +53,8 @@ pub enum Happening {
     },
     /// The operator wants something of every volume.
     Control(Control),
+    /// The operator wants something of one.
+    ControlOf(usize, Control),
 }
 
 /// What the world has to do for a node.

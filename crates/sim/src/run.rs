@@ -9,7 +9,7 @@ use replication::volume::VolumeStatus;
 
 use crate::build::build;
 use crate::examine;
-use crate::fault::{self, FaultCounts, Injection};
+use crate::fault::{self, Fault, FaultCounts, Injection};
 use crate::finding::{Finding, Property};
 use crate::machine::Machine;
 use crate::mark::Marks;
@@ -26,6 +26,8 @@ pub const LIVENESS_BOUND: Duration = Duration::from_secs(60);
 
 /// A run has 11,000 events in the mean. One with so many does not get on: a node asks for its timeout again and again, say.
 const EVENTS_MAX: u64 = 2_000_000;
+/// So often at most an operator has a volume made larger.
+const GROWTHS_MAX: u32 = 3;
 /// So often at most the nodes are waited for once more, if they parted after they were whole.
 const SESSIONS_ENDED: usize = 3;
 
@@ -109,7 +111,20 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 #[must_use]
 pub fn injections(options: &Options) -> Vec<Injection> {
     let mut random = Random::new(options.seed, "injections");
-    let mut plan = fault::plan(&mut random, &options.faults, options.injections, BEGIN, options.period);
+    let planned = |random: &mut Random, kinds: &[Fault], count| {
+        fault::plan(random, kinds, count, BEGIN, options.period)
+    };
+    let (growing, others): (Vec<Fault>, Vec<Fault>) =
+        options.faults.iter().partition(|fault| **fault == Fault::Grow);
+    let mut plan = planned(&mut random, &others, options.injections);
+    // Few of them, and the others stay as they were.
+    let mut random = Random::new(options.seed, "growth");
+    let count = u32::try_from(random.below(u64::from(GROWTHS_MAX) + 1)).expect("a few");
+    let growths = planned(&mut random, &growing, count);
+    let last = plan.len();
+    plan.extend(growths.into_iter().map(|growth| {
+        Injection { number: growth.number + u32::try_from(last).expect("a few"), ..growth }
+    }));
     let mut fixes = Random::new(options.seed, "verifies that fix");
     plan.iter_mut().for_each(|injection| injection.fixes = fixes.coin());
     plan
@@ -197,6 +212,7 @@ fn at_the_end(world: &World) -> Result<(), Finding> {
             return Err(lost);
         }
     }
+    world.are_sizes_equal()?;
     examine::replicas_are_equal(world.machines())?;
     examine::small_states_are_equal(world.machines())
 }
@@ -204,7 +220,8 @@ fn at_the_end(world: &World) -> Result<(), Finding> {
 /// How long it takes to copy all volumes at the rate that was chosen, and a quarter more.
 fn copying(options: &Options) -> Duration {
     let Some(rate) = options.resync_rate else { return Duration::ZERO };
-    let bytes = options.volumes.iter().sum::<u64>() * SECTOR_BYTES as u64;
+    let sectors = options.volumes.iter().chain(&options.room).sum::<u64>();
+    let bytes = sectors * SECTOR_BYTES as u64;
     Duration::from_millis(bytes * 1250 / rate)
 }
 

@@ -6,7 +6,7 @@ use aoe::wire::Frame;
 use block::Instant;
 use replication::membership::NodeNumber;
 use replication::output::Event;
-use replication::volume::Phase;
+use replication::volume::{Phase, VolumeStatus};
 
 use crate::exchange::Body;
 use crate::finding::{Finding, Property};
@@ -16,6 +16,7 @@ use crate::mark::{Mark, Marks};
 use crate::property::answered_once::AnsweredOnce;
 use crate::property::lease::Lease;
 use crate::property::one_history::{OneHistory, Serving};
+use crate::property::size::Size;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -27,6 +28,7 @@ pub struct Watch {
     /// By volume.
     leases: Vec<Lease>,
     histories: Vec<OneHistory>,
+    sizes: Vec<Size>,
     marks: Marks,
 }
 
@@ -116,13 +118,31 @@ impl Watch {
         });
     }
 
+    /// How large a volume was wherever it was served.
+    #[must_use]
+    pub fn size(&self, volume: usize) -> Size {
+        self.sizes.get(volume).copied().unwrap_or_default()
+    }
+
     /// Something has happened at a node.
     pub fn look(&mut self, now: Instant, machines: &[Machine; 2]) {
         let volumes = machines[0].disks.len();
         self.leases.resize_with(volumes, Lease::default);
         self.histories.resize_with(volumes, OneHistory::default);
+        self.sizes.resize_with(volumes, Size::default);
         for volume in 0..volumes {
-            let serving = [0, 1].map(|node: usize| serving(&machines[node], volume));
+            let statuses = [0, 1].map(|node: usize| serving(&machines[node], volume));
+            for status in statuses.iter().flatten() {
+                if let Err(error) = self.sizes[volume].serves(status.sectors) {
+                    self.violated(Finding::new(Property::Size, error));
+                }
+            }
+            let serving = statuses.map(|status| {
+                status.map(|status| Serving {
+                    membership: status.membership,
+                    alone: status.phase == Phase::Alone,
+                })
+            });
             let alone = serving.iter().position(|serving| serving.is_some_and(|serving| serving.alone));
             match alone {
                 Some(node) => self.leases[volume].serves_alone(now, number(node)),
@@ -135,16 +155,10 @@ impl Watch {
     }
 }
 
-/// Whether a node serves a volume. One that stands still answers nobody.
-fn serving(machine: &Machine, volume: usize) -> Option<Serving> {
-    if machine.is_paused() {
-        return None;
-    }
-    let status = machine.status(volume)?;
-    if !status.serving {
-        return None;
-    }
-    Some(Serving { membership: status.membership, alone: status.phase == Phase::Alone })
+/// How a node stands that serves a volume. One that stands still answers nobody.
+fn serving(machine: &Machine, volume: usize) -> Option<VolumeStatus> {
+    let status = machine.status(volume).filter(|_| !machine.is_paused());
+    status.filter(|status| status.serving)
 }
 
 /// Whether a frame answers an ATA command, or a write with a number.

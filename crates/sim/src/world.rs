@@ -113,6 +113,8 @@ pub struct Rules {
     pub written_through: [bool; VOLUMES_MAX],
     /// An operator may force a node to serve: then what hosts see is not judged.
     pub is_forced: bool,
+    /// How many sectors a volume can get, by volume.
+    pub room: [u64; VOLUMES_MAX],
 }
 
 /// What a world is made of.
@@ -305,6 +307,21 @@ impl World {
                 && status.out_of_sync == 0
                 && status.lacking == 0
         })
+    }
+
+    /// Both nodes have the same size of each volume, and all that there was.
+    ///
+    /// # Errors
+    /// A volume that is too small somewhere.
+    pub(crate) fn are_sizes_equal(&self) -> Result<(), Finding> {
+        for volume in 0..self.histories.len() {
+            let sizes = [0, 1].map(|node: usize| {
+                self.machines[node].status(volume).map_or(0, |status| status.sectors)
+            });
+            let result = self.watch.size(volume).in_the_end(sizes);
+            result.map_err(|error| Finding::new(Property::Size, error).of_volume(volume))?;
+        }
+        Ok(())
     }
 
     /// What the hosts saw, by volume.

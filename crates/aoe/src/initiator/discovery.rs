@@ -85,6 +85,16 @@ struct Entry {
     responder: Responder,
     /// While an IDENTIFY is under way.
     asking: Option<Asking>,
+    /// Questions to identify itself so far, each with a tag of its own: what is answered to an earlier one may hold no more.
+    questions: u32,
+    /// When the latest of them was sent first.
+    asked: Instant,
+}
+
+impl Entry {
+    const fn new(now: Instant, responder: Responder) -> Self {
+        Self { responder, asking: None, questions: 0, asked: now }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +129,11 @@ impl Discovery {
     #[must_use]
     pub fn responder(&self, index: usize) -> Option<&Responder> {
         self.responders.get(index).map(|entry| &entry.responder)
+    }
+
+    /// When the question was sent whose answer this responder's `identify` is, or later.
+    pub(super) fn asked(&self, index: usize) -> Option<Instant> {
+        self.responders.get(index).map(|entry| entry.asked)
     }
 
     /// Whether somebody who answered has yet to identify itself.
@@ -161,7 +176,7 @@ impl Discovery {
                     self.responders[index].asking = None;
                     self.outputs.push_back(DiscoveryOutput::Found(index));
                 }
-                Some(asking) if now >= asking.again => self.ask(now, index, asking.attempts),
+                Some(asking) if now >= asking.again => self.send(now, index, asking.attempts),
                 _ => {}
             }
         }
@@ -220,20 +235,32 @@ impl Discovery {
                 let changed = self.responders[index].responder != responder;
                 let unknown = responder.identify.is_none();
                 self.responders[index].responder = responder;
-                if (changed || unasked || unknown) && self.responders[index].asking.is_none() {
-                    self.ask(now, index, 0);
+                let is_asking = self.responders[index].asking.is_some();
+                // What is under way may be answered with what was before the change.
+                if unasked || (changed || unknown) && !is_asking {
+                    self.ask(now, index);
                 }
             }
             None if self.responders.len() < RESPONDERS_MAX => {
-                self.responders.push(Entry { responder, asking: None });
-                self.ask(now, self.responders.len() - 1, 0);
+                self.responders.push(Entry::new(now, responder));
+                self.ask(now, self.responders.len() - 1);
             }
             None => return false,
         }
         true
     }
 
-    fn ask(&mut self, now: Instant, index: usize, attempts: u8) {
+    /// Asks a responder to identify itself, anew if it was asked before.
+    fn ask(&mut self, now: Instant, index: usize) {
+        let entry = &mut self.responders[index];
+        entry.questions = entry.questions.wrapping_add(1);
+        entry.asked = now;
+        self.send(now, index, 0);
+    }
+
+    /// Sends the present question to a responder, once more if it was sent before.
+    fn send(&mut self, now: Instant, index: usize, attempts: u8) {
+        let tag = self.tag(index);
         let entry = &mut self.responders[index];
         entry.asking =
             Some(Asking { attempts: attempts + 1, again: now.after(IDENTIFY_PAUSE * (1 << attempts)) });
@@ -242,19 +269,24 @@ impl Discovery {
             return;
         };
         let route = Route { source: link.mac, destination: mac, address: address.into() };
-        let number = u16::try_from(index + 1).expect("fewer responders than numbers");
-        let frame = RequestHead::identify(route, tag::discovery(self.seed, number));
+        let frame = RequestHead::identify(route, tag);
         self.outputs.push_back(DiscoveryOutput::Send { port, frame });
+    }
+
+    /// That of the present question to a responder.
+    fn tag(&self, index: usize) -> Tag {
+        let number = u16::try_from(index + 1).expect("fewer responders than numbers");
+        tag::discovery(self.seed.wrapping_add(self.responders[index].questions), number)
     }
 
     fn identified(&mut self, tag: Tag, frame: Frame<'_>) -> bool {
         let index = usize::from((tag.0 & 0xffff) as u16).wrapping_sub(1);
-        let Some(entry) = self.responders.get_mut(index) else {
+        if index >= self.responders.len() || tag != self.tag(index) {
             return false;
-        };
-        let number = u16::try_from(index + 1).expect("fewer responders than numbers");
+        }
+        let entry = &mut self.responders[index];
         let from_it = frame.ethernet().source == entry.responder.mac;
-        if tag != tag::discovery(self.seed, number) || !from_it || entry.asking.is_none() {
+        if !from_it || entry.asking.is_none() {
             return false;
         }
         let Ok(view) = ata::View::new(frame) else {
@@ -407,6 +439,25 @@ mod tests {
         hear(&mut discovery, at(4), &announcement);
         let again = sent(&mut discovery)[0];
         assert!(hear(&mut discovery, at(5), &identify_answer(&again, 2000)));
+        let identify = discovery.responder(0).expect("a responder").identify;
+        assert_eq!(identify.map(|identify| identify.sectors), Some(2000));
+    }
+
+    #[test]
+    fn what_answers_a_question_of_before_an_announcement_is_passed_over() {
+        let mut discovery = search();
+        let query = sent(&mut discovery)[0];
+        hear(&mut discovery, at(1), &config_answer(&query));
+        let before = sent(&mut discovery)[0];
+        let mut announcement = config_answer(&query);
+        announcement[20..24].fill(0);
+        hear(&mut discovery, at(4), &announcement);
+        let after = sent(&mut discovery)[0];
+        assert!(!hear(&mut discovery, at(5), &identify_answer(&before, 1000)), "of what was");
+        assert!(hear(&mut discovery, at(6), &identify_answer(&after, 2000)));
+        assert_eq!(discovery.asked(0), Some(at(4)));
+        hear(&mut discovery, at(7), &announcement);
+        assert!(!hear(&mut discovery, at(8), &identify_answer(&before, 1000)), "late");
         let identify = discovery.responder(0).expect("a responder").identify;
         assert_eq!(identify.map(|identify| identify.sectors), Some(2000));
     }

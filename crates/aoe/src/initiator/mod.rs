@@ -76,6 +76,8 @@ pub struct Initiator {
     ports: Vec<(PortId, PortLink)>,
     discovery: Discovery,
     volume: Option<Identify>,
+    /// Since when it has the size that it has.
+    sized: Instant,
     paths: Paths,
     requests: Requests,
     flights: Flights,
@@ -102,6 +104,7 @@ impl Initiator {
             discovery: Discovery::new(now, options.address.into(), ports, options.seed),
             ports: ports.to_vec(),
             volume: None,
+            sized: now,
             paths: Paths::default(),
             requests: Requests::new(options.requests_max),
             flights: Flights::new(options.frames_max, options.seed),
@@ -439,7 +442,16 @@ impl Initiator {
         if let Some(target) = self.paths.index_of(mac) {
             self.numbering.found(self.now, target);
         }
+        let asked = self.discovery.asked(index);
+        let is_stale = |volume: Identify| {
+            volume.sectors > identify.sectors && asked.is_none_or(|asked| asked <= self.sized)
+        };
+        // One target may say late how large the volume was, when another one has said already how large it is.
+        if self.volume.is_some_and(is_stale) {
+            return;
+        }
         if self.volume.is_none_or(|volume| volume.sectors != identify.sectors) {
+            self.sized = self.now;
             self.outputs.push_back(Output::Sized { sectors: identify.sectors });
         }
         self.volume = Some(identify);

@@ -64,6 +64,15 @@ impl Driver {
         }
     }
 
+    /// Sectors of the volume as far as it knows.
+    #[must_use]
+    pub fn sectors(&self) -> u64 {
+        match self {
+            Self::Linux(linux) => linux.sectors(),
+            Self::Ours(ours) => ours.sectors(),
+        }
+    }
+
     /// Whether its writes carry numbers of their own.
     #[must_use]
     pub fn is_sequenced(&self) -> bool {

@@ -162,6 +162,7 @@ impl Client {
         self.idle[worker] = None;
         self.asked += 1;
         let request = RequestName(u32::try_from(worker).expect("few workers"));
+        self.plan.grow(driver.sectors());
         let ask = self.plan.ask();
         let sequenced = driver.is_sequenced();
         let action = match ask.value {

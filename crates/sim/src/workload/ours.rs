@@ -61,6 +61,12 @@ impl Ours {
         self.initiator.volume().is_some()
     }
 
+    /// Sectors of the volume as far as it knows.
+    #[must_use]
+    pub fn sectors(&self) -> u64 {
+        self.initiator.volume().map_or(0, |volume| volume.sectors)
+    }
+
     /// Whether its writes carry numbers of their own.
     #[must_use]
     pub const fn is_sequenced(&self) -> bool {

@@ -98,6 +98,16 @@ impl Plan {
         Ask { range: self.range(), value: Some(Value::new(self.initiator, self.written)) }
     }
 
+    /// The volume has so many sectors now. Where it ended before, if it has grown, is a place that hosts are interested in.
+    pub fn grow(&mut self, sectors: u64) {
+        if sectors <= self.options.sectors {
+            return;
+        }
+        let across = (self.options.sectors - SPOT_SECTORS / 2).min(sectors - SPOT_SECTORS);
+        self.options.spots.push(across);
+        self.options.sectors = sectors;
+    }
+
     /// A write of ours was answered in full.
     pub fn wrote(&mut self, range: LbaRange, value: Value) {
         self.repeatable.push((range, value));

@@ -7,6 +7,7 @@ use block::{Duration, SECTOR_BYTES};
 use replication::durability::Durability;
 use replication::input::Control;
 use replication::membership::{Members, Membership, NodeNumber};
+use replication::volume::VolumeStatus;
 
 use super::{Event, NODES, World};
 use crate::build::{address, node_address};
@@ -45,6 +46,7 @@ impl World {
             Fault::DiskReplaced => self.replace_disks(node, &injection),
             Fault::MtuChange => self.set_mtu(node, self.rules.mtu / 2),
             Fault::SetState | Fault::Flush => self.operate(&injection),
+            Fault::Grow => self.grow(&injection),
             Fault::Force => {
                 self.counts.add(Fault::Force);
                 self.control(node, Control::Force);
@@ -202,7 +204,8 @@ impl World {
     }
 
     /// A node's disks are replaced, if the other one has everything and can go on alone, since `volume replace` refuses before it
-    /// does: it is a member, the third party says the same, and nothing is on its way there that would change that.
+    /// does: it is a member and has that on its disk, the third party says the same, and nothing is on its way there that would change
+    /// that.
     fn replace_disks(&mut self, node: usize, injection: &Injection) {
         let other = &self.machines[1 - node];
         let is_good = (0..other.disks.len()).all(|volume| {
@@ -211,10 +214,13 @@ impl World {
         });
         let other_number = [NodeNumber::One, NodeNumber::Zero][node];
         // The operator takes over what the other node says.
-        let statuses = (0..other.disks.len()).filter_map(|volume| other.status(volume));
-        let memberships: Vec<Membership> = statuses.map(|status| status.membership).collect();
+        let statuses: Vec<VolumeStatus> =
+            (0..other.disks.len()).filter_map(|volume| other.status(volume)).collect();
+        let memberships: Vec<Membership> = statuses.iter().map(|status| status.membership).collect();
         let counts = memberships.iter().all(|held| held.members.includes(other_number));
-        let is_settled = self.arbiter.registers() == memberships && !self.arbiter.is_asked_by(node);
+        let mut numbered = statuses.iter().enumerate();
+        let is_noted = numbered.all(|(volume, status)| examine::has_noted(other, volume, status));
+        let is_settled = is_noted && self.arbiter.registers() == memberships && !self.arbiter.is_asked_by(node);
         let is_alive = !other.is_paused() && !self.broken[1 - node] && !self.replaced[1 - node];
         let is_kept = is_good && counts && is_settled && is_alive;
         if !is_kept || !self.machines[node].is_up() {
@@ -222,8 +228,19 @@ impl World {
         }
         self.counts.add(Fault::DiskReplaced);
         self.stop_for(node, Loss::ProcessOnly, injection.lasts);
-        self.machines[node].replace_disks(&mut self.random, &memberships);
+        self.machines[node].replace_disks(&mut self.random, &statuses);
         self.replaced[node] = true;
+    }
+
+    /// An operator has a volume made larger: by a little or by much, once in a while by more than fits.
+    fn grow(&mut self, injection: &Injection) {
+        self.counts.add(Fault::Grow);
+        let volume = usize::try_from(injection.place % self.histories.len() as u64).expect("few volumes");
+        let Some(status) = self.machines[injection.node].status(volume) else { return };
+        let by = 1 + (injection.place >> 8) % (self.rules.room[volume] >> (injection.place >> 4 & 3)).max(1);
+        let control = Control::Resize { sectors: (status.sectors + by).next_multiple_of(8) };
+        let boot = self.machines[injection.node].boot();
+        self.tell(injection.node, boot, Happening::ControlOf(volume, control));
     }
 
     pub(super) fn set_mtu(&mut self, node: usize, mtu: u32) {

@@ -119,6 +119,12 @@ impl Linux {
         self.sectors.is_some()
     }
 
+    /// Sectors that it had when it was found: the driver does not look anew while a device is open.
+    #[must_use]
+    pub fn sectors(&self) -> u64 {
+        self.sectors.unwrap_or_default()
+    }
+
     /// Takes a request in.
     ///
     /// # Panics
