@@ -72,6 +72,24 @@ impl Engine {
         }
     }
 
+    /// A write of this node's own has failed: what counted as executed because that one came after it is on no disk, or in part.
+    pub(crate) fn doubt_overtaken(&mut self, volume: ExportId, range: LbaRange) {
+        let doubtful = &mut self.volume_mut(volume).doubtful;
+        let overtaken: Vec<DoubtfulWrite> = doubtful
+            .iter_mut()
+            .filter(|doubt| {
+                !doubt.is_own && doubt.write.effect == Effect::Overtaken && doubt.write.range.overlaps(range)
+            })
+            .map(|doubt| {
+                doubt.write.effect = Effect::Unknown;
+                doubt.write
+            })
+            .collect();
+        for DoubtfulWrite { range, origin, .. } in overtaken {
+            self.push(Output::Resolved { volume, range, origin, resolution: Resolution::Unknown });
+        }
+    }
+
     /// As the source: tells the target what this disk has.
     pub(crate) fn say_doubtful(&mut self, export: ExportId) {
         let writes: Vec<DoubtfulWrite> =

@@ -75,7 +75,8 @@ impl Engine {
         // Also after a failure: no later flush makes good what this one has lost.
         self.volume_mut(export).release_followed(mark);
         let volume = self.volume(export);
-        let is_only_copy = volume.is_only_copy(self.config.node) || volume.is_sole(self.config.node);
+        let is_alone = volume.phase == Phase::Alone || volume.is_sole(self.config.node);
+        let is_only_copy = is_alone || self.is_only_good(export);
         match result {
             Ok(()) if dropped => self.end_flush(token, Outcome::Dropped),
             Ok(()) => self.finish_flush(token),

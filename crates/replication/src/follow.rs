@@ -260,7 +260,7 @@ impl Engine {
     /// A write of the peer's failed at this disk. Freezes the volume, and with it drops the write. The only good disk is not given up for
     /// it, as it is not for one of this node's own: the nodes part, and whoever wants the write asks again.
     fn remote_failed(&mut self, export: ExportId, range: LbaRange, error: BlockError) {
-        let is_only_good = self.volume(export).is_only_good(self.config.node);
+        let is_only_good = self.is_only_good(export);
         if !is_only_good || self.mutated(Mutation::OnlyDiskGivenUp) {
             return self.disk_failed(export, error);
         }

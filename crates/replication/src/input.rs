@@ -2,7 +2,7 @@
 
 use block::{BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant};
 
-use crate::membership::Membership;
+use crate::membership::{Epoch, Membership};
 use crate::message::{Message, Origin};
 use crate::meta::small_state::SmallState;
 use crate::resize::Capacity;
@@ -31,7 +31,15 @@ pub enum Control {
     /// Come back after a `Leave`.
     Join,
     /// Serve alone although the copy may be stale; what that may lose was said and confirmed.
-    Force,
+    Force {
+        /// What the arbiter holds is of this epoch, as far as the operator's node knows; the forced one is a later one.
+        held: Epoch,
+    },
+    /// The same has turned out after a node was forced, while it serves alone: it goes on in a later epoch.
+    Surpass {
+        /// Of what the arbiter holds.
+        held: Epoch,
+    },
     /// Compare the two copies, and resync what differs if `fix`.
     Verify {
         /// Whether to resync what differs.

@@ -201,6 +201,12 @@ impl Membership {
         Ok(Self { epoch: self.next_epoch()?, members })
     }
 
+    /// The same members in an epoch later than that; nothing changes if it is, or if there is no later one.
+    #[must_use]
+    pub fn later_than(self, epoch: Epoch) -> Self {
+        Self { epoch: self.epoch.max(Epoch(epoch.0.saturating_add(1).min(Epoch::LAST.0))), ..self }
+    }
+
     /// Whether `next` may be the membership right after this one.
     ///
     /// # Errors

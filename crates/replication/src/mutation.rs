@@ -195,6 +195,14 @@ mutations! {
     FlushUnanswered,
     /// The only good disk is given up when it could not do a write
     OnlyDiskGivenUp,
+    /// The only disk there is, since the peer has left, or has lost its own, is given up when it could not do a write
+    LeaverCountedOn,
+    /// A write that counted as executed because a later one came over it still does when that one has failed after the nodes parted
+    OvertakenByNothing,
+    /// A node is forced into an epoch in which the arbiter has let the other one serve
+    ForcedIntoHeldEpoch,
+    /// The arbiter is told of a force that a loss of power may undo
+    ForceToldEarly,
     /// The follower of an async volume goes on, after the server's disk has failed, without what was answered ahead
     LeftWithoutAhead,
     /// A node that goes on alone still has it that it ended cleanly
@@ -233,6 +241,8 @@ mutations! {
     LeavesOnce,
     /// A leaver is clean before its disk has had everything
     CleanTooEarly,
+    /// A leaver is clean although what it has offered may make it go on
+    CleanWithOffer,
     /// A node that has forgotten what it finished serves at once
     ForgetfulServes,
     /// A node that has forgotten what it finished serves as soon as if the other had forgotten, too

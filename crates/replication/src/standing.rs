@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::input::Control;
 use crate::lacking::Telling;
 use crate::limits::MEMORY_WINDOW;
-use crate::membership::{Cause, Members};
+use crate::membership::{Cause, Epoch, Members};
 use crate::message::{CopyState, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Event, Output, Wish};
@@ -68,13 +68,19 @@ impl Engine {
         }
     }
 
+    /// Whether the peer is here and could not go on by itself, also because it has left, or has no disk.
+    pub(crate) fn is_only_good(&self, export: ExportId) -> bool {
+        let volume = self.volume(export);
+        let is_left = volume.phase == Phase::Paired && volume.meeting.peer_left;
+        volume.is_only_good(self.config.node) || is_left && !self.mutated(Mutation::LeaverCountedOn)
+    }
+
     /// A write failed at this node's disk.
     pub(crate) fn local_failed(&mut self, token: crate::message::Token, error: BlockError) {
         let write = self.local(token);
         let (export, range) = (write.export, write.range);
-        let volume = self.volume(export);
-        let is_only_good = volume.is_only_good(self.config.node) && !self.mutated(Mutation::OnlyDiskGivenUp);
-        let peer_can_go_on = volume.phase == Phase::Paired && !is_only_good;
+        let is_only_good = self.is_only_good(export) && !self.mutated(Mutation::OnlyDiskGivenUp);
+        let peer_can_go_on = self.volume(export).phase == Phase::Paired && !is_only_good;
         if peer_can_go_on && !self.mutated(Mutation::WriteErrorTold) {
             // Freezes, and so drops every write but this one, which the disk has given back.
             self.disk_failed(export, error);
@@ -82,7 +88,7 @@ impl Engine {
         }
         // The only good copy is here, but not of these sectors any more: the peer's is of no use either until the initiator
         // writes them again, and is to become what this one is.
-        if volume.phase == Phase::Paired {
+        if self.volume(export).phase == Phase::Paired {
             let tickets = self.peer_lacks(export, range);
             self.ends_when_noted(token, tickets);
         }
@@ -97,6 +103,7 @@ impl Engine {
         self.leave_if_idle(export);
         self.note_clean_end(export);
         self.note_lost_disk(export);
+        self.tell_forced(export);
         let volume = self.volume(export);
         if volume.removing {
             return;
@@ -295,7 +302,8 @@ impl Engine {
                     self.tell_of_serving_alone(export);
                 }
             }
-            Control::Force => self.force(export),
+            Control::Force { held } => self.force(export, held),
+            Control::Surpass { held } => self.surpass(export, held),
             Control::Verify { fix } => self.start_verify(export, fix),
             Control::Resize { sectors } => self.resize(export, sectors),
             Control::Resync { rate, checksums } => volume.resync.set_pace(rate, checksums),
@@ -305,9 +313,10 @@ impl Engine {
         self.attend(export);
     }
 
-    /// An operator says that this node's copy counts, whoever has granted what.
-    fn force(&mut self, export: ExportId) {
+    /// An operator says that this node's copy counts, whoever has granted what: in an epoch that nobody was granted.
+    fn force(&mut self, export: ExportId, held: Epoch) {
         let node = self.config.node;
+        let takes_held = self.mutated(Mutation::ForcedIntoHeldEpoch);
         let volume = self.volume_mut(export);
         volume.forced = volume.phase == Phase::Frozen && !volume.removing;
         if !volume.forced {
@@ -319,6 +328,7 @@ impl Engine {
             Members::Only(_) => Cause::Forced(node),
         };
         let next = membership.succeed(cause).unwrap_or(membership);
+        let next = if takes_held { next } else { next.later_than(volume.held.max(held)) };
         volume.disk.superblock.membership = next;
         if volume.has_disk {
             let superblock = &mut volume.disk.superblock;
@@ -326,7 +336,37 @@ impl Engine {
         }
         volume.confirmed = true;
         volume.shut_out = false;
-        self.event(export, Event::Forced(next));
+        volume.forced_to = Some(next);
+    }
+
+    /// This node was forced while the arbiter was away, which had granted the other one that epoch, or a later one.
+    fn surpass(&mut self, export: ExportId, held: Epoch) {
+        let node = self.config.node;
+        let stays = self.mutated(Mutation::ForcedIntoHeldEpoch);
+        let volume = self.volume_mut(export);
+        let membership = volume.membership();
+        let next = if stays { membership } else { membership.later_than(held) };
+        // What it has offered it holds to.
+        let may_change =
+            volume.phase == Phase::Alone && volume.is_sole(node) && volume.meeting.offered.is_none();
+        if may_change && next != membership && !volume.removing {
+            volume.disk.superblock.membership = next;
+            volume.forced_to = Some(next);
+        }
+    }
+
+    /// The arbiter and the peer hear of a force when a loss of power does not undo it.
+    fn tell_forced(&mut self, export: ExportId) {
+        let is_early = self.mutated(Mutation::ForceToldEarly);
+        let volume = self.volume_mut(export);
+        let Some(forced) = volume.forced_to else { return };
+        if volume.membership() != forced {
+            volume.forced_to = None;
+        } else if volume.disk.superblock_durable.membership == forced || is_early {
+            volume.forced_to = None;
+            self.event(export, Event::Forced(forced));
+            self.tell_of_serving_alone(export);
+        }
     }
 
     /// A volume that is to leave does so when nothing of its own is in flight.
@@ -363,7 +403,9 @@ impl Engine {
         // A disk that has failed may have lost what was in its cache, and so has a node that was without power.
         let has_all = volume.has_disk && !volume.lost_memory || self.mutated(Mutation::CleanWithoutMemory);
         let is_over = is_over && has_all;
-        if volume.leaving && volume.phase == Phase::Frozen && is_over {
+        // What it has offered may make it go on at any moment.
+        let is_uncommitted = volume.meeting.offered.is_none() || self.mutated(Mutation::CleanWithOffer);
+        if volume.leaving && volume.phase == Phase::Frozen && is_over && is_uncommitted {
             self.volume_mut(export).disk.superblock.clean = true;
         }
     }

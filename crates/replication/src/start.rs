@@ -7,6 +7,7 @@ use crate::bitmap::Bits;
 use crate::durability::{Durability, Unflushed};
 use crate::engine::{Engine, index};
 use crate::limits::QUESTION_LIFE;
+use crate::membership::Epoch;
 use crate::meta::Opened;
 use crate::meta::small_state::SmallState;
 use crate::meta::twin::Turns;
@@ -148,6 +149,8 @@ impl Volume {
             // What the process before this one has asked may still be carried out, too.
             stray_until: Some(now.after(QUESTION_LIFE)),
             shut_out: false,
+            held: Epoch(0),
+            forced_to: None,
             forced: false,
             meeting: Meeting::default(),
             capacity: config.capacity,

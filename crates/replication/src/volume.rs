@@ -27,7 +27,7 @@ use crate::heal::Places;
 use crate::identity::FormatIdentity;
 use crate::lacking::Telling;
 use crate::limits::COPY_SECTORS;
-use crate::membership::{Members, Membership, NodeNumber};
+use crate::membership::{Epoch, Members, Membership, NodeNumber};
 use crate::message::{CopyState, DoubtfulWrite, NumberWindow, Offer, Token};
 use crate::meta::Torn;
 use crate::meta::layout::Layout;
@@ -236,7 +236,11 @@ pub(crate) struct Volume {
     pub(crate) stray_until: Option<Instant>,
     /// The arbiter holds something that shuts this node out.
     pub(crate) shut_out: bool,
+    /// The latest epoch that the arbiter was heard to hold instead of what was expected.
+    pub(crate) held: Epoch,
     pub(crate) forced: bool,
+    /// What an operator has forced, until that is told.
+    pub(crate) forced_to: Option<Membership>,
     /// How large it could be made here.
     pub(crate) capacity: Capacity,
     /// Set while it is on its way to another size.
@@ -396,11 +400,6 @@ impl Volume {
     pub(crate) fn is_only_good(&self, node: NodeNumber) -> bool {
         let is_being_told = self.meeting.owes_in_sync || self.meeting.awaits_member_known;
         self.phase == Phase::Paired && (self.is_sole(node) || is_being_told)
-    }
-
-    /// Whether nobody else could go on without this node's disk.
-    pub(crate) fn is_only_copy(&self, node: NodeNumber) -> bool {
-        self.phase == Phase::Alone || self.is_only_good(node)
     }
 
     /// Whether both nodes are here, members, and have nothing to copy, as far as this node knows.

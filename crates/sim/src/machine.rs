@@ -158,7 +158,8 @@ impl Machine {
             }
             full_logs +=
                 usize::from(opened.log.as_ref().is_ok_and(|log| log.slots.iter().all(Option::is_some)));
-            let config = ExportConfig { sectors: opened.superblock.layout.volume_sectors(), ..config.clone() };
+            let config =
+                ExportConfig { sectors: opened.superblock.layout.volume_sectors(), ..config.clone() };
             let added = node.add_mirrored_export(shown, config, opened, *volume_config);
             exports.push(added.map_err(|error| error.to_string())?);
         }

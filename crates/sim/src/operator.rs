@@ -5,8 +5,8 @@
 
 use aoe::ata::AtaCommand;
 use aoe::wire::ata::{AtaFlags, LbaRegisters};
-use aoe::wire::reserve::ReserveCommand;
 use aoe::wire::mac_mask::{Directive, DirectiveCommand};
+use aoe::wire::reserve::ReserveCommand;
 use aoe::wire::{Head, ata, config, ethernet, header, mac_mask, pad, reserve};
 use aoe::{Address, Command, MacAddress, Tag};
 

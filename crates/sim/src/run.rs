@@ -122,9 +122,12 @@ pub fn injections(options: &Options) -> Vec<Injection> {
     let count = u32::try_from(random.below(u64::from(GROWTHS_MAX) + 1)).expect("a few");
     let growths = planned(&mut random, &growing, count);
     let last = plan.len();
-    plan.extend(growths.into_iter().map(|growth| {
-        Injection { number: growth.number + u32::try_from(last).expect("a few"), ..growth }
-    }));
+    plan.extend(
+        growths.into_iter().map(|growth| Injection {
+            number: growth.number + u32::try_from(last).expect("a few"),
+            ..growth
+        }),
+    );
     let mut fixes = Random::new(options.seed, "verifies that fix");
     plan.iter_mut().for_each(|injection| injection.fixes = fixes.coin());
     plan

@@ -315,9 +315,8 @@ impl World {
     /// A volume that is too small somewhere.
     pub(crate) fn are_sizes_equal(&self) -> Result<(), Finding> {
         for volume in 0..self.histories.len() {
-            let sizes = [0, 1].map(|node: usize| {
-                self.machines[node].status(volume).map_or(0, |status| status.sectors)
-            });
+            let sizes = [0, 1]
+                .map(|node: usize| self.machines[node].status(volume).map_or(0, |status| status.sectors));
             let result = self.watch.size(volume).in_the_end(sizes);
             result.map_err(|error| Finding::new(Property::Size, error).of_volume(volume))?;
         }

@@ -242,7 +242,8 @@ async fn promote(daemon: &Daemon, address: &str, inconsistent: bool) -> Result<V
             ));
         }
     }
-    daemon.control(std::slice::from_ref(&volume), Control::Force);
+    let held = daemon.held_by_arbiter(&volume, status.membership).await;
+    daemon.control(std::slice::from_ref(&volume), Control::Force { held });
     Ok(Value::String(format!("{address}: forced; see `etherpair status`")))
 }
 

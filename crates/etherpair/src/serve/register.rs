@@ -61,8 +61,9 @@ async fn make_register(daemon: &Daemon, volume: &Volume) -> Result<(), String> {
     let held = match daemon.arbiter.create(key, membership).await {
         Ok(()) => return Ok(()),
         Err(ArbiterError::Holds(held)) if held == membership => return Ok(()),
-        // The volume was forced while the arbiter was away, and nobody has told it before this daemon ended.
-        Err(ArbiterError::Holds(held)) if held.epoch < membership.epoch => held,
+        // The volume was forced while the arbiter was away, and nobody has told it before this daemon ended. It may have been forced into
+        // the epoch that the other node was granted: then nobody goes by that any more, since both go by this one.
+        Err(ArbiterError::Holds(held)) if held.epoch <= membership.epoch => held,
         Err(error) => return Err(error.to_string()),
     };
     // The arbiter may have taken long to say so, and one of the nodes may go on alone by now.

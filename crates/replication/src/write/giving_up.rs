@@ -51,6 +51,9 @@ impl Engine {
             false => (Effect::Unknown, Outcome::Doubtful),
         };
         let is_answered = self.mutated(Mutation::DroppedWritesAnswered);
+        if !is_on_disk && !self.mutated(Mutation::OvertakenByNothing) {
+            self.doubt_overtaken(export, range);
+        }
         self.note_effect(export, range, origin, effect, true);
         self.forget_local(token, if is_answered { Outcome::Done(None) } else { outcome });
     }

@@ -21,10 +21,8 @@ pub(crate) fn a_node_that_ended_well_is_forced_when_the_other_one_is_lost(world:
     end(world, 1);
     end(world, 0);
     world.start(1);
-    world.control(1, Control::Force);
+    world.force(1);
     world.until("node 1 goes on", |world| world.is_alone(1))?;
-    // The daemon tells.
-    world.arbiter = world.status(1).expect("running").membership;
     world.ask(1, true, 3, 1);
     world.until("the write is answered", World::are_all_answered)
 }
@@ -252,5 +250,43 @@ pub(crate) fn a_setting_that_nobody_was_answered_for_comes_back(world: &mut Worl
             return Err("settings: what was answered for is undone".into());
         }
     }
+    Ok(())
+}
+
+/// It is told to leave when it has offered to meet, and to come back when it has met: nothing that it notes meanwhile may say that it has
+/// ended well.
+pub(crate) fn a_node_that_meets_is_told_to_leave_and_to_come_back(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1) && world.is_a_whole_pair())?;
+    world.ask(1, true, EXTENT, 8);
+    world.until("the extent is hot", |world| world.are_all_answered())?;
+    world.run(300);
+    world.arbiter_is_up = false;
+    world.cut();
+    world.until("both are frozen", |world| !world.serves(0) && !world.serves(1))?;
+    world.run(300);
+    world.stall(Stage::FirstBitmap, 0, FOR_GOOD);
+    world.stall(Stage::Bitmap, 0, FOR_GOOD);
+    world.stall(Stage::Superblock, 1, FOR_GOOD);
+    world.stall(Stage::Link, 1, FOR_GOOD);
+    world.uncut();
+    world.run(300);
+    world.go_on(Stage::Link, 1);
+    let has_offered = |world: &World| world.status(1).is_some_and(|status| status.peer_copy.is_some());
+    world.until("they have offered", has_offered)?;
+    world.control(1, Control::Leave);
+    world.run(20);
+    world.go_on(Stage::FirstBitmap, 0);
+    world.go_on(Stage::Bitmap, 0);
+    world.run(300);
+    world.control(1, Control::Join);
+    world.run(300);
+    world.stall(Stage::Link, 0, FOR_GOOD);
+    world.ask(1, true, EXTENT, 8);
+    world.run(20);
+    world.crash_with(1, [Everything, Everything]);
+    world.arbiter_is_up = true;
+    world.go_on(Stage::Superblock, 1);
+    world.go_on(Stage::Link, 0);
+    world.start(1);
     Ok(())
 }

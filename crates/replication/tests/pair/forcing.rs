@@ -4,7 +4,7 @@ use replication::input::Control;
 use replication::volume::VolumeStatus;
 
 use crate::stories::{FOR_GOOD, MILLISECOND, Told};
-use crate::world::disk::Landing::Everything;
+use crate::world::disk::Landing::{Everything, Nothing};
 use crate::world::{EXTENT, Stage, World};
 
 pub(crate) fn a_node_is_forced_and_told_to_stay(world: &mut World) -> Told {
@@ -13,15 +13,56 @@ pub(crate) fn a_node_is_forced_and_told_to_stay(world: &mut World) -> Told {
     world.crash_with(1, [Everything, Everything]);
     world.until("node 0 is frozen", |world| !world.serves(0))?;
     world.stall(Stage::Superblock, 0, FOR_GOOD);
-    world.control(0, Control::Force);
+    world.force(0);
     let forced = world.status(0).expect("running").membership;
     world.control(0, Control::Join);
     assert_eq!(world.status(0).expect("running").membership, forced, "forced once");
     world.go_on(Stage::Superblock, 0);
-    world.until("node 0 goes on", |world| world.is_alone(0))?;
-    // The daemon tells.
-    world.arbiter = forced;
+    world.until("node 0 goes on", |world| world.is_alone(0))
+}
+
+/// The other one was granted the epoch that would come next, and is lost. Whether or not the arbiter can say so when an operator forces
+/// the one that is left, what was granted must not count any more.
+pub(crate) fn a_node_is_forced_where_the_other_one_was_granted(world: &mut World) -> Told {
+    for (forced, arbiter_is_up) in [(1, true), (0, true), (1, false), (0, false)] {
+        let lost = 1 - forced;
+        world
+            .until("both are whole", |world| world.is_a_whole_pair() && world.serves(0) && world.serves(1))?;
+        world.stall(Stage::Question, forced, FOR_GOOD);
+        world.cut();
+        world.until("one goes on", |world| world.is_alone(lost) && !world.serves(forced))?;
+        world.crash_with(lost, [Everything, Everything]);
+        world.run_for(12_000 * MILLISECOND);
+        world.arbiter_is_up = arbiter_is_up;
+        world.go_on(Stage::Question, forced);
+        world.run(100);
+        world.force(forced);
+        world.until("the forced one serves", |world| world.is_alone(forced))?;
+        world.arbiter_is_up = true;
+        world.run(200);
+        world.start(lost);
+        world.run_for(12_000 * MILLISECOND);
+        world.run(2000);
+        if world.serves(lost) {
+            return Err("exclusion: what was granted before an operator decided still counts".to_owned());
+        }
+        world.uncut();
+    }
     Ok(())
+}
+
+/// Its disk has nothing of it yet, and the other one comes back instead of it.
+pub(crate) fn a_node_is_forced_and_loses_power_before_it_has_noted_that(world: &mut World) -> Told {
+    world.left_alone(0)?;
+    world.crash_with(0, [Everything, Everything]);
+    world.start(1);
+    world.run(300);
+    world.stall(Stage::Superblock, 1, FOR_GOOD);
+    world.force(1);
+    world.run(300);
+    world.crash_with(1, [Nothing, Nothing]);
+    world.start(0);
+    world.until("who served alone does again", |world| world.serves(0))
 }
 
 /// Nobody writes anything meanwhile, so that it does not matter whose history is kept.
@@ -40,7 +81,7 @@ pub(crate) fn a_node_is_forced_that_could_not_offer_yet(world: &mut World) -> To
     for forced in [1, 0] {
         one_serves_and_the_other_cannot_reach_it(world, 1 - forced)?;
         world.stall(Stage::Superblock, forced, FOR_GOOD);
-        world.control(forced, Control::Force);
+        world.force(forced);
         world.uncut();
         world.run(400);
         world.go_on(Stage::Superblock, forced);
@@ -101,7 +142,7 @@ fn one_serves_and_the_other_cannot_reach_it(world: &mut World, index: usize) -> 
 }
 
 fn force(world: &mut World, index: usize) -> Told {
-    world.control(index, Control::Force);
+    world.force(index);
     world.until("the forced one serves, or has given way", |world| {
         world.is_alone(index) || world.is_paired(index)
     })
@@ -110,8 +151,6 @@ fn force(world: &mut World, index: usize) -> Told {
 /// The older one gives way, and both go on.
 fn they_agree(world: &mut World) -> Told {
     world.until("they are together", |world| world.is_paired(0) && world.is_paired(1))?;
-    // The daemon tells whose history counts.
-    world.arbiter = world.status(0).expect("running").membership;
     world.is_forced = false;
     world.until("both are whole again", World::is_a_whole_pair)
 }

@@ -47,7 +47,7 @@ const SMALL_IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 82] = [
+pub(crate) const ALL: [(&str, Plan, Story); 87] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -77,6 +77,8 @@ pub(crate) const ALL: [(&str, Plan, Story); 82] = [
     ("bad source superseding", LARGE, a_write_fails_at_the_source_that_supersedes_one_of_the_target),
     ("bad source of another's write", LARGE, a_write_of_the_target_fails_at_the_source),
     ("bad source of equals", LARGE, writes_fail_at_the_source_of_two_members),
+    ("bad disk beside a lost one", SMALL, a_write_fails_where_the_other_disk_is_lost),
+    ("bad superseder after a cut", LARGE, a_write_fails_after_a_cut_that_came_over_another),
     (
         "bad source of one that is being told",
         LARGE,
@@ -91,6 +93,8 @@ pub(crate) const ALL: [(&str, Plan, Story); 82] = [
     ("forced beside the other", SMALL, forcing::a_node_is_forced_while_the_other_one_serves),
     ("forced before it can offer", SMALL, forcing::a_node_is_forced_that_could_not_offer_yet),
     ("forced and left", SMALL, forcing::a_node_is_forced_and_told_to_leave),
+    ("forced against a grant", SMALL, forcing::a_node_is_forced_where_the_other_one_was_granted),
+    ("forced and not noted", SMALL, forcing::a_node_is_forced_and_loses_power_before_it_has_noted_that),
     ("forced while meeting", LARGE, forcing::a_node_is_forced_while_it_meets_the_other_one),
     ("more ahead than is followed", FULL_PEER, more_is_written_ahead_than_the_follower_has_room_for),
     ("busy leaver", SMALL, a_node_is_told_to_leave_with_a_write_in_flight),
@@ -108,6 +112,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 82] = [
     ("ended and forced", SMALL, endings::a_node_that_ended_well_is_forced_when_the_other_one_is_lost),
     ("ended without its memory", IN_MEMORY, endings::a_node_ends_well_that_has_lost_its_memory),
     ("memories of different worth", IN_MEMORY, endings::a_node_without_its_memory_meets_one_that_ended_well),
+    ("leaves while meeting", LARGE, endings::a_node_that_meets_is_told_to_leave_and_to_come_back),
     ("both left and back", SMALL, endings::two_nodes_that_have_left_come_back_at_once),
     ("both left and one removed", SMALL, endings::one_of_two_nodes_that_have_left_has_the_volume_no_more),
     ("both left and one back", SMALL, endings::one_of_two_nodes_that_have_left_comes_back),
@@ -595,6 +600,56 @@ fn a_write_fails_at_the_source_that_supersedes_one_of_the_target(world: &mut Wor
             world.until("a read is over", |world| world.are_all_answered())?;
         }
     }
+    Ok(())
+}
+
+/// The only disk that is left, and nobody can be asked yet.
+fn a_write_fails_where_the_other_disk_is_lost(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1) && world.is_a_whole_pair())?;
+    world.stall(Stage::Question, 0, FOR_GOOD);
+    world.nodes[1].sectors.refuses_writes = true;
+    world.ask(1, true, 0, 8);
+    world.until("one disk is lost", |world| world.is_diskless(1))?;
+    world.run(200);
+    world.nodes[0].sectors.refuses_writes = true;
+    world.ask(0, true, 16, 8);
+    world.run(300);
+    if world.is_diskless(0) {
+        return Err("liveness: the only disk that is left is given up".to_owned());
+    }
+    world.nodes[0].sectors.refuses_writes = false;
+    world.go_on(Stage::Question, 0);
+    world.until("who has a disk goes on", |world| world.is_alone(0) && world.are_all_answered())?;
+    world.nodes[1].sectors.refuses_writes = false;
+    world.crash_with(1, [Everything, Everything]);
+    world.start(1);
+    Ok(())
+}
+
+/// Node 1's write comes over one of node 0's, which so is on no disk but node 0's, and fails when that is lost.
+fn a_write_fails_after_a_cut_that_came_over_another(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1) && world.is_a_whole_pair())?;
+    let followed = |world: &World| world.status(1).map_or(0, |status| status.counters.followed);
+    let before = followed(world);
+    (0..2).for_each(|index| world.stall(Stage::Write, index, FOR_GOOD));
+    (0..2).for_each(|index| world.stall(Stage::Link, index, FOR_GOOD));
+    world.ask(0, true, EXTENT, 8);
+    let digest = u128::from(world.next_value);
+    world.ask(1, true, EXTENT, 8);
+    world.until("its write is at the disk", |world| world.writes_at(1) > 0)?;
+    world.go_on(Stage::Link, 1);
+    world.until("the other's write has come", |world| followed(world) > before)?;
+    world.crash_with(0, [Everything, Everything]);
+    world.until("node 1 has parted", |world| !world.is_paired(1))?;
+    world.nodes[1].sectors.refuses_writes = true;
+    world.go_on(Stage::Write, 1);
+    world.until("its own has failed", |world| world.writes_at(1) == 0)?;
+    world.nodes[1].sectors.refuses_writes = false;
+    if world.nodes[1].executed.contains(&digest) {
+        return Err("memory: a write that is on no disk counts as executed".to_owned());
+    }
+    (0..2).for_each(|index| world.go_on(Stage::Link, index));
+    world.go_on(Stage::Write, 0);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use aoe::MacAddress;
 use block::{Duration, SECTOR_BYTES};
 use replication::durability::Durability;
 use replication::input::Control;
-use replication::membership::{Members, Membership, NodeNumber};
+use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::volume::VolumeStatus;
 
 use super::{Event, NODES, World};
@@ -49,7 +49,9 @@ impl World {
             Fault::Grow => self.grow(&injection),
             Fault::Force => {
                 self.counts.add(Fault::Force);
-                self.control(node, Control::Force);
+                let registers = self.arbiter.registers().iter();
+                let held = registers.map(|register| register.epoch).max().unwrap_or(Epoch(0));
+                self.control(node, Control::Force { held });
             }
             Fault::Leave | Fault::Restart => {
                 self.counts.add(injection.fault);
@@ -220,7 +222,8 @@ impl World {
         let counts = memberships.iter().all(|held| held.members.includes(other_number));
         let mut numbered = statuses.iter().enumerate();
         let is_noted = numbered.all(|(volume, status)| examine::has_noted(other, volume, status));
-        let is_settled = is_noted && self.arbiter.registers() == memberships && !self.arbiter.is_asked_by(node);
+        let is_settled =
+            is_noted && self.arbiter.registers() == memberships && !self.arbiter.is_asked_by(node);
         let is_alive = !other.is_paused() && !self.broken[1 - node] && !self.replaced[1 - node];
         let is_kept = is_good && counts && is_settled && is_alive;
         if !is_kept || !self.machines[node].is_up() {

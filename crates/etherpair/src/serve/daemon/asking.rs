@@ -6,9 +6,9 @@ use std::time::Instant;
 use aoe::Address;
 use block::ExportId;
 use os::shard::Command;
-use replication::input::ArbiterAnswer;
+use replication::input::{ArbiterAnswer, Control};
 use replication::limits::ARBITER_RETRY;
-use replication::membership::Membership;
+use replication::membership::{Epoch, Membership};
 use replication::output::Wish;
 use replication::witness::RegisterKey;
 
@@ -33,19 +33,40 @@ impl Daemon {
         tokio::spawn(async move { daemon.make_forced_known(&volume, forced).await });
     }
 
-    /// Until the arbiter knows, or the volume is no more.
+    /// What epoch the arbiter has a volume in, as far as it can be asked: nobody is forced into one that the other node was granted.
+    pub(crate) async fn held_by_arbiter(&self, volume: &Volume, own: Membership) -> Epoch {
+        match self.arbiter.ask(self.key(volume), own, own).await {
+            Ok(ArbiterAnswer::Holds(held)) if held.epoch <= Epoch::LAST => held.epoch,
+            _ => Epoch(0),
+        }
+    }
+
+    /// Until the arbiter knows, or this node goes by something else, or the volume is no more. Where the arbiter has granted the other
+    /// node that epoch, or a later one, this one goes on in a later one still; that is told anew.
     async fn make_forced_known(&self, volume: &Volume, forced: Membership) {
         let (key, address) = (self.key(volume), volume.entry.address);
-        let (mut expected, mut seen) = (forced, None);
+        let (mut expected, mut seen, mut is_told) = (forced, None, false);
         while self.has(volume) {
             match self.arbiter.ask(key, expected, forced).await {
-                Ok(ArbiterAnswer::Holds(held)) if held.epoch < forced.epoch => expected = held,
+                Ok(ArbiterAnswer::Holds(held)) if held.epoch < forced.epoch => {
+                    if self.membership(volume).await.is_some_and(|membership| membership != forced) {
+                        return;
+                    }
+                    expected = held;
+                }
                 Ok(ArbiterAnswer::Holds(held)) => {
                     match self.membership(volume).await {
-                        // An answer was lost, or the node has been granted more since.
-                        Some(membership) if membership == held => return,
+                        // An answer was lost, or the node has been granted more since, or it has given way.
+                        Some(membership) if membership == held || membership != forced => return,
                         Some(_) if seen == Some(held) => {
-                            return self.tell_of_two_histories(address, forced, held);
+                            if !std::mem::replace(&mut is_told, true) {
+                                self.tell_of_two_histories(address, forced, held);
+                            }
+                            if held.epoch >= Epoch::LAST {
+                                return;
+                            }
+                            let control = Control::Surpass { held: held.epoch };
+                            self.control(std::slice::from_ref(volume), control);
                         }
                         // Just now, perhaps: the node asks for what it has not heard of as often as this.
                         Some(_) => seen = Some(held),
@@ -120,7 +141,7 @@ mod tests {
     use std::time::Duration;
 
     use lab::Namespace;
-    use replication::membership::{Epoch, Members, NodeNumber};
+    use replication::membership::{Members, NodeNumber};
     use tokio::time::timeout;
 
     use super::*;

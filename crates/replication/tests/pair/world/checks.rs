@@ -79,6 +79,11 @@ impl World {
             is_right,
             "resolution: node {index} is told {resolution:?} of {digest:x} at {range}, node {source} has {count} of {of}"
         );
+        let executed = &mut self.nodes[index].executed;
+        match resolution {
+            Resolution::Executed | Resolution::Overtaken => executed.insert(digest),
+            Resolution::Abandoned | Resolution::Unknown => executed.remove(&digest),
+        };
         let known = &mut self.nodes[index].known;
         match resolution {
             Resolution::Abandoned => known.remove(&digest),

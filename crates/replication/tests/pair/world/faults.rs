@@ -214,6 +214,8 @@ impl World {
         node.buffers.clear();
         node.digests.clear();
         node.followed.clear();
+        node.executed.clear();
+        node.to_tell = None;
         node.serving = false;
         node.paused = false;
         self.forget_writes(index);

@@ -6,6 +6,7 @@
 
 mod checks;
 mod clients;
+mod daemon;
 pub(crate) mod disk;
 mod faults;
 mod growth;
@@ -170,6 +171,10 @@ pub(crate) struct Node {
     clock: (u64, i64),
     /// The writes that this process has heard of, by the digest of their content.
     known: BTreeSet<u128>,
+    /// Writes of the other node's of which it was told that they were executed, and nothing else since.
+    pub(crate) executed: BTreeSet<u128>,
+    /// What it was forced to, as long as the arbiter does not know.
+    to_tell: Option<Membership>,
     /// Whether it has served since it began.
     has_served: bool,
     followed: BTreeMap<u64, u128>,
@@ -198,7 +203,7 @@ pub(crate) struct World {
     answers: Vec<(usize, u64, ArbiterAnswer)>,
     clients: Vec<Client>,
     next_buffer: u64,
-    next_value: u64,
+    pub(crate) next_value: u64,
     pub(crate) tick: u64,
     pub(crate) history: Vec<oracle::Operation>,
     pub(crate) trace: bool,
@@ -278,6 +283,8 @@ fn fresh(index: usize, sectors: u64) -> Node {
         is_removed: false,
         clock: (0, 0),
         known: BTreeSet::new(),
+        executed: BTreeSet::new(),
+        to_tell: None,
         has_served: false,
         followed: BTreeMap::new(),
         stalled: [0; STAGES.len()],
@@ -455,6 +462,9 @@ impl World {
                     self.nodes[index].known.remove(&digest);
                 }
                 let counts = matches!(end, FollowedEnd::Finished | FollowedEnd::Started);
+                if counts {
+                    self.nodes[index].executed.insert(digest);
+                }
                 assert!(
                     !counts || !self.failed.contains(&digest),
                     "memory: node {index} takes {digest:x} for executed, which has failed"
@@ -465,7 +475,12 @@ impl World {
             }
             Output::Resized { volume, sectors } => self.note_growth(index, volume, sectors),
             Output::Event { event: Event::Removed, .. } => self.note_removal(index),
-            Output::Event { event, .. } => self.check_event(index, event),
+            Output::Event { event, .. } => {
+                if let Event::Forced(forced) = event {
+                    self.note_force(index, forced);
+                }
+                self.check_event(index, event);
+            }
             Output::SmallState { .. }
             | Output::Spent { .. }
             | Output::TellNumbers { .. }
@@ -511,6 +526,7 @@ impl World {
                 self.input(index, Input::Timeout);
             }
         }
+        (0..2).for_each(|index| self.tell_forced(index));
         if !self.calm && self.chance.one_in(60) {
             self.fault();
         }
