@@ -34,6 +34,10 @@ pub const RESERVATION_SET_MAX: usize = 247;
 /// is a duplicate of something that was done, or that its sender has given up.
 pub const FRAME_AGE_MAX: Duration = Duration::from_secs(1);
 
+/// An answer that has not left so long after it was made is not sent: to its initiator it is one that the wire has lost, which every
+/// rule allows. A write is remembered from when its answer was made, and its initiator may send it again until it has that.
+pub const ANSWER_AGE_MAX: Duration = Duration::from_millis(250);
+
 /// How long after a write was answered a duplicate of it may still come in by an interface: the network holds no
 /// frame longer. A frame received later is a new write.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
@@ -102,6 +106,10 @@ const _: () = {
     assert!(
         NUMBERS_IDLE_MIN.as_secs() > SEQUENCED_PATIENCE_MAX.as_secs() + FRAME_AGE_MAX.as_secs() * 2,
         "who is forgotten has given up"
+    );
+    assert!(
+        ANSWER_AGE_MAX.as_millis() * 4 == FRAME_AGE_MAX.as_millis(),
+        "what an answer may take is little beside what a frame may"
     );
     assert!(SECTORS_PER_FRAME_MAX.0 <= 255, "the sector count is one byte on the wire");
     assert!(SECTORS_PER_FRAME_MAX.0 <= 256, "block::IntervalTable takes ranges of at most 256 sectors");

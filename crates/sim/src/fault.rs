@@ -85,7 +85,7 @@ faults! {
     /// Writes of a disk fail.
     WriteError = "write-error", (1, 200);
     /// Flushes and durable writes of a disk fail.
-    FlushError = "flush-error", (1, 200);
+    FlushError = "flush-error", (1, 2000);
     /// The metadata cannot be written: no space.
     MetadataFull = "metadata-full", (1, 2000);
     /// A node's process is killed, and meanwhile its metadata is silently damaged where that can be repaired.

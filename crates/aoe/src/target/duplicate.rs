@@ -5,23 +5,31 @@
 //! remembers completed writes for as long as a duplicate may still come, and tells duplicates from new writes.
 //! Duplicates of writes still in flight are found by `outstanding`, which knows those.
 //!
-//! How long: the duplicate left the initiator before the answer reached it. The wire may hold it for
-//! [`DUPLICATE_WINDOW`] after that, and the receive queue for [`FRAME_AGE_MAX`]; older ones are dropped unread. So a
-//! write is remembered for the sum, and a frame *received* more than the window after the last answer is a new
-//! write. An answer given from memory counts: it may have been to a new write of the same bytes, which has
+//! How long: the duplicate left the initiator before the answer reached it, which was sent [`ANSWER_AGE_MAX`] after it was made at
+//! the latest. The wire may hold it for [`DUPLICATE_WINDOW`] after that, and the receive queue for [`FRAME_AGE_MAX`]; older ones are
+//! dropped unread. So a write is remembered for the sum, and a frame *received* more than the first two ([`WINDOW`]) after the last
+//! answer is a new write. An answer given from memory counts: it may have been to a new write of the same bytes, which has
 //! duplicates of its own. When the memory is full of younger ones it refuses new writes; it never forgets early.
 //!
 //! Writes that come by the other node of a pair are entered as well, once they have ended here. They cannot be refused:
-//! one that finds no room blinds the memory until its duplicates are too old to matter.
+//! one that finds no room blinds the memory until its duplicates are too old to matter. What one node of a pair has answered from memory
+//! the other one does not hear of. So there only the end of a write counts: for a window after it each node answers duplicates from
+//! memory, and for as long again as their own duplicates may come ([`WINDOW_OF_PAIR`]) both drop what something came after since.
 
-use block::{ExportId, Instant, LbaRange};
+use block::{Duration, ExportId, Instant, LbaRange};
 
 use super::numbers::Number;
 use super::output::Origin;
 use super::sector_sequence::{SectorSequences, Sequence, bucket, spread};
 use super::slab::{NIL, Slab};
 use crate::digest::Digest;
-use crate::limits::{DUPLICATE_WINDOW, FRAME_AGE_MAX};
+use crate::limits::{ANSWER_AGE_MAX, DUPLICATE_WINDOW, FRAME_AGE_MAX};
+
+/// From when a write was answered until a duplicate of it may still be received.
+const WINDOW: Duration = DUPLICATE_WINDOW.saturating_add(ANSWER_AGE_MAX);
+/// The same of what either node of a pair has answered from memory, from when the write ended there; the nodes hear of that one
+/// after the other.
+const WINDOW_OF_PAIR: Duration = WINDOW.saturating_mul(2).saturating_add(ANSWER_AGE_MAX);
 
 /// Forgotten at once, at most: keeps up with the one write that is admitted, and no input has to pay for many.
 const FORGOTTEN_MAX: usize = 4;
@@ -117,13 +125,15 @@ pub(crate) struct WriteHistory {
     followed: usize,
     /// Until then a duplicate may come of a write that found no room.
     blind_until: Option<Instant>,
+    /// Another node answers for the same exports.
+    is_mirrored: bool,
     multiplier: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     identity: WriteIdentity,
-    /// When it was answered last.
+    /// When it was answered last; of a pair when it ended here.
     answered: Instant,
     sequence: Sequence,
     /// Next older entry of the chain plus one.
@@ -147,8 +157,19 @@ impl WriteHistory {
             admitted: 0,
             followed: 0,
             blind_until: None,
+            is_mirrored: false,
             multiplier: spread(seed.rotate_left(17)),
         }
+    }
+
+    /// From now on another node answers for the same exports, or for some of them.
+    pub(crate) const fn has_peer(&mut self) {
+        self.is_mirrored = true;
+    }
+
+    /// How long a duplicate may come of what was answered.
+    const fn window(&self) -> Duration {
+        if self.is_mirrored { WINDOW_OF_PAIR } else { WINDOW }
     }
 
     /// What to do with a write that came in a frame received at `received`. A verdict to answer is taken as done.
@@ -163,7 +184,7 @@ impl WriteHistory {
             }
             // Older executions of the same write need no look: what rules out the newest rules them out.
             let verdict = self.judge_against(entry, received);
-            if verdict == Verdict::Answer {
+            if verdict == Verdict::Answer && !self.is_mirrored {
                 self.unlink(index);
                 self.entries[index].answered = now;
                 self.link_youngest(index);
@@ -174,14 +195,18 @@ impl WriteHistory {
     }
 
     fn judge_against(&self, entry: &Entry, received: Instant) -> Verdict {
-        if received.since(entry.answered) > DUPLICATE_WINDOW {
+        let age = received.since(entry.answered);
+        if age > self.window() {
             return Verdict::New;
         }
         let WriteIdentity { export, range, .. } = entry.identity;
+        let is_latest = self.sequences.is_latest(export, range, entry.sequence);
         match entry.ending {
+            Ending::Executed | Ending::Failed | Ending::Doubtful if age > WINDOW && is_latest => Verdict::New,
+            _ if age > WINDOW => Verdict::Superseded,
             Ending::Doubtful => Verdict::Doubtful,
             Ending::Overtaken => Verdict::Superseded,
-            _ if !self.sequences.is_latest(export, range, entry.sequence) => Verdict::Superseded,
+            _ if !is_latest => Verdict::Superseded,
             Ending::Failed => Verdict::New,
             Ending::Executed => Verdict::Answer,
         }
@@ -231,7 +256,7 @@ impl WriteHistory {
 
     /// A write came or ended that this memory does not know: no verdict is to be trusted for a while.
     pub(crate) fn overlook(&mut self, now: Instant) {
-        self.blind_until = Some(now.after(DUPLICATE_WINDOW + FRAME_AGE_MAX));
+        self.blind_until = Some(now.after(self.window() + FRAME_AGE_MAX));
     }
 
     /// Whether a write of the other node may be missing that a verdict would depend on.
@@ -296,7 +321,7 @@ impl WriteHistory {
             return false;
         }
         let index = self.oldest;
-        if now.since(self.entries[index].answered) <= DUPLICATE_WINDOW + FRAME_AGE_MAX {
+        if now.since(self.entries[index].answered) <= self.window() + FRAME_AGE_MAX {
             return false;
         }
         self.remove(index);
@@ -405,8 +430,8 @@ mod tests {
         write(&mut history, at(5000), 0, 1, false);
         write(&mut history, at(5000), 0, 2, false);
         assert_eq!(history.judge(at(5001), &identity(0, 1), at(4500)), Verdict::Superseded);
-        assert_eq!(history.judge(at(6500), &identity(0, 1), at(6000)), Verdict::Superseded);
-        assert_eq!(history.judge(at(6500), &identity(0, 1), at(6001)), Verdict::New);
+        assert_eq!(history.judge(at(6500), &identity(0, 1), at(6250)), Verdict::Superseded);
+        assert_eq!(history.judge(at(6500), &identity(0, 1), at(6251)), Verdict::New);
     }
 
     #[test]
@@ -418,8 +443,24 @@ mod tests {
         assert_eq!(history.judge(at(900), &identity(0, 1), at(900)), Verdict::Answer);
         write(&mut history, at(950), 0, 2, false);
         assert_eq!(history.judge(at(1100), &identity(0, 1), at(1050)), Verdict::Superseded);
-        assert!(history.forget_oldest(at(2011)), "the neighbour is the oldest now");
-        assert!(!history.forget_oldest(at(2900)));
+        assert!(history.forget_oldest(at(2261)), "the neighbour is the oldest now");
+        assert!(!history.forget_oldest(at(3150)));
+    }
+
+    #[test]
+    fn in_a_pair_what_something_came_after_is_dropped_for_twice_as_long() {
+        let mut history = WriteHistory::new(16, 7);
+        history.has_peer();
+        write(&mut history, at(0), 0, 1, false);
+        write(&mut history, at(0), 8, 1, false);
+        // As the other node may have answered one that came then.
+        assert_eq!(history.judge(at(1250), &identity(0, 1), at(1250)), Verdict::Answer);
+        assert_eq!(history.judge(at(1251), &identity(0, 1), at(1251)), Verdict::New, "nothing came after");
+        write(&mut history, at(1300), 0, 2, false);
+        assert_eq!(history.judge(at(2750), &identity(0, 1), at(2750)), Verdict::Superseded);
+        assert!(!history.forget_oldest(at(3750)));
+        assert_eq!(history.judge(at(3750), &identity(0, 1), at(2751)), Verdict::New);
+        assert!(history.forget_oldest(at(3751)));
     }
 
     #[test]
@@ -444,8 +485,8 @@ mod tests {
         let mut history = WriteHistory::new(2, 7);
         write(&mut history, at(0), 0, 1, false);
         write(&mut history, at(1), 8, 1, false);
-        assert_eq!(history.admit(at(2000), EXPORT, range(16, 8)), None);
-        assert!(history.admit(at(2001), EXPORT, range(16, 8)).is_some());
+        assert_eq!(history.admit(at(2250), EXPORT, range(16, 8)), None);
+        assert!(history.admit(at(2251), EXPORT, range(16, 8)).is_some());
         assert_eq!(history.len(), 2);
         history.abandon(EXPORT, range(16, 8));
         assert_eq!(history.len(), 1);

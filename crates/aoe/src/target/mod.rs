@@ -218,6 +218,9 @@ impl Target {
         if !config.state.is_within_limits() {
             return Err(TargetError::State);
         }
+        if config.mirror.is_some() {
+            self.history.has_peer();
+        }
         let id = self.exports.insert(Export::new(config));
         self.directory.insert(address, id);
         self.schedule_advertisement(now, id);

@@ -20,7 +20,7 @@ pub(crate) fn late_duplicate(mistake: Option<Mutation>) -> String {
     world.arrives(0, first.again(4));
     world.arrives(1, first);
     world.note("Longer than a duplicate can be under way, the same bytes are a new write.");
-    world.passes(1500);
+    world.passes(2500);
     world.arrives(1, first.again(5));
     world.stands('A');
     world.told()

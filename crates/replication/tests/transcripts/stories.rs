@@ -3,7 +3,7 @@
 use block::Duration;
 use replication::durability::Durability;
 use replication::input::Control;
-use replication::membership::Members;
+use replication::membership::{Epoch, Members};
 use replication::resync::ResyncRate;
 use replication::start::VolumeConfig;
 use replication::version::{Version, VersionRange};
@@ -302,7 +302,7 @@ fn a_node_is_forced() {
         "Node 0 served alone and is gone for good. Node 1 is shut out by the arbiter: it lacks what node 0 has answered. The
          operator accepts the loss. It serves 3 s after it started: it has forgotten which writes it answered before.",
     );
-    world.control(1, Control::Force { held: Epoch(0) });
+    world.control(1, Control::Force { held: Epoch(2) });
     world.run();
     world.run_until(|world| world.status(1).serving);
     world.tell();

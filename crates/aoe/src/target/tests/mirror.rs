@@ -167,7 +167,7 @@ fn a_dropped_write_is_answered_if_it_was_executed_and_new_if_it_was_not() {
     assert_eq!(answers(&bench.write(0, 8, 1).expect("answered")).len(), 1);
     mirror_request(&bench.write(8, 8, 1).expect("admitted"));
     assert_eq!(bench.write(16, 8, 1), Err(Refusal::Doubtful));
-    bench.now = at(11_001);
+    bench.now = at(11_251);
     mirror_request(&bench.write(16, 8, 1).expect("a new write after so long"));
 }
 
@@ -242,7 +242,7 @@ fn a_doubtful_write_counts_more_than_what_was_remembered_of_it() {
     bench.followed_ended(5, MirrorEnd::Executed);
     bench.resolved(8, 1, MirrorEnd::Doubtful);
     assert_eq!(bench.write(8, 8, 1), Err(Refusal::Doubtful));
-    bench.now = at(11_001);
+    bench.now = at(11_251);
     mirror_request(&bench.write(8, 8, 1).expect("a new write after so long"));
 }
 
@@ -290,7 +290,7 @@ fn a_memory_that_has_no_room_for_the_other_nodes_write_takes_no_write_for_a_whil
     bench.followed_ended(64, MirrorEnd::Executed);
     assert_eq!(bench.write(1000, 8, 1), Err(Refusal::HistoryFull));
     bench.drain();
-    bench.now = at(14_002);
+    bench.now = at(15_752);
     mirror_request(&bench.write(1000, 8, 1).expect("a new write after so long"));
 }
 

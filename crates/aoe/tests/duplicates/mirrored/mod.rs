@@ -130,3 +130,37 @@ fn a_write_that_was_overtaken_is_not_answered_from_memory() {
     ];
     run(&steps, Options { distinct_values: false, ..ORDINARY });
 }
+
+/// A host writes the same bytes twice, the second time when a second has nearly passed, and node 0 answers from memory. Another copy of
+/// that comes to node 1, later than a second after the first, and after something was written over it.
+#[test]
+fn a_copy_of_what_the_other_node_has_answered_from_memory_is_not_executed() {
+    let steps = [
+        write(0, 0, 0, 0, 0),
+        Step::Arrive(0),
+        Step::Handle(0),
+        Step::Hear(1),
+        Step::Hear(0),
+        Step::Complete(0),
+        Step::Hear(1),
+        ANSWERED,
+        Step::Pass { milliseconds: 900 },
+        write(0, 0, 0, 0, 0),
+        Step::Retransmit { which: 0, node: 1 },
+        Step::Arrive(0),
+        Step::Handle(0),
+        ANSWERED,
+        write(1, 0, 0, 0, 1),
+        Step::Arrive(1),
+        Step::Handle(0),
+        Step::Hear(1),
+        Step::Hear(0),
+        Step::Complete(0),
+        Step::Hear(1),
+        ANSWERED,
+        Step::Pass { milliseconds: 500 },
+        Step::Arrive(0),
+        Step::Handle(1),
+    ];
+    run(&steps, Options { distinct_values: false, ..ORDINARY });
+}
