@@ -308,6 +308,13 @@ impl Machine {
         process.node.volume_status(process.exports[volume])
     }
 
+    /// Sectors of a volume that hosts can use here, while the process lives.
+    #[must_use]
+    pub fn sectors_told(&self, volume: usize) -> Option<u64> {
+        let process = self.process.as_ref()?;
+        process.node.export(process.exports[volume]).map(|export| export.config().sectors)
+    }
+
     /// Adds what its process has counted in its life.
     pub fn count(&self, marks: &mut Marks) {
         let Some(process) = &self.process else { return };

@@ -132,8 +132,9 @@ impl Watch {
         self.sizes.resize_with(volumes, Size::default);
         for volume in 0..volumes {
             let statuses = [0, 1].map(|node: usize| serving(&machines[node], volume));
-            for status in statuses.iter().flatten() {
-                if let Err(error) = self.sizes[volume].serves(status.sectors) {
+            let told = (0..2).filter(|node| statuses[*node].is_some());
+            for sectors in told.filter_map(|node| machines[node].sectors_told(volume)) {
+                if let Err(error) = self.sizes[volume].serves(sectors) {
                     self.violated(Finding::new(Property::Size, error));
                 }
             }

@@ -174,6 +174,8 @@ impl Discovery {
             match self.responders[index].asking {
                 Some(asking) if now >= asking.again && asking.attempts >= IDENTIFY_ATTEMPTS => {
                     self.responders[index].asking = None;
+                    // What it has said before may hold no more.
+                    self.responders[index].responder.identify = None;
                     self.outputs.push_back(DiscoveryOutput::Found(index));
                 }
                 Some(asking) if now >= asking.again => self.send(now, index, asking.attempts),
@@ -460,6 +462,23 @@ mod tests {
         assert!(!hear(&mut discovery, at(8), &identify_answer(&before, 1000)), "late");
         let identify = discovery.responder(0).expect("a responder").identify;
         assert_eq!(identify.map(|identify| identify.sectors), Some(2000));
+    }
+
+    #[test]
+    fn what_a_responder_said_before_it_fell_silent_is_not_what_it_says_now() {
+        let mut discovery = search();
+        let query = sent(&mut discovery)[0];
+        hear(&mut discovery, at(1), &config_answer(&query));
+        let identify = sent(&mut discovery)[0];
+        hear(&mut discovery, at(2), &identify_answer(&identify, 1000));
+        let mut announcement = config_answer(&query);
+        announcement[20..24].fill(0);
+        hear(&mut discovery, at(4), &announcement);
+        while discovery.is_asking() {
+            let now = discovery.poll_timeout();
+            discovery.handle_timeout(now);
+        }
+        assert_eq!(discovery.responder(0).expect("a responder").identify, None);
     }
 
     #[test]
