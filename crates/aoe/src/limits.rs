@@ -39,7 +39,7 @@ pub const FRAME_AGE_MAX: Duration = Duration::from_secs(1);
 pub const ANSWER_AGE_MAX: Duration = Duration::from_millis(250);
 
 /// How long after a write was answered a duplicate of it may still come in by an interface: the network holds no
-/// frame longer. A frame received later is a new write.
+/// frame longer.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// A frame that asks for the same as one received so much earlier from the same address, and not answered yet, is that request sent

@@ -94,8 +94,8 @@ impl Engine {
         volume.question = None;
         volume.held = volume.held.max(held.epoch);
         // Of one epoch there are two only if an operator has forced this node while the arbiter was away.
-        let is_for_the_other =
-            held.epoch == question.expected.epoch && held.members == Members::Only(node.other());
+        let is_beside_forced =
+            held.epoch == question.expected.epoch && question.expected.members == Members::Only(node);
         let own_promotion =
             Membership { epoch: Epoch(question.expected.epoch.0.saturating_add(1)), members: Members::Both };
         let is_own_promotion = question.expected.members == Members::Only(node) && held == own_promotion;
@@ -119,7 +119,7 @@ impl Engine {
             volume.look_at = retry_at;
             self.wake_at(retry_at);
             self.say(export, VolumeMessage::Member(held), None);
-        } else if (held.epoch > question.expected.epoch || is_for_the_other) && volume.phase == Phase::Frozen
+        } else if (held.epoch > question.expected.epoch || is_beside_forced) && volume.phase == Phase::Frozen
         {
             volume.shut_out = true;
             self.event(export, Event::ShutOut(held));

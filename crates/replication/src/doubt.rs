@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | what its disk has of it | whatever | is that |
 //! | nothing | has sent it, and no acknowledgement came | never arrived, or not before the source froze: it never was |
-//! | nothing | has followed it, and no commit came | was finished by the source: it was executed, unless its coordinator's disk could not |
+//! | nothing | has followed it, and no commit came | was finished by the source: it was executed, unless its coordinator's disk could not; frames of a stock write are dropped here, since the source has remembered it for longer |
 //!
 //! The last two rows need a source that has seen everything since: where it may have forgotten, or has served alone, nobody
 //! knows; one that has served alone still names the numbers that it had executed. The source keeps its list until `Ready`: until
@@ -169,6 +169,8 @@ impl Engine {
                 false if matches!(doubt.write.effect, Effect::Overtaken | Effect::Unknown) => {
                     doubt.write.effect
                 }
+                // The source has finished it, some time ago: what its frames are worth there nobody here knows.
+                false if matches!(doubt.write.origin, Origin::Stock { .. }) => Effect::Overtaken,
                 false => Effect::Whole,
             };
             DoubtfulWrite { effect, ..doubt.write }

@@ -201,6 +201,8 @@ mutations! {
     OvertakenByNothing,
     /// A node is forced into an epoch in which the arbiter has let the other one serve
     ForcedIntoHeldEpoch,
+    /// An answer of the arbiter's to what was asked before a force shuts the forced node out
+    ForcedWithQuestion,
     /// The arbiter is told of a force that a loss of power may undo
     ForceToldEarly,
     /// The follower of an async volume goes on, after the server's disk has failed, without what was answered ahead
@@ -267,6 +269,8 @@ mutations! {
     FixTakesNodeZeros,
     /// A verify that is to fix what differs has the peer give up its copy of what cannot be read here
     FixSendsUnreadable,
+    /// Hosts do not hear how large a volume is as long as it is on its way to a larger size still
+    SizeNotToldWhileGrowing,
     /// Of two small states of one revision both nodes take the other's
     SmallStateTie,
     /// A newer small state is not told to a peer that comes back

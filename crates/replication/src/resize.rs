@@ -242,6 +242,11 @@ impl Volume {
         self.growth.is_some()
     }
 
+    /// Whether a loss of power would leave it the size that it has: also one that is to be larger still.
+    pub(crate) fn is_of_settled_size(&self) -> bool {
+        self.growth.as_ref().is_none_or(|growth| !matches!(growth.stage, Stage::Superblock))
+    }
+
     /// The session is over, and with it what was announced in it.
     pub(crate) fn forget_announced(&mut self) {
         if let Some(growth) = &mut self.growth {

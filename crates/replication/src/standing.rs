@@ -337,6 +337,10 @@ impl Engine {
         volume.confirmed = true;
         volume.shut_out = false;
         volume.forced_to = Some(next);
+        // What was asked before is not what is asked now.
+        if !self.mutated(Mutation::ForcedWithQuestion) {
+            self.abandon_question(export);
+        }
     }
 
     /// This node was forced while the arbiter was away, which had granted the other one that epoch, or a later one.
@@ -426,10 +430,12 @@ impl Engine {
     /// Whether requests are taken; tells whoever hands them in.
     pub(crate) fn update_serving(&mut self, export: ExportId) {
         let serving = self.should_serve(export);
+        let is_late = self.mutated(Mutation::SizeNotToldWhileGrowing);
         let volume = self.volume_mut(export);
         let sectors = volume.layout().volume_sectors();
+        let is_settled = if is_late { volume.growth.is_none() } else { volume.is_of_settled_size() };
         // Whoever hands in requests learns of sectors that both nodes have, never of fewer.
-        if serving && volume.growth.is_none() && volume.sectors_told != sectors {
+        if serving && is_settled && volume.sectors_told != sectors {
             volume.sectors_told = sectors;
             self.push(Output::Resized { volume: export, sectors });
         }

@@ -127,6 +127,17 @@ pub const ALL: &[Scenario] = &[
             &[Step(Fault::ArbiterDown, 0, 1000, 14_000), Step(Fault::WriteError, 1, 2000, 500)],
         )
     },
+    // It has grown before anybody could ask for anything, and is about to grow again when the second node begins to serve.
+    story(
+        "grows-twice-before-it-serves",
+        &[
+            Step(Fault::Kill, 1, 2000, 100),
+            Step(Fault::Kill, 0, 2050, 100),
+            Step(Fault::Grow, 1, 3000, 0),
+            Step(Fault::PeerOneWay, 1, 4100, 400),
+            Step(Fault::Grow, 0, 4110, 0),
+        ],
+    ),
     story("disk-hangs", &[Step(Fault::DiskHang, 0, 2000, 4000)]),
     story("frames-held-for-long", &[Step(Fault::FrameHeld, 0, 1000, 6000), Step(Fault::Kill, 1, 3000, 3000)]),
     story("peer-link-flaps", &[Step(Fault::PeerFlap, 0, 2000, 4000)]),

@@ -14,7 +14,8 @@
 //! Writes that come by the other node of a pair are entered as well, once they have ended here. They cannot be refused:
 //! one that finds no room blinds the memory until its duplicates are too old to matter. What one node of a pair has answered from memory
 //! the other one does not hear of. So there only the end of a write counts: for a window after it each node answers duplicates from
-//! memory, and for as long again as their own duplicates may come ([`WINDOW_OF_PAIR`]) both drop what something came after since.
+//! memory, and for as long again as their own duplicates may come ([`WINDOW_OF_PAIR`]) both drop what something came after since. A
+//! write of the other node's ended there after it came here, and before it ended here: answers count from the one, the rest from the other.
 
 use block::{Duration, ExportId, Instant, LbaRange};
 
@@ -27,8 +28,7 @@ use crate::limits::{ANSWER_AGE_MAX, DUPLICATE_WINDOW, FRAME_AGE_MAX};
 
 /// From when a write was answered until a duplicate of it may still be received.
 const WINDOW: Duration = DUPLICATE_WINDOW.saturating_add(ANSWER_AGE_MAX);
-/// The same of what either node of a pair has answered from memory, from when the write ended there; the nodes hear of that one
-/// after the other.
+/// The same of what either node of a pair has answered from memory, and a little to spare, from when the write ended there.
 const WINDOW_OF_PAIR: Duration = WINDOW.saturating_mul(2).saturating_add(ANSWER_AGE_MAX);
 
 /// Forgotten at once, at most: keeps up with the one write that is admitted, and no input has to pay for many.
@@ -142,6 +142,15 @@ struct Entry {
     older: u32,
     younger: u32,
     ending: Ending,
+    /// Milliseconds by which it may have ended sooner at the other node than here.
+    lag: u16,
+}
+
+impl Entry {
+    /// Whether an answer given now has no copies later than the other node expects any.
+    const fn may_be_answered(&self, now: Instant) -> bool {
+        now.since(self.answered).as_nanos() + self.lag as u128 * 1_000_000 <= WINDOW.as_nanos()
+    }
 }
 
 impl WriteHistory {
@@ -184,6 +193,10 @@ impl WriteHistory {
             }
             // Older executions of the same write need no look: what rules out the newest rules them out.
             let verdict = self.judge_against(entry, received);
+            if verdict == Verdict::Answer && self.is_mirrored && !entry.may_be_answered(now) {
+                // Not in time: sent again, it is a new write if nothing has come after it.
+                return Verdict::Superseded;
+            }
             if verdict == Verdict::Answer && !self.is_mirrored {
                 self.unlink(index);
                 self.entries[index].answered = now;
@@ -218,7 +231,9 @@ impl WriteHistory {
         while next != 0 {
             let entry = &self.entries[next - 1];
             if entry.identity == *identity {
-                return self.judge_against(entry, received) != Verdict::New;
+                // What is older was looked at when the frame came; since then it is itself what came after.
+                let is_recent = received.since(entry.answered) <= WINDOW;
+                return is_recent && self.judge_against(entry, received) != Verdict::New;
             }
             next = entry.next;
         }
@@ -264,10 +279,12 @@ impl WriteHistory {
         self.blind_until.is_some_and(|until| now <= until)
     }
 
-    /// Remembers an admitted write that has ended. A failed one counts, since it may have changed the disk.
+    /// Remembers an admitted write that has ended, and not before `since` at the other node. A failed one counts, since it may have
+    /// changed the disk.
     pub(crate) fn complete(
         &mut self,
         now: Instant,
+        since: Instant,
         identity: WriteIdentity,
         sequence: Sequence,
         ending: Ending,
@@ -276,7 +293,8 @@ impl WriteHistory {
         self.admitted -= 1;
         let chain = self.chain(&identity);
         let next = self.chains[chain];
-        let entry = Entry { identity, answered: now, sequence, next, older: NIL, younger: NIL, ending };
+        let lag = u16::try_from(now.since(since).as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
+        let entry = Entry { identity, answered: now, sequence, next, older: NIL, younger: NIL, ending, lag };
         let index = self.entries.insert(entry);
         self.chains[chain] = index + 1;
         self.link_youngest(index);
@@ -410,7 +428,7 @@ mod tests {
     fn write(history: &mut WriteHistory, now: Instant, start: u64, content: u128, failed: bool) {
         let ending = if failed { Ending::Failed } else { Ending::Executed };
         let sequence = history.admit(now, EXPORT, range(start, 8)).expect("room");
-        history.complete(now, identity(start, content), sequence, ending);
+        history.complete(now, now, identity(start, content), sequence, ending);
     }
 
     #[test]
@@ -461,6 +479,33 @@ mod tests {
         assert!(!history.forget_oldest(at(3750)));
         assert_eq!(history.judge(at(3750), &identity(0, 1), at(2751)), Verdict::New);
         assert!(history.forget_oldest(at(3751)));
+    }
+
+    #[test]
+    fn in_a_pair_nothing_is_answered_later_than_the_other_node_expects() {
+        let mut history = WriteHistory::new(16, 7);
+        history.has_peer();
+        write(&mut history, at(1000), 0, 1, false);
+        // It has waited here.
+        assert_eq!(history.judge(at(2251), &identity(0, 1), at(2200)), Verdict::Superseded);
+        assert_eq!(history.judge(at(2250), &identity(0, 1), at(2200)), Verdict::Answer);
+        // The other node may have ended it long before this one heard of that.
+        let sequence = history.admit(at(1000), EXPORT, range(8, 8)).expect("room");
+        history.complete(at(1000), at(400), identity(8, 1), sequence, Ending::Executed);
+        assert_eq!(history.judge(at(1650), &identity(8, 1), at(1600)), Verdict::Answer);
+        assert_eq!(history.judge(at(1651), &identity(8, 1), at(1600)), Verdict::Superseded);
+        assert_eq!(history.judge(at(2300), &identity(8, 1), at(2300)), Verdict::New);
+        assert!(!history.forget_oldest(at(4750)));
+    }
+
+    #[test]
+    fn in_a_pair_a_write_does_not_stand_in_its_own_way() {
+        let mut history = WriteHistory::new(16, 7);
+        history.has_peer();
+        write(&mut history, at(0), 0, 1, false);
+        assert_eq!(history.judge(at(1300), &identity(0, 1), at(1300)), Verdict::New);
+        history.admit(at(1300), EXPORT, range(0, 8)).expect("room");
+        assert!(!history.remembers(&identity(0, 1), at(1300)), "what it was admitted as came after");
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Target {
         match request.work {
             Work::Write { identity, data, sequence, .. } => {
                 let ending = if result.is_err() { Ending::Failed } else { Ending::Executed };
-                self.remember(now, identity, sequence, Some(ending));
+                self.remember(now, now, identity, sequence, Some(ending));
                 self.push(Output::Release(data.buffer));
                 self.answer_all(finished, result.err());
             }
@@ -156,6 +156,7 @@ impl Target {
     pub(super) fn remember(
         &mut self,
         now: Instant,
+        since: Instant,
         identity: WriteIdentity,
         sequence: Sequence,
         ending: Option<Ending>,
@@ -163,7 +164,7 @@ impl Target {
         let has_number = self.remember_number(now, &identity, ending);
         match ending {
             Some(ending) if !has_number || ending == Ending::Doubtful => {
-                self.history.complete(now, identity, sequence, ending);
+                self.history.complete(now, since, identity, sequence, ending);
             }
             _ => self.history.abandon(identity.export, identity.range),
         }
@@ -189,7 +190,7 @@ impl Target {
 
     /// An admitted write was dropped before the disk saw it.
     pub(super) fn forget(&mut self, now: Instant, identity: WriteIdentity) {
-        self.remember(now, identity, Sequence::default(), None);
+        self.remember(now, now, identity, Sequence::default(), None);
     }
 
     /// Whether the export is still there. Whoever keeps it equal with another node's ends a request by

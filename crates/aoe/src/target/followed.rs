@@ -3,7 +3,7 @@
 //! A frame that asks for one of them again is dropped: the other node will answer, or this one when it has ended.
 //! Names are the other side's: any number may come, so they are looked up, never used as a place.
 
-use block::{EntryId, ExportId, IntervalTable, LbaRange};
+use block::{EntryId, ExportId, Instant, IntervalTable, LbaRange};
 
 use super::duplicate::WriteIdentity;
 use super::output::{FollowedWrite, Origin};
@@ -21,6 +21,8 @@ pub(crate) struct Followed {
     pub(crate) sequence: Option<Sequence>,
     /// Whether something that overlaps it was under way here when it came.
     pub(crate) concurrent: bool,
+    /// When it came.
+    pub(crate) since: Instant,
 }
 
 /// All of them, over all exports.

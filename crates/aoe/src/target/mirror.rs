@@ -123,7 +123,7 @@ impl Target {
         let finished = self.outstanding.finish(id);
         self.note_time(now, &finished.request, false);
         if let Work::Write { identity, data, sequence, .. } = finished.request.work {
-            self.remember(now, identity, sequence, ending(end));
+            self.remember(now, now, identity, sequence, ending(end));
             self.push(Output::Release(data.buffer));
         }
         self.drop_all(finished);
@@ -152,14 +152,15 @@ impl Target {
         {
             self.history.overlook(now);
         }
-        self.followed.insert(Followed { name, export: id, range, origin, sequence, concurrent });
+        let since = now;
+        self.followed.insert(Followed { name, export: id, range, origin, sequence, concurrent, since });
         if let Some(export) = self.exports.find_mut(id) {
             export.statistics.followed += 1;
         }
     }
 
     fn followed_ended(&mut self, now: Instant, write: FollowedWrite, end: MirrorEnd) {
-        let Followed { export, range, origin, sequence, concurrent, .. } = self.followed.remove(write);
+        let Followed { export, range, origin, sequence, concurrent, since, .. } = self.followed.remove(write);
         let identity = WriteIdentity::of(export, range, origin);
         let ending = match ending(end) {
             Some(Ending::Executed) if concurrent => Some(Ending::Overtaken),
@@ -168,7 +169,7 @@ impl Target {
         match sequence {
             Some(sequence) => {
                 self.history.unfollow();
-                self.remember(now, identity, sequence, ending);
+                self.remember(now, since, identity, sequence, ending);
             }
             None => {
                 self.remember_number(now, &identity, ending);
@@ -188,7 +189,7 @@ impl Target {
             }
         }
         match self.history.admit(now, identity.export, identity.range) {
-            Some(sequence) => self.remember(now, identity, sequence, Some(ending)),
+            Some(sequence) => self.remember(now, now, identity, sequence, Some(ending)),
             None => {
                 self.remember_number(now, &identity, Some(ending));
                 self.history.overlook(now);

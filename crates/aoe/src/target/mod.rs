@@ -80,8 +80,8 @@ const OUTPUTS_UNOWED_MIN: usize = 1024;
 pub struct TargetLimits {
     /// Requests waiting or at a disk, at most 65,536. More are dropped.
     pub outstanding_max: usize,
-    /// Writes in flight or completed within the last two seconds. More are dropped: half of this is the most writes
-    /// a second that a shard sustains.
+    /// Writes in flight or remembered, for 2.25 s after their end, in a pair for 3.75 s. More are dropped: that many in that time are the
+    /// most that a shard sustains.
     pub write_history_max: usize,
     /// Exports at one time.
     pub export_max: usize,
@@ -92,7 +92,7 @@ pub struct TargetLimits {
 }
 
 impl TargetLimits {
-    /// Enough for a shard that does 250,000 writes a second.
+    /// Enough for a shard that does 230,000 writes a second, or 140,000 in a pair.
     #[must_use]
     pub const fn new(digest_seed: u64) -> Self {
         Self {

@@ -12,7 +12,7 @@ use aoe::Address;
 use replication::input::Control;
 use replication::membership::Members;
 use replication::message::CopyState;
-use replication::volume::Phase;
+use replication::volume::{Phase, VolumeStatus};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -214,17 +214,24 @@ async fn leave(daemon: &Daemon) -> Result<Value, String> {
     Ok(Value::String("the peer goes on alone; this node may be stopped, or come back with `join`".to_owned()))
 }
 
+/// What is said of a volume whose thread does not say how it stands.
+const SILENT: &str = "its thread does not answer; see the log";
+
 async fn promote(daemon: &Daemon, address: &str, inconsistent: bool) -> Result<Value, String> {
     let volume = find(daemon, address)?;
     refuse_not_served(daemon, &volume)?;
-    let status = daemon.statuses(std::slice::from_ref(&volume)).await.pop().flatten();
-    let status = status.ok_or("its thread does not answer; see the log")?;
+    let status = daemon.status_of(&volume).await.ok_or(SILENT)?;
+    // That may take long: what is judged is what comes after it.
+    let held = daemon.held_by_arbiter(&volume, status.membership).await;
+    let status = daemon.status_of(&volume).await.ok_or(SILENT)?;
     if status.phase != Phase::Frozen {
         return Err(format!("{address} is not frozen but {:?}: nothing is to be forced", status.phase));
     }
     if *daemon.leaving() {
         return Err(format!(
-            "{address}: this node was told to leave, so it would serve nobody, and what it is forced to would shut the other one out; nothing              was changed. `etherpair join` takes the leave back: this node then serves with the other one if that is there, and otherwise stays              frozen and can be forced"
+            "{address}: this node was told to leave, so it would serve nobody, and what it is forced to would shut the other one out; nothing \
+             was changed. `etherpair join` takes the leave back: this node then serves with the other one if that is there, and otherwise \
+             stays frozen and can be forced"
         ));
     }
     match status.copy {
@@ -242,7 +249,6 @@ async fn promote(daemon: &Daemon, address: &str, inconsistent: bool) -> Result<V
             ));
         }
     }
-    let held = daemon.held_by_arbiter(&volume, status.membership).await;
     daemon.control(std::slice::from_ref(&volume), Control::Force { held });
     Ok(Value::String(format!("{address}: forced; see `etherpair status`")))
 }
@@ -261,7 +267,7 @@ fn refuse_not_served(daemon: &Daemon, volume: &Volume) -> Result<(), String> {
 async fn verify(daemon: &Daemon, address: &str, fix: bool) -> Result<Value, String> {
     let volume = find(daemon, address)?;
     let status = daemon.statuses(std::slice::from_ref(&volume)).await.pop().flatten();
-    let is_in_sync = |status: &replication::volume::VolumeStatus| {
+    let is_in_sync = |status: &VolumeStatus| {
         let is_whole = status.lacking == 0 && status.out_of_sync == 0;
         status.phase == Phase::Paired && status.membership.members == Members::Both && is_whole
     };

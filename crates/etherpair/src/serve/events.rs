@@ -65,8 +65,9 @@ impl Report {
     /// An operator has forced one membership, and the arbiter has granted another.
     pub(crate) fn two_histories(address: &str, forced: Membership, held: Membership) -> Self {
         let text = format!(
-            "forced to membership {forced}, but the arbiter has granted {held}: if the other node serves, there are two histories; \
-             stop one of the nodes at once"
+            "forced to membership {forced}, but the arbiter has granted {held}: if the other node serves, there are two histories, and \
+             its own is lost, since this node goes on in a later epoch; stop the other one at once. If both nodes are connected already, \
+             `etherpair volume register` tells the arbiter"
         );
         Self::new(address, Severity::Error, "two-histories", text, Value::Null)
     }

@@ -52,7 +52,9 @@ impl Engine {
         };
         let is_answered = self.mutated(Mutation::DroppedWritesAnswered);
         if !is_on_disk && !self.mutated(Mutation::OvertakenByNothing) {
+            // Those that have ended, and those of which a part is at the disk.
             self.doubt_overtaken(export, range);
+            self.fail_superseded(export, range);
         }
         self.note_effect(export, range, origin, effect, true);
         self.forget_local(token, if is_answered { Outcome::Done(None) } else { outcome });

@@ -51,6 +51,27 @@ pub(crate) fn a_node_is_forced_where_the_other_one_was_granted(world: &mut World
     Ok(())
 }
 
+/// What it hears then is about what counted before.
+pub(crate) fn a_node_is_forced_while_the_arbiter_is_asked(world: &mut World) -> Told {
+    world.until("both are whole", |world| world.is_a_whole_pair() && world.serves(0) && world.serves(1))?;
+    world.stall(Stage::Question, 1, FOR_GOOD);
+    world.stall(Stage::Answer, 1, FOR_GOOD);
+    world.cut();
+    world.until("one goes on", |world| world.is_alone(0) && !world.serves(1))?;
+    world.crash_with(0, [Everything, Everything]);
+    world.is_busy = true;
+    world.go_on(Stage::Question, 1);
+    world.until("the arbiter has answered", World::has_answers)?;
+    world.stall(Stage::Superblock, 1, FOR_GOOD);
+    world.force(1);
+    world.run(20);
+    world.go_on(Stage::Answer, 1);
+    world.run(100);
+    world.go_on(Stage::Superblock, 1);
+    world.is_busy = false;
+    world.until("the forced one serves", |world| world.is_alone(1))
+}
+
 /// Its disk has nothing of it yet, and the other one comes back instead of it.
 pub(crate) fn a_node_is_forced_and_loses_power_before_it_has_noted_that(world: &mut World) -> Told {
     world.left_alone(0)?;

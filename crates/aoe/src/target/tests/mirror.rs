@@ -177,9 +177,9 @@ fn a_write_of_the_other_node_is_not_executed_here_and_answered_when_it_has_ended
     bench.followed(5, 8, 8, 1);
     assert_eq!(bench.write(8, 8, 1), Err(Refusal::InFlightAtPeer));
     bench.drain();
-    bench.now = at(12_500);
+    bench.now = at(10_500);
     bench.followed_ended(5, MirrorEnd::Executed);
-    bench.now = at(13_400);
+    bench.now = at(11_200);
     assert_eq!(answers(&bench.write(8, 8, 1).expect("answered")).len(), 1);
     assert_eq!((bench.statistics().followed, bench.target.outstanding()), (1, 0));
 }

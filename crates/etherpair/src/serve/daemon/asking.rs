@@ -10,6 +10,7 @@ use replication::input::{ArbiterAnswer, Control};
 use replication::limits::ARBITER_RETRY;
 use replication::membership::{Epoch, Membership};
 use replication::output::Wish;
+use replication::volume::{Phase, VolumeStatus};
 use replication::witness::RegisterKey;
 
 use super::super::arbiter_watch;
@@ -49,15 +50,20 @@ impl Daemon {
         while self.has(volume) {
             match self.arbiter.ask(key, expected, forced).await {
                 Ok(ArbiterAnswer::Holds(held)) if held.epoch < forced.epoch => {
-                    if self.membership(volume).await.is_some_and(|membership| membership != forced) {
+                    if self.status_of(volume).await.is_some_and(|status| status.membership != forced) {
                         return;
                     }
                     expected = held;
                 }
                 Ok(ArbiterAnswer::Holds(held)) => {
-                    match self.membership(volume).await {
+                    match self.status_of(volume).await {
                         // An answer was lost, or the node has been granted more since, or it has given way.
-                        Some(membership) if membership == held || membership != forced => return,
+                        Some(status) if status.membership != forced => return,
+                        // Nobody goes by what the arbiter holds.
+                        Some(status) if seen == Some(held) && status.phase == Phase::Paired => {
+                            expected = held;
+                            continue;
+                        }
                         Some(_) if seen == Some(held) => {
                             if !std::mem::replace(&mut is_told, true) {
                                 self.tell_of_two_histories(address, forced, held);
@@ -88,10 +94,9 @@ impl Daemon {
         self.report(Report::two_histories(&address.to_string(), forced, held));
     }
 
-    /// What this node goes by, if its thread says so.
-    async fn membership(&self, volume: &Volume) -> Option<Membership> {
-        let status = self.statuses(std::slice::from_ref(volume)).await.pop().flatten();
-        status.map(|status| status.membership)
+    /// How a volume stands here, if its thread says so.
+    pub(crate) async fn status_of(&self, volume: &Volume) -> Option<VolumeStatus> {
+        self.statuses(std::slice::from_ref(volume)).await.pop().flatten()
     }
 
     pub(super) fn ask(self: &Arc<Self>, shard: usize, export: ExportId, question: u64, asked: Asked) {

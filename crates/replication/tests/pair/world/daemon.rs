@@ -34,6 +34,11 @@ impl World {
         }
     }
 
+    /// Whether an answer of the arbiter's is under way.
+    pub(crate) fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     fn reaches_arbiter(&self, index: usize) -> bool {
         self.arbiter_is_up && !self.is_stalled(Stage::Question, index)
     }
