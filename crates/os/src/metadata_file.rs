@@ -92,7 +92,7 @@ pub enum MetadataError {
 #[derive(Debug)]
 pub struct MetadataFile {
     path: PathBuf,
-    /// Holds the lock, and is read at start.
+    /// Read at start.
     file: File,
     /// For writes; as `file` where the file system has no direct I/O.
     direct: Option<File>,
@@ -182,10 +182,14 @@ impl MetadataFile {
         if !kind.is_file() && !kind.is_block_device() {
             return Err(MetadataError::NotAFile(path.to_owned()));
         }
-        if !try_lock(&file, true).map_err(system)? {
-            return Err(MetadataError::Locked(path.to_owned()));
+        let lock = |file: &File| match try_lock(file, true).map_err(system)? {
+            true => Ok(()),
+            false => Err(MetadataError::Locked(path.to_owned())),
+        };
+        // It is claimed below, by the descriptor that it is written by.
+        if kind.is_block_device() {
+            lock(&file)?;
         }
-        file.sync_all().map_err(system)?;
         let alignment = direct_alignment(&file).map_err(system)?;
         let is_possible =
             alignment.is_some_and(|found| found.memory <= DIRECT_UNIT && found.offset <= DIRECT_UNIT);
@@ -197,7 +201,14 @@ impl MetadataFile {
             // Some file systems say that they have direct I/O, and then refuse it.
             opened => opened.ok().flatten(),
         };
-        Ok(Self { path: path.to_owned(), file, direct })
+        let opened = Self { path: path.to_owned(), file, direct };
+        // The lock belongs to the open file, which the kernel keeps as long as a request of it is under way: on the one that is
+        // written it outlasts the last write of a process that was killed.
+        if kind.is_file() {
+            lock(opened.written())?;
+        }
+        opened.file.sync_all().map_err(system)?;
+        Ok(opened)
     }
 
     /// Reads all that a node begins with.
@@ -242,7 +253,11 @@ impl MetadataFile {
 
     /// The descriptor to write by, durably: whole records from aligned memory.
     pub(crate) fn file_number(&self) -> RawFd {
-        self.direct.as_ref().unwrap_or(&self.file).as_raw_fd()
+        self.written().as_raw_fd()
+    }
+
+    fn written(&self) -> &File {
+        self.direct.as_ref().unwrap_or(&self.file)
     }
 
     fn read_at(&self, place: Place, into: &mut [u8]) -> Result<(), BlockError> {
@@ -426,6 +441,21 @@ mod tests {
         let error = MetadataFile::open(&path).expect_err("locked");
         assert!(matches!(error, MetadataError::Locked(_)), "{error}");
         drop(first);
+        MetadataFile::open(&path).expect("free again");
+    }
+
+    #[test]
+    fn metadata_is_locked_until_the_last_write_of_its_process_has_ended() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("volume.meta");
+        MetadataFile::create(&path, &fresh()).expect("made");
+        let killed = MetadataFile::open(&path).expect("free");
+        // As the kernel keeps it for a write that is under way.
+        let under_way = killed.written().try_clone().expect("a descriptor");
+        drop(killed);
+        let error = MetadataFile::open(&path).expect_err("locked");
+        assert!(matches!(error, MetadataError::Locked(_)), "{error}");
+        drop(under_way);
         MetadataFile::open(&path).expect("free again");
     }
 
