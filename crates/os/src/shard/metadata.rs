@@ -7,12 +7,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 
-use block::{BlockError, ExportId};
+use block::{BlockError, ExportId, Instant};
 use node::Node;
 use replication::input::MetadataId;
 use replication::meta::layout::{Place, SMALL_STATE_BYTES};
 
 use super::disks::Disks;
+use super::operations::TRIED_FOR;
+use crate::clock;
 use crate::disk::block_error;
 use crate::metadata_file::MetadataFile;
 use crate::sys::memory::{IoSlice, Memory};
@@ -53,6 +55,21 @@ struct Write {
     offset: u64,
     length: usize,
     done: usize,
+    /// Since when the kernel could not do it just then.
+    refused_since: Option<Instant>,
+}
+
+impl Write {
+    /// Begins at a place of a file, with no records yet.
+    const fn begin(&mut self, file: RawFd, offset: u64) {
+        (self.file, self.offset) = (file, offset);
+        (self.length, self.done, self.refused_since) = (0, 0, None);
+    }
+
+    fn may_try_again(&mut self) -> bool {
+        let now = clock::now();
+        now.since(*self.refused_since.get_or_insert(now)) < TRIED_FOR
+    }
 }
 
 impl MetadataWrites {
@@ -101,7 +118,7 @@ impl MetadataWrites {
             let memory = self.memory.slice().part(number as usize * WRITE_BYTES, WRITE_BYTES);
             let file = self.file(first.volume).expect("a mirrored export has metadata").file_number();
             let write = &mut self.under_way[number as usize];
-            (write.file, write.offset, write.done) = (file, first.place.0, 0);
+            write.begin(file, first.place.0);
             write.length = gather(&mut self.waiting, first, node, memory, &mut write.records);
             disks.write_aside(number, write.file, write.offset, memory.part(0, write.length));
         }
@@ -123,9 +140,10 @@ impl MetadataWrites {
             Ok(0) => Err(BlockError::BeyondEnd),
             Ok(moved) => {
                 write.done += moved;
+                write.refused_since = None;
                 Ok(())
             }
-            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => Ok(()),
+            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) && write.may_try_again() => Ok(()),
             Err(_) => Err(block_error(-result)),
         };
         if outcome.is_ok() && write.done < write.length {
@@ -160,4 +178,69 @@ fn gather(
         waiting.pop_front();
     }
     length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk_engine::{DiskEngine, EngineKind};
+
+    const RECORD: MetadataId = MetadataId(5);
+    const BYTES: i32 = 4096;
+
+    /// A write under way, whose outcome is made up: the engine is never asked to carry it out.
+    struct Bench {
+        writes: MetadataWrites,
+        disks: Disks,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let writes = MetadataWrites::new().expect("memory");
+            let engine = DiskEngine::new(EngineKind::Uring, writes.memory.slice()).expect("an engine");
+            Self { writes, disks: Disks::new(engine, 1) }
+        }
+
+        fn begin(&mut self) -> &mut Write {
+            let number = self.writes.free.pop().expect("nothing is under way");
+            let write = &mut self.writes.under_way[number as usize];
+            write.begin(-1, 0);
+            write.length = 4096;
+            write.records.push(RECORD);
+            write
+        }
+
+        /// It is the only one, and so always the first.
+        fn write(&mut self) -> &mut Write {
+            &mut self.writes.under_way[0]
+        }
+
+        fn finish(&mut self, result: i32) -> Option<Result<(), BlockError>> {
+            self.writes.finish(0, result, &mut self.disks);
+            self.writes.ended.pop_front().map(|(id, outcome)| {
+                assert_eq!(id, RECORD);
+                outcome
+            })
+        }
+    }
+
+    #[test]
+    fn a_write_that_the_kernel_can_never_do_just_now_is_an_error_in_the_end() {
+        let mut bench = Bench::new();
+        for errno in [libc::EAGAIN, libc::EINTR] {
+            bench.begin();
+            assert_eq!((bench.finish(-errno), bench.finish(-errno)), (None, None), "tried again");
+            bench.write().refused_since = Some(clock::now().before(TRIED_FOR));
+            assert_eq!(bench.finish(-errno), Some(Err(BlockError::Medium)));
+        }
+    }
+
+    #[test]
+    fn a_write_that_gets_on_is_tried_again_for_as_long_as_one_that_was_never_refused() {
+        let mut bench = Bench::new();
+        bench.begin().refused_since = Some(clock::now().before(TRIED_FOR));
+        assert_eq!(bench.finish(512), None);
+        assert_eq!(bench.finish(-libc::EAGAIN), None, "tried again");
+        assert_eq!(bench.finish(BYTES - 512), Some(Ok(())));
+    }
 }

@@ -23,7 +23,7 @@ const AWAITED_MAX: usize = 2;
 
 /// For how long a request is tried again that the kernel says it cannot do just now; so long it waits for a disk's answer itself. After
 /// that it is an error.
-const TRIED_FOR: Duration = Duration::from_secs(30);
+pub(super) const TRIED_FOR: Duration = Duration::from_secs(30);
 
 /// Tokens from here on name the flush that a group of writes shares, by export.
 const GROUP_FLUSH: u32 = 1 << 31;
