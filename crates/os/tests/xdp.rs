@@ -137,6 +137,24 @@ fn discarded_frames_are_never_sent() {
 }
 
 #[test]
+fn of_frames_whose_oldest_are_discarded_the_others_are_sent_in_order() {
+    let wire = Wire::new(9000);
+    let (mut sender, mut receiver) = wire.ports(PortKind::Xdp);
+    // The first three wait for AF_XDP, the others for the socket.
+    for discarded in [2, 4, 0, 5, 1] {
+        for (fill, length) in (1..).zip([60, 1060, 60, 4132, 60]) {
+            queue(&mut sender, &request(&receiver, length, fill));
+        }
+        sender.discard_oldest(discarded);
+        assert_eq!(sender.flush().expect("sent"), 5 - discarded);
+        for fill in (1..6).skip(discarded) {
+            assert_eq!(receive_fill(&mut receiver), fill, "of those after {discarded}");
+        }
+        assert_eq!(receiver.receive(), None);
+    }
+}
+
+#[test]
 fn an_interface_that_is_removed_costs_frames_and_nothing_else() {
     let wire = Wire::new(1500);
     let (mut sender, receiver) = wire.ports(PortKind::Xdp);

@@ -308,6 +308,14 @@ impl FramePort {
         self.transmit.discard()
     }
 
+    /// Throws away the oldest of what is queued, so many frames.
+    ///
+    /// # Panics
+    /// If fewer are queued.
+    pub fn discard_oldest(&mut self, count: usize) {
+        self.transmit.discard_oldest(count);
+    }
+
     /// Changes which frames are received from now on.
     pub fn set_filter(&mut self, filter: &FrameFilter) -> Result<(), PortError> {
         self.socket.attach_filter(&filter.program(&self.addresses)).map_err(|source| PortError::Socket {

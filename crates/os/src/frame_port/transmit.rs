@@ -118,6 +118,13 @@ impl Transmit {
         queued
     }
 
+    pub(super) fn discard_oldest(&mut self, count: usize) {
+        if let Some(xdp) = &mut self.xdp {
+            xdp.take_back(|frame| self.batch.push_first(frame));
+        }
+        (0..count).for_each(|_| self.batch.drop_oldest());
+    }
+
     /// Sends what waits in the AF_XDP ring; how many frames that were. Whatever it could not send goes by the socket,
     /// which says what is wrong.
     fn flush_xdp(&mut self) -> usize {

@@ -165,6 +165,10 @@ impl Shard {
     fn turn(&mut self) -> io::Result<()> {
         let mut now = clock::now();
         let commands = self.take_commands(now);
+        if commands > 0 {
+            // To open a port may take long, and what has come meanwhile is answered now.
+            now = clock::now();
+        }
         self.part_if_stopping(now);
         let mut messages = 0;
         if self.peer.is_some() {
@@ -174,12 +178,15 @@ impl Shard {
         // Reads served from memory leave before the disk is asked for the others.
         self.transmit(now);
         self.disks.submit()?;
+        // To hand a busy disk its work may take long, and what it has done meanwhile is answered now. But what the peer has sent
+        // meanwhile is looked at before anybody is given up for lost.
+        let (due, now) = (now, clock::now());
         let mut completions = self.take_completions(now);
         if self.peer.is_some() {
             completions += self.take_written_metadata(now);
         }
         self.transmit(now);
-        if self.node.poll_timeout().is_some_and(|at| at <= now) {
+        if self.node.poll_timeout().is_some_and(|at| at <= due) {
             self.feed(now, Input::Timeout);
             self.transmit(now);
         }
@@ -327,24 +334,24 @@ impl Shard {
     /// Sends what is queued and frees the buffers of what was sent. Data for the peer goes first: its disk waits for that.
     /// What only tells the peer of something done goes last.
     fn transmit(&mut self, now: Instant) {
-        let Some(peer) = &self.peer else { return self.transmit_frames(now) };
+        let Some(peer) = &self.peer else { return self.transmit_frames() };
         let is_urgent = peer.has_data_queued();
         if is_urgent {
             self.transmit_to_peer(now);
         }
-        self.transmit_frames(now);
+        self.transmit_frames();
         if !is_urgent {
             self.transmit_to_peer(now);
         }
     }
 
-    fn transmit_frames(&mut self, now: Instant) {
+    fn transmit_frames(&mut self) {
         if self.peer.is_some() {
             self.drop_answers_too_late();
         }
         for index in 0..self.ports.len() {
             if self.ports[index].queued() > 0 {
-                let flushed = self.transmitter.flush(now, index, &mut self.ports[index]);
+                let flushed = self.transmitter.flush(clock::now(), index, &mut self.ports[index]);
                 self.account(flushed);
             }
         }

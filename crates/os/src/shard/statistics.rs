@@ -16,7 +16,7 @@ pub struct ShardStatistics {
     pub frames_received: u64,
     /// Frames given to the kernel.
     pub frames_sent: u64,
-    /// Replies the interface did not take; their initiators ask again.
+    /// Replies the interface did not take, or not in time; their initiators ask again.
     pub frames_unsent: u64,
     /// Frames dropped because every buffer was in use.
     pub frames_without_buffer: u64,

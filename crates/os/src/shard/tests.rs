@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Sender, channel};
 
 use aoe::ata::AtaCommand;
+use aoe::limits::ANSWER_AGE_MAX;
 use aoe::target::{ExportConfig, Identity, SmallState, TargetLimits};
 use aoe::wire::{Frame, Head, ata, ethernet, header};
 use aoe::{Address, AddressPattern, Tag};
@@ -197,8 +198,33 @@ fn answers_of_a_lease_that_lasts_are_not_dropped_with_those_of_one_that_has_ende
         bench.shard.empty_port(0);
         bench.send(AtaCommand::IdentifyDevice);
         bench.take(1);
-        bench.shard.transmit_frames(clock::now());
+        bench.shard.transmit_frames();
         assert_eq!(bench.answered(), 1);
+    });
+}
+
+#[test]
+fn what_a_shard_without_a_peer_has_answered_before_it_stood_still_is_not_sent() {
+    Bench::run(|bench| {
+        bench.shard.transmit_frames();
+        let before = bench.shard.statistics.frames_unsent;
+        bench.send(AtaCommand::WriteSectorsExt);
+        bench.take(1);
+        bench.shard.disks.submit().expect("a disk");
+        let is_done = |bench: &mut Bench| {
+            let now = clock::now();
+            bench.shard.take_completions(now);
+            Ok::<_, lab::Error>((bench.shard.node.outstanding() == 0).then_some(now))
+        };
+        let made = lab::wait_until("the disk", PATIENCE, || is_done(bench)).expect("an answer");
+        let is_late = || Ok::<_, lab::Error>((clock::now().since(made) >= ANSWER_AGE_MAX).then_some(()));
+        lab::wait_until("a while", PATIENCE, is_late).expect("time passes");
+        bench.shard.transmit_frames();
+        assert_eq!(bench.shard.statistics.frames_unsent, before + 1);
+        bench.send(AtaCommand::IdentifyDevice);
+        bench.take(2);
+        bench.shard.transmit_frames();
+        assert_eq!(bench.answered(), 2);
     });
 }
 
@@ -247,7 +273,7 @@ fn a_shard_whose_buffers_are_all_taken_is_still_found_and_keeps_reads_for_later(
         bench.send(AtaCommand::IdentifyDevice);
         bench.send(AtaCommand::ReadSectorsExt);
         bench.take(3);
-        bench.shard.transmit_frames(clock::now());
+        bench.shard.transmit_frames();
         assert_eq!((bench.answered(), bench.shard.statistics.frames_without_buffer), (2, 1));
         assert_eq!((bench.shard.node.outstanding(), bench.shard.short.taken()), (1, 0));
         taken.into_iter().for_each(|buffer| bench.shard.pool.give(buffer));
