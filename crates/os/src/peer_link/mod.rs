@@ -1,10 +1,11 @@
 //! The replication stream of one shard: messages in, messages out, on a connection that somebody else has made.
 //!
-//! Read in this order: [`PeerStream`] (bytes in, bytes out), `receive` (bytes become messages, and data goes where it is to
-//! stay), `send` (the messages of a turn leave together), [`PeerFailure`]. What a message means is not decided here, nor
-//! when to connect.
+//! Read in this order: [`PeerStream`] (bytes in, bytes out, and where a [`Layer`] goes between), `receive` (bytes become messages, and
+//! data goes where it is to stay), `send` (the messages of a turn leave together), [`PeerFailure`]. What a message means is not decided
+//! here, nor when to connect.
 
 mod failure;
+mod layer;
 mod receive;
 mod send;
 mod stream;
@@ -17,6 +18,7 @@ use replication::message::Message;
 use replication::version::{Version, VersionRange};
 
 pub use failure::PeerFailure;
+pub use layer::Layer;
 pub(crate) use receive::Received;
 pub use stream::PeerStream;
 
@@ -79,7 +81,7 @@ impl PeerLink {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let received = self.receiver.next(&self.stream, pool)?;
+        let received = self.receiver.next(&mut self.stream, pool)?;
         self.is_stalled = matches!(received, Received::NoBuffer);
         self.messages_received += u64::from(matches!(received, Received::Message(..)));
         Ok(received)
@@ -100,7 +102,7 @@ impl PeerLink {
     /// Hands to the kernel what is queued. What goes wrong is told by the next [`PeerLink::receive`].
     pub(crate) fn flush(&mut self) {
         if self.failure.is_none() {
-            self.failure = self.sender.flush(&self.stream).err();
+            self.failure = self.sender.flush(&mut self.stream).err();
         }
         if self.failure.is_some() {
             self.sender.forget_queue();
@@ -130,7 +132,7 @@ impl PeerLink {
     /// Whether it is to be looked at soon, though nothing has come: there is something that the kernel had no room for, or a
     /// flush has failed.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.sender.unsent() > 0 || self.failure.is_some()
+        self.unsent() > 0 || self.failure.is_some()
     }
 
     /// Whether what comes next has to wait for a buffer.
@@ -149,9 +151,13 @@ impl PeerLink {
     pub(crate) fn add_to(&self, sum: &mut PeerStatistics) {
         sum.messages_sent += self.sender.messages;
         sum.bytes_sent += self.sender.bytes;
-        sum.bytes_unsent += self.sender.unsent();
+        sum.bytes_unsent += self.unsent();
         sum.messages_received += self.messages_received;
         sum.bytes_received += self.receiver.bytes;
+    }
+
+    fn unsent(&self) -> usize {
+        self.sender.unsent() + self.stream.unsent()
     }
 }
 

@@ -87,7 +87,7 @@ impl Receiver {
     /// The next message.
     pub(super) fn next(
         &mut self,
-        stream: &PeerStream,
+        stream: &mut PeerStream,
         pool: &mut BufferPool,
     ) -> Result<Received, PeerFailure> {
         loop {
@@ -123,7 +123,7 @@ impl Receiver {
     /// Brings more of the data, and the message if that was all of it. `None` if there is nothing for now.
     fn take_data(
         &mut self,
-        stream: &PeerStream,
+        stream: &mut PeerStream,
         pool: &BufferPool,
         data: Incoming,
     ) -> Result<Option<Option<Message>>, PeerFailure> {
@@ -155,7 +155,7 @@ impl Receiver {
 
     /// Reads once: first into `rest`, for which nothing may have been read ahead, then ahead. How many bytes came, unless
     /// there are none for now.
-    fn fill(&mut self, stream: &PeerStream, rest: IoSlice) -> Result<Option<usize>, PeerFailure> {
+    fn fill(&mut self, stream: &mut PeerStream, rest: IoSlice) -> Result<Option<usize>, PeerFailure> {
         if self.is_drained {
             return Ok(None);
         }

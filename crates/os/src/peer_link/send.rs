@@ -129,8 +129,10 @@ impl Sender {
     }
 
     /// Hands everything to the kernel, or keeps a copy of what it has no room for.
-    pub(super) fn flush(&mut self, stream: &PeerStream) -> Result<(), PeerFailure> {
-        let result = self.send_unsent(stream).and_then(|()| self.send_queue(stream));
+    pub(super) fn flush(&mut self, stream: &mut PeerStream) -> Result<(), PeerFailure> {
+        let result = send_layered(stream)
+            .and_then(|()| self.send_unsent(stream))
+            .and_then(|()| self.send_queue(stream));
         self.forget_queue();
         result
     }
@@ -143,7 +145,7 @@ impl Sender {
         self.pressing = 0;
     }
 
-    fn send_unsent(&mut self, stream: &PeerStream) -> Result<(), PeerFailure> {
+    fn send_unsent(&mut self, stream: &mut PeerStream) -> Result<(), PeerFailure> {
         while !self.unsent.is_empty() {
             let (first, second) = self.unsent.as_slices();
             let pieces = [IoSlice::received(first), IoSlice::received(second)];
@@ -157,7 +159,7 @@ impl Sender {
         Ok(())
     }
 
-    fn send_queue(&mut self, stream: &PeerStream) -> Result<(), PeerFailure> {
+    fn send_queue(&mut self, stream: &mut PeerStream) -> Result<(), PeerFailure> {
         let mut pieces = std::mem::take(&mut self.pieces);
         pieces.extend(self.queue.iter().map(|piece| self.memory(*piece)));
         let result = self.send_pieces(stream, &mut pieces);
@@ -166,7 +168,7 @@ impl Sender {
         result
     }
 
-    fn send_pieces(&mut self, stream: &PeerStream, pieces: &mut [IoSlice]) -> Result<(), PeerFailure> {
+    fn send_pieces(&mut self, stream: &mut PeerStream, pieces: &mut [IoSlice]) -> Result<(), PeerFailure> {
         let mut left = pieces;
         while self.unsent.is_empty() && !left.is_empty() {
             let Some(count) = send(stream, left)? else { break };
@@ -207,8 +209,16 @@ fn after(pieces: &mut [IoSlice], mut count: usize) -> &mut [IoSlice] {
     left
 }
 
+/// Sends what a layer has kept, as far as there is room.
+fn send_layered(stream: &mut PeerStream) -> Result<(), PeerFailure> {
+    match stream.flush() {
+        Err(error) if !is_for_later(&error) => Err(PeerFailure::Lost(error)),
+        _ => Ok(()),
+    }
+}
+
 /// How many bytes went, unless there is no room for now.
-fn send(stream: &PeerStream, pieces: &[IoSlice]) -> Result<Option<usize>, PeerFailure> {
+fn send(stream: &mut PeerStream, pieces: &[IoSlice]) -> Result<Option<usize>, PeerFailure> {
     match stream.send(pieces) {
         Ok(count) => Ok(Some(count)),
         Err(error) if is_for_later(&error) => Ok(None),

@@ -1,6 +1,6 @@
 //! The stream against whatever comes out of the other end of a socket pair.
 
-use std::io::{Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use block::{ExportId, Lba, LbaRange, SectorCount};
@@ -30,6 +30,60 @@ fn link() -> (PeerLink, UnixStream) {
     )
 }
 
+/// A layer that leaves nothing where it was and as it was: records of at most 1000 bytes, their length in front, each byte turned over. An
+/// empty one is the last.
+#[derive(Debug, Default)]
+struct Records(Vec<u8>);
+
+impl Layer for Records {
+    fn open(&mut self, wire: &[u8], plain: &mut Vec<u8>) -> io::Result<()> {
+        self.0.extend_from_slice(wire);
+        while let Some((length, rest)) = self.0.split_first_chunk() {
+            let length = usize::from(u16::from_be_bytes(*length));
+            if length > 1000 {
+                return Err(ErrorKind::InvalidData.into());
+            }
+            let Some(record) = rest.get(..length) else { break };
+            plain.extend(record.iter().map(|byte| !byte));
+            self.0.drain(..2 + length);
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+        for record in plain.chunks(1000) {
+            wire.extend(u16::try_from(record.len()).map_err(Error::other)?.to_be_bytes());
+            wire.extend(record.iter().map(|byte| !byte));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, wire: &mut Vec<u8>) {
+        wire.extend([0; 2]);
+    }
+}
+
+fn layered_link() -> (PeerLink, UnixStream) {
+    let (mut link, far) = link();
+    let (stream, _) = UnixStream::pair().expect("a connection");
+    let plain = std::mem::replace(&mut link.stream, stream.try_into().expect("a stream"));
+    link.stream = plain.with_layer(Box::<Records>::default()).expect("memory");
+    (link, far)
+}
+
+fn sealed(bytes: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::new();
+    Records::default().seal(bytes, &mut wire).expect("short records");
+    wire
+}
+
+fn opened(wire: &[u8]) -> Vec<u8> {
+    let (mut layer, mut plain) = (Records::default(), Vec::new());
+    layer.open(wire, &mut plain).expect("records");
+    assert!(layer.0.is_empty(), "whole ones");
+    plain
+}
+
 fn hello() -> Message {
     Message::Hello(Hello {
         versions: VersionRange::ALL,
@@ -55,9 +109,13 @@ fn ack(number: u64) -> Message {
 }
 
 fn bytes_of(message: &Message, data: &[u8]) -> Vec<u8> {
+    bytes_in(Version::NEWEST, message, data)
+}
+
+fn bytes_in(version: Version, message: &Message, data: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; MESSAGE_BYTES_MAX];
     let described = if data.is_empty() { Data::NONE } else { Data::checked(data) };
-    let length = wire::emit(Version::NEWEST, message, described, &mut bytes);
+    let length = wire::emit(version, message, described, &mut bytes);
     bytes.truncate(length);
     bytes.extend_from_slice(data);
     bytes
@@ -102,6 +160,7 @@ proptest! {
     fn messages_arrive_whole_however_their_bytes_are_cut(
         sizes in prop::collection::vec(0..=32u16, 1..40),
         cuts in prop::collection::vec(1..20_000usize, 1..20),
+        with_layer in any::<bool>(),
     ) {
         let mut sent = vec![(hello(), Vec::new())];
         for (size, fill) in sizes.iter().zip(1u8..) {
@@ -111,7 +170,9 @@ proptest! {
             });
         }
         let bytes: Vec<u8> = sent.iter().flat_map(|(message, data)| bytes_of(message, data)).collect();
-        let ((mut link, mut far), mut pool) = (link(), pool());
+        let bytes = if with_layer { sealed(&bytes) } else { bytes };
+        let (mut link, mut far) = if with_layer { layered_link() } else { link() };
+        let mut pool = pool();
         let (mut left, mut received) = (bytes.as_slice(), Vec::new());
         for cut in cuts.iter().cycle() {
             let (piece, rest) = left.split_at((*cut).min(left.len()));
@@ -221,6 +282,56 @@ fn what_the_kernel_has_no_room_for_is_kept_and_no_buffer_is_held_for_it() {
     link.close();
     let received = reader.join().expect("a reader");
     assert!(received == sent, "{} bytes of {}", received.len(), sent.len());
+}
+
+#[test]
+fn what_a_layer_has_taken_and_the_kernel_had_no_room_for_goes_when_there_is_room() {
+    let (mut link, mut far) = layered_link();
+    let memory = Memory::anonymous(8192).expect("memory");
+    let mut sent = Vec::new();
+    // Sealed bytes are the first that find no room.
+    while !link.is_blocked() {
+        link.send(&write(16), Some((BufferName(1), memory.slice())));
+        sent.extend(bytes_in(Version::OLDEST, &write(16), &[0; 8192]));
+        link.flush();
+    }
+    assert!(link.sender.unsent() == 0 && link.stream.unsent() > 0);
+    let mut statistics = PeerStatistics::default();
+    link.add_to(&mut statistics);
+    assert_eq!(statistics.bytes_unsent, link.stream.unsent());
+    far.set_nonblocking(true).expect("it never waits");
+    let (mut wire, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(count) = far.read(&mut piece) {
+        wire.extend_from_slice(&piece[..count]);
+        link.flush();
+    }
+    assert!(!link.is_blocked());
+    assert!(opened(&wire) == sent, "{} bytes of {}", opened(&wire).len(), sent.len());
+    link.close();
+    let mut last = Vec::new();
+    far.read_to_end(&mut last).expect("the end");
+    assert_eq!(last, [0; 2]);
+}
+
+#[test]
+fn bytes_that_a_layer_does_not_know_end_the_stream() {
+    let (mut link, mut far) = layered_link();
+    far.write_all(&sealed(&bytes_of(&hello(), &[]))).expect("sent");
+    far.write_all(&[0xff; 40]).expect("sent");
+    let failure = receive_all(&mut link, &mut pool()).1.expect("it has ended");
+    assert!(
+        matches!(&failure, PeerFailure::Lost(error) if error.kind() == ErrorKind::InvalidData),
+        "{failure}"
+    );
+}
+
+#[test]
+fn what_a_layer_knew_before_the_session_began_is_the_first_to_be_heard() {
+    let (near, _far) = UnixStream::pair().expect("a connection");
+    let stream = PeerStream::try_from(near).expect("a stream");
+    let stream = stream.with_layer(Box::new(Records(sealed(&bytes_of(&hello(), &[]))))).expect("memory");
+    let mut link = PeerLink::new(stream, DATA_BYTES_MAX, VersionRange::ALL).expect("a link");
+    assert_eq!(receive_all(&mut link, &mut pool()).0, [(hello(), Vec::new())]);
 }
 
 #[test]

@@ -46,7 +46,17 @@ fn what_is_written_through_one_node_is_read_through_the_other() {
 
 #[test]
 fn a_node_that_loses_its_peer_goes_on_alone_and_what_the_other_missed_is_copied_when_it_is_back() {
-    let world = World::paired(ORDINARY);
+    // However busy the machine is, the nodes are to have this out together.
+    lose_the_peer_and_get_it_back(Kind { lease: Duration::from_secs(2), ..ORDINARY }, 200);
+}
+
+#[test]
+fn a_pair_is_one_also_with_a_layer_between_its_messages_and_the_wire() {
+    lose_the_peer_and_get_it_back(Kind { is_veiled: true, lease: Duration::from_secs(2), ..ORDINARY }, 50);
+}
+
+fn lose_the_peer_and_get_it_back(kind: Kind, blocks: u8) {
+    let world = World::paired(kind);
     let mut client = world.client();
     client.write(0, 1, 1);
     world.nodes[0].send(os::shard::Command::PeerDisconnect);
@@ -59,18 +69,18 @@ fn a_node_that_loses_its_peer_goes_on_alone_and_what_the_other_missed_is_copied_
     let winner = winner.expect("one goes on");
     let number = [NodeNumber::Zero, NodeNumber::One][winner];
     assert_eq!(world.arbiter.lock().expect("not poisoned").holds.members, Members::Only(number));
-    for block in 0..200u8 {
+    for block in 0..blocks {
         client.write(winner, u64::from(block) * 7, block | 1);
     }
     assert_eq!(client.read(1 - winner, 7), 1, "the winner answers for the loser, too");
     assert!(!world.nodes[1 - winner].status().serving, "the loser is silent");
-    world.connect();
+    world.connect_by_tcp();
     world.await_paired();
+    assert_eq!(world.arbiter.lock().expect("not poisoned").holds.members, Members::Both);
     world.assert_equal_copies();
-    for block in 0..200u8 {
+    for block in 0..blocks {
         assert_eq!(client.read(1 - winner, u64::from(block) * 7), block | 1);
     }
-    assert_eq!(world.arbiter.lock().expect("not poisoned").holds.members, Members::Both);
 }
 
 #[test]

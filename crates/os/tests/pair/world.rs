@@ -19,7 +19,7 @@ use os::disk::{Disk, DiskError, DiskOptions};
 use os::frame_port::{FrameFilter, FramePort, Payload, PortKind, PortOptions, TransmitFrame};
 use os::metadata_file::{MetadataError, MetadataFile};
 use os::pcap::{PcapLimits, PcapWriter};
-use os::peer_link::PeerStream;
+use os::peer_link::{Layer, PeerStream};
 use os::shard::{Command, Event, MirroredExport, ShardHandle, ShardOptions, ShardStatistics};
 use os::{EngineKind, Interface};
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
@@ -53,10 +53,17 @@ pub(crate) struct Kind {
     pub(crate) lease: Duration,
     /// Node 0 stands still as soon as it has recorded a MiB of frames, until [`World::go_on`].
     pub(crate) stands_still: bool,
+    /// What the nodes say to each other by TCP goes through a [`Veil`].
+    pub(crate) is_veiled: bool,
 }
 
-pub(crate) const ORDINARY: Kind =
-    Kind { port: PortKind::Ring, engine: EngineKind::Uring, lease: LEASE, stands_still: false };
+pub(crate) const ORDINARY: Kind = Kind {
+    port: PortKind::Ring,
+    engine: EngineKind::Uring,
+    lease: LEASE,
+    stands_still: false,
+    is_veiled: false,
+};
 
 /// One node.
 pub(crate) struct Node {
@@ -77,6 +84,7 @@ pub(crate) struct World {
     pub(crate) namespace: Namespace,
     restarts: u64,
     goes_on: Arc<AtomicBool>,
+    is_veiled: bool,
     directory: tempfile::TempDir,
 }
 
@@ -85,6 +93,32 @@ impl Drop for World {
     fn drop(&mut self) {
         self.go_on();
     }
+}
+
+/// The least that a layer can be: no byte is on the wire as it is, and none is the next one's veil.
+#[derive(Debug, Default)]
+struct Veil {
+    opened: u8,
+    sealed: u8,
+}
+
+impl Layer for Veil {
+    fn open(&mut self, wire: &[u8], plain: &mut Vec<u8>) -> std::io::Result<()> {
+        plain.extend(wire.iter().map(|byte| byte ^ next(&mut self.opened)));
+        Ok(())
+    }
+
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> std::io::Result<()> {
+        wire.extend(plain.iter().map(|byte| byte ^ next(&mut self.sealed)));
+        Ok(())
+    }
+
+    fn end(&mut self, _: &mut Vec<u8>) {}
+}
+
+fn next(veil: &mut u8) -> u8 {
+    *veil = veil.wrapping_add(0x35);
+    *veil | 1
 }
 
 /// A register that both nodes see.
@@ -118,7 +152,7 @@ impl World {
         let first = Membership { epoch: Epoch::FIRST, members: Members::Both };
         let arbiter = Arc::new(Mutex::new(Arbiter { holds: first, is_reachable: true }));
         let nodes = NUMBERS.map(|number| Node::start(kind, number, &namespace, &directory, &arbiter));
-        Self { nodes, arbiter, namespace, restarts: 0, goes_on, directory }
+        Self { nodes, arbiter, namespace, restarts: 0, goes_on, is_veiled: kind.is_veiled, directory }
     }
 
     /// The same, connected, and serving at both.
@@ -144,7 +178,11 @@ impl World {
             Ok([near, listener.accept()?.0])
         });
         for (node, stream) in self.nodes.iter().zip(streams.expect("a connection")) {
-            node.connect(PeerStream::over_tcp(stream, Duration::from_secs(5)).expect("a stream"));
+            let mut stream = PeerStream::over_tcp(stream, Duration::from_secs(5)).expect("a stream");
+            if self.is_veiled {
+                stream = stream.with_layer(Box::<Veil>::default()).expect("memory");
+            }
+            node.connect(stream);
         }
     }
 
