@@ -15,6 +15,7 @@ mod interrupt;
 mod seldom;
 mod serve;
 mod signals;
+mod streams;
 mod witness;
 
 use std::io::IsTerminal;

@@ -21,11 +21,11 @@ use replication::membership::Membership;
 use replication::witness::{AnswerKind, QuestionKind, RegisterKey};
 use serde_json::{Value, json};
 use thiserror::Error;
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::{ArbiterState, PATIENCE, register_text};
+use crate::streams::connect_etcd;
 
 /// Questions at once.
 const AT_ONCE: usize = 32;
@@ -175,8 +175,7 @@ impl Inner {
 
 /// One transaction on one connection, which ends with this.
 async fn call(endpoint: SocketAddr, transaction: &Value) -> Result<Value, EtcdError> {
-    let stream = TcpStream::connect(endpoint).await?;
-    stream.set_nodelay(true)?;
+    let stream = connect_etcd(endpoint).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::builder()
         .method(Method::POST)

@@ -1,8 +1,7 @@
 //! The client of `etherpair witness`: one connection, kept open, to whichever of its addresses answers.
 //!
 //! A greeting every second keeps the moment fresh that questions must quote, and tells soon when nobody is there any more. Then
-//! the next address is tried. Which connection carries the bytes is one function's business, so that a layer that
-//! authenticates and encrypts can be put below.
+//! the next address is tried.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,12 +13,12 @@ use replication::witness::{
     Answer, AnswerKind, AnswerReader, FrameError, Moment, Question, QuestionKind, RegisterKey,
 };
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{ArbiterState, PATIENCE};
+use crate::streams::{Stream, connect_witness};
 
 /// How long one address is tried.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
@@ -109,15 +108,11 @@ impl Link {
         while !self.asked.is_closed() {
             let address = self.addresses[turn % self.addresses.len()];
             turn += 1;
-            let error = match timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    // Questions are small and waited for.
-                    let _ = stream.set_nodelay(true);
-                    match self.talk(stream, address).await {
-                        Ok(()) => return,
-                        Err(error) => error,
-                    }
-                }
+            let error = match timeout(CONNECT_PATIENCE, connect_witness(address)).await {
+                Ok(Ok(stream)) => match self.talk(stream, address).await {
+                    Ok(()) => return,
+                    Err(error) => error,
+                },
                 Ok(Err(error)) => error.into(),
                 Err(_) => LinkError::Silent,
             };
@@ -129,11 +124,7 @@ impl Link {
     }
 
     /// Talks with a witness; ends well when nobody can ask any more.
-    async fn talk(
-        &mut self,
-        mut stream: impl AsyncRead + AsyncWrite + Unpin,
-        address: SocketAddr,
-    ) -> Result<(), LinkError> {
+    async fn talk(&mut self, mut stream: impl Stream, address: SocketAddr) -> Result<(), LinkError> {
         let mut talk = Talk::default();
         let mut buffer = vec![0; 16 << 10];
         let mut greeting = interval(GREETING);

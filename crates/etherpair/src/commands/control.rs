@@ -1,8 +1,7 @@
 //! Commands for a running daemon: each sends a request to its socket, and tells what it answers.
 
 use admin::{CreateRequest, RemoveRequest, ReplaceRequest, Reply, Request};
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::byte_size;
 use crate::config::node::SOCKET;
 use crate::exit_code::{self, Failure};
 use crate::serve::status::Status;
+use crate::streams::connect_command;
 
 /// How often `status --watch` looks.
 const WATCH: Duration = Duration::from_secs(1);
@@ -416,9 +416,9 @@ fn say(line: &str) -> Result<(), ControlError> {
 }
 
 impl Socket {
-    fn connect(&self) -> Result<UnixStream, ControlError> {
+    fn connect(&self) -> Result<impl Read + Write, ControlError> {
         let path = self.socket.clone();
-        UnixStream::connect(&path).map_err(|error| ControlError::Unreachable { path, error })
+        connect_command(&path).map_err(|error| ControlError::Unreachable { path, error })
     }
 
     fn ask(&self, request: &Request) -> Result<Value, ControlError> {

@@ -15,7 +15,7 @@ use replication::message::CopyState;
 use replication::volume::{Phase, VolumeStatus};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
@@ -29,6 +29,7 @@ use super::remove::remove;
 use super::replace::replace;
 use super::resize::resize;
 use super::volumes::{Volume, parse_address};
+use crate::streams::{Stream, accept_command};
 
 /// Commands at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -84,8 +85,10 @@ async fn accept(listener: UnixListener, daemon: Arc<Daemon>, config: Arc<Path>) 
         };
         let (daemon, config, listeners) = (Arc::clone(&daemon), Arc::clone(&config), Arc::clone(&listeners));
         tokio::spawn(async move {
-            // Whoever asked is gone: nobody is to be told.
-            let _ = converse(&daemon, stream, &config, &listeners).await;
+            if let Ok(Ok(stream)) = timeout(PATIENCE, accept_command(stream)).await {
+                // Whoever asked is gone: nobody is to be told.
+                let _ = converse(&daemon, stream, &config, &listeners).await;
+            }
             drop(place);
         });
     }
@@ -93,7 +96,7 @@ async fn accept(listener: UnixListener, daemon: Arc<Daemon>, config: Arc<Path>) 
 
 async fn converse(
     daemon: &Arc<Daemon>,
-    stream: UnixStream,
+    stream: impl Stream,
     config: &Path,
     listeners: &Arc<Semaphore>,
 ) -> std::io::Result<()> {
@@ -134,7 +137,7 @@ fn too_many_listeners() -> Reply {
 }
 
 /// Tells events until the listener has gone, which nobody would notice while nothing happens, were it not looked for.
-async fn tell_events(daemon: &Daemon, mut stream: BufReader<UnixStream>) -> std::io::Result<()> {
+async fn tell_events(daemon: &Daemon, mut stream: BufReader<impl Stream>) -> std::io::Result<()> {
     let mut events = daemon.events.subscribe();
     loop {
         let mut said = [0; 64];
@@ -292,6 +295,7 @@ async fn verify(daemon: &Daemon, address: &str, fix: bool) -> Result<Value, Stri
 mod tests {
     use super::*;
     use crate::arbiter::Arbiter;
+    use crate::streams::veil::veiled;
 
     #[tokio::test]
     async fn a_volume_that_is_about_to_go_is_not_forced() {
@@ -302,6 +306,20 @@ mod tests {
         daemon.not_served(entry, None, &"its disk is slow");
         let refused = promote(&daemon, &address, false).await.expect_err("it is about to go");
         assert!(refused.contains("its disk is slow. To keep it"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn commands_are_answered_with_a_layer_between_as_without_one() {
+        let daemon = Daemon::on_stage(Arbiter::None);
+        let (near, far) = veiled();
+        let listeners = Arc::new(Semaphore::new(1));
+        tokio::spawn(async move { converse(&daemon, far, Path::new("node.toml"), &listeners).await });
+        let mut near = BufReader::new(near);
+        near.write_all(Request::Status.line().as_bytes()).await.expect("it listens");
+        let mut answer = String::new();
+        near.read_line(&mut answer).await.expect("it answers");
+        let Ok(Reply::Done(status)) = serde_json::from_str(&answer) else { panic!("{answer}") };
+        assert_eq!(status["node"], 0);
     }
 
     #[test]

@@ -11,7 +11,6 @@ use admin::peer::{PeerAnswer, PeerRequest};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::create::{Prepared, activate, prepare};
@@ -23,6 +22,7 @@ use super::replace::describe;
 use super::resize::make_room_for_peer;
 use super::same_arbiter::asked;
 use super::withdraw::is_configured;
+use crate::streams::{PeerConnection, Stream};
 
 /// Metadata of a large volume is written before an answer comes.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// What was said that is no request.
-pub(super) async fn serve_peer(daemon: &Arc<Daemon>, stream: TcpStream) -> Result<(), PeerPortError> {
+pub(super) async fn serve_peer(daemon: &Arc<Daemon>, stream: impl Stream) -> Result<(), PeerPortError> {
     let mut stream = BufReader::new(stream);
     let mut prepared: Option<Prepared> = None;
     loop {
@@ -59,7 +59,7 @@ pub(super) async fn serve_peer(daemon: &Arc<Daemon>, stream: TcpStream) -> Resul
 }
 
 /// As much of a line as a line may have; nothing at the end.
-async fn read_line(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
+async fn read_line(stream: &mut BufReader<impl Stream>) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     stream.take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line).await?;
     Ok(line)
@@ -96,7 +96,7 @@ async fn carry_out(
 }
 
 /// The connection to the peer's control plane.
-pub(super) struct Peer(BufReader<TcpStream>);
+pub(super) struct Peer<S = PeerConnection>(BufReader<S>);
 
 impl Peer {
     /// Connects to the peer's control plane.
@@ -110,7 +110,9 @@ impl Peer {
         })?;
         Ok(Self(BufReader::new(stream)))
     }
+}
 
+impl<S: Stream> Peer<S> {
     /// Asks, and waits until it is done.
     ///
     /// # Errors
@@ -141,5 +143,36 @@ impl Peer {
         serde_json::from_value(answer?).map_err(|error| {
             format!("the peer answers what this node does not understand ({error}); upgrade the older node")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use admin::peer::AskedArbiter;
+    use replication::membership::NodeNumber;
+    use replication::version::Version;
+    use replication::wire::preamble::Purpose;
+
+    use super::super::peer_port::{greet, welcome};
+    use super::*;
+    use crate::arbiter::Arbiter;
+    use crate::streams::veil::veiled;
+
+    #[tokio::test]
+    async fn the_nodes_greet_and_ask_each_other_with_a_layer_between_as_without_one() {
+        let (zero, mut one) = (Daemon::on_stage(Arbiter::None), Daemon::on_stage(Arbiter::None));
+        Arc::get_mut(&mut one).expect("nobody else has it").config.node = NodeNumber::One;
+        let (mut near, mut far) = veiled();
+        let (greeted, welcomed) =
+            tokio::join!(greet(&one, &mut near, Purpose::Control), welcome(&zero, &mut far));
+        assert_eq!(greeted.expect("the peer answers").version, Version::NEWEST);
+        let (shard, peer) = welcomed.expect("the peer connects");
+        assert_eq!((shard, peer.version), (None, Version::NEWEST));
+        tokio::spawn(async move { serve_peer(&zero, far).await });
+        let mut peer = Peer(BufReader::new(near));
+        let asked: AskedArbiter = peer.ask_for(&PeerRequest::Arbiter).await.expect("an answer");
+        assert_eq!(asked.kind, one.arbiter.state().kind);
+        let refused = peer.ask(&PeerRequest::Activate).await.expect_err("nothing was prepared");
+        assert!(refused.contains("at the peer: nothing was prepared"), "{refused}");
     }
 }

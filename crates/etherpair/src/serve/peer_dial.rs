@@ -4,19 +4,18 @@
 //! of the configuration, each a moment after the one before, so that one behind a dead link holds nothing up. The one whose link lost the
 //! last stream comes last. What is said on a connection is `peer_port`'s business.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use replication::membership::NodeNumber;
 use replication::wire::preamble::Purpose;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::daemon::Daemon;
-use super::peer_port::{PeerPortError, PeerProgram, connected, greet, into_peer_stream};
+use super::peer_port::{PeerPortError, PeerProgram, connected, greet};
+use crate::streams::{PeerConnection, connect_peer};
 
 /// How long one address is tried.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -29,7 +28,7 @@ const RETRY: Duration = Duration::from_millis(200);
 const RETRY_ENDED: Duration = Duration::from_millis(50);
 
 /// A connection on which both have said who they are.
-type Greeted = (SocketAddr, TcpStream, PeerProgram);
+type Greeted = (SocketAddr, PeerConnection, PeerProgram);
 
 /// Keeps the streams to the peer, if it is this node that connects.
 pub(crate) fn dial(daemon: &Arc<Daemon>) {
@@ -44,7 +43,7 @@ pub(crate) fn dial(daemon: &Arc<Daemon>) {
 ///
 /// # Errors
 /// What went wrong at the last of its addresses.
-pub(crate) async fn connect_control(daemon: &Daemon) -> Result<TcpStream, PeerPortError> {
+pub(crate) async fn connect_control(daemon: &Daemon) -> Result<PeerConnection, PeerPortError> {
     let mut last = PeerPortError::Silent;
     let addresses = &daemon.config.peer_addresses;
     let greeted = connect(daemon, addresses, Purpose::Control, |_, error| last = error).await;
@@ -64,11 +63,10 @@ async fn keep_stream(daemon: Arc<Daemon>, shard: usize) {
             let news = daemon.links.failed(shard, address, &error);
             news.into_iter().for_each(|news| daemon.report(news));
         };
-        if let Some((address, stream, peer)) = connect(&daemon, &addresses, purpose, failed).await {
-            match into_peer_stream(&daemon, stream) {
-                Ok(stream) => connected(&daemon, shard, address, stream, peer),
-                Err(error) => failed(address, error),
-            }
+        if let Some((address, stream, peer)) = connect(&daemon, &addresses, purpose, failed).await
+            && let Err(error) = connected(&daemon, shard, address, stream, peer)
+        {
+            failed(address, error);
         }
         if !daemon.links.is_standing(shard) {
             sleep(RETRY).await;
@@ -99,7 +97,7 @@ async fn connect(
             // One at a time is greeted: the peer takes the last for the stream that counts.
             let (address, stream) = opened.expect("it neither panics nor is given up");
             let greeted = match stream {
-                Ok(stream) => greet(daemon, stream, purpose).await,
+                Ok(mut stream) => greet(daemon, &mut stream, purpose).await.map(|peer| (stream, peer)),
                 Err(error) => Err(error),
             };
             match greeted {
@@ -111,8 +109,8 @@ async fn connect(
     None
 }
 
-async fn open(address: SocketAddr) -> (SocketAddr, Result<TcpStream, PeerPortError>) {
-    let stream: Result<io::Result<TcpStream>, _> = timeout(PATIENCE, TcpStream::connect(address)).await;
+async fn open(address: SocketAddr) -> (SocketAddr, Result<PeerConnection, PeerPortError>) {
+    let stream = timeout(PATIENCE, connect_peer(address)).await;
     (address, stream.map_err(|_| PeerPortError::Silent).and_then(|stream| Ok(stream?)))
 }
 

@@ -1,8 +1,8 @@
 //! The connections between the nodes: what is said first, at both ends, and what becomes of them then.
 //!
 //! A new stream of the right peer takes the place of the old one. What is no preamble of the
-//! peer's costs its connection and one line in the log. Streams go to their shards as they are: the place for a layer that
-//! authenticates and encrypts is between here and there. Who connects, and where, is decided in `peer_dial`.
+//! peer's costs its connection and one line in the log. What a connection is made of is `streams`' business. Who connects, and where, is
+//! decided in `peer_dial`.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admin::peer::PeerRequestError;
-use os::peer_link::PeerStream;
 use os::shard::Command;
 use replication::identity::PairIdentity;
 use replication::membership::NodeNumber;
@@ -29,6 +28,7 @@ use super::error::ServeError;
 use super::events::{Report, Severity};
 use super::peer_control;
 use crate::durable_file::random;
+use crate::streams::{PeerConnection, Stream, accept_peer, into_peer_stream};
 
 /// How long whoever connects may take to say who it is.
 const PREAMBLE_PATIENCE: Duration = Duration::from_secs(1);
@@ -167,12 +167,12 @@ async fn listen_later(address: SocketAddr, daemon: Arc<Daemon>) {
 /// If it is not the peer, or does not want it.
 pub(crate) async fn greet(
     daemon: &Daemon,
-    mut stream: TcpStream,
+    stream: &mut impl Stream,
     purpose: Purpose,
-) -> Result<(TcpStream, PeerProgram), PeerPortError> {
+) -> Result<PeerProgram, PeerPortError> {
     let said = timeout(PREAMBLE_PATIENCE, async {
         stream.write_all(&preamble(daemon, purpose).emit()).await?;
-        hear(&mut stream).await
+        hear(stream).await
     });
     let answer = said.await.map_err(|_| PeerPortError::Silent)??;
     check(daemon.config.pair, daemon.config.node, &answer).map_err(PeerPortError::Unwanted)?;
@@ -186,7 +186,7 @@ pub(crate) async fn greet(
                     .await
                     .map_err(|_| PeerPortError::Silent)??;
             }
-            Ok((stream, peer))
+            Ok(peer)
         }
         Purpose::Refused(refusal) => Err(PeerPortError::Refused(refusal)),
         Purpose::Shard { .. } | Purpose::Control | Purpose::Confirmed { .. } => {
@@ -195,7 +195,7 @@ pub(crate) async fn greet(
     }
 }
 
-async fn hear(stream: &mut TcpStream) -> Result<Preamble, PeerPortError> {
+async fn hear(stream: &mut impl Stream) -> Result<Preamble, PeerPortError> {
     let mut bytes = [0; PREAMBLE_BYTES];
     stream.read_exact(&mut bytes).await?;
     Ok(Preamble::parse(&bytes)?)
@@ -217,26 +217,23 @@ fn check(pair: PairIdentity, node: NodeNumber, said: &Preamble) -> Result<(), Pr
     }
 }
 
-/// The stream of an agreed connection, for the shard that is to have it.
+/// A stream stands: its shard has it from now on.
 ///
 /// # Errors
 /// If the kernel does not let it be made ready.
-pub(crate) fn into_peer_stream(daemon: &Daemon, stream: TcpStream) -> Result<PeerStream, PeerPortError> {
-    Ok(PeerStream::over_tcp(stream.into_std()?, daemon.config.lease / SILENT_PART)?)
-}
-
-/// A stream stands: its shard has it from now on.
 pub(crate) fn connected(
     daemon: &Daemon,
     shard: usize,
     address: SocketAddr,
-    stream: PeerStream,
+    stream: PeerConnection,
     peer: PeerProgram,
-) {
+) -> Result<(), PeerPortError> {
+    let stream = into_peer_stream(stream, daemon.config.lease / SILENT_PART)?;
     let report = stands(shard, address, &peer);
     daemon.links.stands(shard, address, peer);
     daemon.shards[shard].send(Command::PeerConnected(stream));
     daemon.report(report);
+    Ok(())
 }
 
 /// What is told of a stream that stands.
@@ -266,7 +263,7 @@ async fn accept(listener: TcpListener, address: SocketAddr, daemon: Arc<Daemon>)
         };
         let daemon = Arc::clone(&daemon);
         tokio::spawn(async move {
-            match welcome(&daemon, stream, from).await {
+            match take_in(&daemon, stream, from).await {
                 Ok(()) => {}
                 Err(PeerPortError::NoCommonVersion(error)) => {
                     daemon.links.not_understood(&error).into_iter().for_each(|news| daemon.report(news));
@@ -278,9 +275,24 @@ async fn accept(listener: TcpListener, address: SocketAddr, daemon: Arc<Daemon>)
     }
 }
 
-async fn welcome(daemon: &Arc<Daemon>, mut stream: TcpStream, from: SocketAddr) -> Result<(), PeerPortError> {
-    stream.set_nodelay(true)?;
-    let said = timeout(PREAMBLE_PATIENCE, hear(&mut stream)).await.map_err(|_| PeerPortError::Silent)?;
+async fn take_in(daemon: &Arc<Daemon>, stream: TcpStream, from: SocketAddr) -> Result<(), PeerPortError> {
+    let accepted = timeout(PREAMBLE_PATIENCE, accept_peer(stream)).await;
+    let mut stream = accepted.map_err(|_| PeerPortError::Silent)??;
+    match welcome(daemon, &mut stream).await? {
+        (Some(shard), peer) => connected(daemon, shard, from, stream, peer),
+        (None, _) => peer_control::serve_peer(daemon, stream).await,
+    }
+}
+
+/// Hears who has connected and says who this node is. What the connection is to be: a shard's stream, or one for requests.
+///
+/// # Errors
+/// If it is not the peer, or not wanted.
+pub(super) async fn welcome(
+    daemon: &Daemon,
+    stream: &mut impl Stream,
+) -> Result<(Option<usize>, PeerProgram), PeerPortError> {
+    let said = timeout(PREAMBLE_PATIENCE, hear(stream)).await.map_err(|_| PeerPortError::Silent)?;
     let wanted = match said {
         Ok(said) => wanted(daemon, &said),
         Err(PeerPortError::Preamble(PreambleError::Version { .. })) => {
@@ -301,20 +313,14 @@ async fn welcome(daemon: &Arc<Daemon>, mut stream: TcpStream, from: SocketAddr) 
     timeout(PREAMBLE_PATIENCE, stream.write_all(&answer)).await.map_err(|_| PeerPortError::Silent)??;
     let (shard, peer) = wanted?;
     if peer.confirms() {
-        let said =
-            timeout(PREAMBLE_PATIENCE, hear(&mut stream)).await.map_err(|_| PeerPortError::Silent)??;
+        let said = timeout(PREAMBLE_PATIENCE, hear(stream)).await.map_err(|_| PeerPortError::Silent)??;
         if said.purpose != (Purpose::Confirmed { nonce }) {
             return Err(PeerPortError::NotConfirmed);
         }
     }
-    match (shard, peer) {
-        (Some(shard), peer) => connected(daemon, shard, from, into_peer_stream(daemon, stream)?, peer),
-        (None, _) => peer_control::serve_peer(daemon, stream).await?,
-    }
-    Ok(())
+    Ok((shard, peer))
 }
 
-/// What a connection is to be: a shard's stream, or one for requests.
 fn wanted(daemon: &Daemon, said: &Preamble) -> Result<(Option<usize>, PeerProgram), PeerPortError> {
     check(daemon.config.pair, daemon.config.node, said).map_err(PeerPortError::Unwanted)?;
     let peer = PeerProgram::of(daemon, said)?;

@@ -1,5 +1,4 @@
-//! One connection of a witness: questions in, answers out, with bounds on everything. It works on any stream of bytes, so
-//! that a layer that authenticates and encrypts can be put below.
+//! One connection of a witness: questions in, answers out, with bounds on everything.
 
 use std::io;
 use std::sync::Arc;
@@ -11,15 +10,16 @@ use replication::identity::PairIdentity;
 use replication::witness::question::MOMENT_LIFE;
 use replication::witness::{Answer, AnswerKind, FrameError, Moment, Question, QuestionKind, QuestionReader};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::store::Asked;
+use crate::streams::Stream;
 
 /// Questions of one connection that are not answered yet: a question a volume, and more than a pair has.
 const UNDER_WAY_MAX: usize = 8192;
 /// A node says something every second. Whoever is silent for so long is gone, or never was one.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Whoever does not take its answers is not listened to.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -59,7 +59,7 @@ pub(crate) enum ConversationEnd {
 /// # Errors
 /// Why the connection was ended here.
 pub(crate) async fn converse(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut stream: impl Stream,
     connection: u64,
     witness: Arc<Witness>,
 ) -> Result<(), ConversationEnd> {

@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::config::WitnessConfig;
-use super::conversation::{ConversationEnd, Witness, converse};
+use super::conversation::{ConversationEnd, SILENCE_MAX, Witness, converse};
 use super::files::{Files, FilesError};
 use super::store;
 use crate::durable_file::random;
 use crate::seldom::Seldom;
 use crate::signals::Signals;
+use crate::streams::accept_witness;
 
 /// Connections at once: a thousand pairs.
 const CONNECTIONS_MAX: usize = 2048;
@@ -144,12 +146,15 @@ async fn accept(listener: TcpListener, witness: Arc<Witness>, door: Arc<Door>) {
             }
         };
         let Some(place) = door.enter(from) else { continue };
-        // Answers are small and waited for.
-        let _ = stream.set_nodelay(true);
         let Ok(connection) = random().map(u64::from_le_bytes) else { continue };
         let (witness, door) = (Arc::clone(&witness), Arc::clone(&door));
         tokio::spawn(async move {
-            if let Err(end) = converse(stream, connection, witness).await {
+            let conversation = async {
+                let accepted = timeout(SILENCE_MAX, accept_witness(stream)).await;
+                let stream = accepted.map_err(|_| ConversationEnd::Silent)??;
+                converse(stream, connection, witness).await
+            };
+            if let Err(end) = conversation.await {
                 door.leave(from, &end);
             }
             drop(place);
