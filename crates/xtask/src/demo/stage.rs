@@ -1,11 +1,16 @@
 //! The machines of the demonstration: the laboratory's pair and a hypervisor, each a network namespace.
 
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use lab::network::MTU_JUMBO;
 use lab::pair::{PATIENCE, Pair};
 use lab::{Error, Namespace};
 use serde_json::Value;
+
+/// Looking costs a process, beside nodes that need the same two cores.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(400);
 
 pub(super) struct Stage {
     command: PathBuf,
@@ -26,18 +31,47 @@ impl Stage {
         Ok(program.within(PATIENCE).run()?.stdout)
     }
 
-    /// Waits until a node says of its volume what is wanted, and shows what it says on the way whenever it looks.
+    /// Waits until a node says of its volume what is wanted, and shows meanwhile how far its `resync` or `verify` is.
     pub(super) fn watch(
         &self,
         node: usize,
         what: &str,
-        mut show: impl FnMut(&Value),
+        progress: &str,
         is_so: impl Fn(&Value) -> bool,
     ) -> Result<(), Error> {
+        let mut shown = String::new();
         self.pair.wait_for_pair(what, PATIENCE, || {
             let volume = self.pair.volume(node)?;
-            show(&volume);
-            Ok(is_so(&volume).then_some(()))
+            let line = line(&volume, &volume[progress]);
+            if line != shown {
+                println!("            storage{node}: {line}");
+                shown = line;
+            }
+            if is_so(&volume) {
+                return Ok(Some(()));
+            }
+            thread::sleep(BETWEEN_LOOKS);
+            Ok(None)
         })
+    }
+}
+
+/// Everything that `status` says of how copies become equal, or are compared.
+fn line(volume: &Value, progress: &Value) -> String {
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let mut line = format!(
+        "{}, peer's disk {}",
+        volume["replication"].as_str().unwrap_or_default(),
+        volume["peer_disk"].as_str().unwrap_or_default()
+    );
+    if let Some(percent) = progress["percent"].as_f64() {
+        let speed = number(&progress["bytes_per_second"]) >> 20;
+        let left =
+            progress["seconds_left"].as_u64().map_or_else(String::new, |left| format!(", {left} s left"));
+        line += &format!(", {percent:.1} % at {speed} MiB/s{left}");
+    }
+    match number(&volume["out_of_sync_bytes"]) {
+        0 => line,
+        bytes => format!("{line}, {:.1} MiB out of sync", bytes as f64 / f64::from(1 << 20)),
     }
 }
