@@ -6,6 +6,7 @@ mod counted;
 mod forcing;
 mod foreign;
 mod garbage;
+mod install;
 mod latency;
 mod links;
 mod masks;
