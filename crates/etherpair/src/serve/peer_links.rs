@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::events::{Report, Severity};
 use super::peer_port::{NoCommonVersion, PeerPortError, PeerProgram};
-use super::status::{LeaseReport, LinkStatus, VersionsStatus};
+use super::status::{LeaseReport, LinkStatus, VersionsStatus, connection_word};
 use crate::seldom::Seldom;
 
 /// Connections at once that have not said yet who they are, or carry requests.
@@ -63,7 +63,7 @@ impl Links {
         let links = self.links();
         let status = |((shard, link), &lease): ((u32, &Link), &LeaseReport)| LinkStatus {
             shard,
-            connection: if link.standing > 0 { "Connected" } else { "Connecting" }.to_owned(),
+            connection: connection_word(link.standing > 0).to_owned(),
             address: link.address.map(|address| address.to_string()),
             error: link.error.clone(),
             version: link.peer.as_ref().filter(|_| link.standing > 0).map(|peer| peer.version.number()),

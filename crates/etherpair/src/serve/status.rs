@@ -16,6 +16,7 @@ use replication::version::VersionRange;
 use replication::volume::{Phase, VolumeStatus};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::words::connection_word;
 use self::words::{disk_word, durability_word, peer_disk_word, replication_word};
 use super::volumes::Volume;
 

@@ -10,7 +10,7 @@ use lab::{Error, Namespace};
 use serde_json::Value;
 
 /// Looking costs a process, beside nodes that need the same two cores.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(400);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
 
 pub(super) struct Stage {
     command: PathBuf,
@@ -31,15 +31,16 @@ impl Stage {
         Ok(program.within(PATIENCE).run()?.stdout)
     }
 
-    /// Waits until a node says of its volume what is wanted, and shows meanwhile how far its `resync` or `verify` is.
+    /// Waits until a node says of its volume what is wanted, and shows meanwhile how far its `resync` or `verify` is. The most that was out
+    /// of sync, in bytes.
     pub(super) fn watch(
         &self,
         node: usize,
         what: &str,
         progress: &str,
         is_so: impl Fn(&Value) -> bool,
-    ) -> Result<(), Error> {
-        let mut shown = String::new();
+    ) -> Result<u64, Error> {
+        let (mut shown, mut most) = (String::new(), 0);
         self.pair.wait_for_pair(what, PATIENCE, || {
             let volume = self.pair.volume(node)?;
             let line = line(&volume, &volume[progress]);
@@ -47,8 +48,9 @@ impl Stage {
                 println!("            storage{node}: {line}");
                 shown = line;
             }
+            most = number(&volume["out_of_sync_bytes"]).max(most);
             if is_so(&volume) {
-                return Ok(Some(()));
+                return Ok(Some(most));
             }
             thread::sleep(BETWEEN_LOOKS);
             Ok(None)
@@ -58,7 +60,6 @@ impl Stage {
 
 /// Everything that `status` says of how copies become equal, or are compared.
 fn line(volume: &Value, progress: &Value) -> String {
-    let number = |value: &Value| value.as_u64().unwrap_or_default();
     let mut line = format!(
         "{}, peer's disk {}",
         volume["replication"].as_str().unwrap_or_default(),
@@ -73,5 +74,28 @@ fn line(volume: &Value, progress: &Value) -> String {
     match number(&volume["out_of_sync_bytes"]) {
         0 => line,
         bytes => format!("{line}, {:.1} MiB out of sync", bytes as f64 / f64::from(1 << 20)),
+    }
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_resync_is_shown_with_how_far_and_how_fast_it_is_and_how_long_it_still_takes() {
+        let progress = json!({ "percent": 25.0, "bytes_per_second": 40 << 20, "seconds_left": 3 });
+        let volume = json!({ "replication": "SyncSource", "peer_disk": "Inconsistent", "out_of_sync_bytes": 120 << 20 });
+        assert_eq!(
+            line(&volume, &progress),
+            "SyncSource, peer's disk Inconsistent, 25.0 % at 40 MiB/s, 3 s left, 120.0 MiB out of sync"
+        );
+        let volume = json!({ "replication": "Established", "peer_disk": "UpToDate", "out_of_sync_bytes": 0 });
+        assert_eq!(line(&volume, &Value::Null), "Established, peer's disk UpToDate");
     }
 }

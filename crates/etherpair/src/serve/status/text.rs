@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::words::serving_words;
 use super::{
     ArbiterStatus, Counters, InterfaceStatus, LeaseReport, LinkStatus, NotServed, ProgressStatus, Status,
     Times, VolumeReport,
@@ -106,11 +107,7 @@ impl ProgressStatus {
 
 impl VolumeReport {
     fn display(&self, line: &mut impl FnMut(String)) {
-        let serving = match (self.serving, self.phase.as_str()) {
-            (true, "Alone") => "serving alone, without a lease",
-            (true, _) => "serving",
-            (false, _) => "NOT serving",
-        };
+        let serving = serving_words(self.serving, &self.phase);
         let members: Vec<String> = self.members.iter().map(ToString::to_string).collect();
         line(format!(
             "{} {} {serving}; {}, disk {}, peer's disk {}; epoch {}, members {}",
