@@ -53,6 +53,20 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Beside::write(path, bytes)?.replace()
 }
 
+/// Makes the bytes of these files, which lie in one directory, durable, and that they are there: who reads a file may read what a process
+/// that was killed has put in its place and not made durable, and is to find it again after a loss of power.
+///
+/// # Errors
+/// What the kernel says, and of which file.
+pub(crate) fn settle(paths: &[PathBuf]) -> Result<(), (PathBuf, io::Error)> {
+    for path in paths {
+        let synced = Step::SyncFile.take(|| File::open(path)?.sync_all());
+        synced.map_err(|error| (path.clone(), error))?;
+    }
+    let any = paths.last();
+    any.map_or(Ok(()), |path| sync_directory_of(path).map_err(|error| (path.clone(), error)))
+}
+
 /// Removes the file at `path`, durably, if there is one.
 ///
 /// # Errors
@@ -84,7 +98,7 @@ pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
 /// What is done on the way to stable storage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Step {
-    /// The bytes of the new file become durable.
+    /// The bytes of a file become durable.
     SyncFile,
     /// It takes the place of the old one.
     Rename,

@@ -14,7 +14,7 @@ use aoe::{Address, MacAddress};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::durable_file::replace;
+use crate::durable_file::{replace, settle};
 
 /// First word of the header.
 const MAGIC: &str = "etherpair-state";
@@ -193,6 +193,8 @@ impl StateFile {
         }
         let volume = body.volume().ok_or_else(|| damaged("its volume id"))?;
         let state = body.state().ok_or_else(|| damaged("a value out of range"))?;
+        // Initiators will be told what an export that was killed may have left in a cache only.
+        settle(&[path.to_owned()]).map_err(|(path, error)| StateFileError::Write { path, error })?;
         Ok(Some((Self { path: path.to_owned(), owner: owner.clone(), volume }, state)))
     }
 
@@ -333,6 +335,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Body, StateFileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable_file::{Step, watch};
     use std::fs;
 
     fn owner() -> Owner {
@@ -365,6 +368,17 @@ mod tests {
         assert!(text.starts_with("etherpair-state 1 length="), "{text}");
         assert!(text.contains("\"address\": \"e7.1\"") && text.contains("02:00:00:00:00:01"), "{text}");
         assert!(text.contains(&file.volume().to_string()), "{text}");
+    }
+
+    #[test]
+    fn what_was_read_is_durable_before_anybody_is_told() {
+        let (_directory, path) = stored();
+        for failing in [Step::SyncFile, Step::SyncDirectory] {
+            watch::set(move |step| if step == failing { Err(io::Error::other("broken")) } else { Ok(()) });
+            let opened = StateFile::open(&path, &owner());
+            watch::set(|_| Ok(()));
+            assert!(matches!(opened, Err(StateFileError::Write { .. })), "{failing:?}: {opened:?}");
+        }
     }
 
     #[test]

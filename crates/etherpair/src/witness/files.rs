@@ -1,7 +1,8 @@
 //! What a witness keeps in its directory: who it is, and a file of registers for each pair.
 //!
 //! Each file is text with a head that has its length and CRC-32, replaced as a whole and made durable. A file that is torn or
-//! damaged is never used and never overwritten: a register that came back with an old value could let both nodes serve.
+//! damaged is never used and never overwritten: a register that came back with an old value could let both nodes serve. For the same
+//! reason nothing that is read at the start counts before it is durable: a witness that was killed may have left it in a cache only.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -111,14 +112,17 @@ impl Files {
             });
         }
         let mut registers = Registers::default();
+        let mut found = vec![directory.join("identity")];
         let entries = fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         for entry in entries.map_err(system(directory))? {
             let path = entry.path();
             if path.extension().is_some_and(|suffix| suffix == SUFFIX) {
                 read_registers(&path, &mut registers)?;
+                found.push(path);
             }
         }
-        let identity = identity(&directory.join("identity"))?;
+        let identity = identity(&found[0])?;
+        durable_file::settle(&found).map_err(|(path, error)| FilesError::System { path, error })?;
         Ok((Self { directory: directory.to_owned(), identity, _lock: lock }, registers))
     }
 
@@ -240,8 +244,10 @@ fn read(path: &Path) -> Result<String, FilesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable_file::{Step, watch};
     use replication::membership::{Epoch, Members, NodeNumber};
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::mpsc::channel;
 
     const PAIR: PairIdentity = PairIdentity(0xabc);
 
@@ -277,6 +283,31 @@ mod tests {
         assert_eq!(Files::open(directory.path()).expect("readable").0.identity(), identity);
         let text = fs::read_to_string(path).expect("text");
         assert!(text.ends_with("00000000000000000000000000000006 9223372036854775808 only-1\n"), "{text}");
+    }
+
+    #[test]
+    fn nothing_that_was_read_counts_before_it_is_durable() {
+        let (directory, _) = stored();
+        // The identity, the registers of one pair, and that both are there.
+        let settled = [Step::SyncFile, Step::SyncFile, Step::SyncDirectory];
+        for failing in 0..=settled.len() {
+            let (sender, steps) = channel();
+            let mut left = failing;
+            watch::set(move |step| {
+                sender.send(step).map_err(io::Error::other)?;
+                left = left.checked_sub(1).ok_or_else(|| io::Error::other("broken"))?;
+                Ok(())
+            });
+            let opened = Files::open(directory.path());
+            watch::set(|_| Ok(()));
+            let taken: Vec<Step> = steps.try_iter().collect();
+            assert_eq!(taken, settled[..settled.len().min(failing + 1)]);
+            match opened {
+                Ok((_, read)) => assert_eq!((failing, read), (settled.len(), registers())),
+                Err(FilesError::System { error, .. }) => assert_eq!(error.to_string(), "broken"),
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     #[test]
