@@ -3,7 +3,7 @@
 //! What is in it is decided by [`replication::meta`]. It is written, once a shard has it, by the shard's disk engine.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -220,8 +220,8 @@ impl MetadataFile {
             .map_err(|error| MetadataError::Open { path: self.path.clone(), error })
     }
 
-    /// Makes metadata that is in use, or not, longer: long enough for a volume of so many sectors. What is there stays. A
-    /// block device has to be large enough already.
+    /// Makes metadata that is in use, or not, longer: long enough for a volume of so many sectors. What is there stays, also what comes
+    /// there meanwhile because somebody else has made it longer. A block device has to be large enough already.
     ///
     /// # Errors
     /// As [`MetadataFile::create`].
@@ -229,15 +229,19 @@ impl MetadataFile {
         let system = |error| MetadataError::System { path: path.to_owned(), error };
         let layout = Layout::new(volume_sectors, HOT_EXTENTS_DEFAULT);
         let layout = layout.map_err(|error| system(io::Error::other(error)))?;
-        let file = open(path, 0)?;
-        let (found, needed) = (byte_count(&file).map_err(system)?, layout.byte_count());
-        if found >= needed {
-            return Ok(());
+        let file = open_to_extend(path)?;
+        let needed = layout.byte_count();
+        loop {
+            let found = byte_count(&file).map_err(system)?;
+            if found >= needed {
+                // Whoever has made it so long may not have made that durable yet.
+                return file.sync_all().map_err(system);
+            }
+            if !file.metadata().map_err(system)?.is_file() {
+                return Err(MetadataError::TooSmall { path: path.to_owned(), found, needed });
+            }
+            append_zeros(&file, needed - found).map_err(system)?;
         }
-        if !file.metadata().map_err(system)?.is_file() {
-            return Err(MetadataError::TooSmall { path: path.to_owned(), found, needed });
-        }
-        write_zeros(&file, found..needed).and_then(|()| file.sync_all()).map_err(system)
     }
 
     /// Sectors of the largest volume that this has room for.
@@ -279,6 +283,17 @@ fn open(path: &Path, flags: i32) -> Result<File, MetadataError> {
             _ => MetadataError::System { path: path.to_owned(), error },
         }
     })
+}
+
+/// Whatever is written by it goes behind everything that is there in that moment.
+fn open_to_extend(path: &Path) -> Result<File, MetadataError> {
+    open(path, libc::O_APPEND)
+}
+
+/// Some zeros at the end, not more than these.
+fn append_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
+    let length = usize::try_from(bytes).map_or(ZEROS_BYTES, |bytes| bytes.min(ZEROS_BYTES));
+    file.write_all(&vec![0; length])
 }
 
 /// Whether nothing is known by its marks on a device that is large enough to have them.
@@ -375,6 +390,26 @@ mod tests {
         MetadataFile::extend(&path, 1 << 20).expect("long enough");
         assert!(file.capacity() >= 1 << 24, "{}", file.capacity());
         assert_eq!(file.read().expect("metadata").superblock, fresh().superblock());
+    }
+
+    #[test]
+    fn who_makes_it_longer_and_is_late_writes_over_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("volume.meta");
+        MetadataFile::create(&path, &fresh()).expect("made");
+        let late = open_to_extend(&path).expect("opened");
+        let before = byte_count(&late).expect("a length");
+        MetadataFile::extend(&path, 1 << 24).expect("longer");
+        let record = [0xa5; 4096];
+        let shard = MetadataFile::open(&path).expect("opened");
+        shard.file.write_all_at(&record, before).expect("written");
+        let longer = byte_count(&late).expect("a length");
+        append_zeros(&late, longer - before).expect("longer than it has to be");
+        let (mut found, mut first) = ([0; 4096], [0; 1]);
+        shard.file.read_exact_at(&mut found, before).expect("it is there");
+        assert!(found == record, "the record was written over");
+        shard.file.read_exact_at(&mut first, longer).expect("it is longer");
+        assert_eq!(shard.read().expect("metadata").superblock, fresh().superblock());
     }
 
     #[test]

@@ -80,7 +80,7 @@ async fn carry_out(
             activate(daemon, made).await?;
         }
         PeerRequest::MakeRoom { identity, sectors } => {
-            daemon.blocking(move |daemon| make_room_for_peer(&daemon, &identity, sectors)).await?;
+            make_room_for_peer(daemon, identity, sectors).await?;
         }
         PeerRequest::MayRemove(volume) => may_remove_for_peer(daemon, &volume)?,
         PeerRequest::Remove(volume) => return Ok(remove_for_peer(daemon, volume).await?.into()),

@@ -85,16 +85,23 @@ fn outcome(address: Address, line: &str) -> Option<Result<String, String>> {
     }
 }
 
-/// The peer asks for it. Blocks.
+/// The peer asks for it, which is not the one who changes volumes there meanwhile.
 ///
 /// # Errors
 /// Why there is no room.
-pub(super) fn make_room_for_peer(daemon: &Daemon, identity: &str, sectors: u64) -> Result<(), String> {
-    let volume = daemon.volumes().values().find(|volume| volume.identity.to_string() == identity).cloned();
+pub(super) async fn make_room_for_peer(
+    daemon: &Arc<Daemon>,
+    identity: String,
+    sectors: u64,
+) -> Result<(), String> {
+    let _alone = daemon.change_alone().await?;
+    let is_it = |volume: &&Volume| volume.identity.to_string() == identity;
+    let volume = daemon.volumes().values().find(is_it).cloned();
     let volume = volume.ok_or("there is no such volume; see `etherpair volume list` on both nodes")?;
-    make_room(daemon, &volume, sectors)
+    daemon.blocking(move |daemon| make_room(&daemon, &volume, sectors)).await
 }
 
+/// Blocks.
 fn make_room(daemon: &Daemon, volume: &Volume, sectors: u64) -> Result<(), String> {
     let path = &volume.entry.data;
     Layout::new(sectors, HOT_EXTENTS_DEFAULT).map_err(|error| error.to_string())?;
@@ -114,4 +121,39 @@ fn make_room(daemon: &Daemon, volume: &Volume, sectors: u64) -> Result<(), Strin
     // The shard says to its engine how much room there is, before it hears of what comes next.
     daemon.shards[volume.shard].send(Command::RefreshDisks);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arbiter::Arbiter;
+    use crate::config::volume::VolumeEntry;
+
+    #[tokio::test]
+    async fn the_peer_waits_for_whoever_changes_volumes_and_finds_what_that_one_has_left() {
+        /// Whoever does not wait has long been done.
+        const A_WHILE: Duration = Duration::from_millis(300);
+        let directory = tempfile::tempdir().expect("a directory");
+        let [data, metadata] = ["e7.1.img", "e7.1.meta"].map(|name| directory.path().join(name));
+        for path in [&data, &metadata] {
+            std::fs::write(path, "").expect("a file");
+        }
+        let daemon = Daemon::on_stage(Arbiter::None);
+        let address = "7.1".parse().expect("an address");
+        let volume = daemon.put_on_stage(VolumeEntry::plain(address, data.clone(), metadata));
+        let identity = volume.identity.to_string();
+        let alone = daemon.change_alone().await.expect("nobody else");
+        let mut asked = std::pin::pin!(make_room_for_peer(&daemon, identity.clone(), 1 << 16));
+        assert!(tokio::time::timeout(A_WHILE, &mut asked).await.is_err(), "it waits");
+        assert_eq!(data.metadata().expect("a file").len(), 0);
+        // It is removed, or made anew.
+        daemon.volumes().clear();
+        drop(alone);
+        let refused = asked.await.expect_err("it is gone");
+        assert!(refused.contains("no such volume"), "{refused}");
+        assert_eq!(data.metadata().expect("a file").len(), 0);
+        daemon.put_on_stage(volume.entry);
+        assert_eq!(make_room_for_peer(&daemon, identity, 1 << 16).await, Ok(()));
+        assert_eq!(data.metadata().expect("a file").len(), 32 << 20);
+    }
 }
