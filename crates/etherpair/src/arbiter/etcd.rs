@@ -1,8 +1,9 @@
 //! The client of etcd: a key for each volume, changed by transactions that compare its value first.
 //!
 //! It speaks etcd's JSON interface, which is the gRPC interface word for word (etcd 3.4 and later; 3.3 has it under another
-//! path). A transaction goes through etcd's consensus whether or not it writes, so what it says is what a majority holds. One
-//! connection a question: when the question is given up the connection is closed with it. Unlike a witness, etcd may carry out
+//! path). What it says is what a majority holds: a transaction that writes goes through etcd's consensus, and an ordinary range, in a
+//! transaction or alone, is answered only when a majority has confirmed that nothing newer is there. (An empty transaction is answered by
+//! each member for itself, so nothing is ever asked by one.) One connection a question: when the question is given up the connection is closed with it. Unlike a witness, etcd may carry out
 //! a question long after that, if it lay in the buffer of a machine that was paused; a node may then be shut out until it meets
 //! its peer, and nothing is lost.
 
@@ -35,6 +36,11 @@ const ENDPOINT_PATIENCE: Duration = Duration::from_millis(700);
 const LOOK: Duration = Duration::from_secs(2);
 /// More than any answer has.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Where transactions are asked for.
+const TRANSACTION: &str = "/v3/kv/txn";
+/// Where keys are read, as a majority holds them unless told otherwise.
+const RANGE: &str = "/v3/kv/range";
 
 /// etcd, as a node sees it.
 #[derive(Clone, Debug)]
@@ -104,12 +110,12 @@ impl Etcd {
 
 /// Keeps the state up to date while nothing is asked.
 async fn look(etcd: std::sync::Weak<Inner>) {
-    // Nobody's key: what is answered does not matter.
-    let nothing = json!({ "compare": [], "success": [], "failure": [] });
     loop {
         let Some(inner) = etcd.upgrade() else { return };
+        // Nobody's key: what is answered does not matter, but that a majority is there to answer.
+        let nobodys = json!({ "key": STANDARD.encode(format!("{}/", inner.prefix)) });
         for _ in &inner.endpoints {
-            if inner.call(&nothing).await.is_some() {
+            if inner.call(RANGE, &nobodys).await.is_some() {
                 break;
             }
         }
@@ -125,7 +131,7 @@ impl Inner {
 
     async fn ask(&self, question: QuestionKind, transaction: &Value) -> Option<AnswerKind> {
         for _ in &self.endpoints {
-            if let Some(answer) = self.call(transaction).await {
+            if let Some(answer) = self.call(TRANSACTION, transaction).await {
                 return meaning(question, &answer);
             }
         }
@@ -133,10 +139,10 @@ impl Inner {
     }
 
     /// Asks the endpoint that answered last; if it does not, the next one has its turn.
-    async fn call(&self, transaction: &Value) -> Option<Value> {
+    async fn call(&self, path: &'static str, question: &Value) -> Option<Value> {
         let turn = self.turn.load(Ordering::Relaxed);
         let endpoint = self.endpoints[turn % self.endpoints.len()];
-        let called = timeout(ENDPOINT_PATIENCE, call(endpoint, transaction)).await;
+        let called = timeout(ENDPOINT_PATIENCE, call(endpoint, path, question)).await;
         let result = called.unwrap_or(Err(EtcdError::Silent));
         match result {
             Ok(answer) => {
@@ -173,16 +179,16 @@ impl Inner {
     }
 }
 
-/// One transaction on one connection, which ends with this.
-async fn call(endpoint: SocketAddr, transaction: &Value) -> Result<Value, EtcdError> {
+/// One question on one connection, which ends with this.
+async fn call(endpoint: SocketAddr, path: &'static str, question: &Value) -> Result<Value, EtcdError> {
     let stream = connect_etcd(endpoint).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::builder()
         .method(Method::POST)
-        .uri("/v3/kv/txn")
+        .uri(path)
         .header("host", endpoint.to_string())
         .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(transaction.to_string())))
+        .body(Full::new(Bytes::from(question.to_string())))
         .expect("all parts are well-formed");
     let talk = async {
         let response = sender.send_request(request).await?;

@@ -97,8 +97,53 @@ fn etcd(namespace: &Namespace, directory: &Path) -> Process {
 }
 
 fn etcd_config() -> ArbiterConfig {
-    let endpoints = ["127.0.0.1:9", "127.0.0.1:2379"].map(|endpoint| endpoint.parse().expect("an address"));
-    ArbiterConfig::Etcd { endpoints: endpoints.to_vec(), prefix: "/etherpair".to_owned() }
+    etcd_at(&["127.0.0.1:9", "127.0.0.1:2379"])
+}
+
+fn etcd_at(endpoints: &[&str]) -> ArbiterConfig {
+    let endpoints = endpoints.iter().map(|endpoint| endpoint.parse().expect("an address"));
+    ArbiterConfig::Etcd { endpoints: endpoints.collect(), prefix: "/etherpair".to_owned() }
+}
+
+/// One of three members of a cluster, at ports of its own.
+fn member(namespace: &Namespace, directory: &Path, number: usize) -> Process {
+    package::require(&[package::ETCD]).expect("etcd");
+    let client = format!("http://127.0.0.1:{}", 2379 + 10 * number);
+    let peer = |number: usize| format!("http://127.0.0.1:{}", 2380 + 10 * number);
+    let cluster: Vec<String> = (0..3).map(|number| format!("m{number}={}", peer(number))).collect();
+    let (name, cluster, own) = (format!("m{number}"), cluster.join(","), peer(number));
+    let arguments = [
+        ["--name", &name],
+        ["--listen-client-urls", &client],
+        ["--advertise-client-urls", &client],
+        ["--listen-peer-urls", &own],
+        ["--initial-advertise-peer-urls", &own],
+        ["--initial-cluster", &cluster],
+        // Whoever is to vote, and whoever is to be missed, is so soon.
+        ["--heartbeat-interval", "50"],
+        ["--election-timeout", "500"],
+    ];
+    let program = namespace.program("etcd").args(arguments.concat());
+    let program = program.arg("--data-dir").arg(directory.join(&name));
+    program.start(directory.join(format!("{name}.log"))).expect("it starts")
+}
+
+#[test]
+fn a_member_of_etcd_that_is_there_without_a_majority_is_no_arbiter() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let namespace = Namespace::new().expect("run as root");
+    let mut members = [0, 1, 2].map(|number| member(&namespace, directory.path(), number));
+    in_this(&namespace, async || {
+        // Nothing is asked here but whether it can be reached.
+        let arbiter = reached(&etcd_at(&["127.0.0.1:2379"])).await;
+        let mut states = arbiter.states().expect("an arbiter");
+        members.iter_mut().skip(1).for_each(|member| member.kill().expect("it can be killed"));
+        let lost = states.wait_for(|state| !state.is_reachable && state.error.is_some());
+        let lost = tokio::time::timeout(Duration::from_secs(20), lost).await.expect("it is told in time");
+        drop(lost.expect("there is an arbiter"));
+        // It takes connections all the same.
+        drop(TcpStream::connect("127.0.0.1:2379").await.expect("it is there"));
+    });
 }
 
 #[test]
