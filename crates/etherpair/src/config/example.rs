@@ -42,6 +42,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("volume.data", "7", "must be text in quotes"),
     ("volume.metadata", "\"e7.1.meta\"", "must begin with /"),
     ("volume.metadata", "\"/srv/e7.1.img\"", "name two"),
+    ("volume.identity", "\"ff\"", "`etherpair status --json` tells of the volume, or be left out"),
     ("volume.sector_size", "1024", "must be 512 or 4096"),
     ("volume.buffer_count", "1", "must be a whole number from 2 to 65535"),
     ("volume.durability", "\"disk\"", "write \"stable\" or \"memory\" or \"async\""),

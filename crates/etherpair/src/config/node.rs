@@ -223,6 +223,7 @@ mod tests {
     use aoe::MacAddress;
     use block::LogicalSectorSize;
     use replication::durability::Durability;
+    use replication::identity::VolumeIdentity;
     use replication::limits::LEASE;
     use replication::resync::ResyncRate;
     use replication::start::VolumeConfig;
@@ -386,6 +387,8 @@ mod tests {
             assert_eq!(VolumeEntry::parse(Path::new("/x/e7.1.toml"), &text).as_ref(), Ok(volume), "{text}");
         };
         reads_back(&volume);
+        volume = volume.of_volume(Path::new("/x/e7.1.toml"), VolumeIdentity(0xa1));
+        reads_back(&volume);
         assert_eq!(volume.settings(), "", "nothing is said of what is as usual");
         volume.buffer_count = 17;
         volume.masks = Some(vec![MacAddress([2, 0, 0, 0, 0, 0xa1]), MacAddress([2, 0, 0, 0, 0, 0xa2])]);
@@ -398,6 +401,17 @@ mod tests {
         }
         volume.masks = Some(Vec::new());
         reads_back(&volume);
+    }
+
+    #[test]
+    fn a_volume_has_one_address() {
+        let identity = format!("identity = \"{}\"\n", VolumeIdentity(0xa1));
+        let second = "[[volume]]\naddress = \"7.9\"\ndata = \"/srv/two.img\"\nmetadata = \"/srv/two.meta\"\n";
+        let text = format!("{EXAMPLE}{identity}{second}");
+        assert!(parse(&text).is_ok(), "what is not said of one may be another volume");
+        let error = parse(&format!("{text}{identity}")).expect_err("one volume at two addresses");
+        let place = format!("node.toml:{}: `volume.identity`: ", EXAMPLE.lines().count() + 6);
+        assert!(error.contains(&place) && error.contains("is e7.1 already"), "{error}");
     }
 
     #[test]

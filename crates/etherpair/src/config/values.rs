@@ -27,12 +27,23 @@ pub(crate) fn absolute_path(text: &str) -> Result<PathBuf, String> {
 
 /// 32 hexadecimal digits.
 pub(crate) fn identity(text: &str) -> Result<u128, String> {
-    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let number = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
-    number.filter(|number| *number != 0).ok_or_else(|| {
+    hexadecimal(text).ok_or_else(|| {
         "must be 32 hexadecimal digits, the same on both nodes; make one with `etherpair config identity`"
             .to_owned()
     })
+}
+
+/// The same of a volume, which nobody makes up.
+pub(crate) fn volume_identity(text: &str) -> Result<u128, String> {
+    hexadecimal(text).ok_or_else(|| {
+        "must be the 32 hexadecimal digits that `etherpair status --json` tells of the volume, or be left out".to_owned()
+    })
+}
+
+fn hexadecimal(text: &str) -> Option<u128> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+    number.filter(|number| *number != 0)
 }
 
 /// `7.1`.

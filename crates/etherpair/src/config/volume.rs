@@ -7,6 +7,7 @@ use aoe::limits::MAC_MASK_EDITED_MAX;
 use aoe::{Address, MacAddress};
 use block::LogicalSectorSize;
 use replication::durability::Durability;
+use replication::identity::VolumeIdentity;
 use replication::membership::NodeNumber;
 use replication::resync::ResyncRate;
 use replication::start::VolumeConfig;
@@ -25,6 +26,8 @@ pub(crate) struct VolumeEntry {
     pub(crate) data: PathBuf,
     /// Its metadata.
     pub(crate) metadata: PathBuf,
+    /// Which volume it is, if that is said.
+    pub(crate) identity: Option<StatedIdentity>,
     /// Unit of the disk; found out if not given.
     pub(crate) logical_sector_size: Option<LogicalSectorSize>,
     /// Requests an initiator may have outstanding.
@@ -35,6 +38,22 @@ pub(crate) struct VolumeEntry {
     pub(crate) masks: Option<Vec<MacAddress>>,
     /// The file of its own that it stands in, if it does.
     pub(crate) file: Option<PathBuf>,
+}
+
+/// Which volume is meant, and where that is said.
+#[derive(Clone, Debug)]
+pub(crate) struct StatedIdentity {
+    /// What its metadata has to say as well.
+    pub(crate) identity: VolumeIdentity,
+    /// Where it stands.
+    pub(crate) place: Place,
+}
+
+/// The same is said wherever it stands.
+impl PartialEq for StatedIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
 }
 
 impl VolumeEntry {
@@ -65,6 +84,10 @@ impl VolumeEntry {
             quoted(&self.data),
             quoted(&self.metadata)
         );
+        if let Some(StatedIdentity { identity, .. }) = &self.identity {
+            text +=
+                &format!("# Of the volume whose data and metadata these are.\nidentity = \"{identity}\"\n");
+        }
         if let Some(size) = self.logical_sector_size {
             text += &format!("sector_size = {}\n", size.bytes());
         }
@@ -77,12 +100,22 @@ impl VolumeEntry {
             address,
             data,
             metadata,
+            identity: None,
             logical_sector_size: None,
             buffer_count: BUFFER_COUNT,
             mirror: VolumeConfig::default(),
             masks: None,
             file: None,
         }
+    }
+
+    /// The same for a file of its own that says which volume it is.
+    pub(crate) fn of_volume(mut self, file: &Path, identity: VolumeIdentity) -> Self {
+        let place = Place { path: file.to_owned(), line: 0, key: "identity".to_owned() };
+        let stated = self.identity.insert(StatedIdentity { identity, place }).clone();
+        let line = self.emit().lines().position(|line| line.starts_with("identity = "));
+        let place = Place { line: line.map_or(0, |before| before + 1), ..stated.place };
+        Self { identity: Some(StatedIdentity { place, ..stated }), ..self }
     }
 
     /// The same with lines of settings, to stand in a file of its own.
@@ -140,6 +173,7 @@ fn read_volume(reader: &Reader<'_>, section: &Section<'_, '_>) -> Option<VolumeE
     let address = section.required("address", "\"7.1\"", values::address);
     let data = section.required("data", "\"/srv/e7.1.img\"", values::absolute_path);
     let metadata = section.required("metadata", "\"/srv/e7.1.meta\"", values::absolute_path);
+    let identity = section.parsed("identity", values::volume_identity);
     let sector_size =
         section.number_of("sector_size", &[(512, LogicalSectorSize::B512), (4096, LogicalSectorSize::B4096)]);
     let buffer_count = section.number("buffer_count", 2..=u64::from(u16::MAX));
@@ -152,6 +186,10 @@ fn read_volume(reader: &Reader<'_>, section: &Section<'_, '_>) -> Option<VolumeE
         address: address?.value,
         data: data?.value,
         metadata: metadata?.value,
+        identity: identity.map(|identity| StatedIdentity {
+            identity: VolumeIdentity(identity.value),
+            place: section.places().of("identity"),
+        }),
         logical_sector_size: sector_size.map(|size| size.value),
         buffer_count: buffer_count.and_then(|count| u16::try_from(count.value).ok()).unwrap_or(BUFFER_COUNT),
         mirror: VolumeConfig {
@@ -229,7 +267,7 @@ fn resync_rate(text: &str) -> Result<ResyncRate, String> {
     })
 }
 
-/// No two volumes may share an address or a file, and none may use one file twice.
+/// No two volumes may share an address, a file or an identity, and none may use one file twice.
 pub(super) fn refuse_same_volumes(volumes: &[PlacedVolume], mut refuse: impl FnMut(Place, String)) {
     for (index, PlacedVolume { entry, place }) in volumes.iter().enumerate() {
         for earlier in &volumes[..index] {
@@ -254,6 +292,15 @@ impl VolumeEntry {
         if self.address == other.address {
             let text = format!("{} is the address of another volume; choose another", self.address);
             return Some(("address", text));
+        }
+        if let Some(StatedIdentity { identity, .. }) = &self.identity
+            && self.identity == other.identity
+        {
+            let text = format!(
+                "{identity} is {} already, and a volume has one address; name the data, the metadata and the identity of this one",
+                other.address
+            );
+            return Some(("identity", text));
         }
         let files = [("data", &self.data), ("metadata", &self.metadata)];
         let (key, shared) =

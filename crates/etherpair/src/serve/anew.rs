@@ -27,12 +27,12 @@ use replication::meta::{Format, format};
 use replication::volume::VolumeStatus;
 
 use super::create::{random_identity, sector_size};
-use super::daemon::{Broken, Daemon};
+use super::daemon::Daemon;
 use super::error::VolumeError;
 use super::files;
 use super::remove::stop_serving;
 use super::volumes::{OpenedVolume, Volume, parse_address};
-use crate::config::volume::VolumeEntry;
+use crate::config::volume::{StatedIdentity, VolumeEntry};
 use crate::durable_file;
 use crate::export::Claims;
 
@@ -72,10 +72,11 @@ pub(super) async fn make_anew(
         if let Some(stranger) = daemon.strangers(&[address]).remove(&address) {
             return Err(format!("{address}: {stranger}; nothing was changed"));
         }
-        if let Some(broken) = broken.filter(|broken| !is_lost && !broken.is_lost) {
-            refuse_usable(&daemon, &broken, &told.identity)?;
-        }
         let entry = configured.map_or_else(|| new_entry(&daemon, &asked, address, &told.settings), Ok)?;
+        if !is_lost && broken.as_ref().is_none_or(|broken| !broken.is_lost) {
+            let error = broken.as_ref().map(|broken| broken.error.as_str());
+            refuse_usable(&daemon, &entry, error, &told.identity)?;
+        }
         Anew::new(entry, &told).map_err(|error| format!("{address}: {error}"))
     });
     let anew = anew.await?;
@@ -168,6 +169,17 @@ impl Anew {
         files::check_room(&entry.metadata, layout.byte_count())?;
         entry.logical_sector_size = Some(sector_size);
         let (volume, epoch) = (VolumeIdentity(volume), Epoch(described.epoch));
+        if let Some(StatedIdentity { identity, place }) = &entry.identity
+            && *identity != volume
+        {
+            return Err(format!(
+                "{place}: is {identity}, and the peer has volume {volume} at this address; nothing was changed. If it is to be made anew here, \
+                 write that there first"
+            ));
+        }
+        if let Some(file) = entry.file.clone().filter(|file| !file.exists()) {
+            entry = entry.of_volume(&file, volume);
+        }
         if epoch > Epoch::LAST {
             return Err(format!("the peer is of epoch {}, which no volume gets to", epoch.0));
         }
@@ -246,31 +258,49 @@ fn refuse_newer(metadata: &Path, here: Membership, node: NodeNumber, epoch: Epoc
     Ok(())
 }
 
-/// Refuses to write over a copy that could be served if it were not for something else. What is wrong with it may only be that its disk
-/// or metadata cannot be opened just now: then it is not made anew either.
-fn refuse_usable(daemon: &Daemon, broken: &Broken, volume: &str) -> Result<(), String> {
-    let Broken { entry, error, .. } = broken;
+/// Refuses to write over a copy that could be served if it were not for something else, or that is another volume's. What is wrong with it
+/// may only be that its disk or metadata cannot be opened just now: then it is not made anew either.
+fn refuse_usable(
+    daemon: &Daemon,
+    entry: &VolumeEntry,
+    broken: Option<&str>,
+    volume: &str,
+) -> Result<(), String> {
+    let (address, metadata) = (entry.address, entry.metadata.display());
     let opened = OpenedVolume::open(daemon.config.pair, entry, Claims::default(), Instant::now());
     let opened = match opened {
         Ok(opened) => opened,
-        Err(error) if is_in_use(&error) => {
-            return Err(format!("{}: {error}; nothing was changed", entry.address));
+        Err(error) if is_in_use(&error) || matches!(error, VolumeError::OtherIdentity { .. }) => {
+            return Err(format!("{address}: {error}; nothing was changed"));
         }
         Err(_) => return Ok(()),
     };
     let superblock = opened.export.opened.superblock;
     let is_good = !superblock.inconsistent && !superblock.disk_lost;
     let is_long_enough = opened.export.disk.geometry().sectors() >= opened.sectors;
-    if is_good && is_long_enough && opened.identity.to_string() == volume {
+    if !is_good || !is_long_enough {
+        return Ok(());
+    }
+    if opened.identity.to_string() != volume {
         return Err(format!(
-            "{}: this node's copy can be used, and becomes equal by itself as soon as it is served, which it is not only because of this: \
-             {error}. Mend that, then `etherpair reload`; nothing was changed. If it is to be made anew nevertheless, put its metadata {} \
-             aside first",
-            entry.address,
-            entry.metadata.display()
+            "{address}: {metadata} is the metadata of a good copy of volume {}, and the peer has volume {volume} at this address; nothing was \
+             changed. If the files of two volumes were swapped, put that right, then `etherpair reload`; if nobody needs this copy any more, put \
+             its metadata aside first",
+            opened.identity
         ));
     }
-    Ok(())
+    let (why, cure) = match (broken, &entry.file) {
+        (Some(error), _) => (error, "Mend that, then".to_owned()),
+        (None, Some(file)) if !file.exists() => (
+            "nothing describes it here",
+            format!("Write its `address`, `data` and `metadata` into {}, then", file.display()),
+        ),
+        (None, _) => ("this daemon has not read yet what describes it", "Have it read:".to_owned()),
+    };
+    Err(format!(
+        "{address}: this node's copy can be used, and becomes equal by itself as soon as it is served, which it is not only because of this: \
+         {why}. {cure} `etherpair reload`; nothing was changed. If it is to be made anew nevertheless, put its metadata {metadata} aside first"
+    ))
 }
 
 fn is_in_use(error: &VolumeError) -> bool {
@@ -280,5 +310,40 @@ fn is_in_use(error: &VolumeError) -> bool {
             matches!(**error, MetadataError::Locked(_) | MetadataError::InUse(_))
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::volumes::tests::made;
+    use super::*;
+    use crate::arbiter::Arbiter;
+
+    #[test]
+    fn a_good_copy_is_not_written_over_whether_it_is_described_or_not_nor_that_of_another_volume() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let daemon = Daemon::on_stage(Arbiter::None);
+        let (volume, other) = (VolumeIdentity(7), VolumeIdentity(8));
+        let entry = made(directory.path(), daemon.config.pair, "7.1", volume);
+        let file = entry.file.clone().expect("a file of its own");
+        let usable = |entry: &VolumeEntry, broken, volume: VolumeIdentity| {
+            refuse_usable(&daemon, entry, broken, &volume.to_string()).expect_err("it can be used")
+        };
+        let refused = usable(&entry, Some("its address is taken"), volume);
+        assert!(refused.contains("only because of this: its address is taken. Mend that"), "{refused}");
+        let refused = usable(&entry, None, volume);
+        let cure = format!("`metadata` into {}, then `etherpair reload`", file.display());
+        assert!(refused.contains("nothing describes it here") && refused.contains(&cure), "{refused}");
+        fs::write(&file, entry.emit()).expect("described");
+        let refused = usable(&entry, None, volume);
+        assert!(refused.contains("Have it read: `etherpair reload`"), "{refused}");
+        let refused = usable(&entry, None, other);
+        assert!(refused.contains(&format!("a good copy of volume {volume}, and the peer has")), "{refused}");
+        let swapped = entry.clone().of_volume(&file, other);
+        let refused = usable(&swapped, Some("swapped"), other);
+        assert!(refused.contains("`identity`: is ") && refused.contains("nothing was changed"), "{refused}");
+        // What is of no use is nobody's.
+        fs::remove_file(&entry.data).expect("lost");
+        assert_eq!(refuse_usable(&daemon, &entry, None, &volume.to_string()), Ok(()));
     }
 }

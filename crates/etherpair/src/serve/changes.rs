@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use aoe::Address;
 use os::Interface;
+use replication::identity::VolumeIdentity;
 
 use super::daemon::Daemon;
 use super::volumes::Volume;
@@ -90,7 +91,7 @@ pub(super) fn volume_changes(
             None if broken.contains_key(address) => changes.tried_again.push((*entry).clone()),
             None => changes.added.push((*entry).clone()),
             Some(volume) => {
-                refused.extend(fixed_volume_keys(&volume.entry, entry, place));
+                refused.extend(fixed_volume_keys(&volume.entry, volume.identity, entry, place));
                 if volume.entry != **entry {
                     changes.changed.push((volume.clone(), (*entry).clone()));
                 }
@@ -103,13 +104,20 @@ pub(super) fn volume_changes(
     changes
 }
 
-fn fixed_volume_keys(ours: &VolumeEntry, wanted: &VolumeEntry, place: &SectionPlace) -> Vec<String> {
+fn fixed_volume_keys(
+    ours: &VolumeEntry,
+    identity: VolumeIdentity,
+    wanted: &VolumeEntry,
+    place: &SectionPlace,
+) -> Vec<String> {
+    let is_same_volume = wanted.identity.as_ref().is_none_or(|stated| stated.identity == identity);
     let is_same_size = wanted.logical_sector_size.is_none()
         || ours.logical_sector_size.is_none()
         || ours.logical_sector_size == wanted.logical_sector_size;
     let keys = [
         ("data", ours.data == wanted.data, RESTART),
         ("metadata", ours.metadata == wanted.metadata, RESTART),
+        ("identity", is_same_volume, NEVER),
         ("sector_size", is_same_size, STOP_BOTH),
         ("buffer_count", ours.buffer_count == wanted.buffer_count, RESTART),
         ("durability", ours.mirror.durability == wanted.mirror.durability, STOP_BOTH),
@@ -159,11 +167,14 @@ mod tests {
         let refused = |line: &str| {
             let config = config(&format!("{EXAMPLE}{line}\n"));
             let place = config.places.of_volume(ours.address);
-            fixed_volume_keys(&ours, &config.volumes[0], place)
+            fixed_volume_keys(&ours, VolumeIdentity(7), &config.volumes[0], place)
         };
-        for line in ["resync_rate = \"50M\"", "masks = [\"02:00:00:00:00:01\"]"] {
+        let same = format!("identity = \"{}\"", VolumeIdentity(7));
+        for line in ["resync_rate = \"50M\"", "masks = [\"02:00:00:00:00:01\"]", &same] {
             assert_eq!(refused(line), Vec::<String>::new());
         }
+        let another = refused(&format!("identity = \"{}\"", VolumeIdentity(8)));
+        assert!(another.len() == 1 && another[0].contains("`volume.identity`: cannot change"), "{another:?}");
         let refused = refused("durability = \"memory\"");
         let place = format!("node.toml:{}: `volume.durability`: ", EXAMPLE.lines().count() + 1);
         assert!(refused.len() == 1 && refused[0].starts_with(&place), "{refused:?}");

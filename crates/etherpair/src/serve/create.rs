@@ -172,10 +172,11 @@ pub(super) fn prepare(daemon: &Arc<Daemon>, plan: &Plan) -> Result<Prepared, Str
         path.clone().unwrap_or_else(|| directory.join(format!("{address}.{suffix}")))
     };
     let (data, metadata) = (named(&plan.data, "img"), named(&plan.metadata, "meta"));
-    let file = Some(config.volume_file(address));
-    let mut entry = VolumeEntry { file, ..VolumeEntry::plain(address, data, metadata) };
+    let file = config.volume_file(address);
+    let mut entry = VolumeEntry::plain(address, data, metadata).of_volume(&file, VolumeIdentity(volume));
+    entry.file = Some(file.clone());
     let reservation = daemon.reserve(&entry)?;
-    refuse_described(&config.volume_file(address))?;
+    refuse_described(&file)?;
     if let Some(stranger) = daemon.strangers(&[address]).remove(&address) {
         return Err(format!("{address}: {stranger}"));
     }

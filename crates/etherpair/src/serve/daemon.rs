@@ -233,13 +233,16 @@ impl Daemon {
     /// Has an opened volume served.
     ///
     /// # Errors
-    /// If the shard refuses it.
+    /// If it is served at another address already, or the shard refuses it.
     pub(crate) fn serve_volume(&self, entry: VolumeEntry, opened: OpenedVolume) -> Result<(), VolumeError> {
         let OpenedVolume { claims, identity, sectors, sector_size, export } = opened;
         let shard = usize::try_from(shard_of(entry.address, self.config.shards)).expect("few shards");
         let (reply, outcome) = channel();
         // Held until the volume is known, so that what the shard says of it finds it. All has been read: the shard waits for nothing.
         let mut volumes = self.volumes();
+        if let Some(other) = volumes.values().find(|volume| volume.identity == identity) {
+            return Err(served_at_another(&entry, other));
+        }
         self.shards[shard].send(Command::AddMirroredExport { export, reply });
         let export = outcome.recv().map_err(|_| VolumeError::Lost)?.map_err(Box::new)?;
         self.shards[shard].send(Command::OperatorMask { export, mask: entry.masks.clone() });
@@ -374,5 +377,39 @@ impl Daemon {
         if let VolumeEvent::Forced(forced) = event {
             self.tell_forced(volume, *forced);
         }
+    }
+}
+
+fn served_at_another(entry: &VolumeEntry, other: &Volume) -> VolumeError {
+    VolumeError::ServedAtAnother {
+        address: entry.address,
+        metadata: entry.metadata.clone(),
+        identity: other.identity,
+        other: other.entry.address,
+        other_data: other.entry.data.clone(),
+        other_metadata: other.entry.metadata.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::volumes::tests::made;
+    use super::*;
+
+    #[test]
+    fn a_volume_that_is_served_is_not_served_at_another_address_as_well() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let daemon = Daemon::on_stage(Arbiter::None);
+        let served = made(directory.path(), daemon.config.pair, "7.1", VolumeIdentity(7));
+        let served = daemon.put_on_stage(served);
+        let copy = made(directory.path(), daemon.config.pair, "7.2", served.identity);
+        let error = daemon.add_volume(copy.clone()).expect_err("it is served").to_string();
+        for path in [&copy.metadata, &served.entry.data, &served.entry.metadata] {
+            assert!(error.contains(&path.display().to_string()), "{error}");
+        }
+        for part in ["served at e7.1 already", "made for e7.2", "`etherpair reload`"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+        assert_eq!(daemon.volumes().len(), 1);
     }
 }

@@ -11,7 +11,7 @@ use os::frame_port::PortError;
 use os::metadata_file::MetadataError;
 use os::open_files::OpenFilesError;
 use os::shard::{MirroredExportError, ShardError};
-use replication::identity::PairIdentity;
+use replication::identity::{PairIdentity, VolumeIdentity};
 use thiserror::Error;
 
 use crate::config::places::Place;
@@ -138,6 +138,44 @@ pub(crate) enum VolumeError {
         found: PairIdentity,
         /// Whose it should be.
         expected: PairIdentity,
+    },
+    /// The metadata is of another volume than is said.
+    #[error(
+        "{place}: is {stated}, and {metadata} is the metadata of volume {found}: most likely the files of two volumes were swapped, and \
+         initiators would find another disk at this address. Name the data and the metadata of {stated}, then `etherpair reload`; if it is to be \
+         volume {found}, write that there, as long as the peer has it at this address, too",
+        metadata = .metadata.display()
+    )]
+    OtherIdentity {
+        /// Where it is said.
+        place: Place,
+        /// What.
+        stated: VolumeIdentity,
+        /// What was opened.
+        metadata: PathBuf,
+        /// Whose that is.
+        found: VolumeIdentity,
+    },
+    /// This node serves the volume already, at another address.
+    #[error(
+        "{metadata} is the metadata of volume {identity}, which is served at {other} already, from {other_data} and {other_metadata}: a volume has \
+         one address, and two copies of it in one node ruin both. Name the data and the metadata that were made for {address}, then \
+         `etherpair reload`",
+        metadata = .metadata.display(), other_data = .other_data.display(), other_metadata = .other_metadata.display()
+    )]
+    ServedAtAnother {
+        /// Where it was to be served.
+        address: Address,
+        /// From what.
+        metadata: PathBuf,
+        /// Which volume.
+        identity: VolumeIdentity,
+        /// Where it is served.
+        other: Address,
+        /// From what.
+        other_data: PathBuf,
+        /// And with what.
+        other_metadata: PathBuf,
     },
     /// Somebody else serves its address.
     #[error(

@@ -18,7 +18,7 @@ use replication::identity::{PairIdentity, VolumeIdentity};
 use replication::meta::Opened;
 
 use super::error::VolumeError;
-use crate::config::volume::VolumeEntry;
+use crate::config::volume::{StatedIdentity, VolumeEntry};
 use crate::export::Claims;
 
 /// What IDENTIFY says of every volume.
@@ -110,6 +110,16 @@ impl OpenedVolume {
         if superblock.pair != pair {
             return Err(VolumeError::OtherPair { found: superblock.pair, expected: pair });
         }
+        if let Some(StatedIdentity { identity: stated, place }) = &entry.identity
+            && *stated != superblock.volume
+        {
+            return Err(VolumeError::OtherIdentity {
+                place: place.clone(),
+                stated: *stated,
+                metadata: entry.metadata.clone(),
+                found: superblock.volume,
+            });
+        }
         if is_another(entry, &opened) {
             return Err(VolumeError::OtherDisk { address: entry.address, path: entry.data.clone() });
         }
@@ -175,4 +185,77 @@ fn patiently<T, E>(
 /// What is wrong with it.
 pub(super) fn parse_address(text: &str) -> Result<Address, String> {
     text.parse().map_err(|error: aoe::AddressError| error.to_string())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::path::Path;
+
+    use replication::identity::FormatIdentity;
+    use replication::membership::{Membership, NodeNumber};
+    use replication::meta::layout::{HOT_EXTENTS_DEFAULT, Layout};
+    use replication::meta::{Format, format};
+
+    use super::*;
+
+    /// Data and metadata of a good copy of a volume, as `volume create` makes them, and what describes them.
+    pub(in crate::serve) fn made(
+        directory: &Path,
+        pair: PairIdentity,
+        address: &str,
+        volume: VolumeIdentity,
+    ) -> VolumeEntry {
+        let path = |suffix: &str| directory.join(format!("e{address}.{suffix}"));
+        let layout = Layout::new(1 << 13, HOT_EXTENTS_DEFAULT).expect("a size");
+        std::fs::write(path("img"), vec![0xa5; 4 << 20]).expect("data");
+        let fresh = format(Format {
+            format: FormatIdentity(1),
+            volume,
+            pair,
+            node: NodeNumber::Zero,
+            layout,
+            membership: Membership::FIRST,
+            good: true,
+        });
+        MetadataFile::create(&path("meta"), &fresh).expect("metadata");
+        let address = address.parse().expect("an address");
+        VolumeEntry {
+            file: Some(path("volume.toml")),
+            ..VolumeEntry::plain(address, path("img"), path("meta"))
+        }
+    }
+
+    #[test]
+    fn the_metadata_of_another_volume_than_is_said_is_not_opened() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (pair, one, two) = (PairIdentity(1), VolumeIdentity(0xa1), VolumeIdentity(0xb2));
+        let plain = made(directory.path(), pair, "7.1", one);
+        let file = plain.file.clone().expect("a file of its own");
+        let open = |entry: &VolumeEntry| {
+            let opened = OpenedVolume::open(pair, entry, Claims::default(), Instant::now());
+            opened.map(|opened| opened.identity).map_err(|error| error.to_string())
+        };
+        let described = |identity| {
+            let text = plain.clone().of_volume(&file, identity).emit();
+            VolumeEntry::parse(&file, &text).expect("a volume")
+        };
+        assert_eq!(open(&plain), Ok(one), "nothing is said, as in older files");
+        assert_eq!(open(&described(one)), Ok(one));
+        let refused = open(&described(two)).expect_err("another volume");
+        let text = described(two).emit();
+        let line = 1 + text.lines().position(|line| line.starts_with("identity = ")).expect("the key");
+        for part in [
+            format!("{}:{line}: `identity`: is {two}", file.display()),
+            format!("{} is the metadata of volume {one}", plain.metadata.display()),
+            "then `etherpair reload`".to_owned(),
+        ] {
+            assert!(refused.contains(&part), "{part} in {refused}");
+        }
+        let place = described(two).identity.expect("said").place;
+        assert_eq!(
+            plain.of_volume(&file, two).identity.expect("said").place,
+            place,
+            "before it is written, too"
+        );
+    }
 }
