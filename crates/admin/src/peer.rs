@@ -47,6 +47,11 @@ pub enum PeerRequest {
     Remove(PeerVolume),
     /// Which arbiter is asked there?
     Arbiter,
+    /// Which volumes are served there, and at which addresses?
+    Served {
+        /// Only the next few beyond this address, or the first few.
+        after: Option<String>,
+    },
 }
 
 /// What it answers.
@@ -127,6 +132,15 @@ pub struct AskedArbiter {
     pub kind: String,
     /// A name that no other one has; none if the node has not reached it yet.
     pub identity: Option<String>,
+}
+
+/// A volume that is served at a node.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Served {
+    /// Where initiators find it.
+    pub address: String,
+    /// 32 hexadecimal digits.
+    pub identity: String,
 }
 
 /// Why a line is no request of a peer: nothing is to be done then.

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use admin::RequestError;
+use admin::peer::Served;
 use aoe::Address;
 use block::ExportId;
 use os::Interface;
@@ -22,7 +23,7 @@ use replication::identity::VolumeIdentity;
 use replication::input::Control;
 use replication::output::Event as VolumeEvent;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{Notify, broadcast, oneshot};
 
 use self::asking::Asked;
 use super::changing::Changing;
@@ -32,6 +33,7 @@ use super::interfaces::Interfaces;
 use super::look::{Stranger, strangers};
 use super::peer_links::Links;
 use super::reload::WantedInterfaces;
+use super::same_addresses::refuse_different;
 use super::slow;
 use super::volumes::{LOCK_PATIENCE_AT_START, OpenedVolume, Volume, shard_of};
 use crate::arbiter::Arbiter;
@@ -72,6 +74,10 @@ pub(crate) struct Daemon {
     /// What happens, as JSON lines.
     pub(crate) events: broadcast::Sender<Arc<str>>,
     volumes: Mutex<BTreeMap<Address, Volume>>,
+    /// A volume has come to be served.
+    pub(super) volume_added: Notify,
+    /// What the peer serves, as long as that is looked at before anything comes to be served here.
+    at_peer: Mutex<Vec<Served>>,
     /// Volumes that are configured and cannot be served.
     broken: Mutex<BTreeMap<Address, Broken>>,
     pub(super) changing: Changing,
@@ -106,6 +112,8 @@ impl Daemon {
             storage: Interfaces::default(),
             events,
             volumes: Mutex::default(),
+            volume_added: Notify::new(),
+            at_peer: Mutex::default(),
             broken: Mutex::default(),
             changing: Changing::default(),
             interfaces_wanted,
@@ -233,11 +241,12 @@ impl Daemon {
     /// Has an opened volume served.
     ///
     /// # Errors
-    /// If it is served at another address already, or the shard refuses it.
+    /// If it is served at another address already, here or at the peer, or the shard refuses it.
     pub(crate) fn serve_volume(&self, entry: VolumeEntry, opened: OpenedVolume) -> Result<(), VolumeError> {
         let OpenedVolume { claims, identity, sectors, sector_size, export } = opened;
         let shard = usize::try_from(shard_of(entry.address, self.config.shards)).expect("few shards");
         let (reply, outcome) = channel();
+        refuse_different(self, entry.address, identity)?;
         // Held until the volume is known, so that what the shard says of it finds it. All has been read: the shard waits for nothing.
         let mut volumes = self.volumes();
         if let Some(other) = volumes.values().find(|volume| volume.identity == identity) {
@@ -250,6 +259,7 @@ impl Daemon {
         let volume = Volume { identity, shard, export, entry, sectors, sector_size, met: None };
         volumes.insert(address, volume);
         drop(volumes);
+        self.volume_added.notify_one();
         self.claims().add(claims);
         Ok(())
     }
@@ -340,6 +350,11 @@ impl Daemon {
     /// Which arbiter the peer asks, if it is another one than this node.
     pub(super) fn peers_arbiter(&self) -> MutexGuard<'_, Option<String>> {
         self.peers_arbiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the peer is known to serve now.
+    pub(super) fn at_peer(&self) -> MutexGuard<'_, Vec<Served>> {
+        self.at_peer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an operator has asked this node to leave.

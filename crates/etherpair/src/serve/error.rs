@@ -177,6 +177,9 @@ pub(crate) enum VolumeError {
         /// And with what.
         other_metadata: PathBuf,
     },
+    /// The peer serves it elsewhere, or something else at its address.
+    #[error("{0}")]
+    AddressesDiffer(String),
     /// Somebody else serves its address.
     #[error(
         "{mac} on {interface} answers for this address and is not of this pair: initiators would write to both disks and find their data on \

@@ -274,7 +274,7 @@ mod tests {
     use super::super::interfaces::Interfaces;
     use super::super::peer_links::Links;
     use super::super::peer_port::{self, NoCommonVersion, PeerProgram};
-    use super::super::{arbiter_watch, same_arbiter, slow};
+    use super::super::{arbiter_watch, same_addresses, same_arbiter, slow};
     use super::*;
     use crate::arbiter::{ArbiterError, ArbiterState};
     use crate::export::LinkChange;
@@ -352,6 +352,7 @@ mod tests {
             arbiter_watch::lost(&state),
             arbiter_watch::back(&state),
             same_arbiter::differ(&asks("a1"), &asks("b2")),
+            same_addresses::differ(&same_addresses::one()),
             interfaces.changed(&change(Some(link)), None),
             interfaces.changed(&change(None), None),
         ]

@@ -5,7 +5,8 @@
 //! their control planes ask of each other), [`create`], [`resize`], [`remove`] and [`replace`] with [`anew`] (volumes at both nodes, in
 //! [`files`]), [`register`] (what the arbiter knows of them), [`reload`] (the configuration read again; [`changes`]: what of it can change,
 //! [`withdraw`]: volumes that go, [`leaving`] them to the peer), [`changing`] (one of all these at a time), [`admin`] (the socket for
-//! commands), [`events`] and [`status`] (what operators are told; of [`interfaces`], by [`arbiter_watch`] and by [`same_arbiter`] too).
+//! commands), [`events`] and [`status`] (what operators are told; of [`interfaces`], by [`arbiter_watch`], [`same_arbiter`] and
+//! [`same_addresses`] too).
 //! Nothing here is in the way of a request: shards serve by themselves, and are asked by queues.
 
 mod admin;
@@ -31,6 +32,7 @@ mod remove;
 mod replace;
 mod resize;
 mod run;
+mod same_addresses;
 mod same_arbiter;
 mod slow;
 pub(crate) mod status;

@@ -20,6 +20,7 @@ use super::peer_port::PeerPortError;
 use super::remove::{may_remove_for_peer, remove_for_peer};
 use super::replace::describe;
 use super::resize::make_room_for_peer;
+use super::same_addresses::served;
 use super::same_arbiter::asked;
 use super::withdraw::is_configured;
 use crate::streams::{PeerConnection, Stream};
@@ -88,6 +89,10 @@ async fn carry_out(
         PeerRequest::Describe { address, after } => {
             let described = describe(daemon, address.as_deref(), after.as_deref()).await?;
             return Ok(serde_json::to_value(described).expect("texts and numbers"));
+        }
+        PeerRequest::Served { after } => {
+            let served = served(daemon, after.as_deref())?;
+            return Ok(serde_json::to_value(served).expect("texts"));
         }
         PeerRequest::Arbiter => return Ok(serde_json::to_value(asked(daemon)).expect("texts")),
     }

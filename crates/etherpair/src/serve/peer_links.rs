@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use os::peer_link::PeerFailure;
 use serde_json::json;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::events::{Report, Severity};
 use super::peer_port::{NoCommonVersion, PeerPortError, PeerProgram};
@@ -24,8 +24,8 @@ pub(crate) struct Links {
     links: Mutex<Vec<Link>>,
     /// A stream of that shard has ended.
     pub(crate) changed: Vec<Notify>,
-    /// A stream stands.
-    pub(crate) met: Notify,
+    /// How many streams have come to stand.
+    pub(crate) met: watch::Sender<u64>,
     misbehaved: Mutex<Seldom>,
     /// The peer was refused for this, which operators were told.
     refused: Mutex<Option<NoCommonVersion>>,
@@ -51,7 +51,7 @@ impl Links {
         Self {
             links: Mutex::new(vec![Link::default(); shards]),
             changed: (0..shards).map(|_| Notify::new()).collect(),
-            met: Notify::new(),
+            met: watch::Sender::new(0),
             misbehaved: Mutex::default(),
             refused: Mutex::default(),
             places: Arc::new(Semaphore::new(STRANGERS_MAX)),
@@ -97,7 +97,7 @@ impl Links {
         links[shard] =
             Link { standing, address: Some(address), error: None, lost_at: None, peer: Some(peer) };
         *self.refused() = None;
-        self.met.notify_one();
+        self.met.send_modify(|met| *met += 1);
     }
 
     /// A stream did not come about. What to tell, if it is news.

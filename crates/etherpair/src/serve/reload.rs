@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::changes::{VolumeChanges, fixed_keys, interface_changes, volume_changes};
 use super::daemon::Daemon;
 use super::error::VolumeError;
+use super::same_addresses;
 use super::volumes::{OpenedVolume, Volume};
 use super::withdraw::{refuse_needed, withdraw};
 use crate::config::node::NodeConfig;
@@ -104,6 +105,7 @@ async fn carry_out(daemon: &Arc<Daemon>, agreed: Agreed) -> Result<String, Strin
         change(daemon, &volume, entry);
     }
     let tried_again = changes.tried_again;
+    let _known = same_addresses::known(daemon, !opened.is_empty() || !tried_again.is_empty()).await;
     // Disks are asked beside what must not wait for them.
     let served = daemon.blocking(move |daemon| {
         let mut results = Vec::new();

@@ -19,8 +19,8 @@ use super::arbiter_watch;
 use super::daemon::Daemon;
 use super::error::ServeError;
 use super::reload::{WantedInterfaces, reload};
-use super::same_arbiter;
 use super::{peer_dial, peer_port};
+use super::{same_addresses, same_arbiter};
 use crate::arbiter::Arbiter;
 use crate::config::arbiter::ArbiterConfig;
 use crate::config::node::NodeConfig;
@@ -53,7 +53,7 @@ pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     let runtime =
         runtime.map_err(|error| ServeError::System { what: "starting the control plane", error })?;
     let daemon = runtime.block_on(async {
-        let running = Running::start(path, config)?;
+        let running = Running::start(path, config).await?;
         running.run().await
     })?;
     // Tasks go, and with the last of them the shards, which finish what is under way.
@@ -73,7 +73,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(path: &Path, mut config: NodeConfig) -> Result<Self, ServeError> {
+    async fn start(path: &Path, mut config: NodeConfig) -> Result<Self, ServeError> {
         let system = |what| move |error| ServeError::System { what, error };
         allow_open_files(open_files(&config))?;
         let volumes = std::mem::take(&mut config.volumes);
@@ -107,11 +107,14 @@ impl Running {
             tell(&daemon, &change);
         }
         let mut strangers = daemon.strangers(&addresses);
-        for volume in volumes {
-            match strangers.remove(&volume.address) {
-                // What cannot be served was told of, and keeps no other from being served.
-                None => drop(daemon.add_configured(volume)),
-                Some(error) => daemon.not_served(volume, None, &error),
+        {
+            let _known = same_addresses::known(&daemon, !volumes.is_empty()).await;
+            for volume in volumes {
+                match strangers.remove(&volume.address) {
+                    // What cannot be served was told of, and keeps no other from being served.
+                    None => drop(daemon.add_configured(volume)),
+                    Some(error) => daemon.not_served(volume, None, &error),
+                }
             }
         }
         let path = path.to_owned();
@@ -123,6 +126,7 @@ impl Running {
         peer_dial::dial(&self.daemon);
         arbiter_watch::follow(&self.daemon);
         same_arbiter::follow(&self.daemon);
+        same_addresses::follow(&self.daemon);
         admin::listen(&self.daemon, &self.path)?;
         let count = self.daemon.volumes().len();
         let config = &self.daemon.config;

@@ -114,11 +114,12 @@ pub(super) fn follow(daemon: &Arc<Daemon>) {
 
 async fn watch(daemon: Arc<Daemon>) {
     let mut states = daemon.arbiter.states();
+    let mut met = daemon.links.met.subscribe();
     loop {
         let ours = asked(&daemon);
         let again = look(&daemon, &ours).await;
         tokio::select! {
-            () = daemon.links.met.notified() => {}
+            _ = met.changed() => {}
             () = sleep(again.unwrap_or_default()), if again.is_some() => {}
             () = another(&mut states, &ours) => {}
         }

@@ -2,6 +2,7 @@
 //! the volume through both nodes and checks what it reads. Run as root.
 #![allow(clippy::disallowed_methods, reason = "tests wait for the real world by the real clock")]
 
+mod addresses;
 mod counted;
 mod forcing;
 mod foreign;
