@@ -1,11 +1,11 @@
-//! Makes a volume at both nodes: files and metadata at the peer, then here, then the register at the arbiter; and only when all
-//! of that is durable is it served, first there, then here.
+//! Makes a volume at both nodes: files and metadata here, then at the peer, then the register at the arbiter, then what describes it
+//! here; and only when all of that is durable is it served, first there, then here. So whatever interrupts it once the peer serves it, this
+//! node finds it again.
 //!
 //! Two new files are equal, since both read as zeros. An image that is there already is taken as it is, and copied to the
 //! peer. Nothing that exists is overwritten: neither a file nor what a device holds, but data on a device at the peer and what is on
 //! devices for metadata, each if that was said. What was made is removed when the rest cannot be.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub(super) struct Prepared {
     sectors: u64,
     /// To be taken away if nothing comes of it.
     made: Vec<PathBuf>,
+    /// What describes it is there.
+    is_described: bool,
     /// The peer serves it: nothing is taken away any more.
     is_at_peer: bool,
     /// Given up after what was made is taken away, so that nobody meets it.
@@ -50,8 +52,44 @@ impl Drop for Prepared {
             if is_device(path) {
                 let _ = MetadataFile::erase(path);
             } else {
-                let _ = fs::remove_file(path);
+                let _ = durable_file::remove(path);
             }
+        }
+    }
+}
+
+impl Prepared {
+    /// Writes what describes it, durably. Blocks.
+    fn described(mut self) -> Result<Self, String> {
+        let file = self.entry.file.clone().expect("a volume that is made has a file of its own");
+        refuse_described(&file)?;
+        // Goes first, should it have to: what is described is there.
+        self.made.insert(0, file.clone());
+        durable_file::replace(&file, self.entry.emit().as_bytes())
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        self.is_described = true;
+        Ok(self)
+    }
+
+    /// Has it served, and keeps everything. Blocks.
+    fn serve(self, daemon: &Daemon) -> Result<VolumeEntry, String> {
+        let mut prepared = if self.is_described { self } else { self.described()? };
+        let entry = prepared.entry.clone();
+        if let Err(error) = daemon.add_volume(entry.clone()) {
+            let error = error.to_string();
+            prepared.is_not_served(daemon, &error);
+            return Err(error);
+        }
+        prepared.made.clear();
+        tracing::info!("{}: made, {} sectors", entry.address, prepared.sectors);
+        Ok(entry)
+    }
+
+    /// What the peer has is a volume of this node's as well, whether it is served here or not.
+    fn is_not_served(&self, daemon: &Daemon, error: &String) {
+        if self.is_at_peer {
+            let identity = self.entry.identity.as_ref().map(|stated| stated.identity);
+            daemon.not_served(self.entry.clone(), identity, error);
         }
     }
 }
@@ -76,7 +114,7 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
         data_kind,
         overwrite_metadata: request.overwrite_metadata,
     };
-    let mut here = daemon
+    let here = daemon
         .blocking({
             let plan = plan.clone();
             move |daemon| prepare(&daemon, &plan)
@@ -104,23 +142,41 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
         Ok(()) | Err(ArbiterError::Nobody) => {}
         Err(error) => return Err(error.to_string()),
     }
-    if let Err(error) = peer.ask(&PeerRequest::Activate).await {
-        if daemon.arbiter.remove(key, Membership::FIRST).await.is_err() {
-            tracing::warn!(
-                "the arbiter keeps a register of {}, which was not made; it does no harm",
-                key.volume
-            );
+    let activated = match daemon.blocking(move |_| here.described()).await {
+        Ok(mut here) => match peer.ask(&PeerRequest::Activate).await {
+            Ok(()) => {
+                here.is_at_peer = true;
+                Ok(here)
+            }
+            Err(error) => {
+                let undo = move |_| {
+                    drop(here);
+                    Ok(())
+                };
+                let _ = daemon.blocking(undo).await;
+                Err(format!(
+                    "{error}; it is not made here. If the connection ended, the peer may have made it all the same: see `etherpair volume list` \
+                     there, and take it back there with `etherpair volume remove {address} --here-only`"
+                ))
+            }
+        },
+        Err(error) => Err(error),
+    };
+    let here = match activated {
+        Ok(here) => here,
+        Err(error) => {
+            if daemon.arbiter.remove(key, Membership::FIRST).await.is_err() {
+                let volume = key.volume;
+                tracing::warn!(
+                    "the arbiter keeps a register of {volume}, which was not made; it does no harm"
+                );
+            }
+            return Err(error);
         }
-        return Err(format!(
-            "{error}; it is not made here. If the connection ended, the peer may have made it all the same: see `etherpair volume list` \
-             there, and take it back there with `etherpair volume remove {address} --here-only`"
-        ));
-    }
-    here.is_at_peer = true;
+    };
     let entry = activate(daemon, here).await.map_err(|error| {
         format!(
-            "{address}: the peer serves it, and this node does not: {error}; mend that, then `etherpair reload`, or `etherpair volume \
-             replace {address}` if it is not in `etherpair status`"
+            "{address}: the peer serves it, and this node does not: {error}; mend that, then `etherpair reload`"
         )
     })?;
     let copied = if is_copied { "; its content is being copied to the peer" } else { "" };
@@ -187,6 +243,7 @@ pub(super) fn prepare(daemon: &Arc<Daemon>, plan: &Plan) -> Result<Prepared, Str
         entry: entry.clone(),
         sectors: plan.sectors,
         made: Vec::new(),
+        is_described: false,
         is_at_peer: false,
         _reservation: reservation,
     };
@@ -256,27 +313,56 @@ fn make_data(path: &Path, plan: &Plan, made: &mut Vec<PathBuf>) -> Result<(), St
     Ok(())
 }
 
-/// Has a volume served whose files were made. Nobody reads its description before that is so or all of it is gone again.
-pub(super) async fn activate(daemon: &Arc<Daemon>, mut prepared: Prepared) -> Result<VolumeEntry, String> {
-    let _alone = daemon.change_alone().await?;
-    daemon
-        .blocking(move |daemon| {
-            let entry = prepared.entry.clone();
-            let file = entry.file.clone().expect("a volume that was made has a file of its own");
-            refuse_described(&file)?;
-            // Goes first, should it have to: what is described is there.
-            prepared.made.insert(0, file.clone());
-            durable_file::replace(&file, entry.emit().as_bytes())
-                .map_err(|error| format!("{}: {error}", file.display()))?;
-            if let Err(error) = daemon.add_volume(entry.clone()) {
-                if prepared.is_at_peer {
-                    daemon.not_served(entry, None, &error);
-                }
-                return Err(error.to_string());
-            }
-            prepared.made.clear();
-            tracing::info!("{}: made, {} sectors", entry.address, prepared.sectors);
-            Ok(entry)
-        })
-        .await
+/// Has a volume served whose files were made. Nobody takes its description for one of a volume that is to be served before that is so, or
+/// all of it is gone again, or it is told that it is not.
+pub(super) async fn activate(daemon: &Arc<Daemon>, prepared: Prepared) -> Result<VolumeEntry, String> {
+    let _alone = match daemon.change_alone().await {
+        Ok(alone) => alone,
+        Err(error) => {
+            prepared.is_not_served(daemon, &error);
+            return Err(error);
+        }
+    };
+    daemon.blocking(move |daemon| prepared.serve(&daemon)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arbiter::Arbiter;
+
+    #[tokio::test]
+    async fn what_the_peer_may_have_is_described_here_before_and_kept_in_sight_after() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |suffix: &str| directory.path().join(format!("e7.9.{suffix}"));
+        std::fs::write(path("img"), vec![0xa5; 1 << 20]).expect("an image");
+        let daemon = Daemon::on_stage_in(directory.path(), Arbiter::None);
+        let plan = Plan {
+            address: "e7.9".to_owned(),
+            identity: VolumeIdentity(7).to_string(),
+            sectors: 1 << 11,
+            sector_size: None,
+            data: None,
+            metadata: None,
+            data_kind: DataKind::Image,
+            overwrite_metadata: false,
+        };
+        let described = || {
+            let plan = plan.clone();
+            daemon.blocking(move |daemon| prepare(&daemon, &plan)?.described())
+        };
+        let there = || ["img", "meta", "volume.toml"].map(|suffix| path(suffix).exists());
+        let prepared = described().await.expect("made");
+        assert_eq!(there(), [true; 3], "before the peer is told to serve it");
+        drop(prepared);
+        assert_eq!(there(), [true, false, false], "the peer has refused");
+        let mut prepared = described().await.expect("made");
+        prepared.is_at_peer = true;
+        // The shard of a daemon on stage mirrors nothing.
+        let error = activate(&daemon, prepared).await.expect_err("it cannot be served");
+        assert_eq!(there(), [true; 3]);
+        let address = parse_address("7.9").expect("an address");
+        let broken = daemon.broken().get(&address).cloned().expect("in sight");
+        assert_eq!((broken.error, broken.identity), (error, Some(VolumeIdentity(7))));
+    }
 }

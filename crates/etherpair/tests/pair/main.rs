@@ -4,6 +4,7 @@
 
 mod addresses;
 mod counted;
+mod creation;
 mod forcing;
 mod foreign;
 mod garbage;

@@ -22,6 +22,11 @@ const EXAMPLE: &str = include_str!("../../../../../docs/operating/node.toml");
 impl Daemon {
     /// One that has no volumes.
     pub(in crate::serve) fn on_stage(arbiter: Arbiter) -> Arc<Self> {
+        Self::on_stage_in(Path::new("/nonexistent"), arbiter)
+    }
+
+    /// The same with a directory for them.
+    pub(in crate::serve) fn on_stage_in(volumes: &Path, arbiter: Arbiter) -> Arc<Self> {
         let options = ShardOptions {
             name: "shard".to_owned(),
             ports: Vec::new(),
@@ -35,7 +40,8 @@ impl Daemon {
         let shard = ShardHandle::start(options, |_| ()).expect("a shard");
         let config = NodeConfig::parse(Path::new("node.toml"), EXAMPLE).expect("the example");
         let (interfaces_wanted, _) = unbounded_channel();
-        Arc::new(Self::new(NodeConfig { shards: 1, ..config }, vec![shard], arbiter, interfaces_wanted))
+        let config = NodeConfig { shards: 1, volumes_directory: volumes.to_owned(), ..config };
+        Arc::new(Self::new(config, vec![shard], arbiter, interfaces_wanted))
     }
 
     /// One more volume, of which the shard knows nothing.
