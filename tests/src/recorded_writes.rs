@@ -7,7 +7,11 @@
 use crate::Random;
 use lab::{Error, FrameSocket};
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    ops::Range,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,6 +35,8 @@ pub struct Record {
     acknowledged: Vec<AtomicU32>,
     /// Acknowledgements in all.
     count: AtomicU32,
+    /// The blocks that are written now.
+    blocks: Mutex<Range<usize>>,
 }
 
 /// A write that has no answer yet.
@@ -44,7 +50,7 @@ struct UnderWay {
 impl Default for Record {
     fn default() -> Self {
         let none = || (0..BLOCKS).map(|_| AtomicU32::new(0)).collect();
-        Self { sent: none(), acknowledged: none(), count: AtomicU32::new(0) }
+        Self { sent: none(), acknowledged: none(), count: AtomicU32::new(0), blocks: Mutex::new(0..BLOCKS) }
     }
 }
 
@@ -64,6 +70,16 @@ impl Record {
         self.sent.iter().map(|version| version.load(Ordering::SeqCst)).collect()
     }
 
+    /// From now on only these blocks are written: at least as many as there are writes under way.
+    pub fn write_only(&self, blocks: Range<usize>) {
+        assert!(blocks.len() >= DEPTH, "a block has one write under way at most");
+        *self.blocks() = blocks;
+    }
+
+    fn blocks(&self) -> MutexGuard<'_, Range<usize>> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes blocks of 7.1 until told to stop, each by one of the targets, both drawn by chance.
     pub fn write_until(
         &self,
@@ -74,7 +90,8 @@ impl Record {
         let (mut random, mut under_way, mut tag) = (Random::new(1), Vec::<UnderWay>::new(), 0_u32);
         while !stop.load(Ordering::SeqCst) {
             while under_way.len() < DEPTH {
-                let block = index(random.below(BLOCKS as u64));
+                let blocks = self.blocks().clone();
+                let block = blocks.start + index(random.below(blocks.len() as u64));
                 if under_way.iter().any(|write| write.block == block) {
                     continue;
                 }
