@@ -1,0 +1,10 @@
+//! Power loss: no acknowledged write is lost, on either side, and the copies become equal.
+//!
+//! Data and metadata of both nodes are on disks with volatile caches ([`tests::Rack`]), and an initiator writes through both nodes and
+//! keeps a record. Of both nodes together (`both`), and of one and then of the other (`one`).
+#![allow(clippy::disallowed_methods, reason = "these are tests of the real world")]
+
+mod afterwards;
+mod both;
+mod one;
+mod story;
