@@ -22,8 +22,15 @@ pub(crate) enum Fault {
     PeerLinkSilent,
     /// The wire between the nodes is pulled.
     PeerLinkPulled,
+    /// A node hears nothing of its peer, which hears it: both lose the session, and one goes on.
+    DeafToPeer { node: usize },
     /// A node reaches neither its peer nor the witness, but its initiators.
     Isolated { node: usize },
+    /// A node hears neither its peer nor the witness, but both hear it: what it asks for is granted, and it does not hear of that. One
+    /// goes on, or none until it hears again.
+    Deaf { node: usize },
+    /// A node hears its peer and the witness, but neither hears it: the other one goes on.
+    Unheard { node: usize },
     /// A node reaches nobody at all.
     CutOff { node: usize },
     /// A node reaches its peer and the witness, but no initiator.
@@ -34,10 +41,19 @@ pub(crate) enum Fault {
     Witness,
     /// The witness is away when a node is killed.
     WitnessAndKill { node: usize },
+    /// The witness is killed, and then the wire between the nodes swallows everything: nobody serves until one of the two is back.
+    WitnessThenPeerLink { first_back: FirstBack },
     /// A node leaves by command, and joins again.
     Leave { node: usize },
     /// A node is asked to end (SIGTERM), and started again.
     Restart { node: usize },
+}
+
+/// Which of the two that are lost one after the other comes back first: with the witness one node goes on, with the wire both do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum FirstBack {
+    Witness,
+    PeerLink,
 }
 
 /// A fault, how long it lasts, and how long what it leaves is left alone where it has two steps.
@@ -48,7 +64,7 @@ pub(crate) struct Plan {
     pub(crate) gap: Duration,
 }
 
-const KINDS: usize = 15;
+const KINDS: usize = 19;
 /// With a lease of a second this is from long before the other node goes on alone to long after.
 const LASTS_MAX: Duration = Duration::from_millis(3500);
 const GAP_MAX: Duration = Duration::from_millis(1200);
@@ -92,13 +108,17 @@ impl Fault {
             4 => Self::Stop { node },
             5 => Self::PeerLinkSilent,
             6 => Self::PeerLinkPulled,
-            7 => Self::Isolated { node },
-            8 => Self::CutOff { node },
-            9 => Self::NoInitiators { node },
-            10 => Self::StorageLink { node, network },
-            11 => Self::Witness,
-            12 => Self::WitnessAndKill { node },
-            13 => Self::Leave { node },
+            7 => Self::DeafToPeer { node },
+            8 => Self::Isolated { node },
+            9 => Self::Deaf { node },
+            10 => Self::Unheard { node },
+            11 => Self::CutOff { node },
+            12 => Self::NoInitiators { node },
+            13 => Self::StorageLink { node, network },
+            14 => Self::Witness,
+            15 => Self::WitnessAndKill { node },
+            16 => Self::WitnessThenPeerLink { first_back: [FirstBack::Witness, FirstBack::PeerLink][node] },
+            17 => Self::Leave { node },
             _ => Self::Restart { node },
         }
     }
@@ -113,14 +133,27 @@ impl Fault {
             Self::Stop { .. } => "a node stopped",
             Self::PeerLinkSilent => "peer link silent",
             Self::PeerLinkPulled => "peer link pulled",
+            Self::DeafToPeer { .. } => "a node deaf to its peer",
             Self::Isolated { .. } => "a node without peer and witness",
+            Self::Deaf { .. } => "a node deaf to peer and witness",
+            Self::Unheard { .. } => "a node unheard by peer and witness",
             Self::CutOff { .. } => "a node cut off from everybody",
             Self::NoInitiators { .. } => "a node without initiators",
             Self::StorageLink { .. } => "a storage link pulled",
             Self::Witness => "witness killed",
             Self::WitnessAndKill { .. } => "a node killed without witness",
+            Self::WitnessThenPeerLink { .. } => "witness killed, then peer link silent",
             Self::Leave { .. } => "a node left and joined",
             Self::Restart { .. } => "a node restarted",
+        }
+    }
+}
+
+impl FirstBack {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Witness => "the witness",
+            Self::PeerLink => "the link",
         }
     }
 }
@@ -147,12 +180,19 @@ impl fmt::Display for Plan {
             Fault::StorageLink { node, network } => {
                 write!(f, "{}: node {node}, network {network}, for {lasts} ms", fault.kind())
             }
+            Fault::WitnessThenPeerLink { first_back } => {
+                let (gap, first) = (gap.as_millis(), first_back.words());
+                write!(f, "{} {gap} ms later, for {lasts} ms; {first} back first", fault.kind())
+            }
             Fault::PeerLinkSilent | Fault::PeerLinkPulled | Fault::Witness => {
                 write!(f, "{} for {lasts} ms", fault.kind())
             }
             Fault::Kill { node }
             | Fault::Stop { node }
+            | Fault::DeafToPeer { node }
             | Fault::Isolated { node }
+            | Fault::Deaf { node }
+            | Fault::Unheard { node }
             | Fault::CutOff { node }
             | Fault::NoInitiators { node }
             | Fault::WitnessAndKill { node }

@@ -13,7 +13,7 @@ use lab::pair::{PATIENCE, Pair};
 use lab::{Error, Process, Signal, wait_until};
 use os::clock;
 
-use crate::fault::{Fault, Plan};
+use crate::fault::{Fault, FirstBack, Plan};
 use crate::initiator::{Habits, Worker};
 use crate::record::{self, Entry, Event};
 
@@ -171,6 +171,24 @@ impl Stage {
                 gap();
                 self.start(node)
             }
+            Fault::WitnessThenPeerLink { first_back } => {
+                self.witness.kill()?;
+                gap();
+                self.pair.set_peer_link_silent(true)?;
+                pause();
+                match first_back {
+                    FirstBack::Witness => {
+                        self.start_witness()?;
+                        gap();
+                        self.pair.set_peer_link_silent(false)
+                    }
+                    FirstBack::PeerLink => {
+                        self.pair.set_peer_link_silent(false)?;
+                        gap();
+                        self.start_witness()
+                    }
+                }
+            }
             Fault::Leave { node } => {
                 self.pair.command(node, "leave")?;
                 pause();
@@ -195,6 +213,15 @@ impl Stage {
         match fault {
             Fault::PeerLinkPulled => pair.set_peer_link_up(!cut),
             Fault::PeerLinkSilent => pair.set_peer_link_silent(cut),
+            Fault::DeafToPeer { node } => pair.set_deaf_to_peer(node, cut),
+            Fault::Deaf { node } => {
+                pair.set_deaf_to_witness(node, cut)?;
+                pair.set_deaf_to_peer(node, cut)
+            }
+            Fault::Unheard { node } => {
+                pair.set_unheard_by_witness(node, cut)?;
+                pair.set_deaf_to_peer(1 - node, cut)
+            }
             Fault::Isolated { node } => {
                 pair.set_witness_link_silent(node, cut)?;
                 pair.set_peer_link_silent(cut)
