@@ -174,7 +174,7 @@ impl Anew {
         {
             return Err(format!(
                 "{place}: is {identity}, and the peer has volume {volume} at this address; nothing was changed. If it is to be made anew here, \
-                 write that there first"
+                 write that there first, then `etherpair reload`"
             ));
         }
         if let Some(file) = entry.file.clone().filter(|file| !file.exists()) {

@@ -1,5 +1,5 @@
 //! Makes a volume at both nodes: files and metadata here, then at the peer, then the register at the arbiter, then what describes it
-//! here; and only when all of that is durable is it served, first there, then here. So whatever interrupts it once the peer serves it, this
+//! here; and only when all of that is durable is it served, first there, then here. So whatever interrupts it once the peer may serve it, this
 //! node finds it again.
 //!
 //! Two new files are equal, since both read as zeros. An image that is there already is taken as it is, and copied to the
@@ -39,7 +39,7 @@ pub(super) struct Prepared {
     made: Vec<PathBuf>,
     /// What describes it is there.
     is_described: bool,
-    /// The peer serves it: nothing is taken away any more.
+    /// The peer serves it, or may: nothing is taken away any more.
     is_at_peer: bool,
     /// Given up after what was made is taken away, so that nobody meets it.
     _reservation: Reservation,
@@ -143,23 +143,30 @@ pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Resu
         Err(error) => return Err(error.to_string()),
     }
     let activated = match daemon.blocking(move |_| here.described()).await {
-        Ok(mut here) => match peer.ask(&PeerRequest::Activate).await {
-            Ok(()) => {
-                here.is_at_peer = true;
-                Ok(here)
+        Ok(mut here) => {
+            here.is_at_peer = true;
+            match peer.decides(&PeerRequest::Activate).await {
+                Ok(Ok(_)) => Ok(here),
+                Ok(Err(refused)) => {
+                    here.is_at_peer = false;
+                    let undo = move |_| {
+                        drop(here);
+                        Ok(())
+                    };
+                    let _ = daemon.blocking(undo).await;
+                    Err(format!("{refused}; it is not made here"))
+                }
+                Err(error) => {
+                    let text = format!(
+                        "{error}: nobody knows whether the peer has made it, and what was made here is kept. If `etherpair volume list` there \
+                         names {address}, `etherpair reload` here serves it; if not, `etherpair volume remove {address} --here-only` here takes it \
+                         away"
+                    );
+                    here.is_not_served(daemon, &text);
+                    return Err(text);
+                }
             }
-            Err(error) => {
-                let undo = move |_| {
-                    drop(here);
-                    Ok(())
-                };
-                let _ = daemon.blocking(undo).await;
-                Err(format!(
-                    "{error}; it is not made here. If the connection ended, the peer may have made it all the same: see `etherpair volume list` \
-                     there, and take it back there with `etherpair volume remove {address} --here-only`"
-                ))
-            }
-        },
+        }
         Err(error) => Err(error),
     };
     let here = match activated {

@@ -143,7 +143,8 @@ pub(crate) enum VolumeError {
     #[error(
         "{place}: is {stated}, and {metadata} is the metadata of volume {found}: most likely the files of two volumes were swapped, and \
          initiators would find another disk at this address. Name the data and the metadata of {stated}, then `etherpair reload`; if it is to be \
-         volume {found}, write that there, as long as the peer has it at this address, too",
+         volume {found}, write that there, as long as the peer has it at this address, too; if {stated} is to be made anew here, put that metadata \
+         aside",
         metadata = .metadata.display()
     )]
     OtherIdentity {

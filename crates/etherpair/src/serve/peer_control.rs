@@ -131,6 +131,16 @@ impl<S: Stream> Peer<S> {
     /// # Errors
     /// Why it says nothing that is of use.
     pub(super) async fn ask_for<T: DeserializeOwned>(&mut self, request: &PeerRequest) -> Result<T, String> {
+        serde_json::from_value(self.decides(request).await??).map_err(|error| {
+            format!("the peer answers what this node does not understand ({error}); upgrade the older node")
+        })
+    }
+
+    /// What the peer says to something that it may have done also if nobody hears so.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub(super) async fn decides(&mut self, request: &PeerRequest) -> Result<PeerAnswer, String> {
         let asked = timeout(PATIENCE, async {
             self.0.write_all(request.line().as_bytes()).await?;
             read_line(&mut self.0).await
@@ -143,11 +153,8 @@ impl<S: Stream> Peer<S> {
                  volumes; name one volume at a time, or upgrade etherpair on the peer"
             ));
         }
-        let answer: PeerAnswer = serde_json::from_slice(&line)
-            .map_err(|_| "the connection to the peer has ended; see its log".to_owned())?;
-        serde_json::from_value(answer?).map_err(|error| {
-            format!("the peer answers what this node does not understand ({error}); upgrade the older node")
-        })
+        serde_json::from_slice(&line)
+            .map_err(|_| "the connection to the peer has ended; see its log".to_owned())
     }
 }
 

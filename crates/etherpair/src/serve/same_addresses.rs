@@ -14,7 +14,7 @@ use admin::peer::{PeerRequest, Served};
 use aoe::Address;
 use replication::identity::VolumeIdentity;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::daemon::Daemon;
 use super::error::VolumeError;
@@ -25,6 +25,8 @@ use super::volumes::{Volume, parse_address};
 
 /// A peer that takes longer to say what it serves is as good as none.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How soon a peer is asked again that did not answer, though a connection stands: a busy one soon, an older one, which never says it, in vain.
+const AGAIN: Duration = Duration::from_secs(5);
 /// Volumes told at once, in a line that is not too long.
 const PAGE_VOLUMES: usize = 512;
 
@@ -142,38 +144,45 @@ pub(super) fn follow(daemon: &Arc<Daemon>) {
     let daemon = Arc::clone(daemon);
     let mut met = daemon.links.met.subscribe();
     tokio::spawn(async move {
+        let mut is_open = false;
         loop {
             tokio::select! {
                 changed = met.changed() => if changed.is_err() { return },
                 () = daemon.volume_added.notified() => {}
+                () = sleep(AGAIN), if is_open => {}
             }
-            // A peer that cannot be asked now meets this node later, and an older one never says it.
-            if let Ok(Ok(theirs)) = timeout(PATIENCE, ask(&daemon)).await
-                && let Err(error) = give_way(&daemon, &theirs).await
-            {
-                tracing::error!("volumes that the peer serves otherwise are still served: {error}");
+            let looked = look(&daemon).await;
+            is_open = looked.is_err();
+            if let Err(error) = looked {
+                tracing::debug!(
+                    "nobody knows whether the peer serves the same volumes at the same addresses: {error}"
+                );
             }
         }
     });
 }
 
-async fn give_way(daemon: &Arc<Daemon>, theirs: &[Served]) -> Result<(), String> {
-    let differs = |volume: &Volume| compare(&of(volume), theirs).map(|found| (volume.clone(), found));
-    let found: Vec<(Volume, Difference)> = daemon.volumes().values().filter_map(differs).collect();
-    if found.is_empty() {
+async fn look(daemon: &Arc<Daemon>) -> Result<(), String> {
+    if differences(daemon).await?.is_empty() {
         return Ok(());
     }
     let _alone = daemon.change_alone().await?;
-    for (volume, difference) in found {
-        // Somebody else may have been quicker.
-        if daemon.has(&volume) {
-            daemon.report(differ(&difference));
-            let stopped = stop_serving(daemon, &volume).await;
-            stopped.unwrap_or_else(|error| tracing::error!("{error}"));
-            daemon.not_served(volume.entry, Some(volume.identity), &difference.text());
-        }
+    // That may have taken long, and one of the nodes is as the other by now.
+    for (volume, difference) in differences(daemon).await? {
+        daemon.report(differ(&difference));
+        let stopped = stop_serving(daemon, &volume).await;
+        stopped.unwrap_or_else(|error| tracing::error!("{error}"));
+        daemon.not_served(volume.entry, Some(volume.identity), &difference.text());
     }
     Ok(())
+}
+
+/// What is served here of which the peer says otherwise now.
+async fn differences(daemon: &Daemon) -> Result<Vec<(Volume, Difference)>, String> {
+    let asked = timeout(PATIENCE, ask(daemon)).await;
+    let theirs = asked.unwrap_or_else(|_| Err("it does not answer".to_owned()))?;
+    let differs = |volume: &Volume| compare(&of(volume), &theirs).map(|found| (volume.clone(), found));
+    Ok(daemon.volumes().values().filter_map(differs).collect())
 }
 
 /// One for tests of what is told.

@@ -11,6 +11,7 @@ use replication::start::VolumeConfig;
 
 use super::Shard;
 use super::handle::{Command, Event, MirroredExport, MirroredExportError};
+use crate::clock;
 use crate::disk::Disk;
 use crate::frame_port::{PortError, PortOptions};
 use crate::metadata_file::MetadataFile;
@@ -67,7 +68,7 @@ impl Shard {
             // Of a port that was closed meanwhile there is nothing to tell.
             Command::PortChanged { port, .. } if usize::from(port.0) >= self.ports.len() => {}
             Command::PortChanged { port, link } => {
-                let link = link.map(|link| self.make_room(now, port, link));
+                let link = link.map(|link| self.make_room(port, link));
                 self.feed(now, Input::PortChanged { port, link });
             }
             Command::OpenPort { options, reply } => {
@@ -124,13 +125,13 @@ impl Shard {
     }
 
     /// Opens a port anew if its interface has longer frames now than it has room for. What it then has room for.
-    fn make_room(&mut self, now: Instant, port: PortId, link: PortLink) -> PortLink {
+    fn make_room(&mut self, port: PortId, link: PortLink) -> PortLink {
         let index = usize::from(port.0);
         let mtu = link.mtu.min(self.ports.mtu_max());
         let interface = self.ports[index].interface();
         if mtu > interface.mtu {
             let (name, before) = (interface.name.clone(), interface.mtu);
-            if let Err(error) = self.reopen(now, index) {
+            if let Err(error) = self.reopen(index) {
                 tracing::error!("{name}: frames stay at MTU {before}: {error}");
             }
         }
@@ -161,8 +162,10 @@ impl Shard {
         self.look_up_sleepers();
     }
 
-    fn reopen(&mut self, now: Instant, index: usize) -> Result<(), PortError> {
+    fn reopen(&mut self, index: usize) -> Result<(), PortError> {
         let anew = self.ports.open_anew(index)?;
+        // What is answered now is not as old as the opening.
+        let now = clock::now();
         // No frame is lost. A few come by both ports: copies are what initiators send all the time (design, D1 and D2).
         self.ports[index].ignore_frames()?;
         while self.ports[index].peek_received().is_some() {
