@@ -264,7 +264,7 @@ impl Engine {
         if !is_only_good || self.mutated(Mutation::OnlyDiskGivenUp) {
             return self.disk_failed(export, error);
         }
-        self.peer_lacks(export, range);
+        self.peer_lacks_what_is_here(export, range);
         self.refuse(Refusal::WriteFailed);
     }
 

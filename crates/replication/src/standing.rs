@@ -89,7 +89,7 @@ impl Engine {
         // The only good copy is here, but not of these sectors any more: the peer's is of no use either until the initiator
         // writes them again, and is to become what this one is.
         if self.volume(export).phase == Phase::Paired {
-            let tickets = self.peer_lacks(export, range);
+            let tickets = self.peer_lacks_what_is_here(export, range);
             self.ends_when_noted(token, tickets);
         }
         if self.fail_superseded(export, range) {

@@ -2,6 +2,7 @@
 //! that when something else happens on the way.
 
 use replication::message::VolumeMessage;
+use replication::output::Outcome;
 
 use crate::stories::{FOR_GOOD, Told, serves_and_lacks};
 use crate::world::{EXTENT, Stage, World};
@@ -45,6 +46,29 @@ pub(crate) fn the_only_good_disk_cannot_be_mended(world: &mut World) -> Told {
     world.nodes[0].sectors.refuses_writes = false;
     world.until("it is mended", |world| world.nodes[0].sectors.unreadable.is_empty())?;
     world.go_on(Stage::Write, 1);
+    both_are_whole(world)
+}
+
+/// A sector that the only good disk cannot read is written in part, which fails as well: the rest of it only the other one has.
+pub(crate) fn a_bad_sector_of_the_only_good_disk_is_written_in_part(world: &mut World) -> Told {
+    node_one_lacks(world)?;
+    world.nodes[0].sectors.unreadable.extend(8..16);
+    world.nodes[0].sectors.refuses_writes = true;
+    world.ask(0, false, 8, 8);
+    world.until("it is read from the other one", World::are_all_answered)?;
+    // So that the other one does not become a member.
+    world.stall(Stage::Question, 0, FOR_GOOD);
+    world.go_on(Stage::Write, 1);
+    world.ask(0, true, 6, 4);
+    world.until("a write has failed", World::are_all_answered)?;
+    let reader = world.ask(0, false, 12, 4);
+    world.until("the rest is read", World::are_all_answered)?;
+    if !matches!(world.outcome(reader), Some(Outcome::Done(_))) {
+        return Err("durability: what only the other node had is lost".to_owned());
+    }
+    world.nodes[0].sectors.refuses_writes = false;
+    world.go_on(Stage::Question, 0);
+    world.until("it is mended", |world| world.nodes[0].sectors.unreadable.is_empty())?;
     both_are_whole(world)
 }
 

@@ -47,7 +47,7 @@ const SMALL_IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 88] = [
+pub(crate) const ALL: [(&str, Plan, Story); 89] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -134,6 +134,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 88] = [
     ("bad sector of the only good disk", LARGE, repairs::the_only_good_disk_cannot_be_mended),
     ("bad source behind a write", LARGE, repairs::a_write_fails_at_the_source_over_one_of_the_target),
     ("bad source and a read", LARGE, repairs::a_read_of_the_target_has_what_fails_at_the_source),
+    ("bad sector written in part", LARGE, repairs::a_bad_sector_of_the_only_good_disk_is_written_in_part),
     ("bad sector written anew", SMALL, repairs::a_bad_sector_is_written_while_it_is_fetched),
     ("bad sector beside a copy", LARGE, repairs::a_read_finds_one_part_here_and_the_other_there),
     ("flush dropped and failed", SMALL_IN_MEMORY, endings::a_flush_fails_that_a_freeze_has_dropped),
