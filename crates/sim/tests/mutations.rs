@@ -13,6 +13,7 @@ use sim::finding::{Finding, Property};
 use sim::minimise::minimise;
 use sim::options::Options;
 use sim::run::{injections, run};
+use sim::scenario::ALL;
 
 /// So many seeds, from 0 on, before a mistake counts as one that the simulator does not find.
 const SEEDS_MAX: u64 = 2000;
@@ -29,7 +30,7 @@ const SOON: [(Mutation, Property, u64, u64); 12] = [
     (Mutation::SmallStateNotShared, Property::SmallStateEqual, 5000, 70),
     (Mutation::AckBeforeDisk, Property::Liveness, 5000, 40),
     (Mutation::AckNotAwaited, Property::Whole, 5000, 60),
-    (Mutation::AckNotAwaited, Property::AnsweredOnce, 5170, 30),
+    (Mutation::AckNotAwaited, Property::AnsweredOnce, 6935, 30),
     (Mutation::AckNotAwaited, Property::Lag, 5170, 30),
     (Mutation::LateNotTold, Property::Assertion, 0, 40),
 ];
@@ -80,6 +81,13 @@ fn each<T: Sync, R: Send>(all: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     });
     let result = |result: Mutex<Option<R>>| result.into_inner().expect("as above").expect("it was done");
     results.into_iter().map(result).collect()
+}
+
+#[test]
+fn a_volume_that_is_about_to_grow_again_is_not_served_without_what_is_new() {
+    let scenario = ALL.iter().find(|scenario| scenario.name == "grows-twice-before-it-serves");
+    let report = scenario.expect("told").run(Mutation::SizeNotToldWhileGrowing.into(), 0);
+    assert_eq!(report.failure.map(|finding| finding.property), Some(Property::Size));
 }
 
 #[test]
