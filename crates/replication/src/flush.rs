@@ -76,7 +76,7 @@ impl Engine {
         self.volume_mut(export).release_followed(mark);
         let volume = self.volume(export);
         let is_alone = volume.phase == Phase::Alone || volume.is_sole(self.config.node);
-        let is_only_copy = is_alone || self.is_only_good(export);
+        let is_only_copy = is_alone || self.is_only_good(export, None);
         match result {
             Ok(()) if dropped => self.end_flush(token, Outcome::Dropped),
             Ok(()) => self.finish_flush(token),

@@ -260,11 +260,11 @@ impl Engine {
     /// A write of the peer's failed at this disk. Freezes the volume, and with it drops the write. The only good disk is not given up for
     /// it, as it is not for one of this node's own: the nodes part, and whoever wants the write asks again.
     fn remote_failed(&mut self, export: ExportId, range: LbaRange, error: BlockError) {
-        let is_only_good = self.is_only_good(export);
+        let is_only_good = self.is_only_good(export, Some(range));
         if !is_only_good || self.mutated(Mutation::OnlyDiskGivenUp) {
             return self.disk_failed(export, error);
         }
-        self.peer_lacks_what_is_here(export, range);
+        self.peer_lacks(export, range);
         self.refuse(Refusal::WriteFailed);
     }
 

@@ -195,8 +195,8 @@ mutations! {
     FlushUnanswered,
     /// The only good disk is given up when it could not do a write
     OnlyDiskGivenUp,
-    /// A write that failed at the only good disk takes away from the peer also what only that has of it
-    LackedRevoked,
+    /// A write that failed where only the peer, which has left, can read is an error, and its value is read for a while
+    LackedCountedOn,
     /// The only disk there is, since the peer has left, or has lost its own, is given up when it could not do a write
     LeaverCountedOn,
     /// A write that counted as executed because a later one came over it still does when that one has failed after the nodes parted

@@ -4,7 +4,7 @@
 //! arbiter has made this node the sole member, all durably known, before it serves alone. It never decides who is to be
 //! asked or met: it asks only when the peer cannot be met.
 
-use block::{BlockError, ExportId, Instant};
+use block::{BlockError, ExportId, Instant, LbaRange};
 
 use crate::engine::Engine;
 use crate::input::Control;
@@ -68,10 +68,14 @@ impl Engine {
         }
     }
 
-    /// Whether the peer is here and could not go on by itself, also because it has left, or has no disk.
-    pub(crate) fn is_only_good(&self, export: ExportId) -> bool {
+    /// Whether the peer is here and could not go on by itself, also because it has left, or has no disk. Not where sectors are concerned
+    /// that this node lacks: those only the peer has, and they would be read there as long as it is here, and not any more when it is gone.
+    pub(crate) fn is_only_good(&self, export: ExportId, range: Option<LbaRange>) -> bool {
         let volume = self.volume(export);
         let is_left = volume.phase == Phase::Paired && volume.meeting.peer_left;
+        let is_lacking =
+            range.is_some_and(|range| volume.lacks(range)) && !self.mutated(Mutation::LackedCountedOn);
+        let is_left = is_left && !is_lacking;
         volume.is_only_good(self.config.node) || is_left && !self.mutated(Mutation::LeaverCountedOn)
     }
 
@@ -79,7 +83,7 @@ impl Engine {
     pub(crate) fn local_failed(&mut self, token: crate::message::Token, error: BlockError) {
         let write = self.local(token);
         let (export, range) = (write.export, write.range);
-        let is_only_good = self.is_only_good(export) && !self.mutated(Mutation::OnlyDiskGivenUp);
+        let is_only_good = self.is_only_good(export, Some(range)) && !self.mutated(Mutation::OnlyDiskGivenUp);
         let peer_can_go_on = self.volume(export).phase == Phase::Paired && !is_only_good;
         if peer_can_go_on && !self.mutated(Mutation::WriteErrorTold) {
             // Freezes, and so drops every write but this one, which the disk has given back.
@@ -89,7 +93,7 @@ impl Engine {
         // The only good copy is here, but not of these sectors any more: the peer's is of no use either until the initiator
         // writes them again, and is to become what this one is.
         if self.volume(export).phase == Phase::Paired {
-            let tickets = self.peer_lacks_what_is_here(export, range);
+            let tickets = self.peer_lacks(export, range);
             self.ends_when_noted(token, tickets);
         }
         if self.fail_superseded(export, range) {

@@ -48,21 +48,6 @@ pub struct Ticket {
 pub struct Tickets([Option<Ticket>; 2]);
 
 impl Tickets {
-    /// Both.
-    ///
-    /// # Panics
-    /// If they are for more than two blocks of the bitmap together.
-    #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
-        for ticket in other.0.into_iter().flatten() {
-            let is_place = |place: &&mut Option<Ticket>| place.is_none_or(|held| held.block == ticket.block);
-            let place = self.0.iter_mut().find(is_place).expect("a request touches two blocks at most");
-            let version = place.map_or(ticket.version, |held| held.version.max(ticket.version));
-            *place = Some(Ticket { version, ..ticket });
-        }
-        self
-    }
-
     /// Whether there is nothing to wait for.
     #[must_use]
     pub const fn is_empty(self) -> bool {

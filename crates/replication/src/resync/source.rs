@@ -224,20 +224,6 @@ impl Engine {
         tickets
     }
 
-    /// The same of what this node has itself of these sectors. Blocks that it lacks only the peer has.
-    pub(crate) fn peer_lacks_what_is_here(&mut self, export: ExportId, range: LbaRange) -> Tickets {
-        if !self.volume(export).lacks(range) || self.mutated(Mutation::LackedRevoked) {
-            return self.peer_lacks(export, range);
-        }
-        let mut tickets = Tickets::default();
-        for part in blocks_of(range) {
-            if !self.volume(export).lacks(part) {
-                tickets = tickets.and(self.peer_lacks(export, part));
-            }
-        }
-        tickets
-    }
-
     fn tell_lacking(&mut self, export: ExportId, range: LbaRange) {
         let copies = self.copies_out.values_mut();
         for copy in copies.filter(|copy| copy.export == export && copy.range.overlaps(range)) {
@@ -288,15 +274,4 @@ impl Engine {
     fn copy_mut(&mut self, token: Token) -> &mut CopyOut {
         self.copies_out.find_mut(token).expect("a copy under way")
     }
-}
-
-/// The parts of a range that are of one block each.
-fn blocks_of(range: LbaRange) -> impl Iterator<Item = LbaRange> {
-    let unit = crate::meta::layout::SECTORS_PER_BIT;
-    let (start, end) = (range.start().0, range.end().0);
-    (start / unit..end.div_ceil(unit)).map(move |block| {
-        let (from, to) = ((block * unit).max(start), ((block + 1) * unit).min(end));
-        let count = SectorCount(u16::try_from(to - from).expect("at most a block"));
-        LbaRange::new(Lba(from), count).expect("a part of a range")
-    })
 }

@@ -101,7 +101,7 @@ impl Engine {
     /// A copy could not be written. The only good disk is not given up for sectors that it has asked for because it cannot read them:
     /// they are read from the peer, which goes on to try.
     fn copy_failed(&mut self, export: ExportId, copy: Token, error: BlockError) {
-        let is_only_good = self.is_only_good(export);
+        let is_only_good = self.is_only_good(export, None);
         if !is_only_good || self.mutated(Mutation::OnlyDiskGivenUpForCopy) {
             return self.disk_failed(export, error);
         }

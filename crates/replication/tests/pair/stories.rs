@@ -134,7 +134,11 @@ pub(crate) const ALL: [(&str, Plan, Story); 89] = [
     ("bad sector of the only good disk", LARGE, repairs::the_only_good_disk_cannot_be_mended),
     ("bad source behind a write", LARGE, repairs::a_write_fails_at_the_source_over_one_of_the_target),
     ("bad source and a read", LARGE, repairs::a_read_of_the_target_has_what_fails_at_the_source),
-    ("bad sector written in part", LARGE, repairs::a_bad_sector_of_the_only_good_disk_is_written_in_part),
+    (
+        "bad sector beside a leaver",
+        SMALL,
+        repairs::a_bad_sector_is_written_in_part_while_the_other_one_has_left,
+    ),
     ("bad sector written anew", SMALL, repairs::a_bad_sector_is_written_while_it_is_fetched),
     ("bad sector beside a copy", LARGE, repairs::a_read_finds_one_part_here_and_the_other_there),
     ("flush dropped and failed", SMALL_IN_MEMORY, endings::a_flush_fails_that_a_freeze_has_dropped),
