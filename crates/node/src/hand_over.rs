@@ -62,8 +62,9 @@ impl HandOver {
     /// Whether a request that came for this export, to the peer's address or not, goes to the peer.
     fn goes_to_peer(&self, export: ExportId, to_peer: bool) -> bool {
         let Some(manner) = self.manners.get(export.0 as usize) else { return false };
-        // Who serves nothing hands over what was sent to it; who serves, what was sent to the peer.
-        manner.hands_over && manner.serving == to_peer && !manner.stands_in
+        // Who serves hands over what was sent to the peer; who serves nothing all that it gets: where the peer has answered another
+        // volume from this node's address, or this node from the peer's, switches lead here what is sent to either.
+        manner.hands_over && !manner.stands_in && (to_peer || !manner.serving)
     }
 
     /// What becomes of a frame that is kept: `Some(true)` it is taken now, `Some(false)` it never will be.
@@ -188,5 +189,28 @@ impl Node {
                 None => hand_over.kept.push_back(kept),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_serves_nothing_hands_over_what_was_sent_to_either_address() {
+        let export = ExportId(1);
+        let mut hand_over = HandOver::default();
+        hand_over.add_export(ExportId(0));
+        hand_over.add_export(export);
+        // Whether frames to this node's address go to the peer, and those to the peer's.
+        let mut goes = |serving, stands_in, hands_over| {
+            hand_over.manners[1] = Manner { serving, stands_in, hands_over };
+            [false, true].map(|to_peer| hand_over.goes_to_peer(export, to_peer))
+        };
+        assert_eq!(goes(false, false, true), [true, true], "the peer answers at both");
+        assert_eq!(goes(true, false, true), [false, true], "each answers at its own");
+        assert_eq!(goes(true, true, true), [false, false], "this node answers at both");
+        assert_eq!(goes(false, false, false), [false, false], "nobody is there to answer");
+        assert!(!hand_over.goes_to_peer(ExportId(0), true), "another export");
     }
 }

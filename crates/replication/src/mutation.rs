@@ -243,6 +243,8 @@ mutations! {
     AloneWithOffer,
     /// A node that has left does not say so again to a peer that offers to meet
     LeavesOnce,
+    /// A leave that crosses a membership on its way from the peer is not said again when the peer has gone on
+    LeaveNotRepeated,
     /// A leaver is clean before its disk has had everything
     CleanTooEarly,
     /// A leaver is clean although what it has offered may make it go on

@@ -41,6 +41,7 @@ impl Engine {
     /// The peer has made a membership durable and lets this node know.
     pub(crate) fn handle_member(&mut self, export: ExportId, membership: Membership) {
         let peer = self.config.node.other();
+        let is_said_once = self.mutated(Mutation::LeaveNotRepeated);
         let volume = self.volume_mut(export);
         let in_sync = membership.members == Members::Both;
         if volume.phase == Phase::Alone && !in_sync {
@@ -58,6 +59,11 @@ impl Engine {
         if in_sync && lacks {
             return self.refuse(Refusal::Protocol("a member that lacks blocks"));
         }
+        if volume.phase == Phase::Frozen && volume.meeting.has_left && !in_sync && !is_said_once {
+            // The leave may have come while the peer was to go on because of an earlier one. Once more: what says it is known.
+            self.say(export, VolumeMessage::Leave, None);
+        }
+        let volume = self.volume_mut(export);
         let has_missed_more = volume.phase == Phase::Frozen
             && volume.has_disk
             && !is_covered(peer, membership, volume.membership());

@@ -55,6 +55,8 @@ pub(crate) const STORY: Scenario = Scenario {
 };
 /// The mode in which only node 1 answers, and before node 0 has what it answered.
 pub(crate) const AHEAD: Durability = Durability::Async { server: NodeNumber::One, lag_bytes_max: 1 << 19 };
+/// The same with the nodes exchanged.
+const AHEAD_AT_ZERO: Durability = Durability::Async { server: NodeNumber::Zero, lag_bytes_max: 1 << 19 };
 
 const fn story(name: &'static str, steps: &'static [Step]) -> Scenario {
     Scenario { name, steps, ..STORY }
@@ -240,6 +242,13 @@ pub const ALL: &[Scenario] = &[
             "one-volume-ahead-of-two",
             &[Step(Fault::Kill, 0, 2000, 3000), Step(Fault::Leave, 0, 8000, 2000)],
         )
+    },
+    // Each answers its own volume from both addresses, and leads switches to itself with what is meant for the other's.
+    Scenario {
+        durability: AHEAD_AT_ZERO,
+        second: Some(AHEAD),
+        worlds: &[1, 2, 3, 4],
+        ..story("each-volume-ahead-at-another-node", &[Step(Fault::SwitchForgets, 0, 4000, 0)])
     },
     // Its requests go on at the other node, and the other volume's at both.
     Scenario {

@@ -47,7 +47,7 @@ const SMALL_IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 89] = [
+pub(crate) const ALL: [(&str, Plan, Story); 90] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -127,6 +127,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 89] = [
     ("granted while frozen", SMALL, a_node_that_was_never_told_of_the_meeting_has_granted_a_lease),
     ("write of before the disk failed", SMALL, a_write_comes_after_one_from_before_its_node_lost_its_disk),
     ("stray question of a leaver", SMALL, a_node_leaves_whose_question_is_still_under_way),
+    ("leave before the healed register", SMALL, a_node_leaves_before_it_hears_of_the_healed_register),
     ("healed by one, heard by the other", SMALL, the_peer_of_the_healer_hears_of_the_healed_register_first),
     ("rate of a resync", LARGE, the_rate_of_a_resync_is_changed_while_it_runs),
     ("parted while fixing", verifies::PLAN, verifies::the_nodes_part_before_what_differs_is_fixed),
@@ -1043,6 +1044,45 @@ fn a_node_leaves_whose_question_is_still_under_way(world: &mut World) -> Told {
     world.go_on(Stage::Question, 1);
     world.is_busy = false;
     world.until("node 0 has left, and node 1 goes on", |world| world.is_alone(1) && !world.serves(0))
+}
+
+/// Node 0 was granted to serve alone, and makes node 1 a member once more; node 1 leaves before it hears of either, and takes the first
+/// for the answer to its leave.
+fn a_node_leaves_before_it_hears_of_the_healed_register(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.run_for(14_000 * MILLISECOND);
+    world.stall(Stage::Question, 0, FOR_GOOD);
+    world.cut();
+    // It does not ask to serve alone, and nothing that it has asked is in the way of its leave.
+    world.control(1, Control::Leave);
+    world.run_for(2500 * MILLISECOND);
+    world.uncut();
+    world.until("node 1 says that it has left", |world| {
+        world.is_under_way(0, |message| matches!(message, VolumeMessage::Leave))
+    })?;
+    world.control(1, Control::Join);
+    world.until("both serve again", |world| world.serves(0) && world.serves(1) && world.is_paired(0))?;
+    world.go_on(Stage::Question, 0);
+    world.until("node 0 is granted to serve alone", |world| {
+        world.arbiter.members == Members::Only(NodeNumber::Zero)
+    })?;
+    world.until("node 0 knows that", |world| {
+        world.status(0).is_some_and(|status| status.membership == world.arbiter)
+    })?;
+    // Its lease does not outlast that.
+    world.stall(Stage::Link, 1, 500 * MILLISECOND);
+    world.until("the register is healed", |world| world.arbiter.members == Members::Both)?;
+    world.stall(Stage::Question, 0, FOR_GOOD);
+    world.control(1, Control::Leave);
+    world.until("node 1 leaves", |world| {
+        world.is_under_way(0, |message| matches!(message, VolumeMessage::Leave))
+    })?;
+    world.go_on(Stage::Link, 1);
+    world.run_for(100 * MILLISECOND);
+    world.go_on(Stage::Question, 0);
+    world.until("node 0 goes on", |world| world.is_alone(0))?;
+    world.control(1, Control::Join);
+    Ok(())
 }
 
 /// Node 0 makes node 1 a member once more, and hears from node 1 that the arbiter has agreed, before its own answer comes.
