@@ -41,8 +41,10 @@ struct Kept {
 pub(crate) struct HandOver {
     /// By export.
     manners: Vec<Manner>,
-    /// Exports whose frames go to the peer.
-    handing: usize,
+    /// Whether any frame could be one to hand over.
+    is_on: bool,
+    /// Whether this node answers at the peer's address for any export.
+    stands_in_for_some: bool,
     kept: VecDeque<Kept>,
 }
 
@@ -56,15 +58,21 @@ impl HandOver {
     /// Whether any frame could be one to hand over.
     #[inline]
     pub(crate) const fn is_on(&self) -> bool {
-        self.handing > 0
+        self.is_on
     }
 
     /// Whether a request that came for this export, to the peer's address or not, goes to the peer.
     fn goes_to_peer(&self, export: ExportId, to_peer: bool) -> bool {
         let Some(manner) = self.manners.get(export.0 as usize) else { return false };
-        // Who serves hands over what was sent to the peer; who serves nothing all that it gets: where the peer has answered another
-        // volume from this node's address, or this node from the peer's, switches lead here what is sent to either.
-        manner.hands_over && !manner.stands_in && (to_peer || !manner.serving)
+        let Manner { serving, stands_in, hands_over } = *manner;
+        // Switches know one place for an address. Whoever answers at the peer's for one volume gets what is meant for others there,
+        // and the other way round.
+        match (serving, to_peer) {
+            (_, _) if stands_in => false,
+            (true, true) => hands_over || self.stands_in_for_some,
+            (true, false) => false,
+            (false, _) => hands_over,
+        }
     }
 
     /// What becomes of a frame that is kept: `Some(true)` it is taken now, `Some(false)` it never will be.
@@ -155,7 +163,11 @@ impl Node {
     pub(crate) fn set_manner(&mut self, export: ExportId, manner: Manner) {
         let hand_over = &mut self.pair_mut().hand_over;
         hand_over.manners[export.0 as usize] = manner;
-        hand_over.handing = hand_over.manners.iter().filter(|manner| manner.hands_over).count();
+        let has = |of: fn(&Manner) -> bool| hand_over.manners.iter().any(of);
+        let stands_in_for_some = has(|manner| manner.stands_in);
+        let serves_beside_peer = has(|manner| manner.serving && !manner.stands_in);
+        hand_over.is_on = has(|manner| manner.hands_over) || stands_in_for_some && serves_beside_peer;
+        hand_over.stands_in_for_some = stands_in_for_some;
         self.settle_kept();
     }
 
@@ -211,6 +223,15 @@ mod tests {
         assert_eq!(goes(true, false, true), [false, true], "each answers at its own");
         assert_eq!(goes(true, true, true), [false, false], "this node answers at both");
         assert_eq!(goes(false, false, false), [false, false], "nobody is there to answer");
+        assert_eq!(goes(true, false, false), [false, false], "the peer's come to the peer");
+        hand_over.stands_in_for_some = true;
+        let manner = Manner { serving: true, ..Manner::default() };
+        hand_over.manners[1] = manner;
+        assert!(
+            hand_over.goes_to_peer(export, true),
+            "this node answers at the peer's address for another export"
+        );
+        assert!(!hand_over.goes_to_peer(export, false));
         assert!(!hand_over.goes_to_peer(ExportId(0), true), "another export");
     }
 }

@@ -19,7 +19,9 @@ use block::{BufferSlice, Duration, ExportId, Instant};
 
 use crate::engine::Engine;
 use crate::limits::{HAND_BACK, HANDED_AGE_MAX, HANDED_BYTES_MAX};
+use crate::membership::Members;
 use crate::message::{Handed, VolumeMessage};
+use crate::mutation::Mutation;
 use crate::output::Output;
 use crate::volume::Phase;
 
@@ -67,6 +69,11 @@ impl Engine {
         if volume.phase == Phase::Paired && !serving && !volume.may_serve_paired(self.config.node) {
             // The peer answers at this node's address, but a switch leads there what is meant for other volumes here.
             return true;
+        }
+        let peer_goes_on = volume.membership().members == Members::Only(self.config.node.other());
+        if matches!(volume.phase, Phase::Frozen | Phase::Passing) && peer_goes_on {
+            // This node is a way to it, without a disk as well.
+            return !self.mutated(Mutation::NoWayToPeer);
         }
         let (begin, end) = (volume.peer_quiet_until, volume.peer_quiet_until.after(HAND_BACK));
         let is_back = volume.phase == Phase::Paired && begin > Instant::from_nanos(0);

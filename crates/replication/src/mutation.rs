@@ -245,6 +245,8 @@ mutations! {
     LeavesOnce,
     /// A leave that crosses a membership on its way from the peer is not said again when the peer has gone on
     LeaveNotRepeated,
+    /// A node without a disk hands nothing over to the one that goes on
+    NoWayToPeer,
     /// A leaver is clean before its disk has had everything
     CleanTooEarly,
     /// A leaver is clean although what it has offered may make it go on

@@ -48,7 +48,8 @@ pub enum Phase {
     Alone,
     /// Leaving on purpose: follows until the peer goes on alone, but takes no requests.
     Left,
-    /// Without a disk of its own: nothing is served here. The peer serves alone, and answers at this node's address, too.
+    /// Without a disk of its own: nothing is served here. The peer serves alone, answers at this node's address, too, and gets what
+    /// comes here all the same.
     Passing,
 }
 

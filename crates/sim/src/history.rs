@@ -138,8 +138,9 @@ pub struct History {
     beginning: Vec<Value>,
     /// The last request that wrote a value.
     writers: BTreeMap<Value, OperationId>,
-    /// When a frame's sectors first came to a node, or when the copy came that may have taken effect last.
-    arrived: BTreeMap<(Value, Lba), (OperationId, Instant)>,
+    /// When a frame's sectors first came to a node, or when the copy came that may have taken effect last. Sequenced writes of the same
+    /// content are told apart by their numbers.
+    arrived: BTreeMap<(Value, Lba, Option<u64>), (OperationId, Instant)>,
     /// Since when each node remembers sequenced writes, and when it last started.
     forgot: [Instant; NODES],
     started: [Instant; NODES],
@@ -269,15 +270,17 @@ impl History {
         node: usize,
         value: Value,
         part: LbaRange,
-        sequenced: bool,
+        number: Option<u64>,
     ) {
         let Some(&id) = self.writers.get(&value) else { return };
         let is_asked = self.is_asked(id, part.start());
-        let (last, arrived) = self.arrived.entry((value, part.start())).or_insert((id, now));
+        let (last, arrived) = self.arrived.entry((value, part.start(), number)).or_insert((id, now));
         // A host that writes the same once more may be answered from what is remembered of the first time.
-        let is_first = std::mem::replace(last, id) != id && is_asked;
-        let remembered =
-            if sequenced { *arrived >= self.forgot[node] } else { now.since(*arrived) <= self.memory };
+        let is_first = std::mem::replace(last, id) != id && is_asked && number.is_none();
+        let remembered = match number {
+            Some(_) => *arrived >= self.forgot[node],
+            None => now.since(*arrived) <= self.memory,
+        };
         if remembered {
             return;
         }
@@ -314,9 +317,9 @@ impl History {
     pub fn frame_reached_node(&mut self, now: Instant, node: usize, bytes: &[u8]) {
         let Ok(frame) = Frame::new(bytes) else { return };
         let header = frame.header();
-        let Some((registers, sequenced)) = write_of(frame).filter(|_| !header.response) else { return };
+        let Some((registers, number)) = write_of(frame).filter(|_| !header.response) else { return };
         let count = registers.sectors();
-        let content = if sequenced {
+        let content = if number.is_some() {
             sequenced::View::new(frame).ok().and_then(|view| view.sectors(count))
         } else {
             ata::View::new(frame).ok().and_then(|view| view.sectors(count))
@@ -324,7 +327,7 @@ impl History {
         let (Some(part), Some(content)) = (LbaRange::new(registers.lba(), count), content) else { return };
         if !part.is_empty() {
             let value = Value::of(part.start(), &content[..SECTOR_BYTES]);
-            self.write_arrived(now, node, value, part, sequenced);
+            self.write_arrived(now, node, value, part, number);
         }
     }
 
@@ -402,13 +405,13 @@ impl History {
 }
 
 /// The registers of a write of either kind, and whether it has a number.
-fn write_of(frame: Frame<'_>) -> Option<(ata::Request, bool)> {
+fn write_of(frame: Frame<'_>) -> Option<(ata::Request, Option<u64>)> {
     if let Ok(view) = sequenced::View::new(frame) {
         return match sequenced::Request::parse(view) {
-            Ok(sequenced::Request::Write { registers, .. }) => Some((registers, true)),
+            Ok(sequenced::Request::Write { registers, sequence, .. }) => Some((registers, Some(sequence))),
             _ => None,
         };
     }
     let request = ata::Request::parse(ata::View::new(frame).ok()?);
-    request.command.is_write().then_some((request, false))
+    request.command.is_write().then_some((request, None))
 }

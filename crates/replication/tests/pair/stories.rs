@@ -771,6 +771,7 @@ fn a_disk_that_has_failed_is_exchanged(world: &mut World) -> Told {
     world.nodes[0].sectors.refuses_writes = true;
     world.ask(0, true, 30, 1);
     world.until("node 1 goes on", |world| world.is_alone(1))?;
+    world.until("node 0 is a way to it", |world| world.nodes[0].hands_over)?;
     world.run(200);
     world.crash_with(0, [Everything, Everything]);
     if !open_metadata(&world.nodes[0].metadata).superblock.disk_lost {

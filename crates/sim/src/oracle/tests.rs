@@ -40,7 +40,7 @@ impl Scene {
 
     /// A frame of the old value's comes to a node.
     fn old_arrives(&mut self, nanos: u64) {
-        self.history.write_arrived(Instant::from_nanos(nanos), 0, OLD, range(), false);
+        self.history.write_arrived(Instant::from_nanos(nanos), 0, OLD, range(), None);
     }
 
     /// The new value is written, and seen.
@@ -109,7 +109,7 @@ fn a_copy_that_came_after_the_memory_may_take_effect_once_more() {
     scene.done(old);
     assert!(check(&scene.history).is_err(), "eleven less one is not more than ten");
     let mut late = scene.history;
-    late.write_arrived(Instant::from_nanos(12), 0, OLD, range(), false);
+    late.write_arrived(Instant::from_nanos(12), 0, OLD, range(), None);
     assert!(check(&late).is_err(), "the copy came after it was seen");
 
     let mut scene = Scene::new();
@@ -214,12 +214,36 @@ fn what_a_disk_holds_counts_as_a_last_read() {
 }
 
 #[test]
+fn the_same_content_sequenced_again_does_not_remember_the_first_time() {
+    let run = |number| {
+        let mut scene = Scene::new();
+        for own in [1, 2] {
+            let now = scene.tick();
+            let sequenced = Action::Write { value: OLD, sequenced: true };
+            let write = scene.history.call(now, 1, sequenced, range());
+            scene.history.write_arrived(now, 0, OLD, range(), Some(own));
+            scene.done(write);
+            let now = scene.tick();
+            if own == 1 {
+                scene.history.node_forgot(now, 0);
+            }
+        }
+        scene.is_overwritten();
+        scene.history.write_arrived(Instant::from_nanos(1_000), 0, OLD, range(), Some(number));
+        scene.sees(OLD);
+        check(&scene.history)
+    };
+    assert_eq!(run(1), Ok(()), "its node has forgotten the first one");
+    assert!(run(2).is_err(), "and not the second");
+}
+
+#[test]
 fn a_sequenced_write_takes_effect_once_unless_a_node_has_forgotten_it() {
     let run = |forgets: &[usize], meets: bool| {
         let mut scene = Scene::new();
         let now = scene.tick();
         scene.history.call(now, 1, Action::Write { value: OLD, sequenced: true }, range());
-        scene.history.write_arrived(now, 0, OLD, range(), true);
+        scene.history.write_arrived(now, 0, OLD, range(), Some(1));
         scene.sees(OLD);
         scene.is_overwritten();
         for node in forgets {
@@ -230,7 +254,7 @@ fn a_sequenced_write_takes_effect_once_unless_a_node_has_forgotten_it() {
             let now = scene.tick();
             scene.history.target_met(now, 0);
         }
-        scene.history.write_arrived(Instant::from_nanos(1_000), 0, OLD, range(), true);
+        scene.history.write_arrived(Instant::from_nanos(1_000), 0, OLD, range(), Some(1));
         scene.sees(OLD);
         check(&scene.history)
     };

@@ -151,6 +151,8 @@ pub(crate) struct Node {
     pub(crate) serving: bool,
     /// It answers at its peer's address, too.
     stands_in: bool,
+    /// What comes here goes to the other node.
+    pub(crate) hands_over: bool,
     /// Its first two processes are of a program that speaks only these versions.
     older: Option<VersionRange>,
     /// Runs of blocks that it tells its peer at once when they meet: few, as in a volume with very many.
@@ -268,6 +270,7 @@ fn fresh(index: usize, sectors: u64) -> Node {
         engine: None,
         serving: false,
         stands_in: false,
+        hands_over: false,
         older: None,
         runs_at_once: LIMITS.runs_at_once,
         paused: false,
@@ -450,7 +453,10 @@ impl World {
                 let asked_at = self.now;
                 self.questions.push(Question { asker: index, number: question, expected, next, asked_at });
             }
-            Output::Serving { serving, stands_in, .. } => self.serve(index, serving, stands_in),
+            Output::Serving { serving, stands_in, hands_over, .. } => {
+                self.nodes[index].hands_over = hands_over;
+                self.serve(index, serving, stands_in);
+            }
             Output::Followed { write, origin, .. } => {
                 let digest = clients::digest_of(origin);
                 self.nodes[index].known.insert(digest);
