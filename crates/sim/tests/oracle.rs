@@ -71,7 +71,7 @@ impl Run {
         let action = if is_write { Action::Write { value, sequenced: false } } else { Action::Read };
         let id = Some(self.history.call(now, 1, action, sector()));
         if is_write {
-            self.history.write_arrived(now, 0, value, sector(), false);
+            self.history.write_arrived(now, 0, value, sector(), None);
         }
         self.requests.push(Request { id, is_write, value, call: self.events, effect: false, end: None });
     }
@@ -124,7 +124,7 @@ impl Run {
                 let Request { value, .. } = self.requests[index];
                 let late = self.history.late_copies().len();
                 let now = self.now();
-                self.history.write_arrived(now, 0, value, sector(), false);
+                self.history.write_arrived(now, 0, value, sector(), None);
                 if self.history.late_copies().len() == late {
                     return;
                 }
@@ -162,13 +162,13 @@ impl Run {
     fn begin(&self, history: &mut History, now: Instant, request: &Request) -> Option<OperationId> {
         let Request { value, is_write, .. } = *request;
         if request.id.is_none() {
-            history.write_arrived(now, 0, value, sector(), false);
+            history.write_arrived(now, 0, value, sector(), None);
             return None;
         }
         let action = if is_write { Action::Write { value, sequenced: false } } else { Action::Read };
         let id = history.call(now, 1, action, sector());
         if is_write {
-            history.write_arrived(now, 0, value, sector(), false);
+            history.write_arrived(now, 0, value, sector(), None);
         }
         Some(id)
     }

@@ -84,7 +84,11 @@ pub(crate) fn history(entries: &[Entry], beginning: Vec<Value>) -> History {
                 call(Action::Write { value: value(), sequenced: *sequenced }, range);
             }
             // Which node it went to does not matter: all forget together here, which makes more copies late than are.
-            Event::Sent(part, sequenced) => history.write_arrived(*at, 0, value(), *part, *sequenced),
+            Event::Sent(part, sequenced) => {
+                // A request's frames of one part have one number.
+                let number = sequenced.then_some(*request);
+                history.write_arrived(*at, 0, value(), *part, number);
+            }
             Event::Read(part, values) => {
                 history.read(*at, calls[&(*initiator, *request)].0, *part, values.iter().copied());
             }
