@@ -13,7 +13,9 @@ use block::{BlockError, Geometry, GeometryError, LogicalSectorSize, SECTOR_BYTES
 use thiserror::Error;
 
 use crate::page_cache::PageCache;
-use crate::sys::file::{block_device_bytes, direct_alignment, is_hole_from, logical_block_size, try_lock};
+use crate::sys::file::{
+    block_device_bytes, direct_alignment, is_hole_from, logical_block_size, try_lock, unlock,
+};
 
 /// Whether reads are served from memory where they can be.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -319,6 +321,7 @@ fn relock(path: &Path, old: File, new: File, exclusive: bool) -> Result<File, Di
     let system = |error| DiskError::System { path: path.to_owned(), error };
     // Two open files of one process conflict like those of two processes, so step down to shared first.
     let shared = try_lock(&old, false).map_err(system)? && try_lock(&new, false).map_err(system)?;
+    unlock(&old).map_err(system)?;
     drop(old);
     if shared && try_lock(&new, exclusive).map_err(system)? {
         Ok(new)
@@ -405,6 +408,19 @@ mod tests {
         let _first = Disk::open(&read_only).expect("first reader");
         let _second = Disk::open(&read_only).expect("second reader");
         assert!(matches!(Disk::open(&options(file.path())), Err(DiskError::Locked(_))));
+    }
+
+    #[test]
+    fn a_lock_moves_to_a_new_descriptor_while_the_old_one_is_open_elsewhere() {
+        let file = image(4096);
+        let open = || OpenOptions::new().read(true).write(true).open(file.path()).expect("there");
+        let (old, new) = (open(), open());
+        assert!(try_lock(&old, true).expect("a lock"));
+        // As a process has it between fork and exec.
+        let elsewhere = old.try_clone().expect("a descriptor");
+        let new = relock(file.path(), old, new, true).expect("nobody else wants it");
+        assert!(!try_lock(&elsewhere, false).expect("an answer"), "it is ours");
+        drop(new);
     }
 
     #[test]

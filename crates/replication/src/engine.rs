@@ -350,7 +350,7 @@ impl Engine {
             VolumeMessage::Member(membership) => self.handle_member(export, membership),
             VolumeMessage::MemberKnown(membership) => self.handle_member_known(export, membership),
             VolumeMessage::Leave => self.handle_leave(export),
-            VolumeMessage::DiskFailed => self.handle_peer_left(export),
+            VolumeMessage::DiskFailed => self.handle_disk_failed(export),
             VolumeMessage::GivenBack => self.handle_given_back(export),
             VolumeMessage::Resize { sectors } => self.handle_resize(export, sectors),
             VolumeMessage::ResizeAnswered { sectors, agreed } => {

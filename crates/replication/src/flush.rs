@@ -76,7 +76,9 @@ impl Engine {
         self.volume_mut(export).release_followed(mark);
         let volume = self.volume(export);
         let is_alone = volume.phase == Phase::Alone || volume.is_sole(self.config.node);
-        let is_only_copy = is_alone || self.is_only_good(export, None);
+        // Of what was answered from memory a peer that has left has all.
+        let is_elsewhere = volume.meeting.peer_left_whole && !self.mutated(Mutation::LeaverHasNothing);
+        let is_only_copy = is_alone || self.is_only_good(export, None) && !is_elsewhere;
         match result {
             Ok(()) if dropped => self.end_flush(token, Outcome::Dropped),
             Ok(()) => self.finish_flush(token),

@@ -121,9 +121,11 @@ impl Engine {
         if !runs.iter().all(|run| run.count > 0 && is_of_it(run)) {
             return self.refuse(Refusal::Protocol("out-of-sync blocks beyond the volume, or a run of none"));
         }
+        let left_keeps = self.mutated(Mutation::LeaverKeepsRevoked);
         let volume = self.volume_mut(export);
         // Who has no disk any more offers itself anew already.
-        if volume.phase != Phase::Paired || volume.meeting.peer_left {
+        let is_paired = volume.phase == Phase::Paired || volume.phase == Phase::Left && !left_keeps;
+        if !is_paired || volume.meeting.peer_left {
             let layout = volume.layout();
             let told = volume.meeting.told.get_or_insert_with(|| Bits::new(layout));
             return runs.iter().for_each(|run| told.set_run(*run));

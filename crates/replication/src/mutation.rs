@@ -245,6 +245,12 @@ mutations! {
     LeavesOnce,
     /// A leave that crosses a membership on its way from the peer is not said again when the peer has gone on
     LeaveNotRepeated,
+    /// A node that is to come back offers to meet before its peer knows that it had left
+    OffersBeforeLeaveIsKnown,
+    /// A flush that fails beside a peer that has left takes nothing away, though the peer has what it was to keep
+    LeaverHasNothing,
+    /// A node that has left goes on to be read where the other one has revoked what it has
+    LeaverKeepsRevoked,
     /// A node without a disk hands nothing over to the one that goes on
     NoWayToPeer,
     /// A leaver is clean before its disk has had everything

@@ -42,6 +42,7 @@ impl Engine {
     pub(crate) fn handle_member(&mut self, export: ExportId, membership: Membership) {
         let peer = self.config.node.other();
         let is_said_once = self.mutated(Mutation::LeaveNotRepeated);
+        let offers_at_once = self.mutated(Mutation::OffersBeforeLeaveIsKnown);
         let volume = self.volume_mut(export);
         let in_sync = membership.members == Members::Both;
         if volume.phase == Phase::Alone && !in_sync {
@@ -82,7 +83,13 @@ impl Engine {
             self.event(export, Event::InSync(membership));
         } else if volume.phase == Phase::Left {
             self.freeze(export);
-            self.volume_mut(export).meeting.begin_anew();
+            let meeting = &mut self.volume_mut(export).meeting;
+            meeting.begin_anew();
+            // The peer may not have gone on yet: it does not expect an offer, also of a node that is to come back already.
+            if !offers_at_once {
+                meeting.has_left = true;
+                self.say(export, VolumeMessage::Leave, None);
+            }
         } else if volume.phase == Phase::Frozen && !volume.has_disk {
             // The peer serves alone now, and for this node, once both have offered again.
             volume.meeting.begin_anew();

@@ -180,7 +180,7 @@ impl Engine {
     fn end_with(&mut self, token: Token, data: BufferSlice) {
         let Read { export, asker, range, .. } = *self.read(token);
         let volume = self.volume(export);
-        let counts = volume.phase != Phase::Paired || !volume.lacks(range);
+        let counts = !matches!(volume.phase, Phase::Paired | Phase::Left) || !volume.lacks(range);
         if counts || self.mutated(Mutation::LackedSampled) {
             return self.forget_read(token, Outcome::Done(Some(data)));
         }

@@ -247,6 +247,7 @@ impl Engine {
     /// The peer serves no more and has finished what it took.
     pub(crate) fn handle_leave(&mut self, export: ExportId) {
         if self.volume(export).phase == Phase::Paired {
+            self.volume_mut(export).meeting.peer_left_whole = true;
             return self.handle_peer_left(export);
         }
         let both_leave = self.volume(export).phase == Phase::Left;
@@ -267,8 +268,14 @@ impl Engine {
         self.attend(export);
     }
 
+    /// The peer has no disk any more, or not the volume.
+    pub(crate) fn handle_disk_failed(&mut self, export: ExportId) {
+        self.volume_mut(export).meeting.peer_left_whole = false;
+        self.handle_peer_left(export);
+    }
+
     /// The peer serves no more and has finished what it took, or its disk has failed, or it has the volume no more.
-    pub(crate) fn handle_peer_left(&mut self, export: ExportId) {
+    fn handle_peer_left(&mut self, export: ExportId) {
         let phase = self.volume(export).phase;
         if matches!(phase, Phase::Left | Phase::Passing) {
             // Nobody is there to leave it to.

@@ -91,6 +91,8 @@ pub(crate) struct Meeting {
     pub(crate) settling: bool,
     /// The peer has left, or has no disk any more.
     pub(crate) peer_left: bool,
+    /// It has left with all that it was told.
+    pub(crate) peer_left_whole: bool,
     /// It has left because an operator wanted that, and may come back in this session and take up what this node offers.
     pub(crate) peer_may_return: bool,
     /// As the source: the target is to be told when it lacks nothing any more, though both are members already.

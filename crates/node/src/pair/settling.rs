@@ -126,7 +126,10 @@ impl Node {
             }
             Of::Release(buffer) => Output::Release(buffer),
             Of::Send { message, data } => Output::PeerSend { message, data },
-            Of::Disconnect { reason } => Output::PeerDisconnect { reason },
+            Of::Disconnect { reason } => {
+                self.drop_handed();
+                Output::PeerDisconnect { reason }
+            }
             Of::Metadata { id, volume, place } => Output::MetadataWrite { id, volume, place },
             Of::Digest { of, data } => Output::Digest { of, data },
             Of::Ask { volume, question, expected, next, wish } => {

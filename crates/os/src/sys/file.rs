@@ -123,6 +123,16 @@ pub(crate) fn try_lock(file: &File, exclusive: bool) -> io::Result<bool> {
     if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
 }
 
+/// Gives a lock back at once. Closing the file does not while a process that was just forked has it open as well.
+pub(crate) fn unlock(file: &File) -> io::Result<()> {
+    // SAFETY: takes only a descriptor and flags.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// A counter that another thread can make readable to end a sleep.
 #[derive(Debug)]
 pub(crate) struct EventFd(OwnedFd);

@@ -290,3 +290,19 @@ pub(crate) fn a_node_that_meets_is_told_to_leave_and_to_come_back(world: &mut Wo
     world.start(1);
     Ok(())
 }
+
+/// Node 1 has left with all that was answered from memory; what node 0 has of that its disk could not keep.
+pub(crate) fn a_flush_fails_after_the_other_one_has_left(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    world.nodes[0].sectors.refuses_flushes = true;
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.until("the write is answered", World::are_all_answered)?;
+    world.control(1, Control::Leave);
+    world.until("node 0 gives its disk up", |world| world.is_diskless(0))?;
+    world.control(1, Control::Join);
+    world.until("node 1 goes on", |world| world.is_alone(1) && world.serves(1))?;
+    world.nodes[0].sectors.refuses_flushes = false;
+    world.crash_with(0, [Everything, Everything]);
+    world.start(0);
+    Ok(())
+}

@@ -2,6 +2,7 @@
 //! that when something else happens on the way.
 
 use replication::input::Control;
+use replication::membership::Members;
 use replication::message::VolumeMessage;
 
 use crate::stories::{FOR_GOOD, Told, serves_and_lacks};
@@ -128,6 +129,42 @@ pub(crate) fn a_read_of_the_target_has_what_fails_at_the_source(world: &mut Worl
     world.until("both have ended", World::are_all_answered)?;
     world.ask(0, false, EXTENT + 8, 8);
     world.until("the other read is over", World::are_all_answered)
+}
+
+/// Node 1 has left, and node 0 was granted to serve alone, which is not durable yet.
+pub(crate) fn a_bad_sector_is_written_in_part_before_the_grant_is_durable(world: &mut World) -> Told {
+    both_are_whole(world)?;
+    world.ask(0, true, 0, 16);
+    world.until("the write is over", World::are_all_answered)?;
+    world.stall(Stage::Superblock, 0, FOR_GOOD);
+    world.control(1, Control::Leave);
+    world.until("node 0 hears that it was granted to serve alone", |world| {
+        world.status(0).is_some_and(|status| status.membership.members != Members::Both)
+    })?;
+    world.nodes[0].sectors.unreadable.extend(8..16);
+    world.stall(Stage::Write, 0, FOR_GOOD);
+    world.ask(0, false, 8, 8);
+    world.until("it is read from the other one", World::are_all_answered)?;
+    world.nodes[0].sectors.refuses_writes = true;
+    world.nodes[0].sectors.unreadable.clear();
+    world.ask(0, true, 6, 4);
+    world.run(100);
+    world.go_on(Stage::Write, 0);
+    world.run(300);
+    world.ask(0, false, 8, 8);
+    world.run(300);
+    world.nodes[0].sectors.refuses_writes = false;
+    world.go_on(Stage::Superblock, 0);
+    world.run(300);
+    world.ask(0, false, 8, 8);
+    world.run(300);
+    world.control(1, Control::Join);
+    world.run(300);
+    for index in 0..2 {
+        world.crash_with(index, [Everything, Everything]);
+        world.start(index);
+    }
+    both_are_whole(world)
 }
 
 /// The write is under way at the peer when that is asked for a copy.

@@ -47,7 +47,7 @@ const SMALL_IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 90] = [
+pub(crate) const ALL: [(&str, Plan, Story); 93] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -128,6 +128,17 @@ pub(crate) const ALL: [(&str, Plan, Story); 90] = [
     ("write of before the disk failed", SMALL, a_write_comes_after_one_from_before_its_node_lost_its_disk),
     ("stray question of a leaver", SMALL, a_node_leaves_whose_question_is_still_under_way),
     ("leave before the healed register", SMALL, a_node_leaves_before_it_hears_of_the_healed_register),
+    (
+        "left and back before the healed register",
+        SMALL,
+        a_node_is_back_before_it_hears_of_the_healed_register,
+    ),
+    ("flush failed beside a leaver", IN_MEMORY, endings::a_flush_fails_after_the_other_one_has_left),
+    (
+        "bad sector beside one that was granted",
+        SMALL,
+        repairs::a_bad_sector_is_written_in_part_before_the_grant_is_durable,
+    ),
     ("healed by one, heard by the other", SMALL, the_peer_of_the_healer_hears_of_the_healed_register_first),
     ("rate of a resync", LARGE, the_rate_of_a_resync_is_changed_while_it_runs),
     ("parted while fixing", verifies::PLAN, verifies::the_nodes_part_before_what_differs_is_fixed),
@@ -1047,9 +1058,17 @@ fn a_node_leaves_whose_question_is_still_under_way(world: &mut World) -> Told {
     world.until("node 0 has left, and node 1 goes on", |world| world.is_alone(1) && !world.serves(0))
 }
 
+fn a_node_leaves_before_it_hears_of_the_healed_register(world: &mut World) -> Told {
+    a_leave_crosses_the_healed_register(world, false)
+}
+
+fn a_node_is_back_before_it_hears_of_the_healed_register(world: &mut World) -> Told {
+    a_leave_crosses_the_healed_register(world, true)
+}
+
 /// Node 0 was granted to serve alone, and makes node 1 a member once more; node 1 leaves before it hears of either, and takes the first
 /// for the answer to its leave.
-fn a_node_leaves_before_it_hears_of_the_healed_register(world: &mut World) -> Told {
+fn a_leave_crosses_the_healed_register(world: &mut World, is_back_soon: bool) -> Told {
     world.until("both serve", |world| world.serves(0) && world.serves(1))?;
     world.run_for(14_000 * MILLISECOND);
     world.stall(Stage::Question, 0, FOR_GOOD);
@@ -1078,11 +1097,16 @@ fn a_node_leaves_before_it_hears_of_the_healed_register(world: &mut World) -> To
     world.until("node 1 leaves", |world| {
         world.is_under_way(0, |message| matches!(message, VolumeMessage::Leave))
     })?;
+    if is_back_soon {
+        world.control(1, Control::Join);
+    }
     world.go_on(Stage::Link, 1);
     world.run_for(100 * MILLISECOND);
     world.go_on(Stage::Question, 0);
-    world.until("node 0 goes on", |world| world.is_alone(0))?;
-    world.control(1, Control::Join);
+    if !is_back_soon {
+        world.until("node 0 goes on", |world| world.is_alone(0))?;
+        world.control(1, Control::Join);
+    }
     Ok(())
 }
 
