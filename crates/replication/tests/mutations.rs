@@ -31,7 +31,7 @@ const RUNS_MAX: u64 = 640;
 /// Each story is told so often before that: what it leaves to chance differs.
 const TELLINGS: u64 = 8;
 /// Mistakes that nothing shows, and why that is so. Not looked for, unless by name.
-const UNNOTICED: [(Mutation, &str); 7] = [
+const UNNOTICED: [(Mutation, &str); 6] = [
     (
         Mutation::TargetKeepsItsEffects,
         "no client here sends a write again after the nodes have parted; the stories `doubt_executed` and `doubt_abandoned` of two whole nodes break with it (`crates/node/tests/mutations.rs`)",
@@ -39,10 +39,6 @@ const UNNOTICED: [(Mutation, &str); 7] = [
     (
         Mutation::NumbersNotTold,
         "no client here writes with numbers; the story `late_number` of two whole nodes breaks with it (`crates/node/tests/mutations.rs`)",
-    ),
-    (
-        Mutation::LackedCountedOn,
-        "disks here have no sectors larger than a request, of which a part would have to be read first; a pinned seed of the simulator breaks with it (`crates/sim/tests/mutations.rs`)",
     ),
     (
         Mutation::SizeNotToldWhileGrowing,

@@ -5,7 +5,7 @@ use replication::input::Control;
 use replication::membership::Members;
 use replication::message::VolumeMessage;
 
-use crate::stories::{FOR_GOOD, Told, serves_and_lacks};
+use crate::stories::{FOR_GOOD, MILLISECOND, Told, serves_and_lacks};
 use crate::world::disk::Landing::Everything;
 use crate::world::{EXTENT, Stage, World};
 
@@ -56,9 +56,13 @@ pub(crate) fn a_bad_sector_is_written_in_part_while_the_other_one_has_left(world
     both_are_whole(world)?;
     world.ask(0, true, 0, 16);
     world.until("the write is over", World::are_all_answered)?;
-    world.arbiter_is_up = false;
+    world.run_for(14_000 * MILLISECOND);
+    world.stall(Stage::Question, 0, FOR_GOOD);
     world.control(1, Control::Leave);
-    world.run(300);
+    world.until("node 0 hears that node 1 has left", |world| {
+        world.is_under_way(0, |message| matches!(message, VolumeMessage::Leave))
+    })?;
+    world.run(20);
     world.nodes[0].sectors.unreadable.extend(8..16);
     world.stall(Stage::Write, 0, FOR_GOOD);
     world.ask(0, false, 8, 8);
@@ -68,11 +72,11 @@ pub(crate) fn a_bad_sector_is_written_in_part_while_the_other_one_has_left(world
     world.ask(0, true, 6, 4);
     world.run(100);
     world.go_on(Stage::Write, 0);
-    world.run(300);
+    world.until("node 0 gives up what it cannot make good", |world| world.is_diskless(0))?;
     world.ask(0, false, 8, 8);
     world.run(300);
     world.nodes[0].sectors.refuses_writes = false;
-    world.arbiter_is_up = true;
+    world.go_on(Stage::Question, 0);
     world.run(300);
     world.ask(0, false, 8, 8);
     world.run(300);
