@@ -157,9 +157,10 @@ impl Volume {
         self.server().is_none_or(|server| server == node)
     }
 
-    /// Whether a write may be answered from the memory of both nodes.
+    /// Whether a write may be answered from the memory of both nodes. Not as long as this copy is the only good one: its disk is kept
+    /// then though a flush fails.
     pub(crate) fn may_cache(&self) -> bool {
-        self.could_go_on_from_memory() && self.relies_on_memory()
+        self.could_go_on_from_memory() && self.relies_on_memory() && !self.meeting.awaits_member_known
     }
 
     /// Whether either node could go on alone with what both have in memory.

@@ -239,11 +239,11 @@ impl Engine {
         remote.pieces_at_disk -= 1;
         remote.failed |= result.is_err();
         let (export, is_last, dropped) = (remote.export, remote.pieces_at_disk == 0, remote.dropped);
-        let (range, order) = (remote.range, remote.order);
-        if let Err(error) = result
-            && !dropped
-        {
-            self.remote_failed(export, range, error);
+        let (range, order, durable) = (remote.range, remote.order, remote.durable);
+        match result {
+            Err(error) if !dropped => self.remote_failed(export, range, error),
+            Err(error) if durable => self.dropped_write_failed(export, error),
+            _ => {}
         }
         if !is_last {
             return;

@@ -42,7 +42,10 @@ impl Engine {
             self.leave_still(export);
         }
         let volume = self.volume(export);
-        if matches!(volume.phase, Phase::Frozen | Phase::Alone) && !volume.leaving {
+        // A leaver that has offered before holds to it, and leaves when they have met.
+        let holds_back =
+            volume.leaving && (volume.phase == Phase::Alone || self.mutated(Mutation::LeaverDoesNotProceed));
+        if matches!(volume.phase, Phase::Frozen | Phase::Alone) && !holds_back {
             match self.role(export) {
                 Some(Role::Source { everything }) => self.proceed(export, everything),
                 Some(Role::Yield { to }) => self.yield_to_forced(export, to),

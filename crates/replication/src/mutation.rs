@@ -249,6 +249,14 @@ mutations! {
     OffersBeforeLeaveIsKnown,
     /// A flush that fails beside a peer that has left takes nothing away, though the peer has what it was to keep
     LeaverHasNothing,
+    /// A node leaves before it has said what it has heard of the register
+    LeavesBeforeItSays,
+    /// A node that is told to leave when it has offered to meet does not go on with that
+    LeaverDoesNotProceed,
+    /// In memory mode a durable write that fails after a freeze has dropped it takes nothing away
+    DroppedWriteBelieved,
+    /// A node answers from memory before its peer knows that it is a member
+    CachedBeforeMemberKnown,
     /// A node that has left goes on to be read where the other one has revoked what it has
     LeaverKeepsRevoked,
     /// A node without a disk hands nothing over to the one that goes on

@@ -6,6 +6,7 @@
 
 use block::{BlockError, ExportId, Instant, LbaRange};
 
+use crate::durability::Durability;
 use crate::engine::Engine;
 use crate::input::Control;
 use crate::lacking::Telling;
@@ -68,6 +69,19 @@ impl Engine {
         }
     }
 
+    /// A durable write has failed that a freeze had dropped. In memory mode it may have been the flush of the whole disk, and it
+    /// cannot be told what that has lost of what was in the cache before.
+    pub(crate) fn dropped_write_failed(&mut self, export: ExportId, error: BlockError) {
+        let volume = self.volume(export);
+        let is_full = error == BlockError::NoSpace;
+        let had_cache = volume.durability == Durability::Memory && volume.has_disk && !is_full;
+        let is_alone = volume.phase == Phase::Alone || volume.is_sole(self.config.node);
+        let is_only_copy = is_alone || self.is_only_good(export, None);
+        if had_cache && !is_only_copy && !self.mutated(Mutation::DroppedWriteBelieved) {
+            self.disk_failed(export, error);
+        }
+    }
+
     /// Whether the peer is here and could not go on by itself, also because it has left, or has no disk. Not where sectors are concerned
     /// that this node lacks: those only the peer has, and they would be read there as long as it is here, and not any more when it is gone.
     pub(crate) fn is_only_good(&self, export: ExportId, range: Option<LbaRange>) -> bool {
@@ -75,7 +89,12 @@ impl Engine {
         let is_left = volume.phase == Phase::Paired && volume.meeting.peer_left;
         let is_lacking =
             range.is_some_and(|range| volume.lacks(range)) && !self.mutated(Mutation::LackedCountedOn);
-        let is_left = is_left && !is_lacking;
+        // Nor where what was in this node's memory only may be lost, which the peer has left with, and could go on with.
+        let is_kept = volume.meeting.peer_left_whole
+            && !volume.unflushed.is_empty()
+            && volume.meeting.known_to_peer == Some(volume.membership())
+            && !self.mutated(Mutation::LeaverHasNothing);
+        let is_left = is_left && !is_lacking && !is_kept;
         volume.is_only_good(self.config.node) || is_left && !self.mutated(Mutation::LeaverCountedOn)
     }
 
@@ -247,7 +266,9 @@ impl Engine {
     /// The peer serves no more and has finished what it took.
     pub(crate) fn handle_leave(&mut self, export: ExportId) {
         if self.volume(export).phase == Phase::Paired {
-            self.volume_mut(export).meeting.peer_left_whole = true;
+            let volume = self.volume_mut(export);
+            let is_first = !volume.meeting.peer_left;
+            volume.meeting.peer_left_whole |= is_first && volume.disk.bitmap.out_of_sync() == 0;
             return self.handle_peer_left(export);
         }
         let both_leave = self.volume(export).phase == Phase::Left;
@@ -406,7 +427,11 @@ impl Engine {
         let is_whole = !volume.meeting.owes_in_sync
             || self.mutated(Mutation::LeavesUntold)
             || self.mutated(Mutation::LeavesIndispensable);
-        let is_told = is_whole && volume.meeting.owes_member.is_none() && volume.stray_until.is_none();
+        // What it has heard of the register only now, its peer does not believe before it says so.
+        let is_heard =
+            volume.meeting.owes_member_known.is_none() || self.mutated(Mutation::LeavesBeforeItSays);
+        let is_told =
+            is_whole && is_heard && volume.meeting.owes_member.is_none() && volume.stray_until.is_none();
         volume.phase == Phase::Paired && dispensable && is_told && !volume.meeting.peer_left
     }
 

@@ -88,7 +88,8 @@ impl Engine {
         held.at_disk = false;
         let (export, copy, dropped) = (held.export, held.peer, held.dropped);
         match result {
-            _ if dropped => {}
+            Ok(()) if dropped => {}
+            Err(error) if dropped => self.dropped_write_failed(export, error),
             Ok(()) => self.is_as_at_source(token, copy),
             Err(error) => {
                 self.release_held(token);

@@ -102,7 +102,9 @@ impl Engine {
         // What only one node has in memory is not safe there.
         let may_cache = || {
             volume.may_cache()
-                || volume.could_go_on_from_memory() && self.mutated(Mutation::CachedBesideStray)
+                || volume.could_go_on_from_memory()
+                    && (self.mutated(Mutation::CachedBesideStray)
+                        || volume.relies_on_memory() && self.mutated(Mutation::CachedBeforeMemberKnown))
                 || volume.phase == Phase::Paired && self.mutated(Mutation::CachedWhileNotWhole)
         };
         let durable = durable || volume.durability == Durability::Memory && !may_cache();

@@ -16,7 +16,12 @@ impl Engine {
         let write = self.local(token);
         let export = write.export;
         if write.dropped {
-            return self.end_dropped(token, result.is_ok());
+            let durable = write.durable;
+            self.end_dropped(token, result.is_ok());
+            return match result {
+                Err(error) if durable => self.dropped_write_failed(export, error),
+                _ => {}
+            };
         }
         if let Err(error) = result {
             return self.local_failed(token, error);

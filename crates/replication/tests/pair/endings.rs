@@ -2,6 +2,7 @@
 
 use replication::input::Control;
 use replication::membership::{Members, NodeNumber};
+use replication::message::VolumeMessage;
 
 use crate::stories::{FOR_GOOD, MILLISECOND, Told};
 use crate::world::disk::Landing::{Everything, Nothing};
@@ -304,5 +305,85 @@ pub(crate) fn a_flush_fails_after_the_other_one_has_left(world: &mut World) -> T
     world.nodes[0].sectors.refuses_flushes = false;
     world.crash_with(0, [Everything, Everything]);
     world.start(0);
+    Ok(())
+}
+
+/// As above, of a durable write: what the disk's flush was to keep with it is lost as well.
+pub(crate) fn a_write_fails_after_the_other_one_has_left(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.until("the write is answered", World::are_all_answered)?;
+    // It asks to go on alone when nothing is in memory only.
+    world.stall(Stage::Disk, 0, FOR_GOOD);
+    world.control(1, Control::Leave);
+    world.until("node 1 leaves", |world| {
+        world.is_under_way(0, |message| matches!(message, VolumeMessage::Leave))
+    })?;
+    world.run(20);
+    world.nodes[0].sectors.refuses_writes = true;
+    world.ask(0, true, 6 * EXTENT, 1);
+    world.until("node 0 gives its disk up", |world| world.is_diskless(0))?;
+    world.go_on(Stage::Disk, 0);
+    world.control(1, Control::Join);
+    world.until("node 1 goes on", |world| world.is_alone(1) && world.serves(1))?;
+    world.nodes[0].sectors.refuses_writes = false;
+    world.crash_with(0, [Everything, Everything]);
+    world.start(0);
+    Ok(())
+}
+
+/// As above, of one that was at the disk when the nodes lost each other.
+pub(crate) fn a_durable_write_fails_that_a_freeze_has_dropped(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.until("the write is answered", World::are_all_answered)?;
+    world.writes_through = true;
+    world.nodes[0].sectors.refuses_writes = true;
+    world.stall(Stage::Write, 0, FOR_GOOD);
+    world.ask(0, true, 6 * EXTENT, 1);
+    world.until("it is at the disk", |world| world.writes_at(0) > 0)?;
+    world.cut();
+    world.until("node 0 is frozen", |world| !world.serves(0))?;
+    world.go_on(Stage::Write, 0);
+    world.until("node 0 gives its disk up", |world| world.is_diskless(0))?;
+    world.writes_through = false;
+    world.until("node 1 goes on", |world| world.is_alone(1))?;
+    world.nodes[0].sectors.refuses_writes = false;
+    world.crash_with(0, [Everything, Everything]);
+    world.uncut();
+    world.start(0);
+    Ok(())
+}
+
+/// Both met as equals, and node 1 does not know yet that it lacks nothing any more: node 0's disk would be kept.
+pub(crate) fn a_flush_fails_before_the_other_one_knows_that_it_is_a_member(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    for index in 0..2 {
+        world.stall(Stage::Write, index, FOR_GOOD);
+    }
+    world.ask(0, true, 3 * EXTENT, 1);
+    world.until("the write is at both disks", |world| world.writes_at(0) > 0 && world.writes_at(1) > 0)?;
+    world.cut();
+    world.run_for(20 * MILLISECOND);
+    world.uncut();
+    for index in 0..2 {
+        world.go_on(Stage::Write, index);
+    }
+    world.until("node 1 is told that it is a member", |world| {
+        world.is_under_way(1, |message| matches!(message, VolumeMessage::Member(_)))
+    })?;
+    world.stall(Stage::Superblock, 1, FOR_GOOD);
+    world.until("node 0 serves", |world| world.serves(0))?;
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.until("the write is answered", World::are_all_answered)?;
+    world.nodes[0].sectors.refuses_flushes = true;
+    world.ask_to_flush(0);
+    world.until("the flush is answered", World::are_all_answered)?;
+    world.go_on(Stage::Superblock, 1);
+    world.until("node 1 says that it is one", |world| {
+        world.is_under_way(0, |message| matches!(message, VolumeMessage::MemberKnown(_)))
+    })?;
+    world.nodes[0].sectors.refuses_flushes = false;
+    world.ask(0, false, 5 * EXTENT, 1);
     Ok(())
 }

@@ -47,7 +47,7 @@ const SMALL_IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 93] = [
+pub(crate) const ALL: [(&str, Plan, Story); 98] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -134,6 +134,13 @@ pub(crate) const ALL: [(&str, Plan, Story); 93] = [
         a_node_is_back_before_it_hears_of_the_healed_register,
     ),
     ("flush failed beside a leaver", IN_MEMORY, endings::a_flush_fails_after_the_other_one_has_left),
+    ("write failed beside a leaver", IN_MEMORY, endings::a_write_fails_after_the_other_one_has_left),
+    ("durable write dropped and failed", IN_MEMORY, endings::a_durable_write_fails_that_a_freeze_has_dropped),
+    (
+        "flush failed before the member",
+        IN_MEMORY,
+        endings::a_flush_fails_before_the_other_one_knows_that_it_is_a_member,
+    ),
     (
         "bad sector beside one that was granted",
         SMALL,
@@ -154,6 +161,8 @@ pub(crate) const ALL: [(&str, Plan, Story); 93] = [
     ("bad sector written anew", SMALL, repairs::a_bad_sector_is_written_while_it_is_fetched),
     ("bad sector beside a copy", LARGE, repairs::a_read_finds_one_part_here_and_the_other_there),
     ("flush dropped and failed", SMALL_IN_MEMORY, endings::a_flush_fails_that_a_freeze_has_dropped),
+    ("healer leaves", SMALL, the_healer_leaves_when_it_hears_of_the_healed_register),
+    ("source leaves while meeting", SMALL, the_source_is_to_leave_when_it_has_offered),
     ("untold of the register", IN_MEMORY, endings::a_node_knows_of_the_register_what_its_peer_does_not),
     ("ended well and torn", LARGE, endings::a_node_that_ended_well_meets_one_with_a_torn_sector),
     ("set and never answered", SMALL, endings::a_setting_that_nobody_was_answered_for_comes_back),
@@ -1110,8 +1119,40 @@ fn a_leave_crosses_the_healed_register(world: &mut World, is_back_soon: bool) ->
     Ok(())
 }
 
-/// Node 0 makes node 1 a member once more, and hears from node 1 that the arbiter has agreed, before its own answer comes.
 fn the_peer_of_the_healer_hears_of_the_healed_register_first(world: &mut World) -> Told {
+    the_healed_register_is_heard_of_first_by_the_other(world, false)
+}
+
+/// The healer is to leave meanwhile.
+fn the_healer_leaves_when_it_hears_of_the_healed_register(world: &mut World) -> Told {
+    the_healed_register_is_heard_of_first_by_the_other(world, true)
+}
+
+/// The one that is to be the source is told to leave between its offer and the meeting.
+fn the_source_is_to_leave_when_it_has_offered(world: &mut World) -> Told {
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.stall(Stage::Question, 0, FOR_GOOD);
+    world.stall(Stage::Question, 1, FOR_GOOD);
+    world.stall(Stage::Disk, 1, FOR_GOOD);
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.ask(0, true, 3, 1);
+    world.until("the write is at the disk of node 1", |world| world.writes_at(1) > 0)?;
+    world.cut();
+    world.uncut();
+    world.until("node 0 offers to meet", |world| {
+        world.is_under_way(1, |message| matches!(message, VolumeMessage::Offer(_)))
+    })?;
+    world.control(0, Control::Leave);
+    world.run(100);
+    for stage in [Stage::Write, Stage::Disk] {
+        world.go_on(stage, 1);
+    }
+    (0..2).for_each(|index| world.go_on(Stage::Question, index));
+    world.until("node 1 goes on", |world| world.is_alone(1) && world.serves(1))
+}
+
+/// Node 0 makes node 1 a member once more, and hears from node 1 that the arbiter has agreed, before its own answer comes.
+fn the_healed_register_is_heard_of_first_by_the_other(world: &mut World, leaves: bool) -> Told {
     questions_are_under_way(world)?;
     let Epoch(before) = world.arbiter.epoch;
     let at = |epoch, members| Membership { epoch: Epoch(before + epoch), members };
@@ -1127,12 +1168,21 @@ fn the_peer_of_the_healer_hears_of_the_healed_register_first(world: &mut World) 
     world.stall(Stage::Link, 1, 700 * MILLISECOND);
     world.stall(Stage::Answer, 0, FOR_GOOD);
     world.until("the register is healed", |world| world.arbiter == healed)?;
+    if leaves {
+        world.is_busy = false;
+        world.control(0, Control::Leave);
+    }
     world.go_on(Stage::Question, 1);
     world.until("node 0 hears of that from node 1", |world| knows(world, 0, healed))?;
     world.go_on(Stage::Link, 1);
-    world.until("node 1 knows it, too", |world| knows(world, 1, healed))?;
+    if !leaves {
+        world.until("node 1 knows it, too", |world| knows(world, 1, healed))?;
+    }
     world.go_on(Stage::Answer, 0);
     world.is_busy = false;
+    if leaves {
+        world.until("node 1 goes on", |world| world.is_alone(1))?;
+    }
     Ok(())
 }
 

@@ -113,6 +113,13 @@ impl Sectors {
         self.unstable.clear();
     }
 
+    /// A flush has failed, and what was in the cache is gone.
+    pub(crate) fn fail_flush(&mut self) {
+        for (sector, stable) in std::mem::take(&mut self.unstable) {
+            self.put(sector, stable);
+        }
+    }
+
     pub(crate) fn lose_power(&mut self, landing: Landing, chance: &mut Chance) {
         for (sector, stable) in std::mem::take(&mut self.unstable) {
             if !landing.lands(chance) {

@@ -607,7 +607,10 @@ impl World {
                 }
                 if landed { Ok(None) } else { Err(BlockError::Medium) }
             }
-            Operation::Flush if self.nodes[index].sectors.refuses_flushes => Err(BlockError::Medium),
+            Operation::Flush if self.nodes[index].sectors.refuses_flushes => {
+                self.nodes[index].sectors.fail_flush();
+                Err(BlockError::Medium)
+            }
             Operation::Flush => {
                 self.nodes[index].sectors.flush();
                 Ok(None)
