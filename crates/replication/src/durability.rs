@@ -216,10 +216,11 @@ impl Engine {
         if self.volume(export).durability != Durability::Memory {
             return true;
         }
-        // Nobody will say what has become of these.
-        self.drop_remotes(export);
-        let in_cache = self.remotes.iter().any(|(_, remote)| remote.export == export && !remote.durable);
-        self.volume(export).unflushed.is_empty() && !in_cache
+        if self.mutated(Mutation::UncommittedCounts) {
+            self.drop_remotes(export);
+        }
+        self.keep_uncommitted(export);
+        self.volume(export).unflushed.is_empty() && !self.has_uncommitted_in_cache(export)
     }
 
     /// Flushes in the background what is answered and not on stable storage: in time, or when it fills the log.

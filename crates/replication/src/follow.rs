@@ -297,6 +297,33 @@ impl Engine {
         is_follower && is_under_way() && !self.mutated(Mutation::LeftWithoutAhead)
     }
 
+    /// Nobody will say what has become of the peer's writes that it has not committed. What is at this disk is to be on stable storage
+    /// before this node goes on alone, and counts as executed only then: as long as both are members the other copy may count, and
+    /// nobody is answered, and nobody reads, what that one may not have.
+    pub(crate) fn keep_uncommitted(&mut self, export: ExportId) {
+        let mut tokens = self.token_list();
+        self.remotes.list(&mut tokens, |remote| {
+            let is_there = matches!(remote.stage, RemoteStage::OnDisk | RemoteStage::Acked);
+            remote.export == export && is_there && !remote.durable
+        });
+        for token in tokens.iter().copied() {
+            let remote = self.remote_mut(token);
+            remote.durable = true;
+            let logged = std::mem::replace(&mut remote.logged, Logged::NotNeeded);
+            let range = remote.range;
+            if matches!(logged, Logged::Pending(_) | Logged::Yes) {
+                self.volume_mut(export).keep_followed(range);
+            }
+        }
+        self.give_back(tokens);
+    }
+
+    /// Whether some of them are still to come to this disk's cache.
+    pub(crate) fn has_uncommitted_in_cache(&self, export: ExportId) -> bool {
+        let is_there = |remote: &RemoteWrite| !remote.durable && remote.stage != RemoteStage::Held;
+        self.remotes.iter().any(|(_, remote)| remote.export == export && is_there(remote))
+    }
+
     fn say_acknowledged(&mut self, token: Token) {
         let RemoteWrite { export, write, came, .. } = *self.remote(token);
         let microseconds = u32::try_from(self.now.since(came).as_micros()).unwrap_or(u32::MAX);

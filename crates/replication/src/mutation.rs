@@ -249,6 +249,8 @@ mutations! {
     OffersBeforeLeaveIsKnown,
     /// A flush that fails beside a peer that has left takes nothing away, though the peer has what it was to keep
     LeaverHasNothing,
+    /// In memory mode what the peer had under way when its disk failed counts as executed before this node may go on alone
+    UncommittedCounts,
     /// A node leaves before it has said what it has heard of the register
     LeavesBeforeItSays,
     /// A node that is told to leave when it has offered to meet does not go on with that

@@ -387,3 +387,25 @@ pub(crate) fn a_flush_fails_before_the_other_one_knows_that_it_is_a_member(world
     world.ask(0, false, 5 * EXTENT, 1);
     Ok(())
 }
+
+/// Node 1 has the write at its disk, and is not granted to go on alone: node 0's copy may count.
+pub(crate) fn a_write_is_at_one_disk_when_the_other_one_fails(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    world.stall(Stage::Question, 1, FOR_GOOD);
+    world.nodes[0].sectors.refuses_writes = true;
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.until("node 0 gives its disk up", |world| world.is_diskless(0))?;
+    world.run(200);
+    world.ask(1, false, 5 * EXTENT, 1);
+    world.run(200);
+    world.nodes[0].sectors.refuses_writes = false;
+    for index in 0..2 {
+        world.crash_with(index, [Everything, Everything]);
+    }
+    for index in 0..2 {
+        world.start(index);
+    }
+    world.until("both serve", |world| world.serves(0) && world.serves(1))?;
+    world.ask(1, false, 5 * EXTENT, 1);
+    Ok(())
+}
