@@ -158,9 +158,10 @@ impl Volume {
     }
 
     /// Whether a write may be answered from the memory of both nodes. Not as long as this copy is the only good one: its disk is kept
-    /// then though a flush fails.
+    /// then though a flush fails. Nor before the peer was told that this one's counts as well.
     pub(crate) fn may_cache(&self) -> bool {
-        self.could_go_on_from_memory() && self.relies_on_memory() && !self.meeting.awaits_member_known
+        let is_settled = !self.meeting.awaits_member_known && self.meeting.owes_member_known.is_none();
+        self.could_go_on_from_memory() && self.relies_on_memory() && is_settled
     }
 
     /// Whether either node could go on alone with what both have in memory.

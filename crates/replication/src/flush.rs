@@ -72,9 +72,7 @@ impl Engine {
         let flush = self.flushes.find_mut(token).expect("a flush under way");
         flush.waits_for_disk = false;
         let (export, dropped, mark) = (flush.export, flush.dropped, flush.mark);
-        let volume = self.volume(export);
-        let is_alone = volume.phase == Phase::Alone || volume.is_sole(self.config.node);
-        let is_only_copy = is_alone || self.is_only_good(export, None);
+        let is_only_copy = self.is_only_copy(export);
         // Also after a failure: no later flush makes good what this one has lost.
         self.volume_mut(export).release_followed(mark);
         let volume = self.volume(export);

@@ -257,6 +257,8 @@ mutations! {
     LeaverDoesNotProceed,
     /// In memory mode a durable write that fails after a freeze has dropped it takes nothing away
     DroppedWriteBelieved,
+    /// The only good disk is given up because a durable write fails that was under way when the session ended
+    OnlyGoodForgotten,
     /// A node answers from memory before its peer knows that it is a member
     CachedBeforeMemberKnown,
     /// A node that has left goes on to be read where the other one has revoked what it has

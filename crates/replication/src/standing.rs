@@ -21,7 +21,9 @@ impl Engine {
     /// Stops serving and following at once, and drops every request.
     pub(crate) fn freeze(&mut self, export: ExportId) {
         let stops_at = self.lease.granted_until();
+        let was_only_good = self.is_only_good(export, None);
         let volume = self.volume_mut(export);
+        volume.was_only_good = was_only_good;
         volume.change_phase(Phase::Frozen);
         volume.counters.freezes += 1;
         // An answer to what was asked as a member of this session means something else from now on.
@@ -75,11 +77,21 @@ impl Engine {
         let volume = self.volume(export);
         let is_full = error == BlockError::NoSpace;
         let had_cache = volume.durability == Durability::Memory && volume.has_disk && !is_full;
-        let is_alone = volume.phase == Phase::Alone || volume.is_sole(self.config.node);
-        let is_only_copy = is_alone || self.is_only_good(export, None);
+        let is_only_copy = self.is_only_copy(export);
         if had_cache && !is_only_copy && !self.mutated(Mutation::DroppedWriteBelieved) {
             self.disk_failed(export, error);
         }
+    }
+
+    /// Whether nobody else could go on with what this node has, if its disk were given up; also where the session has ended in which
+    /// that was so.
+    pub(crate) fn is_only_copy(&self, export: ExportId) -> bool {
+        let volume = self.volume(export);
+        let was_only_good = volume.phase == Phase::Frozen && volume.was_only_good;
+        volume.phase == Phase::Alone
+            || volume.is_sole(self.config.node)
+            || was_only_good && !self.mutated(Mutation::OnlyGoodForgotten)
+            || self.is_only_good(export, None)
     }
 
     /// Whether the peer is here and could not go on by itself, also because it has left, or has no disk. Not where sectors are concerned
@@ -92,6 +104,8 @@ impl Engine {
         // Nor where what was in this node's memory only may be lost, which the peer has left with, and could go on with.
         let is_kept = volume.meeting.peer_left_whole
             && !volume.unflushed.is_empty()
+            // The grant that it has asked for would shut the other one out.
+            && volume.question.is_none()
             && volume.meeting.known_to_peer == Some(volume.membership())
             && !self.mutated(Mutation::LeaverHasNothing);
         let is_left = is_left && !is_lacking && !is_kept;

@@ -132,6 +132,7 @@ impl Volume {
             awaits_other_disk: false,
             stands_in: false,
             hands_over: false,
+            was_only_good: false,
             serving: false,
             leaving: false,
             removing: false,

@@ -212,6 +212,8 @@ pub(crate) struct Volume {
     pub(crate) stands_in: bool,
     /// Likewise.
     pub(crate) hands_over: bool,
+    /// Whether the peer could not have gone on by itself when this node froze.
+    pub(crate) was_only_good: bool,
     /// The volume is on its way out of this node: it only ends what it began.
     pub(crate) removing: bool,
     /// When it was added: what was remembered of it before is gone.

@@ -409,3 +409,37 @@ pub(crate) fn a_write_is_at_one_disk_when_the_other_one_fails(world: &mut World)
     world.ask(1, false, 5 * EXTENT, 1);
     Ok(())
 }
+
+/// Node 1 is being brought up to date when the nodes lose each other; node 0 has a durable write at its disk, which fails then.
+pub(crate) fn a_dropped_write_fails_at_the_only_good_disk(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    for index in 0..2 {
+        world.stall(Stage::Write, index, FOR_GOOD);
+    }
+    world.ask(0, true, 3 * EXTENT, 1);
+    world.until("the write is at both disks", |world| world.writes_at(0) > 0 && world.writes_at(1) > 0)?;
+    world.cut();
+    world.run_for(20 * MILLISECOND);
+    world.uncut();
+    (0..2).for_each(|index| world.go_on(Stage::Write, index));
+    world.until("they meet", |world| {
+        world.is_under_way(1, |message| matches!(message, VolumeMessage::Proceed(_)))
+    })?;
+    world.stall(Stage::Write, 1, FOR_GOOD);
+    world.until("node 0 serves", |world| world.serves(0))?;
+    world.nodes[0].sectors.refuses_writes = true;
+    world.stall(Stage::Write, 0, FOR_GOOD);
+    world.ask(0, true, 5 * EXTENT, 1);
+    world.until("the write is at the disk", |world| world.writes_at(0) > 0)?;
+    world.cut();
+    world.until("node 0 is frozen", |world| !world.serves(0))?;
+    world.go_on(Stage::Write, 0);
+    world.run(100);
+    if world.is_diskless(0) {
+        return Err("liveness: the only good disk is given up".to_owned());
+    }
+    world.nodes[0].sectors.refuses_writes = false;
+    world.go_on(Stage::Write, 1);
+    world.uncut();
+    Ok(())
+}

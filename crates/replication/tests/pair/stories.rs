@@ -47,7 +47,7 @@ const SMALL_IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 99] = [
+pub(crate) const ALL: [(&str, Plan, Story); 100] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -140,6 +140,11 @@ pub(crate) const ALL: [(&str, Plan, Story); 99] = [
         endings::a_write_is_at_one_disk_when_the_other_one_fails,
     ),
     ("write failed beside a leaver", IN_MEMORY, endings::a_write_fails_after_the_other_one_has_left),
+    (
+        "write dropped and failed at the only good disk",
+        IN_MEMORY,
+        endings::a_dropped_write_fails_at_the_only_good_disk,
+    ),
     ("durable write dropped and failed", IN_MEMORY, endings::a_durable_write_fails_that_a_freeze_has_dropped),
     (
         "flush failed before the member",

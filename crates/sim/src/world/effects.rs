@@ -2,6 +2,7 @@
 
 use std::mem::take;
 
+use replication::membership::{Members, NodeNumber};
 use replication::output::Event as Told;
 
 use super::hosts::volume_of;
@@ -57,7 +58,14 @@ impl World {
                         }
                     }
                     self.watch.told(&event);
-                    if matches!(event, Told::Alone(_)) {
+                    let number = [NodeNumber::Zero, NodeNumber::One][node];
+                    let counts_alone = match event {
+                        Told::Alone(_) => true,
+                        // It was granted to go on alone, and has met the other one before it did.
+                        Told::Paired { membership, .. } => membership.members == Members::Only(number),
+                        _ => false,
+                    };
+                    if counts_alone {
                         // The other one would have put right what is torn here, and counts no more.
                         self.machines[node].disks[volume].data.forgive_torn();
                     }
