@@ -5,7 +5,7 @@
 //! them the world drains [`Host::poll_frame`] and asks for [`Host::poll_timeout`] anew.
 
 use aoe::MacAddress;
-use block::Instant;
+use block::{Duration, Instant};
 
 /// Ethernet segments of the world. Every node and every host has one port, of that number, on each segment in use.
 pub const SEGMENTS_MAX: usize = 2;
@@ -35,6 +35,11 @@ pub trait Host<Log> {
 
     /// When [`Host::handle_timeout`] is to be called.
     fn poll_timeout(&self) -> Option<Instant>;
+
+    /// How long it waits before it sends again what was not answered, where no node has a say in that.
+    fn resends_after(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Ask nothing new from now on; what is open goes on.
     fn finish(&mut self);

@@ -91,16 +91,18 @@ fn goes_on_alone(world: &mut World, survivor: usize) -> Result<bool, Finding> {
 fn all_is_answered(world: &mut World) -> Result<(), Finding> {
     let asked = world.now();
     world.ask_more(REQUESTS);
-    go(world, asked.after(LIVENESS_BOUND + Duration::from_millis(1)), World::is_all_answered)?;
-    is_answered(world, asked).map_err(|error| {
+    // What a stock host sent while the other one was lost it sends again when it likes.
+    let bound = LIVENESS_BOUND + world.resends_after();
+    go(world, asked.after(bound + Duration::from_millis(1)), World::is_all_answered)?;
+    is_answered(world, asked, bound).map_err(|error| {
         let text = format!("one node is left: {error}: {:?}", statuses(world));
         Finding::new(Property::Survivor, text)
     })
 }
 
-fn is_answered(world: &World, asked: Instant) -> Result<(), String> {
+fn is_answered(world: &World, asked: Instant, bound: Duration) -> Result<(), String> {
     for history in world.histories() {
-        liveness::check(history, asked, world.now(), LIVENESS_BOUND).map_err(|stuck| stuck.to_string())?;
+        liveness::check(history, asked, world.now(), bound).map_err(|stuck| stuck.to_string())?;
     }
     world.is_all_answered().then_some(()).ok_or_else(|| "a host could not ask any more".to_owned())
 }

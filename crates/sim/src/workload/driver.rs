@@ -1,7 +1,7 @@
 //! What a host wants of its initiator, and what it is told: the same for both kinds.
 
 use aoe::MacAddress;
-use block::{Instant, LbaRange};
+use block::{Duration, Instant, LbaRange};
 
 use super::linux::Linux;
 use super::ours::Ours;
@@ -79,6 +79,15 @@ impl Driver {
         match self {
             Self::Linux(_) => false,
             Self::Ours(ours) => ours.is_sequenced(),
+        }
+    }
+
+    /// How long a stock one waits before it sends a frame again.
+    #[must_use]
+    pub fn resends_after(&self) -> Duration {
+        match self {
+            Self::Linux(linux) => linux.resends_after(),
+            Self::Ours(_) => Duration::ZERO,
         }
     }
 

@@ -212,6 +212,10 @@ impl Host<History> for Client {
         Some(next.map_or(timeout, |next| next.min(timeout)))
     }
 
+    fn resends_after(&self) -> Duration {
+        self.driver.as_ref().map_or(Duration::ZERO, Driver::resends_after)
+    }
+
     fn finish(&mut self) {
         self.options.requests = self.asked;
     }

@@ -67,6 +67,11 @@ impl World {
         self.hosts.iter().all(|place| place.host.is_done())
     }
 
+    /// How long a host may wait before it sends again.
+    pub(crate) fn resends_after(&self) -> Duration {
+        self.hosts.iter().map(|place| place.host.resends_after()).max().unwrap_or(Duration::ZERO)
+    }
+
     /// Requests that ended with an error so far.
     pub(crate) fn failed(&self) -> u32 {
         self.hosts.iter().map(|place| place.host.failed()).sum()

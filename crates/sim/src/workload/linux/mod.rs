@@ -125,6 +125,12 @@ impl Linux {
         self.sectors.unwrap_or_default()
     }
 
+    /// How long it waits for an answer before it sends a frame again: after disks that took seconds, a minute and more.
+    #[must_use]
+    pub fn resends_after(&self) -> Duration {
+        self.round_trip.timeout()
+    }
+
     /// Takes a request in.
     ///
     /// # Panics
