@@ -25,6 +25,7 @@ mod address;
 mod arbiter;
 pub mod bitmap;
 mod conflict;
+mod disk_failure;
 mod doubt;
 pub mod dump;
 pub mod durability;

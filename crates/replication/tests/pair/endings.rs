@@ -355,8 +355,8 @@ pub(crate) fn a_durable_write_fails_that_a_freeze_has_dropped(world: &mut World)
     Ok(())
 }
 
-/// Both met as equals, and node 1 does not know yet that it lacks nothing any more: node 0's disk would be kept.
-pub(crate) fn a_flush_fails_before_the_other_one_knows_that_it_is_a_member(world: &mut World) -> Told {
+/// They lost each other for a moment, with a write at both disks.
+fn both_are_about_to_meet_as_equals(world: &mut World) -> Told {
     world.both_rely_on_memory()?;
     for index in 0..2 {
         world.stall(Stage::Write, index, FOR_GOOD);
@@ -369,6 +369,12 @@ pub(crate) fn a_flush_fails_before_the_other_one_knows_that_it_is_a_member(world
     for index in 0..2 {
         world.go_on(Stage::Write, index);
     }
+    Ok(())
+}
+
+/// Both met as equals, and node 1 does not know yet that it lacks nothing any more: node 0's disk would be kept.
+pub(crate) fn a_flush_fails_before_the_other_one_knows_that_it_is_a_member(world: &mut World) -> Told {
+    both_are_about_to_meet_as_equals(world)?;
     world.until("node 1 is told that it is a member", |world| {
         world.is_under_way(1, |message| matches!(message, VolumeMessage::Member(_)))
     })?;
@@ -412,16 +418,7 @@ pub(crate) fn a_write_is_at_one_disk_when_the_other_one_fails(world: &mut World)
 
 /// Node 1 is being brought up to date when the nodes lose each other; node 0 has a durable write at its disk, which fails then.
 pub(crate) fn a_dropped_write_fails_at_the_only_good_disk(world: &mut World) -> Told {
-    world.both_rely_on_memory()?;
-    for index in 0..2 {
-        world.stall(Stage::Write, index, FOR_GOOD);
-    }
-    world.ask(0, true, 3 * EXTENT, 1);
-    world.until("the write is at both disks", |world| world.writes_at(0) > 0 && world.writes_at(1) > 0)?;
-    world.cut();
-    world.run_for(20 * MILLISECOND);
-    world.uncut();
-    (0..2).for_each(|index| world.go_on(Stage::Write, index));
+    both_are_about_to_meet_as_equals(world)?;
     world.until("they meet", |world| {
         world.is_under_way(1, |message| matches!(message, VolumeMessage::Proceed(_)))
     })?;

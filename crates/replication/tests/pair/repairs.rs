@@ -51,6 +51,36 @@ pub(crate) fn the_only_good_disk_cannot_be_mended(world: &mut World) -> Told {
     both_are_whole(world)
 }
 
+/// It was read from node 1, which has left, and node 0's disk takes no more writes.
+fn a_part_of_a_bad_sector_is_written_in_vain(world: &mut World) -> Told {
+    world.nodes[0].sectors.unreadable.extend(8..16);
+    world.stall(Stage::Write, 0, FOR_GOOD);
+    world.ask(0, false, 8, 8);
+    world.until("it is read from the other one", World::are_all_answered)?;
+    world.nodes[0].sectors.refuses_writes = true;
+    world.nodes[0].sectors.unreadable.clear();
+    world.ask(0, true, 6, 4);
+    world.run(100);
+    world.go_on(Stage::Write, 0);
+    Ok(())
+}
+
+/// What held node 0 up at that stage is over as well, and node 1 comes back.
+fn the_disk_works_again_and_all_is_read(world: &mut World, held_up: Stage) -> Told {
+    world.nodes[0].sectors.refuses_writes = false;
+    world.go_on(held_up, 0);
+    world.run(300);
+    world.ask(0, false, 8, 8);
+    world.run(300);
+    world.control(1, Control::Join);
+    world.run(300);
+    for index in 0..2 {
+        world.crash_with(index, [Everything, Everything]);
+        world.start(index);
+    }
+    both_are_whole(world)
+}
+
 /// The other one has left, and nobody can be asked yet: it is read where this disk cannot.
 pub(crate) fn a_bad_sector_is_written_in_part_while_the_other_one_has_left(world: &mut World) -> Told {
     both_are_whole(world)?;
@@ -63,30 +93,11 @@ pub(crate) fn a_bad_sector_is_written_in_part_while_the_other_one_has_left(world
         world.is_under_way(0, |message| matches!(message, VolumeMessage::Leave))
     })?;
     world.run(20);
-    world.nodes[0].sectors.unreadable.extend(8..16);
-    world.stall(Stage::Write, 0, FOR_GOOD);
-    world.ask(0, false, 8, 8);
-    world.until("it is read from the other one", World::are_all_answered)?;
-    world.nodes[0].sectors.refuses_writes = true;
-    world.nodes[0].sectors.unreadable.clear();
-    world.ask(0, true, 6, 4);
-    world.run(100);
-    world.go_on(Stage::Write, 0);
+    a_part_of_a_bad_sector_is_written_in_vain(world)?;
     world.until("node 0 gives up what it cannot make good", |world| world.is_diskless(0))?;
     world.ask(0, false, 8, 8);
     world.run(300);
-    world.nodes[0].sectors.refuses_writes = false;
-    world.go_on(Stage::Question, 0);
-    world.run(300);
-    world.ask(0, false, 8, 8);
-    world.run(300);
-    world.control(1, Control::Join);
-    world.run(300);
-    for index in 0..2 {
-        world.crash_with(index, [Everything, Everything]);
-        world.start(index);
-    }
-    both_are_whole(world)
+    the_disk_works_again_and_all_is_read(world, Stage::Question)
 }
 
 /// The source acknowledges a write of the target's and fails with one of its own to the same block, before the target's disk has either:
@@ -145,30 +156,11 @@ pub(crate) fn a_bad_sector_is_written_in_part_before_the_grant_is_durable(world:
     world.until("node 0 hears that it was granted to serve alone", |world| {
         world.status(0).is_some_and(|status| status.membership.members != Members::Both)
     })?;
-    world.nodes[0].sectors.unreadable.extend(8..16);
-    world.stall(Stage::Write, 0, FOR_GOOD);
-    world.ask(0, false, 8, 8);
-    world.until("it is read from the other one", World::are_all_answered)?;
-    world.nodes[0].sectors.refuses_writes = true;
-    world.nodes[0].sectors.unreadable.clear();
-    world.ask(0, true, 6, 4);
-    world.run(100);
-    world.go_on(Stage::Write, 0);
+    a_part_of_a_bad_sector_is_written_in_vain(world)?;
     world.run(300);
     world.ask(0, false, 8, 8);
     world.run(300);
-    world.nodes[0].sectors.refuses_writes = false;
-    world.go_on(Stage::Superblock, 0);
-    world.run(300);
-    world.ask(0, false, 8, 8);
-    world.run(300);
-    world.control(1, Control::Join);
-    world.run(300);
-    for index in 0..2 {
-        world.crash_with(index, [Everything, Everything]);
-        world.start(index);
-    }
-    both_are_whole(world)
+    the_disk_works_again_and_all_is_read(world, Stage::Superblock)
 }
 
 /// The write is under way at the peer when that is asked for a copy.
