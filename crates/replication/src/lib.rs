@@ -8,9 +8,9 @@
 //! 3. [`engine`] hands each input to the file named after it: the life of a write is in `write` (as its coordinator) and
 //!    `follow` (as its follower), that of a read in `read` (`heal` if both disks have lost part of it); who is in whose way (rules R1 to R5) in `conflict`.
 //! 4. [`volume`] is what a node knows of one volume, with the drawing of its phases. `session` is the conversation with the
-//!    peer; `standing` loses the peer, serves alone and leaves, `arbiter` asks whether it may; `meeting` finds the peer again (`role`: whose copy counts, `lacking`: where the other's does not, `promotion`: both are members), and
+//!    peer; `standing` loses the peer, serves alone and leaves, `disk_failure` gives a disk up or keeps it, `arbiter` asks whether it may; `meeting` finds the peer again (`role`: whose copy counts, `lacking`: where the other's does not, `promotion`: both are members), and
 //!    `doubt` what became of the writes that were in flight; [`resync`] makes the copies equal, [`resize`] makes them larger.
-//!    [`durability`] says what an answer promises. A node without a disk leaves its address to its peer, which serves alone.
+//!    [`durability`] says what an answer promises. A node without a disk leaves its address to its peer, which serves alone, and hands over what comes to it all the same.
 //! 5. `records` writes the metadata in the order that makes all this true after a loss of power; [`activity_log`] and
 //!    [`bitmap`] are its two large parts, [`meta`] is what it looks like on disk: every record names its version, place,
 //!    owner and number in the row, so that torn, stale, misdirected and foreign ones are recognised. [`dump`] explains it
