@@ -28,7 +28,8 @@ pub(super) fn judge_sector(points: &[Point]) -> Result<(), Violation> {
     // What is certain has to be right whatever the rest is; the rest of a good history adds nothing wrong to it.
     let mut zones = certain.clone();
     judge(sector, &mut zones)?;
-    let count = |open: &[Vec<Vec<Zone>>]| open.iter().map(Vec::len).product::<usize>();
+    let count =
+        |open: &[Vec<Vec<Zone>>]| open.iter().fold(1, |all: usize, one| all.saturating_mul(one.len()));
     while count(&open) > TRIED_MAX {
         let largest = (0..open.len()).max_by_key(|index| open[*index].len()).expect("there is more than one");
         open.swap_remove(largest);

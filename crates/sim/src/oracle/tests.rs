@@ -202,6 +202,18 @@ fn the_same_content_written_again_holds_again() {
 }
 
 #[test]
+fn more_ways_than_can_be_counted_are_as_good_as_many() {
+    let mut scene = Scene::new();
+    for number in 1..=u64::from(usize::BITS) {
+        let value = Value::new(1, number);
+        scene.write(value);
+        scene.write(value);
+        scene.sees(value);
+    }
+    assert_eq!(check(&scene.history), Ok(()));
+}
+
+#[test]
 fn what_a_disk_holds_counts_as_a_last_read() {
     let mut scene = Scene::new();
     let old = scene.write(OLD);
