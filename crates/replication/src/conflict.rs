@@ -188,16 +188,16 @@ impl Engine {
         let superseding = self.supersedes();
         let all = self.mutated(Mutation::AcknowledgedSupersedes);
         self.for_each_remote(export, range, |remote| {
-            // One that was dropped waits for nothing, and may be met twice: a write is at the disk again when it is written through.
+            // One that was dropped waits for nothing.
             if remote.order < admitted || remote.is_dropped() {
                 return;
             }
             // As it was when the remote write came: concurrent if the acknowledgement had not come.
             let concurrent = acked_at.is_none_or(|acked| acked > remote.order) || all;
             if concurrent && superseding {
-                remote.superseded_by -= 1;
+                one_less(&mut remote.superseded_by);
             } else {
-                remote.held_by -= 1;
+                one_less(&mut remote.held_by);
             }
         });
     }
@@ -206,7 +206,7 @@ impl Engine {
     pub(crate) fn release_remotes(&mut self, export: ExportId, range: LbaRange, since: u64) {
         self.for_each_remote(export, range, |remote| {
             if remote.order > since {
-                remote.held_by -= 1;
+                one_less(&mut remote.held_by);
             }
         });
     }
@@ -221,7 +221,7 @@ impl Engine {
             let Claim::Read(token) = claim else { continue };
             let read = self.reads.find_mut(token).expect("a claim is of something under way");
             if read.order > since {
-                read.waits_for -= 1;
+                one_less(&mut read.waits_for);
                 if read.waits_for == 0 {
                     self.go_on_with_read(token);
                 }
@@ -259,6 +259,11 @@ impl Engine {
         claims.clear();
         self.spare_claims.push(claims);
     }
+}
+
+/// Something that was waited for is over.
+fn one_less(count: &mut u32) {
+    *count = count.checked_sub(1).expect("it was counted when it came");
 }
 
 /// What is left of `range` without the others: nothing, if nothing is added to `left`.

@@ -14,7 +14,8 @@
 //!
 //! A write that is not on stable storage keeps its extents in the activity log on both nodes until a flush: if a node loses
 //! power, what it may have lost is found there and copied again. In `Async` mode one node serves and the other only
-//! follows; it never goes on by itself, since it may lack what was answered; and among equals the serving node's copy counts.
+//! follows; it never goes on by itself, since it may lack what was answered, unless the other one has left, or given its disk up,
+//! and has said so behind everything that it had answered; and among equals the serving node's copy counts.
 //! It answers ahead only as long as that is so: not while it returns to a peer that served alone.
 
 use std::fmt;
@@ -203,7 +204,8 @@ impl Volume {
 
     /// Whether this node may ask to go on alone when the peer is lost: not if it may lack what was answered.
     pub(crate) fn may_take_over(&self, node: NodeNumber) -> bool {
-        let lacks_answered = !self.may_serve_paired(node) || self.lost_memory;
+        let lacks_ahead = !self.may_serve_paired(node) && !self.has_all_answered;
+        let lacks_answered = lacks_ahead || self.lost_memory;
         // A sole member lacks nothing: before another node is a member again, this one has noted that.
         let is_sole = self.is_sole(node);
         !lacks_answered || is_sole || self.forced

@@ -299,6 +299,7 @@ impl Engine {
         volume.meeting.settling = false;
         volume.shut_out = false;
         volume.forced = false;
+        volume.has_all_answered = false;
         (volume.lost_memory, volume.began_unclean) = (false, false);
         volume.peer_quiet_until = Instant::from_nanos(0);
         if volume.forgetful && !is_ignored {

@@ -251,6 +251,10 @@ mutations! {
     LeaverHasNothing,
     /// In memory mode what the peer had under way when its disk failed counts as executed before this node may go on alone
     UncommittedCounts,
+    /// A write that is written through is waited for by the same writes of the peer's once more
+    ReleasesTwice,
+    /// In Async mode a follower does not remember that the other node has stopped with all that it had answered
+    AllAnsweredForgotten,
     /// A node leaves before it has said what it has heard of the register
     LeavesBeforeItSays,
     /// A node that is told to leave when it has offered to meet does not go on with that

@@ -21,8 +21,12 @@ impl Engine {
     pub(crate) fn freeze(&mut self, export: ExportId) {
         let stops_at = self.lease.granted_until();
         let was_only_good = self.is_only_good(export, None);
+        let awaits_answered =
+            self.awaits_what_was_answered_ahead(export) || self.mutated(Mutation::AllAnsweredForgotten);
         let volume = self.volume_mut(export);
         volume.was_only_good = was_only_good;
+        volume.has_all_answered =
+            volume.phase == Phase::Paired && volume.meeting.peer_left && !awaits_answered;
         volume.change_phase(Phase::Frozen);
         volume.counters.freezes += 1;
         // An answer to what was asked as a member of this session means something else from now on.

@@ -133,6 +133,7 @@ impl Volume {
             stands_in: false,
             hands_over: false,
             was_only_good: false,
+            has_all_answered: false,
             serving: false,
             leaving: false,
             removing: false,

@@ -214,6 +214,8 @@ pub(crate) struct Volume {
     pub(crate) hands_over: bool,
     /// Whether the peer could not have gone on by itself when this node froze.
     pub(crate) was_only_good: bool,
+    /// Whether this node had all that the peer could have answered, and that had said it would answer no more, when this one froze.
+    pub(crate) has_all_answered: bool,
     /// The volume is on its way out of this node: it only ends what it began.
     pub(crate) removing: bool,
     /// When it was added: what was remembered of it before is gone.

@@ -255,11 +255,9 @@ impl Target {
         if stale {
             return Some(Obstacle::Silence);
         }
-        if request
-            .work
-            .identity()
-            .is_some_and(|identity| self.is_done_by_peer(now, &identity, request.received))
-        {
+        // The frames that joined it were not looked at when they came, so all since the first of them counts.
+        let is_done = |identity| self.is_done_by_peer(now, &identity, request.began);
+        if request.work.identity().is_some_and(is_done) {
             return Some(Obstacle::DoneByPeer);
         }
         (range.end().0 > export.config.sectors).then_some(Obstacle::BeyondEnd)

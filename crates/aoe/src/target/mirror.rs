@@ -9,7 +9,7 @@ use super::Target;
 use super::advertise::Advertisement;
 use super::duplicate::{Ending, WriteIdentity};
 use super::followed::Followed;
-use super::numbers::{Known, NumberWindow};
+use super::numbers::{Known, Number, NumberWindow};
 use super::output::{FollowedWrite, MirrorEnd, MirrorInput, Origin, Output};
 use super::outstanding::{Answer, Finished, Request, Work};
 use super::refusal::Refusal;
@@ -46,26 +46,29 @@ impl Target {
         if self.followed.contains(identity) {
             return Err(Refusal::InFlightAtPeer);
         }
-        if self.history.is_blind(now) { Err(Refusal::HistoryFull) } else { Ok(()) }
+        if self.is_blind(now, identity) { Err(Refusal::HistoryFull) } else { Ok(()) }
     }
 
-    /// Whether a write that has waited here was sent to the other node as well, and executed there or about to be, or may
-    /// have been while the memory was full.
-    pub(super) fn is_done_by_peer(&self, now: Instant, identity: &WriteIdentity, received: Instant) -> bool {
+    /// Whether a write that has waited here since `began` was sent to the other node as well, and executed there or about to be,
+    /// or may have been while a memory was full.
+    pub(super) fn is_done_by_peer(&self, now: Instant, identity: &WriteIdentity, began: Instant) -> bool {
         let export = self.exports.find(identity.export).expect("a request was for this export");
         if export.config.mirror.is_none() {
             return false;
         }
-        if self.history.is_blind(now) {
-            return true;
-        }
-        if self.followed.contains(identity) {
+        if self.is_blind(now, identity) || self.followed.contains(identity) {
             return true;
         }
         match identity.number() {
             Some(number) => matches!(self.numbers.find(number), Known::Executed | Known::Failed),
-            None => self.history.remembers(identity, received),
+            None => self.history.remembers(identity, began),
         }
+    }
+
+    /// Whether something may have been executed at the other node, and this be it, that there was no room for here.
+    fn is_blind(&self, now: Instant, identity: &WriteIdentity) -> bool {
+        let is_number_lost = |number: Number| self.numbers.is_blind(now, number.export, number.initiator);
+        self.history.is_blind(now) || identity.number().is_some_and(is_number_lost)
     }
 
     fn begin_to_serve(&mut self, now: Instant, id: ExportId) {
@@ -150,7 +153,7 @@ impl Target {
         if let Some(number) = identity.number()
             && !self.numbers.begin(now, number)
         {
-            self.history.overlook(now);
+            self.numbers.overlook(now);
         }
         let since = now;
         self.followed.insert(Followed { name, export: id, range, origin, sequence, concurrent, since });
@@ -185,7 +188,7 @@ impl Target {
         if let Some(number) = identity.number() {
             self.numbers.forget(number);
             if !self.numbers.begin(now, number) {
-                self.history.overlook(now);
+                self.numbers.overlook(now);
             }
         }
         match self.history.admit(now, identity.export, identity.range) {
@@ -197,10 +200,10 @@ impl Target {
         }
     }
 
-    /// What finds no room is not known: no verdict is to be trusted for a while.
+    /// What finds no room is not known: no number of an initiator that may be that one is to be trusted for a while.
     pub(super) fn learn_numbers(&mut self, now: Instant, export: ExportId, told: &NumberWindow) {
         if !self.numbers.learn(now, export, told) {
-            self.history.overlook(now);
+            self.numbers.overlook(now);
         }
     }
 

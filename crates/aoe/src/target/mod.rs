@@ -331,8 +331,8 @@ impl Target {
     }
 
     /// Which numbered writes to an export are remembered (rule D6), for the other node of a pair.
-    pub fn numbers(&self, export: ExportId) -> impl Iterator<Item = NumberWindow> {
-        self.numbers.windows(export)
+    pub fn numbers(&self, now: Instant, export: ExportId) -> impl Iterator<Item = NumberWindow> {
+        self.numbers.windows(now, export)
     }
 
     /// Requests that wait or are at a disk.

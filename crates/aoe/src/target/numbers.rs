@@ -4,7 +4,8 @@
 //! Unlike the memory of stock writes this one needs no clock to be right: a number is executed once however late its
 //! frames come, and one below the window is refused, since nobody knows any more. An initiator is forgotten when it was
 //! idle for so long that it has given everything up ([`NUMBERS_IDLE_MIN`]); if there are too many younger ones, a new
-//! one is not taken in. The memory is lost with the process: then a write that was not answered is in doubt, as any
+//! one is not taken in. If the other node of a pair has taken such a one in nevertheless, no initiator counts as new here until
+//! that one has given everything up. The memory is lost with the process: then a write that was not answered is in doubt, as any
 //! write of a stock initiator is.
 
 use block::{ExportId, Instant};
@@ -57,6 +58,14 @@ pub(crate) struct Numbers {
     keys: Vec<(ExportId, u64)>,
     windows: Vec<Window>,
     capacity: usize,
+    overlooked: Option<Overlooked>,
+}
+
+/// For how long there may be numbers that found no room: since the first of them, until the last of them does not matter any more.
+#[derive(Clone, Copy, Debug)]
+struct Overlooked {
+    since: Instant,
+    until: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -67,13 +76,15 @@ struct Window {
     executed: [u64; WORDS],
     failed: [u64; WORDS],
     in_flight: u32,
+    taken_in: Instant,
     last_used: Instant,
 }
 
 impl Numbers {
     /// Room for `capacity` initiators.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { keys: Vec::with_capacity(capacity), windows: Vec::with_capacity(capacity), capacity }
+        let (keys, windows) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity));
+        Self { keys, windows, capacity, overlooked: None }
     }
 
     /// Whether one more initiator could be taken in, or that one is known.
@@ -123,9 +134,27 @@ impl Numbers {
         }
     }
 
-    /// All that is remembered of the writes to an export.
-    pub(crate) fn windows(&self, export: ExportId) -> impl Iterator<Item = NumberWindow> {
-        let of_export = self.keys.iter().zip(&self.windows).filter(move |((of, _), _)| *of == export);
+    /// There was no room for a number that the other node has executed, or is about to.
+    pub(crate) fn overlook(&mut self, now: Instant) {
+        let since =
+            self.overlooked.filter(|overlooked| now <= overlooked.until).map_or(now, |before| before.since);
+        self.overlooked = Some(Overlooked { since, until: now.after(NUMBERS_IDLE_MIN) });
+    }
+
+    /// Whether an initiator's number that is not known here may have been executed: it was not here yet, or not any more, when one
+    /// was overlooked.
+    pub(crate) fn is_blind(&self, now: Instant, export: ExportId, initiator: u64) -> bool {
+        self.overlooked.is_some_and(|Overlooked { since, until }| {
+            let was_here = |place: usize| self.windows[place].taken_in < since;
+            now <= until && !self.place(export, initiator).is_some_and(was_here)
+        })
+    }
+
+    /// All that is remembered of the writes to an export, but of initiators that have given up everything.
+    pub(crate) fn windows(&self, now: Instant, export: ExportId) -> impl Iterator<Item = NumberWindow> {
+        let counts = move |of: ExportId, window: &Window| of == export && !window.is_idle(now);
+        let of_export =
+            self.keys.iter().zip(&self.windows).filter(move |((of, _), window)| counts(*of, window));
         of_export.map(|((_, initiator), window)| {
             let Window { latest, executed, failed, .. } = *window;
             NumberWindow { initiator: *initiator, latest, executed, failed }
@@ -156,14 +185,14 @@ impl Numbers {
         if self.keys.len() < self.capacity {
             return Some(self.keys.len());
         }
-        let idle = self.windows.iter().enumerate().filter(|(_, window)| window.in_flight == 0);
-        let (place, oldest) = idle.min_by_key(|(_, window)| window.last_used)?;
-        (now.since(oldest.last_used) > NUMBERS_IDLE_MIN).then_some(place)
+        let idle = self.windows.iter().enumerate().filter(|(_, window)| window.is_idle(now));
+        idle.min_by_key(|(_, window)| window.last_used).map(|(place, _)| place)
     }
 
     fn take_in(&mut self, place: usize, key: (ExportId, u64), now: Instant) -> usize {
+        let (taken_in, last_used) = (now, now);
         let window =
-            Window { latest: 0, executed: [0; WORDS], failed: [0; WORDS], in_flight: 0, last_used: now };
+            Window { latest: 0, executed: [0; WORDS], failed: [0; WORDS], in_flight: 0, taken_in, last_used };
         if place == self.keys.len() {
             self.keys.push(key);
             self.windows.push(window);
@@ -175,6 +204,10 @@ impl Numbers {
 }
 
 impl Window {
+    fn is_idle(&self, now: Instant) -> bool {
+        self.in_flight == 0 && now.since(self.last_used) > NUMBERS_IDLE_MIN
+    }
+
     fn find(&self, sequence: u64) -> Known {
         let (word, bit) = place(sequence);
         if sequence > self.latest {
@@ -286,9 +319,9 @@ mod tests {
         end(&mut there, 3, Known::Failed);
         end(&mut there, SEQUENCE_WINDOW + 1, Known::Executed);
         there.begin(at(0), number(2, 1));
-        let told: Vec<_> = there.windows(ExportId(1)).collect();
+        let told: Vec<_> = there.windows(at(1), ExportId(1)).collect();
         assert_eq!(told.len(), 2);
-        assert_eq!(there.windows(ExportId(2)).count(), 0);
+        assert_eq!(there.windows(at(1), ExportId(2)).count(), 0);
         assert!(here.learn(at(1), ExportId(1), &told[0]));
         let known = [1, 2, 3, 4, SEQUENCE_WINDOW + 1].map(|sequence| here.find(number(1, sequence)));
         assert_eq!(known, [Known::TooOld, Known::Executed, Known::Failed, Known::No, Known::Executed]);
@@ -313,5 +346,40 @@ mod tests {
         assert!(numbers.begin(later, number(3, 1)), "the second was idle");
         assert!(!numbers.begin(later, number(4, 1)), "the first has a write in flight");
         assert_eq!(numbers.find(number(2, 1)), Known::No);
+    }
+
+    #[test]
+    fn where_one_was_overlooked_only_who_was_here_all_the_while_is_known() {
+        let (export, idle) = (ExportId(1), NUMBERS_IDLE_MIN.as_secs());
+        let mut numbers = Numbers::new(2);
+        let once = |numbers: &mut Numbers, seconds, initiator, sequence| {
+            let is_taken_in = numbers.begin(at(seconds), number(initiator, sequence));
+            numbers.end(at(seconds), number(initiator, sequence), Some(Known::Executed));
+            is_taken_in
+        };
+        assert!(once(&mut numbers, 0, 1, 1) && once(&mut numbers, 0, 2, 1));
+        assert!(!numbers.is_blind(at(1), export, 3));
+        numbers.overlook(at(1));
+        assert!(numbers.is_blind(at(2), export, 3) && !numbers.is_blind(at(2), export, 1));
+        assert!(once(&mut numbers, idle - 1, 1, 2));
+        numbers.overlook(at(idle));
+        assert!(once(&mut numbers, idle + 1, 3, 1), "the second has given everything up");
+        assert!(numbers.is_blind(at(idle + 2), export, 3), "it may be the one that was overlooked first");
+        assert!(!numbers.is_blind(at(idle + 2), export, 1));
+        assert!(numbers.is_blind(at(2 * idle), export, 3) && !numbers.is_blind(at(2 * idle + 1), export, 3));
+    }
+
+    #[test]
+    fn the_other_node_is_told_of_those_that_may_send_something_again() {
+        let mut numbers = Numbers::new(2);
+        for initiator in [1, 2] {
+            numbers.begin(at(0), number(initiator, 1));
+        }
+        numbers.end(at(0), number(2, 1), Some(Known::Executed));
+        let told =
+            |seconds| numbers.windows(at(seconds), ExportId(1)).map(|window| window.initiator).collect();
+        let (young, old): (Vec<_>, Vec<_>) =
+            (told(NUMBERS_IDLE_MIN.as_secs()), told(NUMBERS_IDLE_MIN.as_secs() + 1));
+        assert_eq!((young, old), (vec![1, 2], vec![1]), "one has a write in flight still");
     }
 }

@@ -97,7 +97,7 @@ impl Node {
                 };
                 return self.tell_mirror(now, MirrorInput::Resolved { export: volume, range, origin, end });
             }
-            Of::TellNumbers { volume, peer } => return self.tell_numbers(volume, peer),
+            Of::TellNumbers { volume, peer } => return self.tell_numbers(now, volume, peer),
             Of::Numbers { volume, windows } => {
                 for window in &windows {
                     let input =
@@ -171,8 +171,8 @@ impl Node {
     }
 
     /// Which numbered writes this node remembers.
-    fn tell_numbers(&mut self, export: ExportId, peer: ExportId) {
-        let windows: Vec<_> = self.target.numbers(export).map(to_engine_window).collect();
+    fn tell_numbers(&mut self, now: Instant, export: ExportId, peer: ExportId) {
+        let windows: Vec<_> = self.target.numbers(now, export).map(to_engine_window).collect();
         for part in windows.chunks(NUMBERS_PER_MESSAGE) {
             let message = Message::Volume(peer, VolumeMessage::Numbers(part.to_vec()));
             self.outputs.push_back(Output::PeerSend { message, data: None });

@@ -5,7 +5,8 @@ use block::{Duration, Instant};
 /// How fast to copy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ResyncRate {
-    /// Several copies at once while nothing else is to be done, one at a time beside foreground requests.
+    /// Several copies at once while nothing else is to be done; one at a time beside foreground requests, with a rest after
+    /// each for as long as it took.
     Yielding,
     /// No more than this, whatever else is to be done.
     BytesPerSecond(u64),
@@ -18,6 +19,8 @@ const COPIES_BESIDE_FOREGROUND: u32 = 1;
 /// For so long after foreground requests were seen there are more to come: between two of them there is often a moment with
 /// none, and the copies that began in it would be in the way of the next.
 const FOREGROUND_LINGERS: Duration = Duration::from_millis(20);
+/// No rest beside foreground requests is longer, also after a copy that a slow disk has held up.
+const REST_MAX: Duration = FOREGROUND_LINGERS;
 
 /// When the next copy may begin.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,9 @@ pub(crate) struct Pace {
     rate: ResyncRate,
     next: Instant,
     beside_foreground_until: Instant,
+    /// When the last copy began, and until when to rest from the last one that ended.
+    begun: Instant,
+    rest_until: Instant,
     /// What was seen of foreground requests last, and when.
     seen: u64,
     seen_at: Instant,
@@ -42,7 +48,15 @@ pub(crate) struct Foreground {
 impl Pace {
     pub(crate) const fn new(rate: ResyncRate) -> Self {
         let never = Instant::from_nanos(0);
-        Self { rate, next: never, beside_foreground_until: never, seen: 0, seen_at: never }
+        Self {
+            rate,
+            next: never,
+            beside_foreground_until: never,
+            begun: never,
+            rest_until: never,
+            seen: 0,
+            seen_at: never,
+        }
     }
 
     /// Whether a copy of `bytes` may begin beside `copies` others; or when.
@@ -54,23 +68,30 @@ impl Pace {
         foreground: Foreground,
     ) -> Admission {
         self.look_at(now, foreground);
-        let is_beside_foreground = now < self.beside_foreground_until;
-        let max = if is_beside_foreground && self.rate == ResyncRate::Yielding {
-            COPIES_BESIDE_FOREGROUND
-        } else {
-            COPIES_MAX
-        };
-        if copies >= max {
+        let yields = now < self.beside_foreground_until && self.rate == ResyncRate::Yielding;
+        if copies >= if yields { COPIES_BESIDE_FOREGROUND } else { COPIES_MAX } {
             return Admission::AfterCopy;
         }
-        let ResyncRate::BytesPerSecond(rate) = self.rate else { return Admission::Now };
-        if now < self.next {
-            return Admission::At(self.next);
+        let earliest = match self.rate {
+            ResyncRate::Yielding if yields => self.rest_until,
+            ResyncRate::Yielding => now,
+            ResyncRate::BytesPerSecond(_) => self.next,
+        };
+        if now < earliest {
+            return Admission::At(earliest);
         }
-        let nanoseconds = bytes as u64 * 1_000_000_000 / rate.max(1);
-        self.next =
-            self.next.max(now.before(Duration::from_millis(10))).after(Duration::from_nanos(nanoseconds));
+        self.begun = now;
+        if let ResyncRate::BytesPerSecond(rate) = self.rate {
+            let nanoseconds = bytes as u64 * 1_000_000_000 / rate.max(1);
+            self.next =
+                self.next.max(now.before(Duration::from_millis(10))).after(Duration::from_nanos(nanoseconds));
+        }
         Admission::Now
+    }
+
+    /// A copy has ended.
+    pub(crate) fn copy_ended(&mut self, now: Instant) {
+        self.rest_until = now.after(now.since(self.begun).min(REST_MAX));
     }
 
     /// Requests are noticed that wait now, and those that came and went since the last look, if that was a moment ago.
@@ -124,6 +145,19 @@ mod tests {
         let later = now.after(FOREGROUND_LINGERS);
         assert_eq!(pace.admit(later, 4096, 1, IDLE), Admission::Now);
         assert_eq!(pace.admit(later, 4096, 8, IDLE), Admission::AfterCopy);
+    }
+
+    #[test]
+    fn beside_foreground_a_copy_is_followed_by_a_rest_as_long_as_itself() {
+        let mut pace = Pace::new(ResyncRate::Yielding);
+        let after = |micros| Instant::from_nanos(1 << 40).after(Duration::from_micros(micros));
+        assert_eq!(pace.admit(after(0), 4096, 0, BUSY), Admission::Now);
+        pace.copy_ended(after(300));
+        assert_eq!(pace.admit(after(301), 4096, 0, BUSY), Admission::At(after(600)));
+        assert_eq!(pace.admit(after(600), 4096, 0, BUSY), Admission::Now);
+        pace.copy_ended(after(10_000_000));
+        let rested = after(10_000_000).after(REST_MAX);
+        assert_eq!(pace.admit(after(10_000_001), 4096, 0, BUSY), Admission::At(rested));
     }
 
     #[test]

@@ -239,8 +239,10 @@ impl Engine {
     fn end_copy(&mut self, token: Token, is_there: bool) {
         let copy = self.copies_out.remove(token).expect("a copy that is not over");
         let is_in_sync = is_there && (!copy.in_vain || self.mutated(Mutation::CopyCountsInVain));
+        let now = self.now;
         let volume = self.volume_mut(copy.export);
         volume.resync.copies -= 1;
+        volume.resync.pace.copy_ended(now);
         if is_in_sync {
             volume.disk.bitmap.clear(copy.range);
             volume.counters.copied +=

@@ -90,11 +90,15 @@ impl Engine {
     }
 
     fn local_is_over_here(&mut self, token: Token) {
-        let now = self.now;
+        let (now, releases_twice) = (self.now, self.mutated(Mutation::ReleasesTwice));
         let write = self.local_mut(token);
-        (write.on_disk, write.times.on_disk) = (true, Some(now));
+        write.on_disk = true;
+        let is_first = write.times.on_disk.replace(now).is_none();
         let (export, range, admitted, acked_at) = (write.export, write.range, write.admitted, write.acked_at);
-        self.release_remotes_of_local(export, range, admitted, acked_at);
+        // One that is written through has been here before, and nobody waits for it since: the peer sends no more.
+        if is_first || releases_twice {
+            self.release_remotes_of_local(export, range, admitted, acked_at);
+        }
         self.finish_local(token);
         if self.locals.find(token).is_some() {
             self.answer_ahead(token);

@@ -416,6 +416,52 @@ pub(crate) fn a_write_is_at_one_disk_when_the_other_one_fails(world: &mut World)
     Ok(())
 }
 
+/// Both write the same at once; the one that stays has both in its disk's cache, and writes its own one through when the
+/// other disk fails.
+pub(crate) fn a_disk_fails_with_a_write_that_met_another(world: &mut World) -> Told {
+    world.both_rely_on_memory()?;
+    let failing = world.chance.pick(2);
+    let staying = 1 - failing;
+    for index in 0..2 {
+        world.stall(Stage::Write, index, FOR_GOOD);
+        world.ask(index, true, 5 * EXTENT, 1);
+    }
+    world.until("both are at a disk", |world| world.writes_at(0) > 0 && world.writes_at(1) > 0)?;
+    world.run(300);
+    world.go_on(Stage::Write, staying);
+    world.run(300);
+    world.stall(Stage::Question, staying, 5000);
+    world.nodes[failing].sectors.refuses_writes = true;
+    world.go_on(Stage::Write, failing);
+    world.until("one gives its disk up", |world| world.is_diskless(failing))?;
+    world.until("the other one goes on alone", |world| world.is_alone(staying))?;
+    world.nodes[failing].sectors.refuses_writes = false;
+    world.crash_with(failing, [Everything, Everything]);
+    world.start(failing);
+    Ok(())
+}
+
+/// The server's disk fails, and the nodes lose each other before the follower is granted to go on, which it has all for.
+pub(crate) fn the_nodes_part_after_the_servers_disk_has_failed(world: &mut World) -> Told {
+    world.until("node 1 serves", |world| world.serves(1))?;
+    world.ask(1, true, 10, 2);
+    world.until("the write is answered", |world| world.are_all_answered())?;
+    world.run(300);
+    world.stall(Stage::Question, 0, FOR_GOOD);
+    world.nodes[1].sectors.refuses_writes = true;
+    world.ask(1, true, 30, 1);
+    world.until("node 1 gives its disk up", |world| world.is_diskless(1))?;
+    world.run(300);
+    world.cut();
+    world.until("node 0 is frozen", |world| !world.is_paired(0))?;
+    world.go_on(Stage::Question, 0);
+    world.until("node 0 goes on", |world| world.is_alone(0))?;
+    world.ask(0, false, 10, 2);
+    world.run(200);
+    world.nodes[1].sectors.refuses_writes = false;
+    Ok(())
+}
+
 /// Node 1 is being brought up to date when the nodes lose each other; node 0 has a durable write at its disk, which fails then.
 pub(crate) fn a_dropped_write_fails_at_the_only_good_disk(world: &mut World) -> Told {
     both_are_about_to_meet_as_equals(world)?;

@@ -151,7 +151,9 @@ fn in_every_story_that_is_told_by_plan() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
     let only = std::env::var("STORY").ok();
     let seeds = number("SEED").map_or(0..number("SEEDS").unwrap_or(10), |seed| seed..seed + 1);
-    for story in stories::ALL.into_iter().filter(|(name, ..)| only.as_ref().is_none_or(|only| only == name)) {
+    let is_chosen = |(name, ..): &(&str, _, _)| only.as_ref().is_none_or(|only| only == name);
+    assert!(stories::ALL.iter().any(is_chosen), "no story has the name {only:?}");
+    for story in stories::ALL.into_iter().filter(is_chosen) {
         for seed in seeds.clone() {
             let told = stories::tell(seed, story, None);
             assert_eq!(told, Ok(()), "seed {seed}: {}", story.0);

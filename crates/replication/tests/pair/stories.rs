@@ -47,7 +47,7 @@ const SMALL_IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..SMALL };
 const IN_MEMORY: Plan = Plan { durability: Durability::Memory, ..LARGE };
 
 /// All there are, with the world in which each happens.
-pub(crate) const ALL: [(&str, Plan, Story); 100] = [
+pub(crate) const ALL: [(&str, Plan, Story); 103] = [
     ("cold write, power lost", LARGE, a_write_to_a_cold_extent_is_on_one_disk_only),
     ("cold write in memory, power lost", IN_MEMORY, a_write_to_a_cold_extent_is_lost_from_memory),
     ("flushed in memory, power lost", IN_MEMORY, what_a_flush_has_answered_survives_the_power_of_both),
@@ -117,6 +117,8 @@ pub(crate) const ALL: [(&str, Plan, Story); 100] = [
     ("both left and back", SMALL, endings::two_nodes_that_have_left_come_back_at_once),
     ("both left and one removed", SMALL, endings::one_of_two_nodes_that_have_left_has_the_volume_no_more),
     ("both left and one back", SMALL, endings::one_of_two_nodes_that_have_left_comes_back),
+    ("read of what is lacking", LARGE, what_a_node_lacks_is_read_there),
+    ("parted from a failed server", AHEAD, endings::the_nodes_part_after_the_servers_disk_has_failed),
     ("follower alone", AHEAD, endings::the_follower_begins_anew_while_it_is_the_sole_member),
     ("metadata lost while meeting", SMALL, endings::the_metadata_of_a_node_fails_that_has_offered_to_meet),
     ("fixed from both sides", verifies::PLAN, verifies::both_nodes_are_told_to_fix_the_same),
@@ -139,6 +141,7 @@ pub(crate) const ALL: [(&str, Plan, Story); 100] = [
         IN_MEMORY,
         endings::a_write_is_at_one_disk_when_the_other_one_fails,
     ),
+    ("disk failed under two that met", IN_MEMORY, endings::a_disk_fails_with_a_write_that_met_another),
     ("write failed beside a leaver", IN_MEMORY, endings::a_write_fails_after_the_other_one_has_left),
     (
         "write dropped and failed at the only good disk",
@@ -544,6 +547,20 @@ fn one_serves_and_lacks(world: &mut World, index: usize) -> Told {
     world.stall(Stage::Disk, 1 - index, FOR_GOOD);
     world.start(index);
     world.until("who came back serves", |world| world.serves(index))
+}
+
+/// Its own disk has the old value, and would be asked before the copy is there, and have answered after it.
+fn what_a_node_lacks_is_read_there(world: &mut World) -> Told {
+    serves_and_lacks(world)?;
+    world.stall(Stage::Disk, 1, FOR_GOOD);
+    world.ask(1, false, EXTENT, 8);
+    if !world.nodes[1].at_disk.is_empty() {
+        world.reach(1, 0);
+    }
+    world.go_on(Stage::Disk, 0);
+    world.run(300);
+    world.go_on(Stage::Disk, 1);
+    world.until("the read is over", World::are_all_answered)
 }
 
 fn a_copy_is_read_before_a_write_and_sent_after_it(world: &mut World) -> Told {

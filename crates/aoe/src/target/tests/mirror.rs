@@ -1,7 +1,7 @@
 //! An export that another node holds as well.
 
 use super::*;
-use crate::limits::RESENT_AFTER_MIN;
+use crate::limits::{self, RESENT_AFTER_MIN};
 
 const SEED: u64 = 77;
 
@@ -292,6 +292,51 @@ fn a_memory_that_has_no_room_for_the_other_nodes_write_takes_no_write_for_a_whil
     bench.drain();
     bench.now = at(15_752);
     mirror_request(&bench.write(1000, 8, 1).expect("a new write after so long"));
+}
+
+/// The frames of a write that waits join it unread, and the last of them is what its age is reckoned from.
+#[test]
+fn a_write_that_has_waited_is_not_executed_when_the_other_node_has_since_its_first_frame() {
+    let mut bench = mirrored();
+    let (slow, _) = mirror_request(&bench.write(0, 8, 1).expect("admitted"));
+    for (lba, data) in [(0, 2), (8, 3)] {
+        let waits = bench.write(lba, 16, data).expect("admitted");
+        assert!(waits.iter().all(|output| !matches!(output, Output::MirrorBlock { .. })), "{waits:?}");
+    }
+    bench.now = at(10_400);
+    bench.followed(5, 8, 16, 3);
+    bench.followed_ended(5, MirrorEnd::Executed);
+    bench.now = at(12_400);
+    bench.write(8, 16, 3).expect("joins");
+    bench.now = at(12_500);
+    let outputs = bench.complete(slow.id, Ok(None));
+    assert!(outputs.iter().all(|output| !matches!(output, Output::MirrorBlock { .. })), "{outputs:?}");
+}
+
+/// As many as there is room for are remembered here, and the other node has taken one more in.
+#[test]
+fn a_number_that_there_is_no_room_for_takes_nothing_from_whoever_is_known_or_has_none() {
+    let mut bench = mirrored();
+    let export = bench.export;
+    let known = |initiator| NumberWindow { initiator, latest: 1, executed: [0; 16], failed: [0; 16] };
+    for initiator in 1..=limits::SEQUENCED_INITIATORS_MAX as u64 {
+        let input = Input::NumbersTold { export, window: &known(initiator) };
+        bench.target.handle_input(bench.now, input).expect("no frame");
+    }
+    bench.now = at(10_010);
+    let (write, range) = (FollowedWrite(5), range(8, 8));
+    let origin = Origin::Sequenced { initiator: 0, sequence: 1 };
+    bench.mirror(MirrorInput::Followed { export, write, range, origin });
+    bench.followed_ended(5, MirrorEnd::Executed);
+    mirror_request(&bench.write(8, 8, 1).expect("a stock write goes on"));
+    let mut numbered = |initiator, lba| {
+        let frame = bench.sequenced_frame_of(initiator, 2, lba, 7);
+        let outputs = bench.send(&frame);
+        bench.drain();
+        outputs
+    };
+    mirror_request(&numbered(1, 100).expect("one that is known goes on"));
+    assert_eq!(numbered(0, 108), Err(Refusal::TooManyInitiators));
 }
 
 #[test]

@@ -8,13 +8,23 @@ const INITIATOR: u64 = 0x0807_0605_0403_0201;
 
 impl Bench {
     fn sequenced_frame(&mut self, sequence: u64, lba: u64, data: u8) -> Vec<u8> {
+        self.sequenced_frame_of(INITIATOR, sequence, lba, data)
+    }
+
+    pub(super) fn sequenced_frame_of(
+        &mut self,
+        initiator: u64,
+        sequence: u64,
+        lba: u64,
+        data: u8,
+    ) -> Vec<u8> {
         self.tags += 1;
         let mut frame = vec![data; sequenced::PAYLOAD_OFFSET + 8 * 512];
         let header = header::Repr::request(address().into(), sequenced::COMMAND, Tag(self.tags));
         Head { ethernet: ethernet::Repr { destination: OURS, source: CLIENT }, header }.emit(&mut frame);
         let checksum = sequenced::checksum(&[data; 8 * 512]);
         let registers = registers(AtaCommand::WriteSectorsExt, lba, 8);
-        Request::Write { checksum, initiator: INITIATOR, sequence, registers }.emit(&mut frame);
+        Request::Write { checksum, initiator, sequence, registers }.emit(&mut frame);
         frame
     }
 
