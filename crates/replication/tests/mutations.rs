@@ -2,20 +2,12 @@
 //! engine without a mistake passes the same runs. `MUTATIONS=write` writes what came out to `docs/mutations.md`,
 //! `MUTATION=Name` looks at one of them only.
 
-#[path = "pair/endings.rs"]
-mod endings;
-#[path = "pair/forcing.rs"]
-mod forcing;
 #[path = "pair/oracle.rs"]
 mod oracle;
 #[path = "pair/plan.rs"]
 mod plan;
-#[path = "pair/repairs.rs"]
-mod repairs;
-#[path = "pair/stories.rs"]
+#[path = "pair/stories/mod.rs"]
 mod stories;
-#[path = "pair/verifies.rs"]
-mod verifies;
 #[path = "pair/world/mod.rs"]
 mod world;
 
@@ -139,7 +131,7 @@ fn chosen(run: u64) -> (u64, &'static str, Plan) {
 fn hunt(mutation: Mutation) -> Option<Catch> {
     let only_story = std::env::var("STORY").ok();
     let told = (0..TELLINGS)
-        .flat_map(|seed| stories::ALL.into_iter().map(move |story| (seed, story)))
+        .flat_map(|seed| stories::all().map(move |story| (seed, story)))
         .filter(|(_, (name, ..))| only_story.as_ref().is_none_or(|only| only == name))
         .zip(1..)
         .find_map(|((seed, story), runs)| {

@@ -1,13 +1,9 @@
 //! The engine against itself: two of them with disks, a link, an arbiter and clients, driven by chance. The simulator does
 //! this with whole nodes and everything that can go wrong; here is what the engine alone must stand.
 
-mod endings;
-mod forcing;
 mod oracle;
 mod plan;
-mod repairs;
 mod stories;
-mod verifies;
 mod world;
 
 use plan::run;
@@ -151,9 +147,9 @@ fn in_every_story_that_is_told_by_plan() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
     let only = std::env::var("STORY").ok();
     let seeds = number("SEED").map_or(0..number("SEEDS").unwrap_or(10), |seed| seed..seed + 1);
-    let is_chosen = |(name, ..): &(&str, _, _)| only.as_ref().is_none_or(|only| only == name);
-    assert!(stories::ALL.iter().any(is_chosen), "no story has the name {only:?}");
-    for story in stories::ALL.into_iter().filter(is_chosen) {
+    let is_chosen = |(name, ..): &stories::Story| only.as_ref().is_none_or(|only| only == name);
+    assert!(stories::all().any(|story| is_chosen(&story)), "no story has the name {only:?}");
+    for story in stories::all().filter(is_chosen) {
         for seed in seeds.clone() {
             let told = stories::tell(seed, story, None);
             assert_eq!(told, Ok(()), "seed {seed}: {}", story.0);

@@ -5,16 +5,26 @@ use replication::input::Control;
 use replication::message::VolumeMessage;
 use replication::output::Event;
 
-use crate::stories::{FOR_GOOD, SMALL, Told};
+use super::{FOR_GOOD, SMALL, Story, Told};
 use crate::world::{Plan, Stage, World};
 
 /// Sectors that are compared at a time.
 const AT_A_TIME: u64 = 256;
+
 /// The last piece is a smaller one.
-pub(crate) const PLAN: Plan = Plan { sectors: 8 * AT_A_TIME - 48, ..SMALL };
+const PLAN: Plan = Plan { sectors: 8 * AT_A_TIME - 48, ..SMALL };
+
+pub(super) const STORIES: &[Story] = &[
+    ("fixed from both sides", PLAN, both_nodes_are_told_to_fix_the_same),
+    ("silent damage", PLAN, silent_damage_is_found_and_fixed),
+    ("verified twice", PLAN, a_verify_is_begun_while_one_is_under_way),
+    ("parted while verifying", PLAN, the_nodes_part_while_one_verifies),
+    ("verified over a bad sector", PLAN, what_cannot_be_read_is_fixed_from_the_peer),
+    ("parted while fixing", PLAN, the_nodes_part_before_what_differs_is_fixed),
+];
 
 /// From either node: what its peer's disk holds is wrong.
-pub(crate) fn silent_damage_is_found_and_fixed(world: &mut World) -> Told {
+fn silent_damage_is_found_and_fixed(world: &mut World) -> Told {
     both_are_whole(world)?;
     world.ask(0, true, 510, 8);
     world.ask(1, true, 1999, 1);
@@ -48,7 +58,7 @@ pub(crate) fn silent_damage_is_found_and_fixed(world: &mut World) -> Told {
 }
 
 /// The second one begins anew: what the first one's last comparison tells is not for it.
-pub(crate) fn a_verify_is_begun_while_one_is_under_way(world: &mut World) -> Told {
+fn a_verify_is_begun_while_one_is_under_way(world: &mut World) -> Told {
     both_are_whole(world)?;
     let most = 6 * AT_A_TIME;
     world.control(0, Control::Verify { fix: false });
@@ -67,7 +77,7 @@ pub(crate) fn a_verify_is_begun_while_one_is_under_way(world: &mut World) -> Tol
     both_are_whole(world)
 }
 
-pub(crate) fn the_nodes_part_while_one_verifies(world: &mut World) -> Told {
+fn the_nodes_part_while_one_verifies(world: &mut World) -> Told {
     both_are_whole(world)?;
     world.control(1, Control::Verify { fix: true });
     world.stall(Stage::Link, 0, FOR_GOOD);
@@ -86,7 +96,7 @@ pub(crate) fn the_nodes_part_while_one_verifies(world: &mut World) -> Told {
 
 /// What was found to differ counts as the node has it that was told to fix it, or as it was: never the other way round. And it is not
 /// said to be fixed before it is.
-pub(crate) fn the_nodes_part_before_what_differs_is_fixed(world: &mut World) -> Told {
+fn the_nodes_part_before_what_differs_is_fixed(world: &mut World) -> Told {
     for index in 0..2 {
         both_are_whole(world)?;
         world.ask(index, true, 512, 8);
@@ -115,7 +125,7 @@ pub(crate) fn the_nodes_part_before_what_differs_is_fixed(world: &mut World) -> 
 }
 
 /// The node that is told to fix what differs cannot read all of it itself.
-pub(crate) fn what_cannot_be_read_is_fixed_from_the_peer(world: &mut World) -> Told {
+fn what_cannot_be_read_is_fixed_from_the_peer(world: &mut World) -> Told {
     for index in 0..2 {
         both_are_whole(world)?;
         world.ask(index, true, 260, 8);
@@ -173,7 +183,7 @@ fn piece(number: u64, count: u64) -> LbaRange {
 }
 
 /// Whoever finds a difference second finds that it is being mended.
-pub(crate) fn both_nodes_are_told_to_fix_the_same(world: &mut World) -> Told {
+fn both_nodes_are_told_to_fix_the_same(world: &mut World) -> Told {
     // Which of them finds what, and whose copy sets out first, is chance.
     for round in 0..12 {
         both_are_whole(world)?;

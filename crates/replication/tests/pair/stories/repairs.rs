@@ -5,12 +5,28 @@ use replication::input::Control;
 use replication::membership::Members;
 use replication::message::VolumeMessage;
 
-use crate::stories::{FOR_GOOD, MILLISECOND, Told, serves_and_lacks};
+use super::copies::serves_and_lacks;
+use super::{FOR_GOOD, LARGE, MILLISECOND, SMALL, Story, Told};
 use crate::world::disk::Landing::Everything;
 use crate::world::{EXTENT, Stage, World};
 
+pub(super) const STORIES: &[Story] = &[
+    (
+        "bad sector beside one that was granted",
+        SMALL,
+        a_bad_sector_is_written_in_part_before_the_grant_is_durable,
+    ),
+    ("parted while mending", SMALL, the_nodes_part_before_a_bad_sector_is_mended),
+    ("bad sector of the only good disk", LARGE, the_only_good_disk_cannot_be_mended),
+    ("bad source behind a write", LARGE, a_write_fails_at_the_source_over_one_of_the_target),
+    ("bad source and a read", LARGE, a_read_of_the_target_has_what_fails_at_the_source),
+    ("bad sector beside a leaver", SMALL, a_bad_sector_is_written_in_part_while_the_other_one_has_left),
+    ("bad sector written anew", SMALL, a_bad_sector_is_written_while_it_is_fetched),
+    ("bad sector beside a copy", LARGE, a_read_finds_one_part_here_and_the_other_there),
+];
+
 /// Both copies count as much, and only the one that could be read may be copied.
-pub(crate) fn the_nodes_part_before_a_bad_sector_is_mended(world: &mut World) -> Told {
+fn the_nodes_part_before_a_bad_sector_is_mended(world: &mut World) -> Told {
     for index in 0..2 {
         both_are_whole(world)?;
         world.ask(index, true, 8, 8);
@@ -33,7 +49,7 @@ pub(crate) fn the_nodes_part_before_a_bad_sector_is_mended(world: &mut World) ->
 }
 
 /// A sector can be neither read nor written there, and nothing but that disk could serve if it were given up.
-pub(crate) fn the_only_good_disk_cannot_be_mended(world: &mut World) -> Told {
+fn the_only_good_disk_cannot_be_mended(world: &mut World) -> Told {
     node_one_lacks(world)?;
     world.nodes[0].sectors.unreadable.extend(8..16);
     world.nodes[0].sectors.refuses_writes = true;
@@ -82,7 +98,7 @@ fn the_disk_works_again_and_all_is_read(world: &mut World, held_up: Stage) -> To
 }
 
 /// The other one has left, and nobody can be asked yet: it is read where this disk cannot.
-pub(crate) fn a_bad_sector_is_written_in_part_while_the_other_one_has_left(world: &mut World) -> Told {
+fn a_bad_sector_is_written_in_part_while_the_other_one_has_left(world: &mut World) -> Told {
     both_are_whole(world)?;
     world.ask(0, true, 0, 16);
     world.until("the write is over", World::are_all_answered)?;
@@ -102,7 +118,7 @@ pub(crate) fn a_bad_sector_is_written_in_part_while_the_other_one_has_left(world
 
 /// The source acknowledges a write of the target's and fails with one of its own to the same block, before the target's disk has either:
 /// when both have the first, one of them has it no more.
-pub(crate) fn a_write_fails_at_the_source_over_one_of_the_target(world: &mut World) -> Told {
+fn a_write_fails_at_the_source_over_one_of_the_target(world: &mut World) -> Told {
     serves_and_lacks(world)?;
     let followed = |world: &World| world.status(0).map_or(0, |status| status.counters.followed);
     let before = followed(world);
@@ -128,7 +144,7 @@ pub(crate) fn a_write_fails_at_the_source_over_one_of_the_target(world: &mut Wor
 }
 
 /// What it has taken for a value of the write it is not answered with.
-pub(crate) fn a_read_of_the_target_has_what_fails_at_the_source(world: &mut World) -> Told {
+fn a_read_of_the_target_has_what_fails_at_the_source(world: &mut World) -> Told {
     serves_and_lacks(world)?;
     world.stall(Stage::Write, 0, FOR_GOOD);
     world.ask(0, true, EXTENT + 8, 8);
@@ -147,7 +163,7 @@ pub(crate) fn a_read_of_the_target_has_what_fails_at_the_source(world: &mut Worl
 }
 
 /// Node 1 has left, and node 0 was granted to serve alone, which is not durable yet.
-pub(crate) fn a_bad_sector_is_written_in_part_before_the_grant_is_durable(world: &mut World) -> Told {
+fn a_bad_sector_is_written_in_part_before_the_grant_is_durable(world: &mut World) -> Told {
     both_are_whole(world)?;
     world.ask(0, true, 0, 16);
     world.until("the write is over", World::are_all_answered)?;
@@ -164,7 +180,7 @@ pub(crate) fn a_bad_sector_is_written_in_part_before_the_grant_is_durable(world:
 }
 
 /// The write is under way at the peer when that is asked for a copy.
-pub(crate) fn a_bad_sector_is_written_while_it_is_fetched(world: &mut World) -> Told {
+fn a_bad_sector_is_written_while_it_is_fetched(world: &mut World) -> Told {
     both_are_whole(world)?;
     world.nodes[1].sectors.unreadable.extend(8..16);
     world.stall(Stage::Link, 1, FOR_GOOD);
@@ -183,7 +199,7 @@ pub(crate) fn a_bad_sector_is_written_while_it_is_fetched(world: &mut World) -> 
 }
 
 /// No disk can read all of it, and none of it is lost.
-pub(crate) fn a_read_finds_one_part_here_and_the_other_there(world: &mut World) -> Told {
+fn a_read_finds_one_part_here_and_the_other_there(world: &mut World) -> Told {
     node_one_lacks(world)?;
     world.is_busy = true;
     for (reader, start) in [(0, EXTENT), (1, EXTENT - 8)] {

@@ -3,11 +3,22 @@
 use replication::input::Control;
 use replication::volume::VolumeStatus;
 
-use crate::stories::{FOR_GOOD, MILLISECOND, Told};
+use super::{FOR_GOOD, LARGE, MILLISECOND, SMALL, Story, Told};
 use crate::world::disk::Landing::{Everything, Nothing};
 use crate::world::{EXTENT, Stage, World};
 
-pub(crate) fn a_node_is_forced_and_told_to_stay(world: &mut World) -> Told {
+pub(super) const STORIES: &[Story] = &[
+    ("forced once", SMALL, a_node_is_forced_and_told_to_stay),
+    ("forced beside the other", SMALL, a_node_is_forced_while_the_other_one_serves),
+    ("forced before it can offer", SMALL, a_node_is_forced_that_could_not_offer_yet),
+    ("forced and left", SMALL, a_node_is_forced_and_told_to_leave),
+    ("forced against a grant", SMALL, a_node_is_forced_where_the_other_one_was_granted),
+    ("forced with a question", SMALL, a_node_is_forced_while_the_arbiter_is_asked),
+    ("forced and not noted", SMALL, a_node_is_forced_and_loses_power_before_it_has_noted_that),
+    ("forced while meeting", LARGE, a_node_is_forced_while_it_meets_the_other_one),
+];
+
+fn a_node_is_forced_and_told_to_stay(world: &mut World) -> Told {
     world.until("both serve", |world| world.serves(0) && world.serves(1))?;
     world.arbiter_is_up = false;
     world.crash_with(1, [Everything, Everything]);
@@ -23,7 +34,7 @@ pub(crate) fn a_node_is_forced_and_told_to_stay(world: &mut World) -> Told {
 
 /// The other one was granted the epoch that would come next, and is lost. Whether or not the arbiter can say so when an operator forces
 /// the one that is left, what was granted must not count any more.
-pub(crate) fn a_node_is_forced_where_the_other_one_was_granted(world: &mut World) -> Told {
+fn a_node_is_forced_where_the_other_one_was_granted(world: &mut World) -> Told {
     for (forced, arbiter_is_up) in [(1, true), (0, true), (1, false), (0, false)] {
         let lost = 1 - forced;
         world
@@ -52,7 +63,7 @@ pub(crate) fn a_node_is_forced_where_the_other_one_was_granted(world: &mut World
 }
 
 /// What it hears then is about what counted before.
-pub(crate) fn a_node_is_forced_while_the_arbiter_is_asked(world: &mut World) -> Told {
+fn a_node_is_forced_while_the_arbiter_is_asked(world: &mut World) -> Told {
     world.until("both are whole", |world| world.is_a_whole_pair() && world.serves(0) && world.serves(1))?;
     world.stall(Stage::Question, 1, FOR_GOOD);
     world.stall(Stage::Answer, 1, FOR_GOOD);
@@ -73,7 +84,7 @@ pub(crate) fn a_node_is_forced_while_the_arbiter_is_asked(world: &mut World) -> 
 }
 
 /// Its disk has nothing of it yet, and the other one comes back instead of it.
-pub(crate) fn a_node_is_forced_and_loses_power_before_it_has_noted_that(world: &mut World) -> Told {
+fn a_node_is_forced_and_loses_power_before_it_has_noted_that(world: &mut World) -> Told {
     world.left_alone(0)?;
     world.crash_with(0, [Everything, Everything]);
     world.start(1);
@@ -87,7 +98,7 @@ pub(crate) fn a_node_is_forced_and_loses_power_before_it_has_noted_that(world: &
 }
 
 /// Nobody writes anything meanwhile, so that it does not matter whose history is kept.
-pub(crate) fn a_node_is_forced_while_the_other_one_serves(world: &mut World) -> Told {
+fn a_node_is_forced_while_the_other_one_serves(world: &mut World) -> Told {
     for forced in [1, 0] {
         one_serves_and_the_other_cannot_reach_it(world, 1 - forced)?;
         force(world, forced)?;
@@ -98,7 +109,7 @@ pub(crate) fn a_node_is_forced_while_the_other_one_serves(world: &mut World) -> 
 }
 
 /// It hears of the other one before it serves.
-pub(crate) fn a_node_is_forced_that_could_not_offer_yet(world: &mut World) -> Told {
+fn a_node_is_forced_that_could_not_offer_yet(world: &mut World) -> Told {
     for forced in [1, 0] {
         one_serves_and_the_other_cannot_reach_it(world, 1 - forced)?;
         world.stall(Stage::Superblock, forced, FOR_GOOD);
@@ -112,7 +123,7 @@ pub(crate) fn a_node_is_forced_that_could_not_offer_yet(world: &mut World) -> To
 }
 
 /// Whoever serves nothing takes nothing from one that does.
-pub(crate) fn a_node_is_forced_and_told_to_leave(world: &mut World) -> Told {
+fn a_node_is_forced_and_told_to_leave(world: &mut World) -> Told {
     one_serves_and_the_other_cannot_reach_it(world, 1)?;
     force(world, 0)?;
     world.control(0, Control::Leave);
@@ -126,7 +137,7 @@ pub(crate) fn a_node_is_forced_and_told_to_leave(world: &mut World) -> Told {
 }
 
 /// They were about to go on together by what they had offered.
-pub(crate) fn a_node_is_forced_while_it_meets_the_other_one(world: &mut World) -> Told {
+fn a_node_is_forced_while_it_meets_the_other_one(world: &mut World) -> Told {
     for forced in [1, 0] {
         one_serves_and_the_other_cannot_reach_it(world, 1 - forced)?;
         world.ask(1 - forced, true, EXTENT, 8);
