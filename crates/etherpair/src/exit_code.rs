@@ -2,11 +2,14 @@
 //!
 //! A number that was given out once never changes its meaning.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use os::InterfaceError;
 use os::frame_port::PortError;
+
+use crate::standard;
 
 macro_rules! codes {
     ($($name:ident = $code:literal, $text:literal;)+) => {
@@ -95,6 +98,11 @@ impl Failure {
         Self { message: error.to_string(), code }
     }
 
+    /// What was asked for is not told.
+    pub(crate) fn unsaid(error: &io::Error) -> Self {
+        Self { message: format!("standard output cannot be written ({error})"), code: SYSTEM }
+    }
+
     /// The exit code.
     #[cfg(test)]
     pub(crate) const fn code(&self) -> u8 {
@@ -103,7 +111,7 @@ impl Failure {
 
     /// Tells the operator.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("etherpair: {}", self.message);
+        standard::mention(&format!("etherpair: {}\n", self.message));
         ExitCode::from(self.code)
     }
 }
@@ -122,15 +130,14 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     ) {
-        // Standard output may be closed already; nobody reads the help then.
-        let _ = error.print();
-        return if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            ExitCode::from(USAGE)
-        } else {
-            ExitCode::SUCCESS
+        let printed = standard::is_read(error.print());
+        return match printed {
+            _ if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ExitCode::from(USAGE),
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => Failure::unsaid(&error).report(),
         };
     }
-    eprintln!("etherpair: {}", one_line(&error.to_string()));
+    standard::mention(&format!("etherpair: {}\n", one_line(&error.to_string())));
     ExitCode::from(USAGE)
 }
 

@@ -2,6 +2,8 @@
 
 // The shell around pure crates: it may read the clock, start threads and sleep.
 #![allow(clippy::disallowed_methods)]
+// What is said goes by `standard`, which survives that it cannot be written.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod arbiter;
 mod bench;
@@ -15,6 +17,7 @@ mod interrupt;
 mod seldom;
 mod serve;
 mod signals;
+mod standard;
 mod streams;
 mod witness;
 
@@ -111,7 +114,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What happens is told on standard error; `ETHERPAIR_LOG` says how much of it (`warn`, `debug`, `os=debug`, ...).
+/// What happens is told on standard error; `ETHERPAIR_LOG` says how much of it (`warn`, `debug`, `os=debug`, ...). A line that cannot be
+/// written is lost. To complain of it there as well, as the library does by itself, would be the end of a daemon.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("ETHERPAIR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -119,6 +123,7 @@ fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        .log_internal_errors(false)
         .init();
 }
 

@@ -98,8 +98,8 @@ pub(crate) enum BenchError {
     #[error("listening for signals failed: {0}")]
     Signals(std::io::Error),
     /// The report cannot be told.
-    #[error("the report cannot be printed: {0}")]
-    Report(#[from] serde_json::Error),
+    #[error("the report cannot be told: standard output cannot be written ({0})")]
+    Report(#[from] std::io::Error),
 }
 
 impl From<BenchError> for Failure {

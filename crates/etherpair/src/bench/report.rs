@@ -7,6 +7,7 @@ use super::BenchError;
 use super::meter::Summary;
 use super::verifier::Findings;
 use crate::byte_size;
+use crate::standard;
 
 /// The whole report.
 #[derive(Debug, Serialize)]
@@ -70,11 +71,12 @@ impl Report {
 
     /// Tells it on standard output.
     pub(crate) fn print(&self, json: bool) -> Result<(), BenchError> {
-        if json {
-            println!("{}", serde_json::to_string_pretty(self)?);
+        let text = if json {
+            serde_json::to_string_pretty(self).map_err(std::io::Error::from)? + "\n"
         } else {
-            print!("{}", self.text());
-        }
+            self.text()
+        };
+        standard::say(&text)?;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use crate::config::node::NodeConfig;
 use crate::config::read_file;
 use crate::durable_file::random;
 use crate::exit_code::{self, Failure};
+use crate::standard;
 use crate::witness::WitnessConfig;
 
 /// What `etherpair config` takes.
@@ -41,22 +42,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Check { config, witness: true } => {
             read_file(config, WitnessConfig::parse)?;
-            println!("{}: good", config.display());
+            say(&format!("{}: good", config.display()))
         }
         Command::Check { config, witness: false } => {
             let node = NodeConfig::read(config)?;
-            println!(
+            say(&format!(
                 "{}: good; {} of pair {}, {} volumes",
                 config.display(),
                 node.node,
                 node.pair,
                 node.volumes.len()
-            );
+            ))
         }
         Command::Identity => {
             let identity = random().map_err(|error| Failure::new(exit_code::SYSTEM, &error))?;
-            println!("{:032x}", u128::from_le_bytes(identity));
+            say(&format!("{:032x}", u128::from_le_bytes(identity)))
         }
     }
-    Ok(())
+}
+
+fn say(line: &str) -> Result<(), Failure> {
+    standard::say(&format!("{line}\n")).map(drop).map_err(|error| Failure::unsaid(&error))
 }

@@ -15,6 +15,7 @@ use crate::byte_size;
 use crate::config::node::SOCKET;
 use crate::exit_code::{self, Failure};
 use crate::serve::status::Status;
+use crate::standard::{self, mention};
 use crate::streams::connect_command;
 
 /// How often `status --watch` looks.
@@ -242,17 +243,15 @@ impl From<ControlError> for Failure {
 pub(crate) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
     loop {
         let value = arguments.socket.ask(&Request::Status)?;
-        if arguments.json {
-            say(&value.to_string())?;
+        let is_read = if arguments.json {
+            say(&value.to_string())?
         } else {
             let status: Status =
                 serde_json::from_value(value).map_err(|error| ControlError::Answer(error.to_string()))?;
-            if arguments.watch {
-                say("\x1b[H\x1b[2J")?;
-            }
-            say(status.display().trim_end())?;
-        }
-        if !arguments.watch {
+            let clear = if arguments.watch { "\x1b[H\x1b[2J\n" } else { "" };
+            say(&format!("{clear}{}", status.display().trim_end()))?
+        };
+        if !arguments.watch || !is_read {
             return Ok(());
         }
         thread::sleep(WATCH);
@@ -270,7 +269,9 @@ pub(crate) fn events(arguments: &PlainArguments) -> Result<(), Failure> {
         if let Ok(Reply::Refused(why)) = serde_json::from_str(&line) {
             return Err(ControlError::Refused(why).into());
         }
-        say(&line)?;
+        if !say(&line)? {
+            break;
+        }
     }
     Ok(())
 }
@@ -293,7 +294,7 @@ pub(crate) fn reload(arguments: &PlainArguments) -> Result<(), Failure> {
 /// Serves although the copy may be stale.
 pub(crate) fn promote(arguments: &PromoteArguments) -> Result<(), Failure> {
     let PromoteArguments { address, yes, inconsistent, socket, .. } = arguments;
-    eprintln!("{}", risk_of_promotion(address, *inconsistent));
+    mention(&format!("{}\n", risk_of_promotion(address, *inconsistent)));
     if !yes && !confirmed(address)? {
         return Err(ControlError::NotConfirmed.into());
     }
@@ -375,9 +376,9 @@ fn remove(socket: &Socket, request: RemoveRequest, yes: bool) -> Result<(), Fail
     } else {
         ""
     };
-    eprintln!(
-        "{address} is to be removed from {place}: nobody is answered for it there any more. Its data {data}.{only_copy}"
-    );
+    mention(&format!(
+        "{address} is to be removed from {place}: nobody is answered for it there any more. Its data {data}.{only_copy}\n"
+    ));
     if !yes && !confirmed(address)? {
         return Err(ControlError::NotConfirmed.into());
     }
@@ -387,9 +388,9 @@ fn remove(socket: &Socket, request: RemoveRequest, yes: bool) -> Result<(), Fail
 /// Says what it means, and has it confirmed.
 fn replace(socket: &Socket, request: ReplaceRequest, yes: bool) -> Result<(), Failure> {
     let what = request.address.as_deref().unwrap_or("all");
-    eprintln!(
-        "This node's copy of {what} is to be made anew from the peer's: whatever is in its data files and devices here is written over."
-    );
+    mention(&format!(
+        "This node's copy of {what} is to be made anew from the peer's: whatever is in its data files and devices here is written over.\n"
+    ));
     if !yes && !confirmed(what)? {
         return Err(ControlError::NotConfirmed.into());
     }
@@ -397,7 +398,7 @@ fn replace(socket: &Socket, request: ReplaceRequest, yes: bool) -> Result<(), Fa
 }
 
 fn confirmed(address: &str) -> Result<bool, ControlError> {
-    eprint!("Type {address} to go on: ");
+    mention(&format!("Type {address} to go on: "));
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(ControlError::Input)?;
     Ok(answer.trim() == address)
@@ -411,8 +412,9 @@ fn utf8_path(text: &str) -> Result<PathBuf, &'static str> {
     Ok(text.into())
 }
 
-fn say(line: &str) -> Result<(), ControlError> {
-    writeln!(io::stdout(), "{line}").map_err(ControlError::Output)
+/// Whether anybody reads on.
+fn say(line: &str) -> Result<bool, ControlError> {
+    standard::say(&format!("{line}\n")).map_err(ControlError::Output)
 }
 
 impl Socket {

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::byte_size;
 use crate::exit_code::{self, Failure};
 use crate::interrupt::{self, Interrupt};
+use crate::standard;
 use os::initiator_ports::InitiatorPorts;
 
 /// Room for the answers to a broadcast: each volume of each target sends one.
@@ -60,8 +61,8 @@ enum DiscoverError {
     Interrupted,
     #[error("listening for signals failed: {0}")]
     Signals(std::io::Error),
-    #[error("{0}")]
-    Output(#[from] serde_json::Error),
+    #[error("standard output cannot be written ({0})")]
+    Output(#[from] std::io::Error),
 }
 
 fn on(interfaces: &[String]) -> String {
@@ -98,9 +99,10 @@ fn discover(arguments: &Arguments) -> Result<(), DiscoverError> {
     let mut rows: Vec<Row> = discovery.responders().map(|responder| Row::new(responder, &ports)).collect();
     rows.sort_by(|one, other| one.key().cmp(&other.key()));
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        let text = serde_json::to_string_pretty(&rows).map_err(std::io::Error::from)?;
+        standard::say(&format!("{text}\n"))?;
     } else if !rows.is_empty() {
-        print!("{}", table(&rows));
+        standard::say(&table(&rows))?;
     }
     if !is_whole {
         return Err(DiscoverError::Interrupted);

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::exit_code::{self, Failure};
+use crate::standard;
 
 /// Shown after the options.
 const EXAMPLES: &str = "\
@@ -124,7 +125,7 @@ fn tell(arguments: Arguments, out: &mut impl Write) -> Result<(), DumpFailure> {
         Err(error) => return Err(DumpFailure::Unusable { path, error }),
     };
     let text = if json { format!("{:#}\n", as_json(&dump)) } else { dump.to_string() };
-    out.write_all(text.as_bytes()).map_err(DumpFailure::Output)?;
+    standard::say_to(out, &text).map_err(DumpFailure::Output)?;
     if let Some(error) = refused(&dump) {
         return Err(DumpFailure::Version { path, error });
     }
