@@ -175,14 +175,21 @@ impl Daemon {
     /// # Errors
     /// Why it is not served.
     pub(crate) fn add_configured(&self, entry: VolumeEntry) -> Result<(), VolumeError> {
-        let address = entry.address;
-        match self.add_volume(entry.clone()) {
+        let interfaces = self.interfaces().clone();
+        let (mut identity, address) = (None, entry.address);
+        let opened = self.open_volume(&entry, &interfaces);
+        let served = opened.and_then(|opened| {
+            identity = Some(opened.identity);
+            self.serve_volume(entry.clone(), opened)
+        });
+        match served {
             Ok(()) => {
                 self.broken().remove(&address);
                 Ok(())
             }
             Err(error) => {
-                self.not_served(entry, None, &error);
+                let identity = identity.or_else(|| error.found());
+                self.not_served(entry, identity, &error);
                 Err(error)
             }
         }

@@ -210,6 +210,16 @@ pub(crate) enum VolumeError {
     Lost,
 }
 
+impl VolumeError {
+    /// Which volume was found in the place of the one that was meant.
+    pub(super) const fn found(&self) -> Option<VolumeIdentity> {
+        match self {
+            Self::OtherIdentity { found, .. } => Some(*found),
+            _ => None,
+        }
+    }
+}
+
 impl From<ExportError> for ServeError {
     fn from(error: ExportError) -> Self {
         match error {

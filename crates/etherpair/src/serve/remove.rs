@@ -26,7 +26,7 @@ use super::files::unused_aside;
 use super::peer_control::Peer;
 use super::volumes::{Volume, parse_address};
 use crate::arbiter::ArbiterError;
-use crate::config::volume::VolumeEntry;
+use crate::config::volume::{StatedIdentity, VolumeEntry};
 use crate::durable_file;
 
 /// How long a disk may take to give back what it was asked.
@@ -39,8 +39,28 @@ const TRIES: usize = 4;
 struct Found {
     served: Option<Volume>,
     entry: VolumeEntry,
-    /// Known of what is or was served.
+    /// Known of what was opened, or said by what describes it.
     identity: Option<VolumeIdentity>,
+}
+
+impl Found {
+    /// What an operator has written by hand he takes away by hand; and no data is deleted of which nobody knows whose it is.
+    fn may_be_removed(&self, delete_data: bool) -> Result<(), String> {
+        file_of(&self.entry)?;
+        match (&self.entry.identity, self.identity) {
+            (Some(StatedIdentity { identity: stated, place }), Some(identity))
+                if delete_data && *stated != identity =>
+            {
+                Err(format!(
+                    "{place}: is {stated}, and {} is the metadata of volume {identity}: nobody knows whose data that is, and none is deleted. Put that \
+                     right, then `etherpair reload`; or remove {} without --delete-data",
+                    self.entry.metadata.display(),
+                    self.entry.address
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Removes a volume from both nodes, or from this one.
@@ -51,9 +71,9 @@ pub(crate) async fn remove(daemon: &Arc<Daemon>, request: RemoveRequest) -> Resu
     let address = parse_address(&request.address)?;
     let found = find(daemon, address)
         .ok_or_else(|| format!("{address}: there is no such volume; see `etherpair volume list`"))?;
-    may_be_removed(&found.entry)?;
-    let identity = found.identity;
     let delete_data = request.delete_data;
+    found.may_be_removed(delete_data)?;
+    let identity = found.identity;
     let mut was_there = true;
     if !request.here_only {
         let volume = PeerVolume {
@@ -106,13 +126,13 @@ async fn remove_here(
 
 /// The peer asks whether a volume could be removed here.
 pub(super) fn may_remove_for_peer(daemon: &Daemon, volume: &PeerVolume) -> Result<(), String> {
-    find_for_peer(daemon, volume).map_or(Ok(()), |found| may_be_removed(&found.entry).map(drop))
+    find_for_peer(daemon, volume)?.map_or(Ok(()), |found| found.may_be_removed(volume.delete_data))
 }
 
 /// The peer has a volume removed here. Whether there was one: what is not here is removed already.
 pub(super) async fn remove_for_peer(daemon: &Arc<Daemon>, volume: PeerVolume) -> Result<bool, String> {
     let _alone = daemon.change_alone().await?;
-    match find_for_peer(daemon, &volume) {
+    match find_for_peer(daemon, &volume)? {
         Some(found) => retire(daemon, found, volume.delete_data).await.map(|_| true),
         None => Ok(false),
     }
@@ -143,20 +163,35 @@ fn find(daemon: &Daemon, address: Address) -> Option<Found> {
         return Some(Found { served: Some(volume), entry, identity });
     }
     let Broken { entry, identity, .. } = daemon.broken().get(&address)?.clone();
+    let identity = identity.or_else(|| entry.identity.as_ref().map(|stated| stated.identity));
     Some(Found { served: None, entry, identity })
 }
 
-/// The peer's volume of the same identity; of one that could never be opened only the address is known.
-fn find_for_peer(daemon: &Daemon, wanted: &PeerVolume) -> Option<Found> {
-    let found = find(daemon, wanted.address.parse().ok()?)?;
-    match (found.identity, &wanted.identity) {
-        (Some(here), Some(identity)) if here.to_string() != *identity => None,
-        _ => Some(found),
-    }
+/// The peer's volume of the same identity. If one of the nodes could never open what it has at that address, and nothing says which volume
+/// it is, only the address is known: enough to put things aside, and not to delete anything.
+fn find_for_peer(daemon: &Daemon, wanted: &PeerVolume) -> Result<Option<Found>, String> {
+    let Some(found) = wanted.address.parse().ok().and_then(|address| find(daemon, address)) else {
+        return Ok(None);
+    };
+    let address = found.entry.address;
+    let unknown = match (found.identity, &wanted.identity) {
+        (Some(here), Some(identity)) => return Ok((here.to_string() == *identity).then_some(found)),
+        _ if !wanted.delete_data => return Ok(Some(found)),
+        (Some(here), None) => {
+            format!("{address} is volume {here} here, and nobody knows which one it is at the node that asks")
+        }
+        (None, _) => format!("nobody knows which volume {address} is here"),
+    };
+    // What is written by hand has another cure.
+    file_of(&found.entry)?;
+    Err(format!(
+        "{unknown}, where it could never be opened: no data is deleted, and nothing was changed. Where it is to be deleted: `etherpair volume \
+         remove {address} --delete-data --here-only`, on each node by itself"
+    ))
 }
 
-/// The file that describes it, which goes with it. What an operator has written by hand he takes away by hand.
-fn may_be_removed(entry: &VolumeEntry) -> Result<&Path, String> {
+/// The file that describes it, which goes with it.
+fn file_of(entry: &VolumeEntry) -> Result<&Path, String> {
     entry.file.as_deref().ok_or_else(|| {
         format!(
             "{} stands in node.toml: remove its [[volume]] there on both nodes, then `etherpair reload` on both",
@@ -167,8 +202,8 @@ fn may_be_removed(entry: &VolumeEntry) -> Result<&Path, String> {
 
 /// Removes a volume from this node; what became of its files.
 async fn retire(daemon: &Arc<Daemon>, found: Found, delete_data: bool) -> Result<String, String> {
+    found.may_be_removed(delete_data)?;
     let Found { served, entry, identity } = found;
-    may_be_removed(&entry)?;
     let put = async {
         if let Some(volume) = &served {
             stop_serving(daemon, volume).await?;
@@ -185,7 +220,7 @@ async fn retire(daemon: &Arc<Daemon>, found: Found, delete_data: bool) -> Result
 /// What is kept loses first what says that there is a volume, so that whatever is interrupted never leaves one without metadata. What is
 /// deleted loses that last, so that the rest is found. Blocks.
 fn put_away(entry: &VolumeEntry, suffix: &str, delete_data: bool) -> Result<String, String> {
-    let file = may_be_removed(entry)?;
+    let file = file_of(entry)?;
     let data = entry.data.display();
     let metadata = Some(entry.metadata.as_path()).filter(|path| !is_device(path));
     if !delete_data {
@@ -240,6 +275,9 @@ async fn forget_register(daemon: &Daemon, volume: VolumeIdentity) -> String {
 
 #[cfg(test)]
 mod tests {
+    use admin::peer::Served;
+
+    use super::super::volumes::tests::made;
     use super::*;
     use crate::arbiter::Arbiter;
 
@@ -322,10 +360,66 @@ mod tests {
         assert_eq!((found.served.is_none(), found.identity), (true, Some(volume.identity)));
         let wanted =
             |identity| PeerVolume { address: entry.address.to_string(), identity, delete_data: false };
-        assert!(find_for_peer(&daemon, &wanted(Some(volume.identity.to_string()))).is_some());
-        assert!(find_for_peer(&daemon, &wanted(Some("f".repeat(32)))).is_none());
+        let found =
+            |identity| find_for_peer(&daemon, &wanted(identity)).expect("no data is in danger").is_some();
+        assert!(found(Some(volume.identity.to_string())) && !found(Some("f".repeat(32))));
         // Another volume at the same address.
         daemon.not_served(VolumeEntry { metadata: "/srv/another".into(), ..entry.clone() }, None, &"no disk");
         assert_eq!(find(&daemon, entry.address).expect("a volume").identity, None);
+    }
+
+    const OURS: VolumeIdentity = VolumeIdentity(0xa1);
+    const OTHER: VolumeIdentity = VolumeIdentity(0xb2);
+
+    #[test]
+    fn it_is_known_which_volume_is_not_served_if_it_could_be_opened_or_anything_says_so() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let daemon = Daemon::on_stage(Arbiter::None);
+        let plain = made(directory.path(), daemon.config.pair, "7.1", OURS);
+        let file = plain.file.clone().expect("a file of its own");
+        let identity = |entry: &VolumeEntry| {
+            daemon.broken().clear();
+            daemon.add_configured(entry.clone()).expect_err("it is not served");
+            find(&daemon, entry.address).expect("not served").identity
+        };
+        let described = plain.clone().of_volume(&file, OTHER);
+        assert_eq!(identity(&described), Some(OURS), "whatever is said");
+        let removed = |delete| find(&daemon, plain.address).expect("not served").may_be_removed(delete);
+        let refused = removed(true).expect_err("whose data is it?");
+        assert!(refused.contains(&format!("`identity`: is {OTHER}, and ")), "{refused}");
+        assert_eq!(removed(false), Ok(()));
+        *daemon.at_peer() = vec![Served { address: "e7.1".to_owned(), identity: OTHER.to_string() }];
+        assert_eq!(identity(&plain), Some(OURS), "the peer has another one there");
+        fs::remove_file(&plain.metadata).expect("lost");
+        assert_eq!(identity(&plain.of_volume(&file, OURS)), Some(OURS), "as it is described");
+    }
+
+    #[test]
+    fn data_is_deleted_for_the_peer_only_if_both_nodes_know_which_volume_it_is() {
+        let daemon = Daemon::on_stage(Arbiter::None);
+        let by_hand = daemon.config.volumes[0].clone();
+        let entry = VolumeEntry { file: Some("/srv/e7.1.volume.toml".into()), ..by_hand.clone() };
+        let found = |known: Option<VolumeIdentity>, asked: Option<VolumeIdentity>, delete_data| {
+            daemon.broken().clear();
+            daemon.not_served(entry.clone(), known, &"no disk");
+            let (address, identity) = (entry.address.to_string(), asked.map(|identity| identity.to_string()));
+            find_for_peer(&daemon, &PeerVolume { address, identity, delete_data })
+                .map(|found| found.is_some())
+        };
+        for delete in [false, true] {
+            assert_eq!(found(Some(OURS), Some(OURS), delete), Ok(true));
+            assert_eq!(found(Some(OURS), Some(OTHER), delete), Ok(false));
+        }
+        for (known, asked) in [(Some(OURS), None), (None, Some(OURS)), (None, None)] {
+            assert_eq!(found(known, asked, false), Ok(true), "it is put aside");
+            let refused = found(known, asked, true).expect_err("whose data is it?");
+            let cure = format!("`etherpair volume remove {} --delete-data --here-only`", entry.address);
+            assert!(refused.contains("nothing was changed") && refused.contains(&cure), "{refused}");
+        }
+        daemon.broken().clear();
+        daemon.not_served(by_hand, Some(OURS), &"no disk");
+        let wanted = PeerVolume { address: entry.address.to_string(), identity: None, delete_data: true };
+        let refused = may_remove_for_peer(&daemon, &wanted).expect_err("it is not the peer's to remove");
+        assert!(refused.contains("stands in node.toml"), "{refused}");
     }
 }
