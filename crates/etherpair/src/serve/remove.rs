@@ -170,6 +170,7 @@ fn find(daemon: &Daemon, address: Address) -> Option<Found> {
 /// The peer's volume of the same identity. If one of the nodes could never open what it has at that address, and nothing says which volume
 /// it is, only the address is known: enough to put things aside, and not to delete anything.
 fn find_for_peer(daemon: &Daemon, wanted: &PeerVolume) -> Result<Option<Found>, String> {
+    refuse_elsewhere(daemon, wanted)?;
     let Some(found) = wanted.address.parse().ok().and_then(|address| find(daemon, address)) else {
         return Ok(None);
     };
@@ -188,6 +189,22 @@ fn find_for_peer(daemon: &Daemon, wanted: &PeerVolume) -> Result<Option<Found>, 
         "{unknown}, where it could never be opened: no data is deleted, and nothing was changed. Where it is to be deleted: `etherpair volume \
          remove {address} --delete-data --here-only`, on each node by itself"
     ))
+}
+
+/// Refuses a volume that is another address's here: it would keep it, and lose its register.
+fn refuse_elsewhere(daemon: &Daemon, wanted: &PeerVolume) -> Result<(), String> {
+    let mut addresses: Vec<Address> = daemon.volumes().keys().copied().collect();
+    addresses.extend(daemon.broken().keys());
+    let is_it = |found: &Found| found.identity.is_some_and(|here| Some(here.to_string()) == wanted.identity);
+    let mut found = addresses.into_iter().filter_map(|address| find(daemon, address)).filter(is_it);
+    match found.find(|found| found.entry.address.to_string() != wanted.address) {
+        None => Ok(()),
+        Some(found) => Err(format!(
+            "the volume that is {} at the node that asks is {} here: nothing was changed. See where the files of two volumes were swapped, and put \
+             that right; --here-only removes it from one node",
+            wanted.address, found.entry.address
+        )),
+    }
 }
 
 /// The file that describes it, which goes with it.
@@ -410,6 +427,11 @@ mod tests {
             assert_eq!(found(Some(OURS), Some(OURS), delete), Ok(true));
             assert_eq!(found(Some(OURS), Some(OTHER), delete), Ok(false));
         }
+        let elsewhere = VolumeEntry { address: "9.9".parse().expect("an address"), ..entry.clone() };
+        daemon.put_on_stage(elsewhere);
+        let refused =
+            found(Some(OURS), Some(VolumeIdentity(7)), false).expect_err("it is at another address");
+        assert!(refused.contains("is e9.9 here: nothing was changed"), "{refused}");
         for (known, asked) in [(Some(OURS), None), (None, Some(OURS)), (None, None)] {
             assert_eq!(found(known, asked, false), Ok(true), "it is put aside");
             let refused = found(known, asked, true).expect_err("whose data is it?");
