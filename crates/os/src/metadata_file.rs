@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::disk::block_error;
 use crate::file::{is_device, sync_directory_of};
-use crate::sys::file::{block_device_bytes, direct_alignment, try_lock};
+use crate::sys::file::{block_device_bytes, direct_alignment, free_bytes, try_lock};
 
 /// Direct writes are of whole records, which begin at multiples of this and lie in memory that does.
 const DIRECT_UNIT: u32 = 4096;
@@ -69,6 +69,16 @@ pub enum MetadataError {
         found: u64,
         /// What is needed.
         needed: u64,
+    },
+    /// The file system has no room for it.
+    #[error("{path}: the metadata needs {needed} bytes more, and {free} are free there; make room first", path = path.display())]
+    NoRoom {
+        /// Which file.
+        path: PathBuf,
+        /// What is needed.
+        needed: u64,
+        /// What there is.
+        free: u64,
     },
     /// It says nothing that can be gone on with.
     #[error("{path}: {error}", path = path.display())]
@@ -163,11 +173,28 @@ impl MetadataFile {
             io::ErrorKind::PermissionDenied => MetadataError::Permission(path.to_owned()),
             _ => system(error),
         })?;
-        fill(&file, fresh).and_then(|()| sync_directory_of(path)).map_err(|error| {
-            // What is there is of no use, and stands in the way of the next try.
-            drop(std::fs::remove_file(path));
-            system(error)
-        })
+        let filled = Self::check_free(path, fresh.byte_count())
+            .and_then(|()| fill(&file, fresh).and_then(|()| sync_directory_of(path)).map_err(system));
+        // What is there is of no use, and stands in the way of the next try.
+        filled.inspect_err(|_| drop(std::fs::remove_file(path)))
+    }
+
+    /// Refuses a file system that has not so many bytes free as far as it says: who filled it, and gave them back then, would have others
+    /// fail meanwhile. Of a device this says nothing.
+    ///
+    /// # Errors
+    /// [`MetadataError::NoRoom`].
+    pub fn check_free(path: &Path, needed: u64) -> Result<(), MetadataError> {
+        if is_device(path) {
+            return Ok(());
+        }
+        let directory = path.parent().unwrap_or(path);
+        match free_bytes(path).or_else(|_| free_bytes(directory)) {
+            Ok(Some(free)) if free < needed => {
+                Err(MetadataError::NoRoom { path: path.to_owned(), needed, free })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens and locks metadata, and has the kernel write out what a crashed process may have left in its cache. A device is ours alone
@@ -221,27 +248,38 @@ impl MetadataFile {
     }
 
     /// Makes metadata that is in use, or not, longer: long enough for a volume of so many sectors. What is there stays, also what comes
-    /// there meanwhile because somebody else has made it longer. A block device has to be large enough already.
+    /// there meanwhile because somebody else has made it longer. A block device has to be large enough already. If there is no room the
+    /// file is as long as before.
     ///
     /// # Errors
     /// As [`MetadataFile::create`].
     pub fn extend(path: &Path, volume_sectors: u64) -> Result<(), MetadataError> {
+        let (file, needed) = Self::open_to_grow(path, volume_sectors)?;
+        lengthen(&file, needed).map_err(|error| MetadataError::System { path: path.to_owned(), error })
+    }
+
+    /// Whether that can be done, as far as can be told without doing it.
+    ///
+    /// # Errors
+    /// As [`MetadataFile::create`].
+    pub fn check_growth(path: &Path, volume_sectors: u64) -> Result<(), MetadataError> {
+        Self::open_to_grow(path, volume_sectors).map(drop)
+    }
+
+    /// Where there is room for it, and how long it is to become.
+    fn open_to_grow(path: &Path, volume_sectors: u64) -> Result<(File, u64), MetadataError> {
         let system = |error| MetadataError::System { path: path.to_owned(), error };
         let layout = Layout::new(volume_sectors, HOT_EXTENTS_DEFAULT);
-        let layout = layout.map_err(|error| system(io::Error::other(error)))?;
+        let needed = layout.map_err(|error| system(io::Error::other(error)))?.byte_count();
         let file = open_to_extend(path)?;
-        let needed = layout.byte_count();
-        loop {
-            let found = byte_count(&file).map_err(system)?;
-            if found >= needed {
-                // Whoever has made it so long may not have made that durable yet.
-                return file.sync_all().map_err(system);
-            }
+        let found = byte_count(&file).map_err(system)?;
+        if found < needed {
             if !file.metadata().map_err(system)?.is_file() {
                 return Err(MetadataError::TooSmall { path: path.to_owned(), found, needed });
             }
-            append_zeros(&file, needed - found).map_err(system)?;
+            Self::check_free(path, needed - found)?;
         }
+        Ok((file, needed))
     }
 
     /// Sectors of the largest volume that this has room for.
@@ -290,10 +328,39 @@ fn open_to_extend(path: &Path) -> Result<File, MetadataError> {
     open(path, libc::O_APPEND)
 }
 
-/// Some zeros at the end, not more than these.
-fn append_zeros(mut file: &File, bytes: u64) -> io::Result<()> {
+/// Zeros at the end until it is so long, durably. If that fails all of them go again: a file system that is full makes others fail.
+fn lengthen(file: &File, needed: u64) -> io::Result<()> {
+    let (before, mut ours) = (byte_count(file)?, 0);
+    let mut grow = || -> io::Result<()> {
+        loop {
+            let found = byte_count(file)?;
+            if found >= needed {
+                // Whoever has made it so long may not have made that durable yet.
+                return file.sync_all();
+            }
+            ours += append_zeros(file, needed - found)?;
+        }
+    };
+    grow().inspect_err(|_| {
+        // What is wrong is told by what failed first.
+        let _ = take_back(file, before, ours);
+    })
+}
+
+/// Makes it as long as before, unless somebody else has made it longer as well.
+fn take_back(file: &File, before: u64, ours: u64) -> io::Result<()> {
+    if ours > 0 && byte_count(file)? == before + ours { file.set_len(before) } else { Ok(()) }
+}
+
+/// Some zeros at the end, not more than these; how many.
+fn append_zeros(mut file: &File, bytes: u64) -> io::Result<u64> {
     let length = usize::try_from(bytes).map_or(ZEROS_BYTES, |bytes| bytes.min(ZEROS_BYTES));
-    file.write_all(&vec![0; length])
+    match file.write(&vec![0; length]) {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        Ok(written) => Ok(written as u64),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether nothing is known by its marks on a device that is large enough to have them.
@@ -410,6 +477,43 @@ mod tests {
         assert!(found == record, "the record was written over");
         shard.file.read_exact_at(&mut first, longer).expect("it is longer");
         assert_eq!(shard.read().expect("metadata").superblock, fresh().superblock());
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_a_file_system_as_it_was() {
+        /// With 16 MiB of metadata.
+        const LARGE: u64 = 1 << 30;
+        let small = lab::disk::SmallFileSystem::new(8 << 20).expect("run as root");
+        let (path, other) = (small.path().join("volume.meta"), small.path().join("other.meta"));
+        MetadataFile::create(&path, &fresh()).expect("it fits");
+        let free = || free_bytes(&path).expect("a file system").expect("of a size");
+        let (length, before) = (fresh().byte_count(), free());
+        for refused in [MetadataFile::check_growth(&path, LARGE), MetadataFile::extend(&path, LARGE)]
+            .map(Result::unwrap_err)
+        {
+            let MetadataError::NoRoom { needed, free, .. } = refused else { panic!("{refused}") };
+            assert!(needed > 8 << 20 && free == before, "{refused}");
+        }
+        let layout = Layout::new(LARGE, HOT_EXTENTS_DEFAULT).expect("a size");
+        let large = meta::format(meta::Format { layout, ..format() });
+        let refused = MetadataFile::create(&other, &large).expect_err("too long");
+        assert!(matches!(refused, MetadataError::NoRoom { .. }) && !other.exists(), "{refused}");
+        // Nobody has seen before that it does not fit: a quota, or somebody else was faster.
+        let file = open_to_extend(&path).expect("opened");
+        let error = lengthen(&file, 16 << 20).expect_err("no room");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!((byte_count(&file).expect("a length"), free()), (length, before));
+        MetadataFile::extend(&path, 1 << 20).expect("that much fits");
+    }
+
+    #[test]
+    fn what_somebody_else_has_added_is_not_taken_back() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(8192).expect("room");
+        take_back(&file, 2048, 4096).expect("as long as before");
+        assert_eq!(byte_count(&file).expect("a length"), 8192);
+        take_back(&file, 4096, 4096).expect("as long as before");
+        assert_eq!(byte_count(&file).expect("a length"), 4096);
     }
 
     #[test]

@@ -167,6 +167,8 @@ impl Anew {
         files::check_places(&entry.data, &entry.metadata)?;
         files::check_room(&entry.data, described.sectors * SECTOR_BYTES as u64)?;
         files::check_room(&entry.metadata, layout.byte_count())?;
+        // What is there already is put aside, and keeps its room.
+        MetadataFile::check_free(&entry.metadata, layout.byte_count()).map_err(|error| error.to_string())?;
         entry.logical_sector_size = Some(sector_size);
         let (volume, epoch) = (VolumeIdentity(volume), Epoch(described.epoch));
         if let Some(StatedIdentity { identity, place }) = &entry.identity

@@ -42,6 +42,11 @@ pub(super) async fn resize(daemon: &Arc<Daemon>, volume: Volume, bytes: u64) -> 
             volume.sectors * SECTOR_BYTES as u64
         ));
     }
+    let here = volume.clone();
+    daemon
+        .blocking(move |_| check_room(&here, sectors))
+        .await
+        .map_err(|error| format!("{error}; nothing was changed"))?;
     let status = daemon.statuses(std::slice::from_ref(&volume)).await.pop().flatten();
     if status.is_none_or(|status| status.phase != Phase::Alone) {
         let request = PeerRequest::MakeRoom { identity: volume.identity.to_string(), sectors };
@@ -101,10 +106,16 @@ pub(super) async fn make_room_for_peer(
     daemon.blocking(move |daemon| make_room(&daemon, &volume, sectors)).await
 }
 
+/// Refuses what the metadata cannot become long enough for. Data is sparse, and gets its room when it is written. Blocks.
+fn check_room(volume: &Volume, sectors: u64) -> Result<(), String> {
+    Layout::new(sectors, HOT_EXTENTS_DEFAULT).map_err(|error| error.to_string())?;
+    MetadataFile::check_growth(&volume.entry.metadata, sectors).map_err(|error| error.to_string())
+}
+
 /// Blocks.
 fn make_room(daemon: &Daemon, volume: &Volume, sectors: u64) -> Result<(), String> {
     let path = &volume.entry.data;
-    Layout::new(sectors, HOT_EXTENTS_DEFAULT).map_err(|error| error.to_string())?;
+    check_room(volume, sectors)?;
     if !is_device(path) {
         let lengthen = || -> io::Result<()> {
             let file = OpenOptions::new().write(true).open(path)?;
@@ -117,10 +128,10 @@ fn make_room(daemon: &Daemon, volume: &Volume, sectors: u64) -> Result<(), Strin
         };
         lengthen().map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    MetadataFile::extend(&volume.entry.metadata, sectors).map_err(|error| error.to_string())?;
-    // The shard says to its engine how much room there is, before it hears of what comes next.
+    let extended = MetadataFile::extend(&volume.entry.metadata, sectors).map_err(|error| error.to_string());
+    // The shard says to its engine how much room there is, before it hears of what comes next; also if it had seen some that is gone again.
     daemon.shards[volume.shard].send(Command::RefreshDisks);
-    Ok(())
+    extended
 }
 
 #[cfg(test)]
@@ -155,5 +166,25 @@ mod tests {
         daemon.put_on_stage(volume.entry);
         assert_eq!(make_room_for_peer(&daemon, identity, 1 << 16).await, Ok(()));
         assert_eq!(data.metadata().expect("a file").len(), 32 << 20);
+    }
+
+    #[tokio::test]
+    async fn a_size_whose_metadata_does_not_fit_is_refused_at_either_node_before_anything_is_longer() {
+        let small = lab::disk::SmallFileSystem::new(4 << 20).expect("run as root");
+        let [data, metadata] = ["e7.1.img", "e7.1.meta"].map(|name| small.path().join(name));
+        for path in [&data, &metadata] {
+            std::fs::write(path, "").expect("a file");
+        }
+        let daemon = Daemon::on_stage(Arbiter::None);
+        let address = "7.1".parse().expect("an address");
+        let volume = daemon.put_on_stage(VolumeEntry::plain(address, data.clone(), metadata.clone()));
+        let sectors = 1 << 31;
+        let identity = volume.identity.to_string();
+        let refused = make_room_for_peer(&daemon, identity, sectors).await.expect_err("it does not fit");
+        assert!(refused.contains("bytes more, and ") && refused.contains("are free there"), "{refused}");
+        // The peer, who is nowhere, is not even asked.
+        let refused = resize(&daemon, volume, sectors * SECTOR_BYTES as u64).await.expect_err("nor here");
+        assert!(refused.contains("are free there; make room first; nothing was changed"), "{refused}");
+        assert_eq!([data, metadata].map(|path| path.metadata().expect("a file").len()), [0; 2]);
     }
 }

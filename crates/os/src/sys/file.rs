@@ -3,9 +3,12 @@
 //!
 //! Unsafe because each is a raw system call with addresses or an out-parameter.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use block::Duration;
 
@@ -91,6 +94,18 @@ pub(crate) fn is_hole_from(file: &File, offset: u64) -> bool {
     // SAFETY: takes no addresses. It moves the file's position, which nobody here uses.
     let data = unsafe { libc::lseek(file.as_raw_fd(), offset, libc::SEEK_DATA) };
     data < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENXIO)
+}
+
+/// Bytes that the file system of a path has free for everybody; `None` if it does not say how large it is.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<Option<u64>> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all-zero is a valid value of this plain structure.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero, the out-parameter is ours.
+    if unsafe { libc::statvfs(path.as_ptr(), &raw mut found) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize)))
 }
 
 /// Size of a block device in bytes.
