@@ -72,12 +72,18 @@ pub(super) async fn make_anew(
         if let Some(stranger) = daemon.strangers(&[address]).remove(&address) {
             return Err(format!("{address}: {stranger}; nothing was changed"));
         }
+        let is_new = configured.is_none();
         let entry = configured.map_or_else(|| new_entry(&daemon, &asked, address, &told.settings), Ok)?;
         if !is_lost && broken.as_ref().is_none_or(|broken| !broken.is_lost) {
             let error = broken.as_ref().map(|broken| broken.error.as_str());
             refuse_usable(&daemon, &entry, error, &told.identity)?;
         }
-        Anew::new(entry, &told).map_err(|error| format!("{address}: {error}"))
+        let anew = Anew::new(entry, &told).map_err(|error| format!("{address}: {error}"))?;
+        if is_new {
+            // By now it says which volume it is.
+            refuse_clash(&daemon, &anew.entry)?;
+        }
+        Ok(anew)
     });
     let anew = anew.await?;
     if let Some((_, status)) = &served {
@@ -139,11 +145,13 @@ fn new_entry(
                 )
             })?,
     };
-    let clash = daemon.volumes().values().find_map(|volume| entry.clash(&volume.entry));
-    match clash.or_else(|| daemon.clash_with_made(&entry)) {
-        Some(text) => Err(text),
-        None => Ok(entry),
-    }
+    refuse_clash(daemon, &entry).map(|()| entry)
+}
+
+/// Refuses what would be described here and have something in common with another volume: no start and no reload would read either.
+fn refuse_clash(daemon: &Daemon, entry: &VolumeEntry) -> Result<(), String> {
+    let clash = daemon.clash_with_configured(entry).or_else(|| daemon.clash_with_made(entry));
+    clash.map_or(Ok(()), Err)
 }
 
 /// A copy to be made anew, in places that are fit for it as far as can be told without touching them.
@@ -320,6 +328,56 @@ mod tests {
     use super::super::volumes::tests::made;
     use super::*;
     use crate::arbiter::Arbiter;
+
+    #[test]
+    fn files_of_another_volume_are_not_taken_whether_that_one_is_served_or_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let daemon = Daemon::on_stage_in(directory.path(), Arbiter::None);
+        let [served, broken] = ["7.2", "7.3"].map(|address| {
+            let path = |suffix: &str| directory.path().join(format!("of-{address}.{suffix}"));
+            VolumeEntry::plain(address.parse().expect("an address"), path("img"), path("meta"))
+        });
+        daemon.put_on_stage(served.clone());
+        daemon.not_served(broken.clone(), None, &"no disk");
+        let anew = |data: &Path, metadata: &Path| {
+            let (data, metadata) = (Some(data.to_owned()), Some(metadata.to_owned()));
+            let request = ReplaceRequest { address: Some("7.1".to_owned()), data, metadata };
+            new_entry(&daemon, &request, "7.1".parse().expect("an address"), "").map(|entry| entry.address)
+        };
+        let free = directory.path().join("free");
+        for other in [&served, &broken] {
+            for (data, metadata) in [(&other.data, &free), (&free, &other.metadata), (&other.metadata, &free)]
+            {
+                let refused = anew(data, metadata).expect_err("another volume's");
+                assert!(refused.contains(&other.address.to_string()), "{refused}");
+            }
+        }
+        let address = anew(&free, &directory.path().join("free.meta")).expect("nobody's");
+        assert_eq!(address.to_string(), "e7.1");
+    }
+
+    #[tokio::test]
+    async fn a_volume_that_is_not_served_at_another_address_is_not_made_anew_at_this_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let daemon = Daemon::on_stage_in(directory.path(), Arbiter::None);
+        let (volume, file) = (VolumeIdentity(7), directory.path().join("e7.3.volume.toml"));
+        let path = |suffix: &str| directory.path().join(format!("of-7.3.{suffix}"));
+        let broken = VolumeEntry::plain("7.3".parse().expect("an address"), path("img"), path("meta"));
+        daemon.not_served(broken.of_volume(&file, volume), None, &"no disk");
+        let described = Described {
+            address: "e7.1".to_owned(),
+            identity: volume.to_string(),
+            sectors: 8,
+            sector_size: 512,
+            epoch: 2,
+            is_sole_and_good: true,
+            settings: String::new(),
+        };
+        let request = ReplaceRequest { address: Some("7.1".to_owned()), data: None, metadata: None };
+        let refused = make_anew(&daemon, &request, &described).await.expect_err("two addresses");
+        assert!(refused.contains(&format!("{volume} is e7.3 already")), "{refused}");
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0, "nothing is made");
+    }
 
     #[test]
     fn a_good_copy_is_not_written_over_whether_it_is_described_or_not_nor_that_of_another_volume() {

@@ -61,15 +61,19 @@ impl Daemon {
     pub(super) fn reserve(self: &Arc<Self>, entry: &VolumeEntry) -> Result<Reservation, String> {
         let _alone = Handle::current().block_on(self.change_alone())?;
         let address = entry.address;
-        let clash = self.volumes().values().find_map(|volume| entry.clash(&volume.entry));
-        let clash = clash.or_else(|| self.broken().values().find_map(|broken| entry.clash(&broken.entry)));
-        if let Some(text) = clash.or_else(|| self.clash_with_made(entry)) {
+        if let Some(text) = self.clash_with_configured(entry).or_else(|| self.clash_with_made(entry)) {
             return Err(text);
         }
         let claims = self.claim(address, &self.interfaces().clone());
         self.claims().add(claims.map_err(|error| format!("{address}: {error}"))?);
         self.being_made().insert(address, entry.clone());
         Ok(Reservation { daemon: Arc::clone(self), address })
+    }
+
+    /// What a volume has in common with one that this node is to serve, whether it does or not: configured both, none would be any more.
+    pub(super) fn clash_with_configured(&self, entry: &VolumeEntry) -> Option<String> {
+        let clash = self.volumes().values().find_map(|volume| entry.clash(&volume.entry));
+        clash.or_else(|| self.broken().values().find_map(|broken| entry.clash(&broken.entry)))
     }
 
     /// What a volume has in common with one that is just being made.
