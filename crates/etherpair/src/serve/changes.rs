@@ -8,7 +8,7 @@ use aoe::Address;
 use os::Interface;
 use replication::identity::VolumeIdentity;
 
-use super::daemon::Daemon;
+use super::daemon::{Broken, Daemon};
 use super::volumes::Volume;
 use crate::config::node::NodeConfig;
 use crate::config::places::SectionPlace;
@@ -32,6 +32,8 @@ pub(super) struct VolumeChanges {
     pub(super) changed: Vec<(Volume, VolumeEntry)>,
     /// Could not be served before.
     pub(super) tried_again: Vec<VolumeEntry>,
+    /// Served no more, and their disks have not given back yet what they were asked: whatever is wanted of them has to wait. Why.
+    pub(super) going: Vec<String>,
     pub(super) forgotten: Vec<Address>,
 }
 
@@ -88,6 +90,7 @@ pub(super) fn volume_changes(
             refused.push(format!("{}: {text}", place.of("address")));
         }
         match served.get(address) {
+            Some(_) if broken.contains_key(address) => {}
             None if broken.contains_key(address) => changes.tried_again.push((*entry).clone()),
             None => changes.added.push((*entry).clone()),
             Some(volume) => {
@@ -98,9 +101,16 @@ pub(super) fn volume_changes(
             }
         }
     }
-    changes.removed =
-        served.into_values().filter(|volume| !wanted.contains_key(&volume.entry.address)).collect();
-    changes.forgotten = broken.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
+    let is_going = |address: &Address| served.contains_key(address) && broken.contains_key(address);
+    let going = broken.iter().filter(|(address, _)| is_going(address));
+    changes.going = going
+        .map(|(address, Broken { error, .. })| {
+            format!("{address} is about to go from this node, and nothing else becomes of it before its disk has answered: {error}")
+        })
+        .collect();
+    let unwanted = |address: &&Address| !wanted.contains_key(*address) && !is_going(address);
+    changes.removed = served.keys().filter(unwanted).map(|address| served[address].clone()).collect();
+    changes.forgotten = broken.keys().filter(unwanted).copied().collect();
     changes
 }
 

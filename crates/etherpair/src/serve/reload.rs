@@ -98,6 +98,7 @@ async fn carry_out(daemon: &Arc<Daemon>, agreed: Agreed) -> Result<String, Strin
     let (removed, failed) = withdraw(daemon, changes.removed, &unwanted).await;
     told.removed = removed;
     told.failed.extend(failed);
+    told.failed.extend(changes.going);
     for address in changes.forgotten {
         daemon.forget_not_served(address);
     }
@@ -226,5 +227,49 @@ fn change(daemon: &Daemon, volume: &Volume, entry: VolumeEntry) {
     }
     if let Some(volume) = daemon.volumes().get_mut(&entry.address) {
         volume.entry = entry;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arbiter::Arbiter;
+
+    const EXAMPLE: &str = include_str!("../../../../docs/operating/node.toml");
+
+    #[tokio::test(start_paused = true)]
+    async fn a_volume_whose_disk_keeps_it_from_going_is_told_of_until_it_is_gone_and_comes_back_after_that() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let daemon = Daemon::on_stage_with_peer_in(directory.path(), Arbiter::None);
+        let path = directory.path().join("node.toml");
+        let text = EXAMPLE.replace("/var/lib/etherpair", &directory.path().display().to_string());
+        let (without, _) = text.split_once("[[volume]]").expect("a volume");
+        let entry = daemon.config.volumes[0].clone();
+        let address = entry.address;
+        let volume = daemon.put_on_stage(entry);
+        // The shard of a daemon on stage never says that it is gone.
+        let (gone, failed) =
+            withdraw(&daemon, vec![volume.clone()], &BTreeSet::from([volume.entry.address])).await;
+        assert!(gone.is_empty() && failed[0].contains("its disk has not given back"), "{failed:?}");
+        let changed = format!("{text}durability = \"memory\"\n");
+        for wanted in [&text, &changed, without] {
+            std::fs::write(&path, wanted).expect("a configuration");
+            let told = reload(&daemon, &path).await.expect_err("it is neither served nor gone");
+            for part in ["e7.1 is about to go from this node", "try again when it has", "`etherpair reload`"]
+            {
+                assert!(told.contains(part), "{part} in {told}");
+            }
+            assert!(!told.contains("nothing was changed"), "{told}");
+            let broken = daemon.broken().get(&address).cloned().expect("in sight");
+            assert_eq!(broken.identity, Some(volume.identity));
+        }
+        // It has.
+        daemon.volumes().clear();
+        std::fs::write(&path, &text).expect("a configuration");
+        let told = reload(&daemon, &path).await.expect_err("there is no such disk");
+        assert!(told.contains("e7.1 is not served: "), "{told}");
+        std::fs::write(&path, without).expect("a configuration");
+        assert_eq!(reload(&daemon, &path).await, Ok("the configuration was read again".to_owned()));
+        assert!(daemon.broken().is_empty());
     }
 }

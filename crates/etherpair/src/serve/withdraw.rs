@@ -93,7 +93,11 @@ pub(super) async fn withdraw(
         }
         match stop_serving(daemon, &volume).await {
             Ok(()) => gone.push(address),
-            Err(error) => failed.push(error),
+            Err(error) => {
+                // Whether it is put back or not, it is told of until it is gone.
+                daemon.not_served(volume.entry, Some(volume.identity), &error);
+                failed.push(error);
+            }
         }
     }
     (gone, failed)

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use aoe::target::TargetLimits;
 use block::{ExportId, LogicalSectorSize};
+use node::PairConfig;
 use os::EngineKind;
 use os::shard::{ShardHandle, ShardOptions};
 use replication::identity::VolumeIdentity;
+use replication::limits::Limits;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::Daemon;
@@ -27,6 +29,23 @@ impl Daemon {
 
     /// The same with a directory for them.
     pub(in crate::serve) fn on_stage_in(volumes: &Path, arbiter: Arbiter) -> Arc<Self> {
+        Self::with_shard(volumes, arbiter, |_| None)
+    }
+
+    /// The same whose shard understands what is said to one of a pair.
+    pub(in crate::serve) fn on_stage_with_peer_in(volumes: &Path, arbiter: Arbiter) -> Arc<Self> {
+        Self::with_shard(volumes, arbiter, |config| {
+            let NodeConfig { node, pair, lease, versions, .. } = *config;
+            Some(PairConfig { node, pair, incarnation: 1, lease, limits: Limits::DEFAULT, versions })
+        })
+    }
+
+    fn with_shard(
+        volumes: &Path,
+        arbiter: Arbiter,
+        pair: impl FnOnce(&NodeConfig) -> Option<PairConfig>,
+    ) -> Arc<Self> {
+        let config = NodeConfig::parse(Path::new("node.toml"), EXAMPLE).expect("the example");
         let options = ShardOptions {
             name: "shard".to_owned(),
             ports: Vec::new(),
@@ -35,10 +54,9 @@ impl Daemon {
             busy_poll: Duration::ZERO,
             cpu: None,
             pcap: None,
-            pair: None,
+            pair: pair(&config),
         };
         let shard = ShardHandle::start(options, |_| ()).expect("a shard");
-        let config = NodeConfig::parse(Path::new("node.toml"), EXAMPLE).expect("the example");
         let (interfaces_wanted, _) = unbounded_channel();
         let config = NodeConfig { shards: 1, volumes_directory: volumes.to_owned(), ..config };
         Arc::new(Self::new(config, vec![shard], arbiter, interfaces_wanted))
