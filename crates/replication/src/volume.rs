@@ -310,6 +310,8 @@ pub struct VolumeStatus {
     pub membership: Membership,
     /// Whether requests are taken.
     pub serving: bool,
+    /// Whether the arbiter has said that the other node goes on.
+    pub shut_out: bool,
     /// What this node's copy is worth.
     pub copy: CopyState,
     /// Its size.
@@ -448,6 +450,7 @@ impl Volume {
             phase: self.phase,
             membership: self.membership(),
             serving: self.serving,
+            shut_out: self.shut_out,
             copy: self.copy_state(),
             sectors: self.layout().volume_sectors(),
             out_of_sync: self.disk.bitmap.out_of_sync(),

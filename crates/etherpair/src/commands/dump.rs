@@ -23,7 +23,7 @@ use crate::standard;
 /// Shown after the options.
 const EXAMPLES: &str = "\
 Examples:
-  etherpair dump /var/lib/etherpair/7.1.meta
+  etherpair dump /var/lib/etherpair/e7.1.meta
       Tell what the metadata of a mirrored volume says: who serves, what was in flight, what has to be resynced.
   etherpair dump --json /dev/vg0/e7.1-meta | jq .bitmap.out_of_sync_blocks
       How many blocks of 4 KiB the peer has missed.

@@ -83,7 +83,7 @@ Examples:
       On the node whose disk was replaced: its copy is made anew from the peer's.
   etherpair volume replace --all
       On a new machine in the place of a lost one.
-  etherpair volume replace 7.1 --data /dev/sdc --metadata /var/lib/etherpair/7.1.meta
+  etherpair volume replace 7.1 --data /dev/sdc --metadata /var/lib/etherpair/e7.1.meta
       The same on a node that does not know of the volume any more.";
 
 pub(crate) const LIST: &str = "\

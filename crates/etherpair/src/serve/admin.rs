@@ -248,7 +248,8 @@ async fn promote(daemon: &Daemon, address: &str, inconsistent: bool) -> Result<V
         }
         CopyState::Diskless => {
             return Err(format!(
-                "{address}: this node has no disk to serve from; force it at the other node"
+                "{address}: this node has no disk to serve from. If it was the last to serve, mend its disk or metadata and start its daemon \
+                 anew; force the other node only if this one is lost: what was written here alone is lost then"
             ));
         }
     }

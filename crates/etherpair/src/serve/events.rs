@@ -1,5 +1,6 @@
 //! What happens to volumes and links, in the words of operators: a line for the log, and JSON for `etherpair events`.
 
+use block::BlockError;
 use replication::membership::Membership;
 use replication::message::{CopyState, Offer};
 use replication::output::Event;
@@ -169,7 +170,14 @@ fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
         Event::DiskFailed(error) => (
             Error,
             "disk-failed",
-            format!("the disk has failed ({error}); the peer goes on: replace the disk"),
+            match error {
+                BlockError::NoSpace => format!(
+                    "the disk is full ({error}); if the other node has a good copy it goes on: make room, then start this daemon anew"
+                ),
+                _ => format!(
+                    "the disk has failed ({error}); if the other node has a good copy it goes on: replace the disk"
+                ),
+            },
             Value::Null,
         ),
         Event::FlushFailed(error) => {
@@ -180,7 +188,10 @@ fn describe(event: &Event) -> (Severity, &'static str, String, Value) {
         Event::MetadataFailed(error) => (
             Error,
             "metadata-failed",
-            format!("the metadata cannot be written ({error}): see to its disk"),
+            format!(
+                "the metadata cannot be written ({error}); if the other node has a good copy it goes on; if this one was the last to serve, \
+                 keep the metadata: mend its disk, then start this daemon anew"
+            ),
             Value::Null,
         ),
         Event::Differs(range) => {

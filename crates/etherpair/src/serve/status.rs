@@ -266,6 +266,12 @@ pub(crate) struct Counters {
     pub(crate) duplicates_suppressed: u64,
     /// Requests dropped because this node may not serve.
     pub(crate) dropped: u64,
+    /// Reads that were answered with an error of the disk.
+    #[serde(default)]
+    pub(crate) read_errors: u64,
+    /// Likewise writes and flushes.
+    #[serde(default)]
+    pub(crate) write_errors: u64,
     /// Requests that took longer than `slow_request` says.
     #[serde(default)]
     pub(crate) slow: u64,
@@ -359,6 +365,8 @@ fn counters(status: &VolumeStatus, target: Option<&aoe::target::Statistics>) -> 
         bytes_written: target.sectors_written * SECTOR_BYTES as u64,
         followed: target.followed,
         slow: target.slow,
+        read_errors: target.read_errors,
+        write_errors: target.write_errors,
         duplicates_suppressed: target.duplicates_joined + target.duplicates_answered + target.stale_dropped,
         ..counters
     }
@@ -431,6 +439,7 @@ mod tests {
         volumes.counters volumes.counters.reads volumes.counters.writes volumes.counters.bytes_read
         volumes.counters.bytes_written volumes.counters.followed volumes.counters.duplicates_suppressed
         volumes.counters.dropped volumes.counters.slow volumes.counters.blocks_copied volumes.counters.freezes
+        volumes.counters.read_errors volumes.counters.write_errors
         volumes.latency
         volumes.latency.reads volumes.latency.reads.p50_microseconds volumes.latency.reads.p99_microseconds
         volumes.latency.reads.max_microseconds

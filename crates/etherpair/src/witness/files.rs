@@ -41,8 +41,9 @@ pub(crate) enum FilesError {
     /// It is not what was written.
     #[error(
         "{path}: the file is torn or damaged ({what}), and an old one in its place could let both nodes serve; if both nodes of \
-         the pair are connected, remove it and run `etherpair volume register --all` on one of them",
-        path = path.display()
+         the pair are connected, {cure}",
+        path = path.display(),
+        cure = cure(path)
     )]
     Damaged {
         /// Which file.
@@ -58,6 +59,16 @@ pub(crate) enum FilesError {
         /// Its version.
         version: u32,
     },
+}
+
+/// What to do about a damaged file.
+fn cure(path: &Path) -> &'static str {
+    if path.extension().is_some_and(|suffix| suffix == SUFFIX) {
+        "remove it and run `etherpair volume register --all` on one of them"
+    } else {
+        // A new identity is another witness to the nodes.
+        "empty the directory, and do as if the witness were replaced (\"Replace the witness\" in docs/operating/pair.md)"
+    }
 }
 
 /// The directory of a witness, locked.

@@ -137,7 +137,16 @@ impl VolumeReport {
             _ => {}
         }
         let Counters {
-            reads, writes, bytes_read, bytes_written, followed, duplicates_suppressed, slow, ..
+            reads,
+            writes,
+            bytes_read,
+            bytes_written,
+            followed,
+            duplicates_suppressed,
+            slow,
+            read_errors,
+            write_errors,
+            ..
         } = self.counters;
         line(format!(
             "    {reads} reads of {}, {writes} writes of {} here, {followed} writes by the peer, {duplicates_suppressed} duplicates \
@@ -145,6 +154,11 @@ impl VolumeReport {
             byte_size::display(bytes_read),
             byte_size::display(bytes_written)
         ));
+        if read_errors + write_errors > 0 {
+            line(format!(
+                "    {read_errors} reads and {write_errors} writes ANSWERED WITH AN ERROR of the disk; see the kernel's log"
+            ));
+        }
         if slow > 0 {
             line(format!("    {slow} slow requests; see the log, or `etherpair events`"));
         }

@@ -34,7 +34,7 @@ pub(super) fn disk_word(node: NodeNumber, status: &VolumeStatus) -> &'static str
         CopyState::Diskless => "Diskless",
         CopyState::Inconsistent => "Inconsistent",
         CopyState::Good if status.lacking > 0 => "Inconsistent",
-        CopyState::Good if !status.membership.members.includes(node) => "Outdated",
+        CopyState::Good if status.shut_out || !status.membership.members.includes(node) => "Outdated",
         CopyState::Good => "UpToDate",
     }
 }
@@ -81,6 +81,7 @@ mod tests {
         phase: Phase::Paired,
         membership: Membership { epoch: Epoch(1), members: Members::Both },
         serving: true,
+        shut_out: false,
         copy: CopyState::Good,
         sectors: 131_072,
         out_of_sync: 0,
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(words(&failed), ["Off", "UpToDate", "Diskless"]);
         let frozen = VolumeStatus { phase: Phase::Frozen, peer_copy: None, ..WHOLE };
         assert_eq!(words(&frozen), ["Off", "UpToDate", "DUnknown"]);
+        assert_eq!(words(&VolumeStatus { shut_out: true, ..frozen }), ["Off", "Outdated", "DUnknown"]);
         let passing = VolumeStatus { phase: Phase::Passing, copy: CopyState::Diskless, ..WHOLE };
         assert_eq!(words(&passing), ["Off", "Diskless", "UpToDate"]);
     }
