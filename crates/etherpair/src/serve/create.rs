@@ -100,94 +100,101 @@ impl Prepared {
 /// What is wrong and what to do; what was made until then is removed.
 pub(crate) async fn create(daemon: &Arc<Daemon>, request: CreateRequest) -> Result<String, String> {
     let address = parse_address(&request.address)?;
-    let identity = random_identity()?;
+    let identity = VolumeIdentity(random_identity()?);
     let (data, bytes) = (request.data.clone(), request.bytes);
     let (image, sectors) = daemon.blocking(move |_| size_of(data.as_deref(), bytes)).await?;
-    let data_kind = if image { DataKind::Image } else { DataKind::New };
     let plan = Plan {
         address: address.to_string(),
-        identity: VolumeIdentity(identity).to_string(),
+        identity: identity.to_string(),
         sectors,
         sector_size: None,
         data: request.data,
         metadata: request.metadata,
-        data_kind,
+        data_kind: if image { DataKind::Image } else { DataKind::New },
         overwrite_metadata: request.overwrite_metadata,
     };
-    let here = daemon
-        .blocking({
-            let plan = plan.clone();
-            move |daemon| prepare(&daemon, &plan)
-        })
-        .await?;
+    let at_this_node = plan.clone();
+    let here = daemon.blocking(move |daemon| prepare(&daemon, &at_this_node)).await?;
     // What is at the peer's own disk is not known here.
     let is_copied = image || request.peer_data.is_some();
+    let copy = DataKind::Copy { overwrite: request.overwrite_peer };
     let peer_plan = Plan {
         sector_size: here.entry.logical_sector_size.map(LogicalSectorSize::bytes),
         data: request.peer_data,
         metadata: request.peer_metadata,
-        data_kind: if is_copied {
-            DataKind::Copy { overwrite: request.overwrite_peer }
-        } else {
-            DataKind::New
-        },
+        data_kind: if is_copied { copy } else { DataKind::New },
         ..plan
     };
     let mut peer = Peer::connect(daemon).await?;
     refuse_different(daemon, &mut peer).await.map_err(|error| format!("{address}: {error}"))?;
     peer.ask(&PeerRequest::Prepare(peer_plan)).await?;
-    let key = RegisterKey { pair: daemon.config.pair, volume: VolumeIdentity(identity) };
-    let register = daemon.arbiter.create(key, Membership::FIRST).await;
-    match register {
+    let here = with_register(daemon, identity, make_at_both(daemon, &mut peer, here)).await?;
+    let entry = activate(daemon, here).await.map_err(|error| {
+        format!("{address}: the peer serves it, and this node does not: {error}; mend that, then `etherpair reload`")
+    })?;
+    let copied = if is_copied { "; its content is being copied to the peer" } else { "" };
+    Ok(format!("{address}: made, {} and {} here{copied}", entry.data.display(), entry.metadata.display()))
+}
+
+/// Why a volume is not made at both nodes.
+enum NotMade {
+    /// At neither.
+    Anywhere(String),
+    /// Nobody knows whether the peer has it.
+    AsFarAsKnown(String),
+}
+
+/// Does it with a register of the arbiter's for the volume, which is taken back if neither node has that.
+async fn with_register(
+    daemon: &Daemon,
+    volume: VolumeIdentity,
+    work: impl Future<Output = Result<Prepared, NotMade>>,
+) -> Result<Prepared, String> {
+    let key = RegisterKey { pair: daemon.config.pair, volume };
+    match daemon.arbiter.create(key, Membership::FIRST).await {
         Ok(()) | Err(ArbiterError::Nobody) => {}
         Err(error) => return Err(error.to_string()),
     }
-    let activated = match daemon.blocking(move |_| here.described()).await {
-        Ok(mut here) => {
-            here.is_at_peer = true;
-            match peer.decides(&PeerRequest::Activate).await {
-                Ok(Ok(_)) => Ok(here),
-                Ok(Err(refused)) => {
-                    here.is_at_peer = false;
-                    let undo = move |_| {
-                        drop(here);
-                        Ok(())
-                    };
-                    let _ = daemon.blocking(undo).await;
-                    Err(format!("{refused}; it is not made here"))
-                }
-                Err(error) => {
-                    let text = format!(
-                        "{error}: nobody knows whether the peer has made it, and what was made here is kept. If `etherpair volume list` there \
-                         names {address}, `etherpair reload` here serves it; if not, `etherpair volume remove {address} --here-only` here takes it \
-                         away"
-                    );
-                    here.is_not_served(daemon, &text);
-                    return Err(text);
-                }
-            }
-        }
-        Err(error) => Err(error),
-    };
-    let here = match activated {
-        Ok(here) => here,
-        Err(error) => {
+    match work.await {
+        Ok(here) => Ok(here),
+        Err(NotMade::AsFarAsKnown(error)) => Err(error),
+        Err(NotMade::Anywhere(error)) => {
             if daemon.arbiter.remove(key, Membership::FIRST).await.is_err() {
-                let volume = key.volume;
                 tracing::warn!(
                     "the arbiter keeps a register of {volume}, which was not made; it does no harm"
                 );
             }
-            return Err(error);
+            Err(error)
         }
-    };
-    let entry = activate(daemon, here).await.map_err(|error| {
-        format!(
-            "{address}: the peer serves it, and this node does not: {error}; mend that, then `etherpair reload`"
-        )
-    })?;
-    let copied = if is_copied { "; its content is being copied to the peer" } else { "" };
-    Ok(format!("{address}: made, {} and {} here{copied}", entry.data.display(), entry.metadata.display()))
+    }
+}
+
+/// Describes it here, then has the peer make and serve it.
+async fn make_at_both(daemon: &Arc<Daemon>, peer: &mut Peer, here: Prepared) -> Result<Prepared, NotMade> {
+    let mut here = daemon.blocking(move |_| here.described()).await.map_err(NotMade::Anywhere)?;
+    here.is_at_peer = true;
+    match peer.decides(&PeerRequest::Activate).await {
+        Ok(Ok(_)) => Ok(here),
+        Ok(Err(refused)) => {
+            here.is_at_peer = false;
+            let undo = move |_| {
+                drop(here);
+                Ok(())
+            };
+            let _ = daemon.blocking(undo).await;
+            Err(NotMade::Anywhere(format!("{refused}; it is not made here")))
+        }
+        Err(error) => {
+            let address = here.entry.address;
+            let text = format!(
+                "{error}: nobody knows whether the peer has made it, and what was made here is kept. If `etherpair volume list` there \
+                 names {address}, `etherpair reload` here serves it; if not, `etherpair volume remove {address} --here-only` here takes it \
+                 away"
+            );
+            here.is_not_served(daemon, &text);
+            Err(NotMade::AsFarAsKnown(text))
+        }
+    }
 }
 
 pub(super) fn random_identity() -> Result<u128, String> {
