@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -25,13 +24,18 @@ fn a_removed_volume_answers_nobody_and_what_is_left_can_be_put_back() {
     assert!(world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200").status.success());
     let unsaid = world.command(0, "volume remove 7.1").output().expect("it ends");
     assert!(!unsaid.status.success() && unsaid.stderr.contains("Type 7.1 to go on"), "{unsaid:?}");
-    // Under load: what is asked is not answered, and nothing else goes wrong.
-    let removed = thread::scope(|scope| {
-        scope.spawn(|| world.bench("7.1 -i eth1 --rw randread --depth 16 --seconds 3 --answer-timeout 1"));
-        thread::sleep(Duration::from_secs(1));
-        world.does(1, "volume remove 7.1 --yes")
+    // Under load: what is asked is not answered, and nothing else goes wrong. So many failures end a load, all at once.
+    let reads = || [0, 1].map(|node| world.volume(node)["counters"]["reads"].as_u64());
+    let before = reads();
+    let (removed, load) = thread::scope(|scope| {
+        let load = "7.1 -i eth1 --rw randread --depth 1000 --seconds 150 --answer-timeout 5";
+        let load = scope.spawn(|| world.bench(load));
+        world.wait_for(1, "busy", |_| reads() != before);
+        (world.does(1, "volume remove 7.1 --yes"), load.join().expect("no panic"))
     });
     assert!(removed.contains("e7.1: removed from both nodes"), "{removed}");
+    assert_eq!(load.status.code(), Some(62), "{load:?}\n{}", world.logs());
+    assert!(load.stderr.contains("no answer in time"), "{load:?}");
     for node in 0..2 {
         assert_eq!(world.status(node)["volumes"], json!([]));
         let names = names(&world, node);
