@@ -11,7 +11,7 @@ use os::frame_port::{FrameFilter, FramePort, Payload, PortKind, PortOptions, Tra
 
 /// Longer than any answer takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// Shorter than that, for answers that must not come.
+/// Shorter than that, for answers that must not come, and for nothing else.
 const SILENCE: Duration = Duration::from_millis(400);
 
 /// Speaks on one interface.
@@ -117,10 +117,19 @@ impl Client {
             .and_then(|reply| config_of(&reply))
     }
 
-    /// Sets the config string by force; `None` if that is not confirmed.
-    pub(crate) fn set_config(&mut self, address: &str, string: &[u8]) -> Option<Config> {
+    /// Sets the config string by force; what that is answered.
+    pub(crate) fn set_config(&mut self, address: &str, string: &[u8]) -> Config {
+        self.set_config_within(address, string, PATIENCE).expect("confirmed")
+    }
+
+    /// Makes sure that a config string is not confirmed.
+    pub(crate) fn expect_not_set(&mut self, address: &str, string: &[u8]) {
+        assert_eq!(self.set_config_within(address, string, SILENCE), None);
+    }
+
+    fn set_config_within(&mut self, address: &str, string: &[u8], patience: Duration) -> Option<Config> {
         let request = config::Request::ForceSet(string);
-        self.ask(address, Command::QueryConfig, &[], |frame| request.emit(frame), SILENCE)
+        self.ask(address, Command::QueryConfig, &[], |frame| request.emit(frame), patience)
             .and_then(|reply| config_of(&reply))
     }
 
@@ -192,7 +201,7 @@ impl Client {
 
     /// A write names one target, so who that is has to be found out first.
     fn unicast(&mut self, address: &str) -> Option<MacAddress> {
-        self.config_within(address, SILENCE).map(|config| config.target)
+        self.config(address).map(|config| config.target)
     }
 
     fn receive(&mut self, address: &str, tag: Tag, patience: Duration) -> Option<Vec<u8>> {

@@ -10,7 +10,7 @@ use crate::{assert_equal_copies, pair};
 fn a_node_that_was_told_to_leave_is_not_forced_before_it_joins() {
     let world = World::new();
     let (_witness, mut nodes) = pair(&world);
-    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200 --answer-timeout 150";
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200";
     world.does(1, "leave");
     assert!(world.bench(load).status.success());
     nodes[0].kill().expect("it can be killed");
@@ -45,7 +45,7 @@ fn a_node_that_was_told_to_leave_is_not_forced_before_it_joins() {
 fn what_the_other_node_was_granted_does_not_count_after_a_force() {
     let world = World::new();
     let (mut witness, mut nodes) = pair(&world);
-    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200 --answer-timeout 150";
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200";
     for is_asked in [true, false] {
         let log = |word: &str| world.logs().matches(word).count();
         let known = log("the arbiter knows of membership");

@@ -49,7 +49,7 @@ fn garbage_at_the_peer_port_changes_nothing_and_is_told_once() {
 fn garbage_cut_and_repeated_requests_at_the_socket_change_nothing_and_are_told_once() {
     let world = World::new();
     let (_witness, _nodes) = pair(&world);
-    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 5 --answer-timeout 150";
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 5";
     let request =
         "{\"command\":\"remove_volume\",\"address\":\"7.1\",\"delete_data\":true,\"here_only\":false}";
     let create = "{\"command\":\"create_volume\",\"address\":\"7.1\",\"bytes\":67108864,\"data\":null,\"metadata\":null,\

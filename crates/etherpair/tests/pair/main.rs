@@ -74,8 +74,7 @@ fn a_volume_is_made_served_by_both_and_survives_either_node() {
     let world = World::new();
     let (_witness, mut nodes) = pair(&world);
     for victim in [0, 1] {
-        let load =
-            "7.1 -i eth1 --rw randrw --depth 16 --verify --allow-writes --seconds 8 --answer-timeout 150";
+        let load = "7.1 -i eth1 --rw randrw --depth 16 --verify --allow-writes --seconds 8";
         let output = thread::scope(|scope| {
             let load = scope.spawn(|| world.bench(load));
             thread::sleep(Duration::from_secs(2));
@@ -242,10 +241,7 @@ fn a_volume_grows_under_load_and_initiators_see_it() {
     while earlier.receive().expect("a wire").is_some() {}
     let socket = listen(PATIENCE);
     let output = thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            // Files get longer, which takes as long as the file system needs to note it: half a minute was seen on a busy machine.
-            world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 4 --answer-timeout 150")
-        });
+        let load = scope.spawn(|| world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --seconds 4"));
         world.wait_for(1, "busy", |volume| volume["counters"]["followed"].as_u64() > Some(0));
         let said = world.does(1, "volume resize 7.1 --size 96M");
         assert!(said.contains("196608 sectors"), "{said}");
@@ -265,7 +261,7 @@ fn a_volume_grows_under_load_and_initiators_see_it() {
     for node in 0..2 {
         world.wait_for(node, "larger", |volume| volume["bytes"] == 96 << 20);
     }
-    let beyond = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 300 --offset 64M --size 32M --answer-timeout 150";
+    let beyond = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 300 --offset 64M --size 32M";
     let load = world.bench(beyond);
     assert!(load.status.success(), "the new part is there: {load:?}\n{}", world.logs());
     assert_equal_copies(&world);
@@ -295,9 +291,8 @@ fn told_at_most_since(begun: Instant) -> usize {
 
 /// Loads the volume through both nodes while `disturb` runs; every request must end well with the right data.
 fn under_load(world: &World, seconds: u32, disturb: impl FnOnce()) {
-    let load = format!(
-        "7.1 -i eth1 --rw randrw --size 8M --depth 16 --verify --allow-writes --seconds {seconds} --answer-timeout 150"
-    );
+    let load =
+        format!("7.1 -i eth1 --rw randrw --size 8M --depth 16 --verify --allow-writes --seconds {seconds}");
     let output = thread::scope(|scope| {
         let load = scope.spawn(|| world.bench(&load));
         thread::sleep(Duration::from_secs(1));

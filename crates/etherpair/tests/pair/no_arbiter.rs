@@ -18,8 +18,7 @@ fn a_pair_without_an_arbiter_leaves_freezes_is_forced_and_becomes_whole_again() 
     world.does(0, "volume create 7.1 --size 16M");
     world.wait_for_in_sync();
     let loads = || {
-        let load = world
-            .bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500 --answer-timeout 150");
+        let load = world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500");
         assert!(load.status.success(), "{load:?}\n{}", world.logs());
     };
 

@@ -7,10 +7,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::thread;
 
 use lab::network::MTU_JUMBO;
-use lab::{Namespace, Signal, wait_until};
+use lab::{Namespace, Output, Signal, wait_until};
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, World, bench};
 use crate::{assert_equal_copies, pair, under_load};
 
 pub(crate) fn edit(world: &World, node: usize, from: &str, to: &str) {
@@ -20,14 +20,22 @@ pub(crate) fn edit(world: &World, node: usize, from: &str, to: &str) {
     fs::write(&path, text.replace(from, to)).expect("a configuration");
 }
 
-/// Whether an initiator on the second network is answered.
-fn is_answered(world: &World, host: &Namespace) -> bool {
-    let program = host.program(env!("CARGO_BIN_EXE_etherpair"));
-    let arguments = "bench 7.1 -i eth1 --rw randread --requests 50 --answer-timeout 1";
-    let program = program.args(arguments.split_whitespace()).within(PATIENCE);
-    let is_answered = program.output().expect("it ends").status.success();
+/// An initiator on the second network is answered.
+fn assert_answered(world: &World, host: &Namespace) {
+    let output = ask(world, host, "");
+    assert!(output.status.success(), "{output:?}\n{}", world.logs());
+}
+
+/// None is: not one answer within a second.
+fn assert_not_answered(world: &World, host: &Namespace) {
+    let output = ask(world, host, "--answer-timeout 1");
+    assert_eq!(output.status.code(), Some(60), "{output:?}");
+}
+
+fn ask(world: &World, host: &Namespace, options: &str) -> Output {
+    let output = bench(host, &format!("7.1 -i eth1 --rw randread --requests 50 {options}"));
     assert_eq!(world.status(0)["not_served"], json!([]));
-    is_answered
+    output
 }
 
 /// The interfaces that node 0 shows, and whether they are up.
@@ -48,20 +56,20 @@ fn interfaces_come_and_go_under_load() {
     let world = World::new();
     let (_witness, _nodes) = pair(&world);
     let second = world.add_host("second", &[1], MTU_JUMBO).expect("a host");
-    assert!(is_answered(&world, &second));
+    assert_answered(&world, &second);
     under_load(&world, 5, || {
         for _ in 0..2 {
             for node in 0..2 {
                 edit(&world, node, "\"eth1\", \"eth2\"", "\"eth1\"");
                 world.does(node, "reload");
             }
-            assert!(!is_answered(&world, &second), "nobody is served there");
+            assert_not_answered(&world, &second);
             assert_eq!(interfaces(&world), [("eth1".to_owned(), true)]);
             for node in 0..2 {
                 edit(&world, node, "\"eth1\"", "\"eth1\", \"eth2\"");
                 world.does(node, "reload");
             }
-            assert!(is_answered(&world, &second), "{}", world.logs());
+            assert_answered(&world, &second);
         }
     });
     // One that loses its link is told of, and shown.
@@ -90,7 +98,7 @@ fn what_cannot_change_while_the_daemon_runs_refuses_the_whole() {
         for part in wanted {
             assert!(output.stderr.contains(part), "{part} in {}", output.stderr);
         }
-        assert!(is_answered(&world, &second), "nothing was changed");
+        assert_answered(&world, &second);
     };
     edit(&world, 0, "\"eth1\", \"eth2\"", "\"eth1\"");
     edit(&world, 0, "[peer]\n", "[peer]\nlease = \"2s\"\n");
@@ -221,7 +229,7 @@ fn a_resync_goes_faster_when_it_may() {
     };
     is_kept("cannot be reached");
     // Sixteen MiB at least, at 128 KiB a second.
-    let load = "7.1 -i eth1 --rw randwrite --block-size 64k --verify --allow-writes --requests 400 --answer-timeout 150";
+    let load = "7.1 -i eth1 --rw randwrite --block-size 64k --verify --allow-writes --requests 400";
     let load = world.bench(load);
     assert!(load.status.success(), "{load:?}\n{}", world.logs());
     nodes[1] = world.start_node(1);

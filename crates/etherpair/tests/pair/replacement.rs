@@ -14,7 +14,7 @@ use crate::world::World;
 use crate::{PATIENCE, assert_equal_copies, pair, under_load};
 
 fn write_something(world: &World) {
-    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500 --answer-timeout 150";
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500";
     let output = world.bench(load);
     assert!(output.status.success(), "{output:?}");
 }
@@ -70,8 +70,7 @@ fn a_device_that_fails_while_it_is_served(world: &World) {
     resize_image(&image, 0).expect("an image");
     io::copy(&mut io::repeat(0), &mut File::create(&filler).expect("a file"))
         .expect_err("a full file system");
-    let written =
-        world.bench("7.2 -i eth1 --rw randwrite --allow-writes --requests 200 --answer-timeout 150");
+    let written = world.bench("7.2 -i eth1 --rw randwrite --allow-writes --requests 200");
     assert!(written.status.success(), "{written:?}");
     world.wait_for(1, "without a disk", |_| volume(1)["disk"] == "Diskless" && is_alone(&volume(0)));
     let refused = |why: &str| {
@@ -108,8 +107,8 @@ fn a_device_that_fails_while_it_is_served(world: &World) {
 fn a_file_that_is_missing_or_empty_never_counts() {
     let world = World::new();
     let (_witness, mut nodes) = pair(&world);
-    let every_extent = "7.1 -i eth1 --rw write --block-size 1M --depth 1 --allow-writes --requests 64 --seconds 150 \
-                        --answer-timeout 150";
+    let every_extent =
+        "7.1 -i eth1 --rw write --block-size 1M --depth 1 --allow-writes --requests 64 --seconds 150";
     let output = world.bench(every_extent);
     assert!(output.status.success(), "{output:?}");
     // The file system is not mounted, and an empty file is made in its place.

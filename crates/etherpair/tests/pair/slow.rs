@@ -22,8 +22,7 @@ fn a_peer_that_stands_still_is_named_as_where_the_time_went() {
     let begun = Instant::now();
     let (_witness, nodes) = pair(&world);
     let events = world.command(0, "events").start(world.scratch.join("events")).expect("a command");
-    let load =
-        "7.1 -i eth1 --rw randwrite --depth 32 --verify --allow-writes --requests 8000 --answer-timeout 150";
+    let load = "7.1 -i eth1 --rw randwrite --depth 32 --verify --allow-writes --requests 8000";
     let output = thread::scope(|scope| {
         let load = scope.spawn(|| world.bench(load));
         world.wait_for(0, "busy", |volume| volume["counters"]["writes"].as_u64() > Some(5));
@@ -51,8 +50,7 @@ fn a_peer_that_stands_still_is_named_as_where_the_time_went() {
     edit(&world, 0, "slow_request = \"2s\"", "slow_request = \"1ms\"");
     world.does(0, "reload");
     let before = world.volume(0)["counters"]["slow"].as_u64();
-    let load =
-        "7.1 -i eth1 --rw randwrite --depth 64 --verify --allow-writes --requests 500 --answer-timeout 150";
+    let load = "7.1 -i eth1 --rw randwrite --depth 64 --verify --allow-writes --requests 500";
     assert!(world.bench(load).status.success());
     world.wait_for(0, "more", |volume| volume["counters"]["slow"].as_u64() > before);
     for mut node in nodes {

@@ -6,7 +6,7 @@ use lab::network::MTU_JUMBO;
 use lab::{FrameSocket, Namespace, Process};
 
 use crate::reload::edit;
-use crate::world::{PATIENCE, World};
+use crate::world::{PATIENCE, World, bench};
 use crate::{assert_equal_copies, pair};
 
 /// A server of an image on the host's storage network, which asks nobody.
@@ -64,12 +64,9 @@ fn an_address_that_a_stranger_serves_is_not_served_and_the_stranger_is_named() {
     world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
     nodes[0] = world.start_node(0);
     world.wait_for_in_sync();
-    let load = "7.1 -i eth2 --rw randrw --verify --allow-writes --requests 200 --answer-timeout 150";
     let second = world.add_host("second", &[1], MTU_JUMBO).expect("a host");
-    let load = load.replace("eth2", "eth1");
-    let program =
-        second.program(env!("CARGO_BIN_EXE_etherpair")).args(["bench"]).args(load.split_whitespace());
-    assert!(program.within(PATIENCE).output().expect("it ends").status.success(), "{}", world.logs());
+    let load = bench(&second, "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200");
+    assert!(load.status.success(), "{load:?}\n{}", world.logs());
     assert_equal_copies(&world);
 }
 

@@ -52,9 +52,8 @@ fn volumes_of_two_threads_survive_either_node_and_each_thread_has_its_stream() {
     for victim in [0, 1] {
         let outputs = thread::scope(|scope| {
             let loads = ADDRESSES.map(|address| {
-                let load = format!(
-                    "{address} -i eth1 --rw randrw --verify --allow-writes --sleep --seconds 8 --answer-timeout 150"
-                );
+                let load =
+                    format!("{address} -i eth1 --rw randrw --verify --allow-writes --sleep --seconds 8");
                 let world = &world;
                 scope.spawn(move || world.bench(&load))
             });

@@ -63,8 +63,7 @@ fn nodes_without_a_common_version_say_so_and_one_of_them_serves_on() {
         (json!("Alone"), json!(true))
     );
     assert_eq!(world.volume(1)["serving"], false);
-    let load =
-        world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500 --answer-timeout 150");
+    let load = world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 500");
     assert!(load.status.success(), "{load:?}\n{}", world.logs());
     // Node 1 tries again many times meanwhile.
     let lines = world.logs().lines().filter(|line| line.contains("none in common")).count();

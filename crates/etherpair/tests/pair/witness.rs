@@ -80,7 +80,7 @@ fn what_was_recorded_cut_off_or_never_was_a_question_changes_no_register_and_a_n
     let before = register();
     assert!(before.ends_with(" 1 both\n"), "{before}");
     let begun = Instant::now();
-    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --sleep --seconds 6 --answer-timeout 150";
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --sleep --seconds 6";
     let output = thread::scope(|scope| {
         let load = scope.spawn(|| world.bench(load));
         // With the moment of a connection that is no more.
@@ -120,7 +120,7 @@ fn what_was_recorded_cut_off_or_never_was_a_question_changes_no_register_and_a_n
     nodes[1].kill().expect("it can be killed");
     world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
     assert!(register().ends_with(" 2 only-0\n"), "{}", register());
-    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200 --answer-timeout 150";
+    let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200";
     assert!(world.bench(load).status.success(), "{}", world.logs());
     nodes[1] = world.start_node(1);
     world.wait_for_in_sync();
