@@ -4,6 +4,7 @@ use lab::{FrameSocket, Process, Signal, network::MTU_JUMBO, pair::PATIENCE, wait
 use serde_json::Value;
 use std::{
     fs,
+    io::ErrorKind,
     path::Path,
     sync::{
         Arc,
@@ -32,8 +33,7 @@ pub(crate) struct Moment {
 
 /// What happens to a pair.
 pub(crate) struct Story {
-    pub(crate) pair: Pair,
-    // The nodes end before their disks do.
+    // The nodes end before their disks do, and all of them before their directory does.
     pub(crate) nodes: [Process; 2],
     pub(crate) rack: Rack,
     pub(crate) record: Arc<Record>,
@@ -41,6 +41,7 @@ pub(crate) struct Story {
     _witness: Process,
     writer: Option<Writer>,
     has_power: [bool; 2],
+    pub(crate) pair: Pair,
 }
 
 /// The initiator at work.
@@ -77,7 +78,7 @@ impl Story {
         );
         pair.command(0, &create).expect("a volume");
         pair.wait_until_in_sync();
-        Self { pair, nodes, rack, record, random, _witness: witness, writer: None, has_power: [true; 2] }
+        Self { nodes, rack, record, random, _witness: witness, writer: None, has_power: [true; 2], pair }
     }
 
     /// Has a node bring its peer up to date at this rate.
@@ -180,6 +181,13 @@ impl Story {
     }
 }
 
+impl Drop for Story {
+    fn drop(&mut self) {
+        // Wherever it was given up: a process that waits for a disk without power cannot be ended.
+        self.rack.refuse(&(0..DISKS.len()).collect::<Vec<_>>());
+    }
+}
+
 impl Moment {
     /// What is wrong with a node's copy, if it counted at this moment, after a loss of power: it must hold by itself what was acknowledged.
     pub(crate) fn fault(&self, node: usize, random: &mut Random) -> Option<String> {
@@ -195,9 +203,13 @@ impl Moment {
     }
 }
 
+/// The files of a directory, of which one may be put in another's place meanwhile.
 fn read_directory(path: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(path).expect("a directory").flatten();
-    let files = entries.filter(|entry| entry.path().is_file());
-    let content = |entry: &fs::DirEntry| fs::read(entry.path()).expect("read");
-    files.map(|entry| (entry.file_name().to_string_lossy().into_owned(), content(&entry))).collect()
+    let content = |entry: fs::DirEntry| match fs::read(entry.path()) {
+        Ok(content) => Some((entry.file_name().to_string_lossy().into_owned(), content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => panic!("{}: {error}", entry.path().display()),
+    };
+    entries.filter(|entry| !entry.path().is_dir()).filter_map(content).collect()
 }
