@@ -204,6 +204,10 @@ fn every_mistake_is_noticed_and_the_engine_makes_none() {
         .copied()
         .filter(|mutation| only.as_ref().is_none_or(|only| *only == format!("{mutation:?}")))
         .collect();
+    assert!(!mutations.is_empty(), "there is no mistake {only:?}");
+    if let Ok(only) = std::env::var("STORY") {
+        assert!(stories::all().any(|(name, ..)| name == only), "there is no story {only}");
+    }
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let results = Mutex::new(vec![None; mutations.len()]);
