@@ -79,10 +79,11 @@ cat /mnt/lines > /shared/lines
 
 /// A pair, and two machines that share its disk.
 struct Cluster {
-    pair: Pair,
     _witness: Process,
     nodes: [Process; 2],
     guests: [Guest; 2],
+    // After who writes in its directory.
+    pair: Pair,
 }
 
 impl Cluster {
@@ -94,7 +95,7 @@ impl Cluster {
         pair.wait_until_in_sync();
         pair.add_guest_network().expect("a network");
         let guests = [0, 1].map(|node| pair.guest_through(&format!("guest{node}"), node).expect("guest"));
-        let mut cluster = Self { pair, _witness: witness, nodes, guests };
+        let mut cluster = Self { _witness: witness, nodes, guests, pair };
         cluster.on_both(&|own| format!("{DISCOVER}{}", JOIN.replace("OWN", &own.to_string())));
         cluster.guests[0].run(MAKE, LIMIT).expect("a file system");
         for guest in &cluster.guests {

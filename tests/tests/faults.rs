@@ -21,10 +21,11 @@ const LOAD: &str = "/usr/bin/fio --name=load --filename=/dev/etherd/e7.1 --ioeng
 
 /// A guest that writes to the target while the test does its worst.
 struct UnderLoad {
-    world: World,
     target: Target,
     guest: Guest,
     load: Job,
+    // After who writes in its directory.
+    world: World,
 }
 
 impl UnderLoad {
@@ -48,7 +49,7 @@ impl UnderLoad {
     fn begin(world: World, target: Target, mut guest: Guest) -> Self {
         let script = format!("{DISCOVER}{LOAD} --do_verify=0 --rate_iops=1500");
         let load = guest.start_job(&script).expect("load");
-        let this = Self { world, target, guest, load };
+        let this = Self { target, guest, load, world };
         this.let_it_work(1000);
         this
     }

@@ -85,12 +85,13 @@ cat /sys/kernel/debug/aoe/e7.1
 
 /// A pair in service, and a guest that has its disk.
 struct Service {
-    pair: Pair,
     witness: Process,
     nodes: [Process; 2],
     guest: Guest,
     virtual_macs: bool,
     rounds: u32,
+    // After who writes in its directory.
+    pair: Pair,
 }
 
 /// A target as Linux' driver knows it: its address, and the interface that it answers on.
@@ -127,7 +128,7 @@ impl Service {
         let mut guest = pair.guest("guest").expect("guest");
         let make = "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 /dev/etherd/e7.1 48M";
         guest.run(&format!("{DISCOVER}{make}"), LIMIT).expect("a disk and its file system");
-        let mut service = Self { pair, witness, nodes, guest, virtual_macs, rounds: 0 };
+        let mut service = Self { witness, nodes, guest, virtual_macs, rounds: 0, pair };
         service.wait_for_the_targets();
         service
     }

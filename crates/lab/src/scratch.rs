@@ -6,6 +6,7 @@
 use crate::Error;
 use std::{
     fs::{self, File},
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -79,8 +80,12 @@ pub fn target_directory() -> PathBuf {
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();
-        let Ok(lock) = File::open(path.join(LOCK)) else { continue };
-        if lock.try_lock().is_ok() {
+        let is_free = match File::open(path.join(LOCK)) {
+            Ok(lock) => lock.try_lock().is_ok(),
+            // Nobody makes one meanwhile: its removal was cut short after the lock had gone.
+            Err(error) => error.kind() == ErrorKind::NotFound && path.is_dir(),
+        };
+        if is_free {
             let _ = fs::remove_dir_all(&path);
         }
     }
@@ -103,10 +108,17 @@ mod tests {
     #[test]
     fn a_directory_left_by_a_dead_owner_is_swept() {
         let alive = Scratch::new("scratch-test").expect("scratch");
-        let orphan = alive.path().with_file_name("scratch-test-orphan");
-        fs::create_dir_all(&orphan).expect("orphan");
-        File::create(orphan.join(LOCK)).expect("lock file");
+        // One that is whole, and one whose removal was cut short: what of it goes first nobody knows.
+        let orphans = [LOCK, "left"].map(|file| {
+            let made = alive.join("made");
+            fs::create_dir(&made).expect("orphan");
+            File::create(made.join(file)).expect("a file");
+            // Put there in one step, for other tests sweep as well.
+            let orphan = alive.path().with_file_name(format!("scratch-test-{file}"));
+            fs::rename(made, &orphan).expect("orphan");
+            orphan
+        });
         let _next = Scratch::new("scratch-test").expect("scratch");
-        assert!(!orphan.exists());
+        assert!(orphans.iter().all(|orphan| !orphan.exists()) && alive.path().is_dir());
     }
 }

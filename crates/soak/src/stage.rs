@@ -46,11 +46,12 @@ const HOSTS: [Host; 4] = [
 /// Everything that runs.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    pub(crate) pair: Pair,
     witness: Process,
     nodes: [Process; 2],
     workers: Vec<Worker>,
     starts: Vec<Entry>,
+    // After who writes in its directory.
+    pub(crate) pair: Pair,
 }
 
 impl Stage {
@@ -83,7 +84,7 @@ impl Stage {
         }
         let all_ready = || Ok(workers.iter().all(Worker::is_ready).then_some(()));
         wait_until("the initiators to find both nodes", PATIENCE, all_ready)?;
-        Ok(Self { pair, witness, nodes, workers, starts: Vec::new() })
+        Ok(Self { witness, nodes, workers, starts: Vec::new(), pair })
     }
 
     /// Has the initiators work.
