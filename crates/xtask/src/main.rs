@@ -1,7 +1,8 @@
 //! `cargo xtask`: the project's chores, each one command that needs nothing but Debian, root and Rust.
 //!
 //! What a chore needs from Debian it installs itself and says why; what it makes (namespaces, processes, files) vanishes
-//! with it, also when it fails or is interrupted.
+//! with it, also when it fails or is interrupted. Only of `test` the step under way goes on where the chore is killed alone,
+//! and takes with it what it has made when it ends; an interrupt from the terminal reaches both.
 #![allow(clippy::disallowed_methods, reason = "a chore of the real world: it starts programs and takes time")]
 
 mod bench;

@@ -1,5 +1,6 @@
 //! `cargo xtask soak`: builds the program and the soak, and hands everything on to it.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -25,7 +26,7 @@ fn arguments(program: &Path, rest: impl IntoIterator<Item = String>) -> Vec<Stri
     CARGO.map(String::from).into_iter().chain(command).chain(rest).collect()
 }
 
-/// Runs the soak with these arguments, of a release build unless they name another program.
+/// Becomes the soak with these arguments, of a release build unless they name another program. It comes back only if it cannot.
 pub(crate) fn run(given: &[String]) -> Result<(), String> {
     let names_program = given.iter().any(|argument| argument.starts_with("--command"));
     let asks_only = given.iter().any(|argument| argument == "--help" || argument == "-h");
@@ -35,11 +36,10 @@ pub(crate) fn run(given: &[String]) -> Result<(), String> {
         arguments(&demo::build().map_err(|error| error.to_string())?, given.iter().cloned())
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let error = Command::new(cargo)
         .current_dir(lab::workspace_directory())
         .args(arguments)
         .stdin(Stdio::null())
-        .status()
-        .map_err(|error| format!("cannot run cargo: {error}"))?;
-    if status.success() { Ok(()) } else { Err("the soak has failed; see above".into()) }
+        .exec();
+    Err(format!("cannot run cargo: {error}"))
 }
