@@ -1,23 +1,12 @@
 //! Stories of two whole nodes, told frame by frame and kept in `testdata`. `TRANSCRIPTS=write` writes them anew, to be reviewed
 //! as a diff. Each line of a story is something that happens; below it stands what a reader wants to know of what follows.
 
+#[path = "../../../replication/tests/transcripts/compare.rs"]
+mod compare;
 mod stories;
 mod world;
 
-use std::path::PathBuf;
-
-fn compare(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata").join(format!("{name}.txt"));
-    if std::env::var("TRANSCRIPTS").is_ok_and(|mode| mode == "write") {
-        return std::fs::write(&path, text).expect("the file can be written");
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    let different = expected.lines().zip(text.lines()).find(|(old, new)| old != new);
-    assert!(
-        expected == text,
-        "{name}.txt tells another story, first at {different:?}; if this one is right: TRANSCRIPTS=write, and look at the diff"
-    );
-}
+use compare::compare;
 
 #[test]
 fn a_duplicate_that_comes_late() {

@@ -9,7 +9,7 @@ use replication::start::VolumeConfig;
 use replication::version::{Version, VersionRange};
 use replication::volume::Phase;
 
-use crate::compare;
+use crate::compare::compare;
 use crate::world::World;
 
 const PLAIN: VolumeConfig = VolumeConfig {
