@@ -19,4 +19,14 @@ impl Random {
         self.state ^= self.state << 17;
         (self.state >> 16) % bound
     }
+
+    /// A place in something of that length.
+    pub fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).expect("less than a length")
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.below(256).to_le_bytes()[0]).collect()
+    }
 }
