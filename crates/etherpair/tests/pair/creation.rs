@@ -4,8 +4,6 @@
 use std::fs;
 use std::time::Instant;
 
-use lab::pair::is_alone;
-
 use crate::assert_equal_copies;
 use crate::world::{PATIENCE, World};
 
@@ -47,7 +45,7 @@ fn whoever_makes_a_volume_of_an_image_and_ends_when_the_peer_has_it_finds_it_aga
     nodes[1].kill().expect("it can be killed");
     fs::rename(&there, &elsewhere).expect("moved");
     nodes[1] = world.start_node(1);
-    world.wait_for(0, "alone", is_alone);
+    world.wait_for_alone(0);
     let refused = world.command(1, "volume replace 7.1 --yes").output().expect("it ends");
     for part in ["e7.1: this node's copy can be used", "nothing describes it here", "nothing was changed"] {
         assert!(refused.stderr.contains(part), "{part} in {refused:?}");

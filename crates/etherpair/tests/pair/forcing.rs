@@ -25,14 +25,14 @@ fn a_node_that_was_told_to_leave_is_not_forced_before_it_joins() {
     assert_eq!(world.volume(1)["epoch"], before["epoch"], "nothing was done");
     // So the other one, which has served since, goes on where it was.
     nodes[0] = world.start_node(0);
-    world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(0);
     assert!(world.bench(load).status.success());
     nodes[0].kill().expect("it can be killed");
     world.wait_for(1, "frozen", |volume| volume["phase"] == "Frozen");
     world.does(1, "join");
     assert_eq!(world.volume(1)["phase"], "Frozen");
     world.does(1, "promote 7.1 --force --yes");
-    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(1);
     assert_eq!(world.volume(1)["members"], json!([1]));
     assert!(world.bench(load).status.success());
     nodes[0] = world.start_node(0);
@@ -50,7 +50,7 @@ fn what_the_other_node_was_granted_does_not_count_after_a_force() {
         let log = |word: &str| world.logs().matches(word).count();
         let known = log("the arbiter knows of membership");
         nodes[1].kill().expect("it can be killed");
-        world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+        world.wait_for_alone(0);
         let granted = world.volume(0)["epoch"].as_u64().expect("a number");
         nodes[0].kill().expect("it can be killed");
         if !is_asked {
@@ -59,7 +59,7 @@ fn what_the_other_node_was_granted_does_not_count_after_a_force() {
         nodes[1] = world.start_node(1);
         world.wait_for(1, "frozen", |volume| volume["phase"] == "Frozen");
         world.does(1, "promote 7.1 --force --yes");
-        world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+        world.wait_for_alone(1);
         if !is_asked {
             witness = world.start_witness();
         }

@@ -79,9 +79,7 @@ fn a_volume_is_made_served_by_both_and_survives_either_node() {
             let load = scope.spawn(|| world.bench(load));
             thread::sleep(Duration::from_secs(2));
             nodes[victim].kill().expect("it can be killed");
-            world.wait_for(1 - victim, "alone", |volume| {
-                volume["phase"] == "Alone" && volume["serving"] == true
-            });
+            world.wait_for_alone(1 - victim);
             nodes[victim] = world.start_node(victim);
             load.join().expect("no panic")
         });
@@ -145,7 +143,7 @@ fn a_node_that_is_needed_does_not_leave_and_a_frozen_one_can_be_forced() {
     let forced = world.command(1, "promote 7.1 --force --yes").output().expect("it ends");
     assert!(forced.status.success() && forced.stderr.contains("two histories"), "{forced:?}");
     assert!(!forced.stderr.contains("known to be old"), "only of what was asked for: {forced:?}");
-    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(1);
     assert_eq!(world.volume(1)["needs_lease"], false);
     assert!(world.does(1, "status").contains("serving alone, without a lease"));
     assert!(world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200").status.success());
@@ -309,9 +307,7 @@ fn whatever_link_is_cut_exactly_one_node_goes_on() {
     for victim in [0, 1] {
         under_load(&world, 6, || {
             world.isolate(victim, true);
-            world.wait_for(1 - victim, "alone", |volume| {
-                volume["phase"] == "Alone" && volume["serving"] == true
-            });
+            world.wait_for_alone(1 - victim);
             assert_eq!(world.volume(victim)["serving"], false, "{}", world.logs());
             world.isolate(victim, false);
         });

@@ -95,7 +95,7 @@ fn the_masks_of_the_configuration_hold_at_both_nodes_whatever_initiators_say() {
     configure(0, &only_ours);
     wait_for_masks(&[&ours]);
     nodes[1].kill().expect("it can be killed");
-    world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(0);
     configure(0, "masks = []\n");
     world.wait_for(0, "masks", |volume| volume["masks"] == json!([]));
     assert_eq!(edit_over_the_wire(&stranger, socket(&stranger).mac()), 1, "an empty list is kept, too");

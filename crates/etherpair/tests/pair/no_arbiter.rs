@@ -34,7 +34,7 @@ fn a_pair_without_an_arbiter_leaves_freezes_is_forced_and_becomes_whole_again() 
         (world.directory(1).join("e7.1.volume.toml"), world.directory(1).join("elsewhere"));
     fs::rename(&file, &elsewhere).expect("moved");
     world.does(1, "reload");
-    world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(0);
     fs::rename(&elsewhere, &file).expect("moved back");
     world.does(1, "reload");
     world.wait_for_in_sync();
@@ -42,7 +42,7 @@ fn a_pair_without_an_arbiter_leaves_freezes_is_forced_and_becomes_whole_again() 
     nodes[0].kill().expect("it can be killed");
     world.wait_for(1, "frozen", |volume| volume["phase"] == "Frozen" && volume["serving"] == false);
     world.does(1, "promote 7.1 --force --yes");
-    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(1);
     loads();
     nodes[0] = world.start_node(0);
     world.wait_for_in_sync();

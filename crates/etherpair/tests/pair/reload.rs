@@ -187,7 +187,7 @@ fn a_volume_that_is_not_configured_any_more_is_the_others_until_it_is_again() {
         let said = world.does(0, "reload");
         assert!(said.contains("removed: e7.1"), "{said}");
         assert_eq!(world.status(0)["volumes"], json!([]));
-        world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+        world.wait_for_alone(1);
         fs::write(&file, &text).expect("put back");
         let said = world.does(0, "reload");
         assert!(said.contains("served now: e7.1"), "{said}");
@@ -213,7 +213,7 @@ fn a_resync_goes_faster_when_it_may() {
     let text = fs::read_to_string(&file).expect("a description");
     fs::write(&file, format!("{text}resync_rate = \"128k\"\n")).expect("slower");
     world.does(0, "reload");
-    world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(0);
     // Nor is the only copy that is served taken away.
     let is_kept = |why: &str| {
         fs::rename(&file, world.directory(0).join("elsewhere")).expect("moved");

@@ -80,13 +80,13 @@ fn without_its_peer_a_node_removes_a_volume_only_if_that_was_said() {
         refused.stderr.contains("nothing was changed") && refused.stderr.contains("--here-only"),
         "{refused:?}"
     );
-    world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(0);
     nodes[1] = world.start_node(1);
     world.wait_for_in_sync();
     // The one that keeps it goes on alone, at once; and removes it later.
     world.does(0, "volume remove 7.1 --yes --here-only");
     assert_eq!(world.status(0)["volumes"], json!([]));
-    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(1);
     assert!(world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 100").status.success());
     let said = world.does(1, "volume remove 7.1 --yes");
     assert!(said.contains("removed from this node; the peer knows of no such volume"), "{said}");

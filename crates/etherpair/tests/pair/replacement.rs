@@ -34,7 +34,7 @@ fn a_disk_that_is_lost_with_its_metadata_is_copied_anew() {
             }
             nodes[1] = world.start_node(1);
             assert_eq!(world.status(1)["not_served"][0]["address"], "e7.1", "{lost:?}");
-            world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+            world.wait_for_alone(0);
             let wrong = world.command(0, "volume replace 7.1 --yes").output().expect("it ends");
             assert!(!wrong.status.success(), "the good one is not replaced: {wrong:?}");
             let said = world.does(1, "volume replace 7.1 --yes");
@@ -142,7 +142,7 @@ fn a_new_node_gets_every_volume_and_never_serves_before_it_has_them() {
     world.wait_for(1, "alone with every volume", |_| {
         let status = world.status(1);
         let volumes = status["volumes"].as_array().expect("a list");
-        volumes.iter().all(|volume| volume["phase"] == "Alone" && volume["serving"] == true)
+        volumes.iter().all(is_alone)
     });
     nodes[0] = world.start_node(0);
     assert_eq!(world.status(0)["volumes"], json!([]));
@@ -191,7 +191,7 @@ fn a_copy_that_can_be_used_is_not_made_anew_nor_one_whose_address_a_stranger_ser
     world.does(0, "volume create 7.2 --size 4M");
     write_something(&world);
     assert!(nodes[1].terminate(PATIENCE).expect("it ends").success());
-    world.wait_for(0, "alone", is_alone);
+    world.wait_for_alone(0);
     // One volume's copy is lost, and somebody else has taken the addresses of both.
     for name in ["e7.2.img", "e7.2.meta"] {
         fs::remove_file(world.directory(1).join(name)).expect("lost");

@@ -61,7 +61,7 @@ fn an_address_that_a_stranger_serves_is_not_served_and_the_stranger_is_named() {
 
     // The peer is no stranger, whether both serve or one stands in for the other.
     nodes[0].kill().expect("it can be killed");
-    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(1);
     nodes[0] = world.start_node(0);
     world.wait_for_in_sync();
     let second = world.add_host("second", &[1], MTU_JUMBO).expect("a host");

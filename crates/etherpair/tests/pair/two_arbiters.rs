@@ -65,7 +65,7 @@ fn no_register_is_made_while_the_nodes_ask_different_arbiters_and_after_that_one
     world.wait_for_event("arbiters-differ");
     // Only one of them can be told to go on.
     world.part(true);
-    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(1);
     assert_eq!(world.volume(0)["serving"], false, "{}", world.logs());
     world.part(false);
     (0..2).for_each(|node| world.wait_for(node, "met", |volume| volume["phase"] == "Paired"));
@@ -82,5 +82,5 @@ fn no_register_is_made_while_the_nodes_ask_different_arbiters_and_after_that_one
     assert!(world.bench("7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200").status.success());
     assert_equal_copies(&world);
     nodes[0].kill().expect("it can be killed");
-    world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(1);
 }

@@ -55,7 +55,7 @@ fn with_etcd_a_pair_outlives_a_member_and_waits_for_a_majority() {
     under_load(&world, 8, || {
         members[index].signal(Signal::Stop).expect("it can be stopped");
         nodes[0].kill().expect("it can be killed");
-        world.wait_for(1, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+        world.wait_for_alone(1);
         nodes[0] = world.start_node(0);
     });
     world.wait_for_in_sync();
@@ -68,7 +68,7 @@ fn with_etcd_a_pair_outlives_a_member_and_waits_for_a_majority() {
     let asked = world.bench("7.1 -i eth1 --rw randread --requests 1 --answer-timeout 4");
     assert!(!asked.status.success(), "{asked:?}");
     members[1] = start_member(&world, 1);
-    world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(0);
     nodes[1] = world.start_node(1);
     world.wait_for_in_sync();
     assert_equal_copies(&world);

@@ -118,7 +118,7 @@ fn what_was_recorded_cut_off_or_never_was_a_question_changes_no_register_and_a_n
     assert!(!log.contains("panicked"), "{log}");
     // And it still does what it is there for.
     nodes[1].kill().expect("it can be killed");
-    world.wait_for(0, "alone", |volume| volume["phase"] == "Alone" && volume["serving"] == true);
+    world.wait_for_alone(0);
     assert!(register().ends_with(" 2 only-0\n"), "{}", register());
     let load = "7.1 -i eth1 --rw randrw --verify --allow-writes --requests 200";
     assert!(world.bench(load).status.success(), "{}", world.logs());

@@ -89,6 +89,11 @@ impl World {
         self.wait_until_in_sync().expect("a pair that becomes whole");
     }
 
+    /// Waits until a node serves alone.
+    pub(crate) fn wait_for_alone(&self, node: usize) {
+        self.wait_until_alone(node).expect("a node that goes on alone");
+    }
+
     /// A load of the client's.
     pub(crate) fn bench(&self, arguments: &str) -> Output {
         bench(&self.client, arguments)
