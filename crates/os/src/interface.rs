@@ -2,6 +2,7 @@
 //!
 //! Listing is pnet's, in the namespace of the caller. Changes are told by [`crate::link_monitor`], not here.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use crate::sys;
@@ -44,12 +45,12 @@ pub enum InterfaceError {
         name: String,
     },
     /// The kernel did not tell.
-    #[error("interface {name}: the kernel did not tell its MTU ({source}); is it being removed?")]
+    #[error("interface {name}: the kernel did not tell its kind and MTU ({source}); is it being removed?")]
     Unreadable {
         /// The interface.
         name: String,
         /// What the kernel said.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -85,15 +86,23 @@ fn look_at(found: &pnet_datalink::NetworkInterface) -> Result<Interface, Interfa
     let Some(mac) = found.mac else {
         return Err(InterfaceError::NotEthernet { name });
     };
-    let mtu = PacketSocket::for_questions().and_then(|socket| sys::link::mtu(socket.as_fd(), &name));
-    let mtu = match mtu {
-        Ok(mtu) => mtu,
+    let (hardware, mtu) = match hardware_and_mtu(&name) {
+        Ok(both) => both,
         Err(source) => return Err(InterfaceError::Unreadable { name, source }),
     };
+    // Tunnels have addresses as well, of another kind.
+    if ![libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&hardware) {
+        return Err(InterfaceError::NotEthernet { name });
+    }
     let has = |flag: libc::c_int| found.flags & flag.cast_unsigned() != 0;
     let is_up = has(libc::IFF_UP);
     let has_carrier = is_up && has(libc::IFF_RUNNING);
     Ok(Interface { name, index: found.index, mac: mac.octets(), mtu, is_up, has_carrier })
+}
+
+fn hardware_and_mtu(name: &str) -> io::Result<(libc::sa_family_t, u32)> {
+    let socket = PacketSocket::for_questions()?;
+    Ok((sys::link::hardware_type(socket.as_fd(), name)?, sys::link::mtu(socket.as_fd(), name)?))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use common::{KINDS, Wire};
@@ -107,4 +108,34 @@ fn an_interface_looks_as_the_kernel_says() {
     assert_eq!(text.join(":"), wire.namespace.mac("far").expect("mac"));
     wire.set("near down");
     wire.wait_until("far", |far| far.is_up && !far.has_carrier);
+}
+
+#[test]
+fn a_tunnel_is_no_ethernet_whatever_address_it_has() {
+    /// From `linux/if_tun.h`: which interface the file is, and what kind of link.
+    const TUN_SET_INTERFACE: libc::Ioctl = 0x4004_54ca;
+    const TUN_SET_LINK: libc::Ioctl = 0x4004_54cd;
+    let wire = Wire::new(1500);
+    wire.namespace.program("ip").args(["tuntap", "add", "tun0", "mode", "tun"]).run().expect("a tunnel");
+    let looked_at = || wire.namespace.enter(|| Ok(Interface::named("tun0"))).expect("namespace");
+    let refused =
+        |looked_at| matches!(looked_at, Err(InterfaceError::NotEthernet { name }) if name == "tun0");
+    assert!(refused(looked_at()), "it has no address");
+    let made = wire.namespace.enter(|| {
+        let file = std::fs::File::options().read(true).write(true).open("/dev/net/tun")?;
+        // SAFETY: an all-zero request is a valid one.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        request.ifr_name.iter_mut().zip(b"tun0").for_each(|(to, from)| *to = from.cast_signed());
+        request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_TUN).expect("a small number");
+        // SAFETY: the first reads one `ifreq`, the second takes a number.
+        let results = unsafe {
+            [
+                libc::ioctl(file.as_raw_fd(), TUN_SET_INTERFACE, &raw mut request),
+                libc::ioctl(file.as_raw_fd(), TUN_SET_LINK, libc::c_int::from(libc::ARPHRD_IPGRE)),
+            ]
+        };
+        if results == [0, 0] { Ok(file) } else { Err(std::io::Error::last_os_error()) }
+    });
+    let _made = made.expect("a tunnel of another kind");
+    assert!(refused(looked_at()), "{:?}", looked_at());
 }

@@ -13,6 +13,13 @@ pub(crate) fn mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
     u32::try_from(mtu).map_err(io::Error::other)
 }
 
+/// What kind of link it is, by the numbers of ARP.
+pub(crate) fn hardware_type(socket: BorrowedFd<'_>, name: &str) -> io::Result<libc::sa_family_t> {
+    let request = ask(socket, name, libc::SIOCGIFHWADDR)?;
+    // SAFETY: SIOCGIFHWADDR fills this member.
+    Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
+}
+
 /// True if the interface is up and has a carrier.
 pub(crate) fn is_running(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
     let request = ask(socket, name, libc::SIOCGIFFLAGS)?;
@@ -50,7 +57,7 @@ fn ask(socket: BorrowedFd<'_>, name: &str, question: libc::Ioctl) -> io::Result<
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from.cast_signed();
     }
-    // SAFETY: both questions read and write one `ifreq`, which lives for the length of the call.
+    // SAFETY: all questions read and write one `ifreq`, which lives for the length of the call.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), question, &raw mut request) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(request) }
 }
