@@ -3,12 +3,12 @@
 //! All of it is within what is repairable: whoever opens the metadata finds the same as before. A record may be rotten, or
 //! torn, or another one may have been written over it by a disk that mistook its place.
 
-use replication::meta::activity_log::Extent;
 use replication::meta::layout::{Layout, Place, RECORD_BYTES, RING_TRANSACTIONS, SMALL_STATE_BYTES};
 use replication::meta::twin::Side;
 use replication::meta::{self, Opened};
 
 use crate::disk::Disk;
+use crate::property::metadata;
 use crate::random::Random;
 
 /// Where a record tells its number in the row (docs/metadata.md).
@@ -30,25 +30,13 @@ pub(crate) fn damage(disk: &mut Disk, random: &mut Random) -> Result<bool, Strin
         _ => bytes[..RECORD_BYTES].copy_from_slice(&stray),
     }
     disk.store_mut().write(place.0, &bytes);
-    let Some(after) = open(disk) else { return Err(format!("damage at {place} is not survived")) };
-    let is_same = before.superblock == after.superblock
-        && before.small_state == after.small_state
-        && hot(&before) == hot(&after)
-        && before.bitmap.out_of_sync() == after.bitmap.out_of_sync();
-    if is_same {
-        Ok(true)
-    } else {
-        Err(format!("damage at {place} was not noticed: {before:?}, now {after:?}"))
-    }
+    metadata::survives(&before, open(disk).as_ref())
+        .map_err(|error| format!("damage at {place}: {error}"))?;
+    Ok(true)
 }
 
 fn open(disk: &Disk) -> Option<Opened> {
     meta::open(|place, bytes| disk.read_now(place.0, bytes)).ok()
-}
-
-/// What is in which slot of the log, if that is known.
-fn hot(opened: &Opened) -> Option<&[Option<Extent>]> {
-    opened.log.as_ref().ok().map(|log| log.slots.as_slice())
 }
 
 /// A record that can be spared, and how long it is.

@@ -47,7 +47,7 @@ properties! {
     Whole = "whole";
     /// A node that is left alone for good answers everything.
     Survivor = "survivor";
-    /// A node starts with the metadata that it has left, and finds there what it has written.
+    /// See `property::metadata`.
     Metadata = "metadata";
     /// What the nodes assert, and the parts of the world that they use.
     Assertion = "assertion";

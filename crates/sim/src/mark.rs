@@ -93,14 +93,7 @@ impl Mark {
     #[must_use]
     pub const fn is_drawn_among(self, seeds: u64) -> bool {
         match self {
-            Self::Forced
-            | Self::Resized
-            | Self::ResizeRefused
-            | Self::PeerIsLarger
-            | Self::ModesDiffer
-            | Self::GivesWay
-            | Self::Removed
-            | Self::MaskDiffers => false,
+            Self::Forced | Self::ModesDiffer | Self::GivesWay | Self::Removed | Self::MaskDiffers => false,
             // Some 10,000 seeds come to it 3 to 21 times, mostly once for each node: 3,000 may do without.
             Self::NotMet => seeds >= 30_000,
             _ => true,

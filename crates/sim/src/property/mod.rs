@@ -10,6 +10,7 @@
 //! - [`lease`]: a node answers nothing while the other serves alone. For every answer.
 //! - [`answered_once`]: no request, numbered or not, is answered more often than it came, nor twice with different data. For every frame.
 //! - [`liveness`]: after healing every request ends. At the end.
+//! - [`metadata`]: whoever opens metadata that was damaged, as far as that is repairable, finds what was there. After each damage, and at each start.
 //! - [`size`]: no node serves fewer sectors than one has served before, after every step; both have the same number. At the end.
 //! - [`small_state_equal`]: both nodes hold the same config string, MAC mask and reservation. At the end.
 
@@ -20,6 +21,7 @@ pub mod lag;
 pub mod lease;
 pub mod linearizable;
 pub mod liveness;
+pub mod metadata;
 pub mod one_history;
 pub mod replicas_equal;
 pub mod size;
