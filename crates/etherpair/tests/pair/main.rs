@@ -73,6 +73,8 @@ fn assert_equal_copies_of(world: &World, address: &str) {
 fn a_volume_is_made_served_by_both_and_survives_either_node() {
     let world = World::new();
     let (_witness, mut nodes) = pair(&world);
+    let warned = world.logs().matches("neither authenticated nor encrypted").count();
+    assert_eq!(warned, 3, "by the witness and both nodes: {}", world.logs());
     for victim in [0, 1] {
         let load = "7.1 -i eth1 --rw randrw --depth 16 --verify --allow-writes --seconds 8";
         let output = thread::scope(|scope| {
