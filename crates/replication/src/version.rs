@@ -70,6 +70,8 @@ pub struct VersionRange {
 impl VersionRange {
     /// Everything that this program speaks.
     pub const ALL: Self = Self::of(Version::OLDEST, Version::NEWEST);
+    /// What a node speaks that was not told otherwise: before version 4 a connection is not confirmed, so that a recorded one opens one.
+    pub const USUAL: Self = Self::of(Version::V4, Version::NEWEST);
 
     /// From one version to another.
     #[must_use]

@@ -84,7 +84,7 @@ impl Peer {
         values::demand_insecure(reader, section);
         section.finish();
         Self {
-            versions: versions.map_or(VersionRange::ALL, |versions| versions.value),
+            versions: versions.map_or(VersionRange::USUAL, |versions| versions.value),
             listen: values::all(listen),
             addresses: values::all(addresses),
             lease: lease.map_or(LEASE, |lease| lease.value),

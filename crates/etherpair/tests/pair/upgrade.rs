@@ -8,9 +8,10 @@ use crate::reload::edit;
 use crate::world::{PATIENCE, World};
 use crate::{assert_equal_copies, pair, under_load};
 
-const ANY: &str = "[peer]\n";
+/// What a node speaks that was not told otherwise.
+const USUAL: &str = "[peer]\n";
+const ANY: &str = "[peer]\nversions = \"1-4\"\n";
 const OLDER: &str = "[peer]\nversions = \"1\"\n";
-const NEWER: &str = "[peer]\nversions = \"4\"\n";
 
 fn link(world: &World, node: usize) -> Value {
     world.status(node)["links"][0].clone()
@@ -19,7 +20,7 @@ fn link(world: &World, node: usize) -> Value {
 #[test]
 fn a_pair_is_upgraded_one_node_after_the_other_under_load() {
     let world = World::new();
-    (0..2).for_each(|node| edit(&world, node, ANY, OLDER));
+    (0..2).for_each(|node| edit(&world, node, USUAL, OLDER));
     let (_witness, mut nodes) = pair(&world);
     let speak = |version: u32| {
         for node in 0..2 {
@@ -47,10 +48,11 @@ fn a_pair_is_upgraded_one_node_after_the_other_under_load() {
 #[test]
 fn nodes_without_a_common_version_say_so_and_one_of_them_serves_on() {
     let world = World::new();
-    edit(&world, 0, ANY, OLDER);
+    edit(&world, 0, USUAL, OLDER);
+    edit(&world, 1, USUAL, ANY);
     let (_witness, mut nodes) = pair(&world);
     assert!(nodes[1].terminate(PATIENCE).expect("it ends").success());
-    edit(&world, 1, ANY, NEWER);
+    edit(&world, 1, ANY, USUAL);
     nodes[1] = world.start_node(1);
     let cures = [
         "version 1 of the peer protocol, the peer (etherpair 0.1.0) version 4",
@@ -71,7 +73,7 @@ fn nodes_without_a_common_version_say_so_and_one_of_them_serves_on() {
     let lines = world.logs().lines().filter(|line| line.contains("none in common")).count();
     assert_eq!(lines, 2, "one at each node: {}", world.logs());
     assert!(nodes[0].terminate(PATIENCE).expect("it ends").success());
-    edit(&world, 0, OLDER, ANY);
+    edit(&world, 0, OLDER, USUAL);
     nodes[0] = world.start_node(0);
     world.wait_for_in_sync();
     assert_eq!(link(&world, 0)["version"], 4);

@@ -1,7 +1,7 @@
 //! The stage: the laboratory's pair, and a client on the first storage network. What does not come in time fails the test.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Error, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::Deref;
 use std::os::unix::net::UnixStream;
@@ -119,26 +119,31 @@ impl World {
 
     /// Says something to the control plane of a node as its peer would; what is answered to it until the end.
     pub(crate) fn send_as_peer(&self, node: usize, bytes: &[u8]) -> String {
-        let preamble = Preamble {
+        let preamble = |purpose| Preamble {
             pair: PairIdentity(lab::pair::PAIR),
             node: [NodeNumber::One, NodeNumber::Zero][node],
-            purpose: Purpose::Control,
-            // Before connections were confirmed.
-            versions: VersionRange { oldest: 1, newest: 3 },
+            purpose,
+            versions: VersionRange::USUAL,
             program: ProgramName::new("test"),
         };
-        let (address, bytes) = (Pair::peer_address(node, 0), [&preamble.emit()[..], bytes].concat());
+        let address = Pair::peer_address(node, 0);
         let answer = self.node(1 - node).enter(|| {
             let mut stream = TcpStream::connect(address)?;
+            stream.write_all(&preamble(Purpose::Control).emit())?;
+            let mut accepted = [0; PREAMBLE_BYTES];
+            stream.read_exact(&mut accepted)?;
+            let Ok(Preamble { purpose: Purpose::Accepted { nonce }, .. }) = Preamble::parse(&accepted) else {
+                return Err(Error::other("it accepts its peer"));
+            };
+            stream.write_all(&preamble(Purpose::Confirmed { nonce }).emit())?;
             // A daemon that has read enough ends the conversation before all was said.
-            let _ = stream.write_all(&bytes);
+            let _ = stream.write_all(bytes);
             let _ = stream.shutdown(Shutdown::Write);
             let mut answer = Vec::new();
             let _ = stream.read_to_end(&mut answer);
             Ok(answer)
         });
-        let answer = answer.expect("it listens");
-        String::from_utf8(answer.get(PREAMBLE_BYTES..).unwrap_or_default().to_vec()).expect("text")
+        String::from_utf8(answer.expect("it listens")).expect("text")
     }
 
     /// Says something at the socket of a node's daemon; what is answered to it until the end.
