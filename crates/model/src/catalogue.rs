@@ -46,7 +46,7 @@ pub struct Either<S: 'static> {
     pub story: &'static str,
 }
 
-/// What cannot be had: with all rules in force this scope breaks this property.
+/// What is not given: with all rules in force that this scope has, it breaks this property.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit<S: 'static> {
     /// Where.
@@ -70,7 +70,7 @@ pub struct Subject<S: 'static> {
     pub spares: &'static [Spare<S>],
     /// The rules of which it needs one of two.
     pub eithers: &'static [Either<S>],
-    /// What it cannot give.
+    /// What it does not give.
     pub limits: &'static [Limit<S>],
 }
 
@@ -338,9 +338,12 @@ pub const DUPLICATES: Subject<Scope> = Subject {
         duplicates::stock_flooded,
         duplicates::stock_and_cut,
         duplicates::stock_and_power_loss,
+        duplicates::stock_returning_and_power_loss,
         duplicates::sequenced,
         duplicates::sequenced_and_cut,
         duplicates::sequenced_and_power_loss,
+        duplicates::numbers_remembered,
+        duplicates::numbers_remembered_alone,
     ],
     needs: &[
         Need {
@@ -393,9 +396,9 @@ pub const DUPLICATES: Subject<Scope> = Subject {
         },
         Need {
             rule: Rule::DoubtfulDropped,
-            scope: duplicates::stock_and_power_loss,
+            scope: duplicates::stock_returning_and_power_loss,
             property: DURABLE,
-            story: "The coordinator answers and loses power, its follower has not heard whether the write was finished, and they meet.",
+            story: "The coordinator makes its peer a member, which has not heard of that, and loses power: its copy counts, and whether a write that the peer followed is on it nobody knows.",
         },
         Need {
             rule: Rule::StartedIsExecuted,
@@ -426,6 +429,18 @@ pub const DUPLICATES: Subject<Scope> = Subject {
             scope: duplicates::sequenced_and_power_loss,
             property: DURABLE,
             story: "A node loses power and the names with it, goes on alone with the data, and executes a write again.",
+        },
+        Need {
+            rule: Rule::NumbersShared,
+            scope: duplicates::numbers_remembered,
+            property: DURABLE,
+            story: "A node is back with power, has met the one that executed a write meanwhile, and is not told of it.",
+        },
+        Need {
+            rule: Rule::RememberingCopyWins,
+            scope: duplicates::numbers_remembered,
+            property: DURABLE,
+            story: "The coordinator answers and loses power, and its copy is taken: it does not know that the write is on it, and the one that knows is not asked.",
         },
     ],
     spares: &[
@@ -471,11 +486,23 @@ pub const DUPLICATES: Subject<Scope> = Subject {
             story: "A frame is queued at a frozen node as well as executed by the one that stands in for it, and taken when the node is back. D5 drops it; otherwise the node has been told of it.",
         },
     ],
-    limits: &[Limit {
-        scope: duplicates::stock_read,
-        property: DURABLE,
-        story: "The answer to a write is lost; the write is read, overwritten by somebody else, and sent again when it is forgotten.",
-    }],
+    limits: &[
+        Limit {
+            scope: duplicates::stock_read,
+            property: DURABLE,
+            story: "The answer to a write is lost; the write is read, overwritten by somebody else, and sent again when it is forgotten.",
+        },
+        Limit {
+            scope: duplicates::numbers_forgotten,
+            property: DURABLE,
+            story: "The answer to a write is lost, and both nodes lose power: nobody knows that it was executed. It is read, overwritten by somebody else, and sent again.",
+        },
+        Limit {
+            scope: duplicates::numbers_forgotten_alone,
+            property: DURABLE,
+            story: "The sole member executes a write, whose answer is lost, and loses power before the other node is back. It was read and overwritten by somebody else, and is sent again.",
+        },
+    ],
 };
 
 impl<S: Scene> Subject<S> {
@@ -548,7 +575,7 @@ impl<S: Scene> Subject<S> {
         record::assert_either_as_recorded(rules, &alone, steps.len());
     }
 
-    /// Shows what a scope cannot give with all rules in force, and fails if it can, or if that is not as recorded.
+    /// Shows what a scope does not give with all its rules in force, and fails if it does, or if that is not as recorded.
     ///
     /// # Panics
     ///

@@ -14,13 +14,15 @@
 //!                     meet: the other one returns
 //! ```
 
+use std::cmp::Ordering;
+
 use crate::arbiter::{Members, Membership, Question, swap};
 use crate::history::Progress;
 use crate::initiator::{Kind, WINDOW};
 use crate::link::Message;
 use crate::node::Phase;
 use crate::rules::Rule;
-use crate::scope::Scope;
+use crate::scope::{Memory, Scope};
 use crate::words::{RequestSet, Sectors, Side};
 use crate::world::World;
 
@@ -58,7 +60,7 @@ impl World {
         node.reads.clear();
         node.remember_started(scope, at);
         node.keep_names(scope);
-        node.forgetful = scope.initiator == Kind::Stock && scope.has_frames();
+        node.forgetful = true;
         node.drop_writes();
         node.disk.lose_power(kept);
         node.membership = node.kept_membership;
@@ -82,6 +84,7 @@ impl World {
         let node = &self.nodes[at.index()];
         let in_need = node.phase == Phase::Frozen || node.phase == Phase::Paired && node.peer_left;
         in_need
+            && !self.must_meet_first(scope, at)
             && node.question == Question::None
             && node.membership.members == Members::Both
             && (node.peer_left || self.peer_has_stopped(scope, at))
@@ -113,6 +116,9 @@ impl World {
     pub fn may_go_alone(&self, scope: &Scope, at: Side) -> bool {
         let node = &self.nodes[at.index()];
         let drained = node.disk.is_idle() || !scope.rules.has(Rule::DrainFirst);
+        if self.must_meet_first(scope, at) {
+            return false;
+        }
         if self.waits_for_memory(scope, at)
             && self.history.iter().any(|(request, _)| self.may_return(request))
         {
@@ -135,6 +141,7 @@ impl World {
         if self.waits_for_memory(scope, at) {
             (0..=WINDOW).for_each(|_| self.tick());
         }
+        self.wait_out(scope, self.nodes[at.index()].forgetful);
         self.session = false;
         self.links[at.index()].clear();
         let node = &mut self.nodes[at.index()];
@@ -166,6 +173,28 @@ impl World {
         self.nodes[at.index()].forgetful
             && scope.initiator == Kind::Stock
             && scope.rules.has(Rule::ForgetfulWaits)
+    }
+
+    /// Where nobody may remember a sequenced write any more, as much time passes as frames and answers may be under way.
+    fn wait_out(&mut self, scope: &Scope, is_forgotten: bool) {
+        if is_forgotten && scope.memory >= Memory::NotKept && scope.rules.has(Rule::ForgetfulWaits) {
+            self.ethernet.answers = RequestSet::default();
+            self.ethernet.queues.iter_mut().for_each(Vec::clear);
+        }
+    }
+
+    /// Whether a node that has forgotten serves nothing before it has met the other one, because the scope has it so.
+    fn must_meet_first(&self, scope: &Scope, at: Side) -> bool {
+        scope.memory >= Memory::MetFirst && self.nodes[at.index()].forgetful
+    }
+
+    /// Whether power may be lost at a node: somewhere the scope has it that the other one remembers, and could go on.
+    #[must_use]
+    pub fn may_lose_power(&self, scope: &Scope, at: Side) -> bool {
+        let [node, peer] = [at, at.peer()].map(|side| &self.nodes[side.index()]);
+        let could_go_on = peer.membership >= node.membership && peer.membership.members != Members::Only(at);
+        let remembers = !peer.forgetful && could_go_on;
+        node.phase != Phase::Down && (scope.memory < Memory::OneRemembers || remembers)
     }
 
     /// Whether the two nodes may meet: neither serves on an old session, and none has an answer it did not look at.
@@ -251,28 +280,52 @@ impl World {
             || told_late(one, zero, Side::Zero)
     }
 
-    /// Both were members to the end: where either may have been writing, node 0's copy is taken.
+    /// Both were members to the end: whose copy counts.
+    fn source_of_equals(&self, scope: &Scope) -> Side {
+        let [zero, one] = &self.nodes;
+        match zero.membership.cmp(&one.membership) {
+            _ if !scope.rules.has(Rule::RememberingCopyWins) => Side::Zero,
+            Ordering::Less => Side::One,
+            Ordering::Equal if zero.forgetful && !one.forgetful => Side::One,
+            _ => Side::Zero,
+        }
+    }
+
+    /// Both were members to the end: where either may have been writing, one copy is taken.
     fn reconcile(&mut self, scope: &Scope) {
         let newest = self.nodes[0].membership.max(self.nodes[1].membership);
         let dirty = self.nodes[0].log.or(self.nodes[1].log);
-        let [zero, one] = &mut self.nodes;
-        zero.adopt_started(scope);
+        let source = self.source_of_equals(scope);
+        self.wait_out(scope, self.nodes.iter().all(|node| node.forgetful));
+        self.nodes[source.index()].adopt_started(scope);
         if scope.rules.has(Rule::OneCopyWins) {
-            dirty.iter().for_each(|sector| one.disk.overwrite(sector, zero.disk.visible[sector]));
+            let content = self.nodes[source.index()].disk.visible;
+            let target = &mut self.nodes[source.peer().index()];
+            dirty.iter().for_each(|sector| target.disk.overwrite(sector, content[sector]));
         }
         for node in &mut self.nodes {
             (node.membership, node.kept_membership) = (newest, newest);
             (node.log, node.missed, node.lacks) = (Sectors::NONE, Sectors::NONE, Sectors::NONE);
         }
+        if scope.rules.has(Rule::NumbersShared) {
+            self.tell_executed(source);
+            self.tell_executed(source.peer());
+        }
         self.share_memory(scope);
     }
 
-    /// What is executed is known to both, and what was only on its way to the disk of one is no news any more.
+    /// A node tells the other one which writes of sequenced initiators it remembers.
+    fn tell_executed(&mut self, by: Side) {
+        let told = self.nodes[by.index()].executed;
+        let listener = &mut self.nodes[by.peer().index()];
+        listener.executed = listener.executed.or(told);
+    }
+
+    /// What is finished is known to both, and what was only on its way to the disk of one is no news any more.
     fn share_memory(&mut self, scope: &Scope) {
-        let executed = self.nodes[0].executed.or(self.nodes[1].executed);
         let doubtful = self.nodes[0].started.or(self.nodes[1].started);
         for node in &mut self.nodes {
-            (node.executed, node.started) = (executed, RequestSet::default());
+            node.started = RequestSet::default();
             if scope.initiator == Kind::Stock && scope.rules.has(Rule::DoubtfulDropped) {
                 node.remember_doubtful(scope, doubtful);
             }
@@ -301,6 +354,9 @@ impl World {
         let returning = &mut self.nodes[sole.peer().index()];
         returning.lacks = lacks;
         (returning.membership, returning.kept_membership) = (membership, membership);
+        if scope.rules.has(Rule::NumbersShared) {
+            self.tell_executed(sole);
+        }
         self.share_memory(scope);
     }
 

@@ -121,7 +121,7 @@ pub struct Node {
     pub executed: RequestSet,
     /// Those that were on their way to its disk when it froze, by either kind.
     pub started: RequestSet,
-    /// It has lost power, and with it what it remembered of stock initiators, and has not served since.
+    /// It has lost power, and with it what it remembered of initiators, and has not served since.
     pub forgetful: bool,
 }
 

@@ -91,18 +91,53 @@ pub fn grouped(number: usize) -> String {
     text
 }
 
+/// How many states all the searches had together that the tables of a page have a time for, and how long they took.
+#[must_use]
+pub fn sum_line(page: &str) -> String {
+    let (mut states, mut tenths) = (0_usize, 0_usize);
+    for cells in rows(page) {
+        let [.., found, _depth, time] = &cells[..] else { continue };
+        // `12.3 s` is 123 tenths
+        let time = time.strip_suffix(" s").and_then(|time| time.replace('.', "").parse::<usize>().ok());
+        let found = found.replace(' ', "").parse::<usize>().ok();
+        if let (Some(found), Some(time)) = (found, time) {
+            states += found;
+            tenths += time;
+        }
+    }
+    format!("In all: {} states in {}.{} s.", grouped(states), tenths / 10, tenths % 10)
+}
+
+/// The rows of all tables of a page.
+fn rows(page: &str) -> impl Iterator<Item = Vec<String>> {
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    page.lines().filter(|line| line.starts_with('|')).map(cells)
+}
+
+fn page() -> String {
+    std::fs::read_to_string(PAGE).expect("docs/model.md: cargo run -p model --example record writes it")
+}
+
 /// The first row of any table of the page that fits.
 fn row(fits: impl Fn(&[String]) -> bool) -> Option<Vec<String>> {
-    let cells =
-        |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
-    let page =
-        std::fs::read_to_string(PAGE).expect("docs/model.md: cargo run -p model --example record writes it");
-    page.lines().filter(|line| line.starts_with('|')).map(cells).find(|cells| fits(cells))
+    rows(&page()).find(|cells| fits(cells))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::{grouped, page, sum_line};
+
+    #[test]
+    fn rows_with_a_time_are_summed() {
+        let page = "| scope | states | depth | time |\n| a | 1 600 | 3 | 0.7 s |\n| `R` | a | 16 | 2 | 11.5 s |\n| `R` | a | durable | 4 |";
+        assert_eq!(sum_line(page), "In all: 1 616 states in 12.2 s.");
+    }
+
+    #[test]
+    fn the_sum_of_the_record_is_that_of_its_rows() {
+        let (page, cure) = (page(), "cargo run -p model --example record");
+        assert!(page.lines().any(|line| line == sum_line(&page)), "{cure}");
+    }
 
     #[test]
     fn digits_are_grouped_by_three() {

@@ -51,8 +51,10 @@ pub enum Rule {
     DrainFirst,
     /// The activity log is durable before a write leaves or is applied.
     LogFirst,
-    /// When two members meet after both had stopped, node 0's copy is taken for what is in either activity log.
+    /// When two members meet after both had stopped, one copy is taken for what is in either activity log.
     OneCopyWins,
+    /// That copy is the one of the newer membership, then that of the node that has not lost power, then node 0's (or else node 0's).
+    RememberingCopyWins,
     /// A node that leaves on purpose first finishes the requests it has taken.
     LeaverSettles,
     /// The sole member marks in the bitmap what it writes.
@@ -98,12 +100,14 @@ pub enum Rule {
     MemoryShared,
     /// D2: a node that lost power goes on alone only when what it might have remembered is too old to matter.
     ForgetfulWaits,
-    /// D2: when nodes meet, the frames of writes that may or may not have taken effect are dropped for a while.
+    /// D2: when nodes meet, the frames of writes that were in flight at the one whose copy does not count are dropped for a while.
     DoubtfulDropped,
     /// D1, D6: the sole member finishes what it has in flight before it takes its peer back.
     SoleSettlesFirst,
-    /// D6: the identity is as durable as the data.
+    /// D6: the identity is as durable as the data. (The engine does not keep this one: decision 0013.)
     IdentityKept,
+    /// D6: nodes that meet tell each other which identities they remember, the source always, the target if it is a member.
+    NumbersShared,
 }
 
 /// Which rules are in force.

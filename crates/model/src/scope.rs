@@ -17,6 +17,19 @@ pub enum Start {
     Alone(Side, Sectors),
 }
 
+/// Who remembers sequenced writes when power is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Memory {
+    /// Identities are to be on the disk: a node that was without power serves at once.
+    Kept,
+    /// They are not. Who serves though nobody may remember waits until no frame and no answer of before is under way any more.
+    NotKept,
+    /// The same, and a node that has lost power serves nothing before it has met the other one, which may have forgotten as well.
+    MetFirst,
+    /// That, and a node loses power only while the other one remembers everything and could go on.
+    OneRemembers,
+}
+
 /// How much may go wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
@@ -59,6 +72,8 @@ pub struct Scope {
     pub network: initiator::Network,
     /// Whether the disks have a cache, so that what is visible need not be durable.
     pub cached: bool,
+    /// Who remembers sequenced writes when power is lost.
+    pub memory: Memory,
 }
 
 impl Scope {
@@ -74,6 +89,7 @@ impl Scope {
             initiator: initiator::Kind::Stock,
             network: initiator::Network::Once,
             cached: true,
+            memory: Memory::Kept,
         }
     }
 
@@ -93,6 +109,12 @@ impl Scope {
     #[must_use]
     pub fn sequenced(self) -> Self {
         Self { initiator: initiator::Kind::Sequenced, ..self }
+    }
+
+    /// The same scope with sequenced initiators whose identities go with the power.
+    #[must_use]
+    pub fn numbers_not_kept(self, memory: Memory) -> Self {
+        Self { memory, ..self.sequenced().without(Rule::IdentityKept) }
     }
 
     /// The same scope with another network.
@@ -315,7 +337,7 @@ pub mod failover {
 
 /// The scopes in which frames are sent again, linger, and come by the other node.
 pub mod duplicates {
-    use super::{Faults, Scope, Start};
+    use super::{Faults, Memory, Scope, Start};
     use crate::initiator::Network;
     use crate::words::{Request, Sectors, Side};
 
@@ -361,6 +383,16 @@ pub mod duplicates {
         )
         .uncached()
         .with(Faults { power_losses: 1, ..Faults::default() })
+    }
+
+    /// The same when a node comes back to one that serves alone, each write at a node of its own to begin with.
+    #[must_use]
+    pub fn stock_returning_and_power_loss() -> Scope {
+        let requests = vec![write().in_frames(2).at(Side::Zero), write().at(Side::One)];
+        Scope::new("stock: a write in two frames, a write, a node returns, power is lost", requests)
+            .uncached()
+            .from(&[Start::Alone(Side::Zero, Sectors::FIRST)])
+            .with(Faults { power_losses: 1, ..Faults::default() })
     }
 
     /// A stock initiator sends a write twice, and nobody else asks anything.
@@ -418,6 +450,54 @@ pub mod duplicates {
         Scope::new("sequenced: a write in two frames, a write, power is lost", requests)
             .uncached()
             .sequenced()
+            .with(Faults { power_losses: 1, ..Faults::default() })
+    }
+
+    /// Identities are not kept, and each node loses power, or one of them twice, always while the other one remembers.
+    #[must_use]
+    pub fn numbers_remembered() -> Scope {
+        let requests = vec![write().in_frames(2), write()];
+        let name =
+            "numbers not kept: a write in two frames, a write, power is lost twice, one node remembers";
+        Scope::new(name, requests)
+            .uncached()
+            .numbers_not_kept(Memory::OneRemembers)
+            .with(Faults { power_losses: 2, ..Faults::default() })
+    }
+
+    /// Identities are not kept, a node comes back to one that serves alone, and power is lost where the other one remembers.
+    #[must_use]
+    pub fn numbers_remembered_alone() -> Scope {
+        let starts = Side::BOTH.map(|sole| Start::Alone(sole, Sectors::FIRST));
+        let requests = vec![write().in_frames(2).at(Side::Zero), write()];
+        let name = "numbers not kept: a write in two frames, a write, a node returns, power is lost, one node remembers";
+        Scope::new(name, requests)
+            .uncached()
+            .from(&starts)
+            .numbers_not_kept(Memory::OneRemembers)
+            .with(Faults { power_losses: 1, ..Faults::default() })
+    }
+
+    /// Identities are not kept, both nodes lose power before they meet, and somebody reads.
+    #[must_use]
+    pub fn numbers_forgotten() -> Scope {
+        let requests = [write().in_frames(2), write(), read()].map(|request| request.at(Side::Zero));
+        let name = "numbers not kept: a write in two frames, a write, a read, both lose power";
+        Scope::new(name, requests.to_vec())
+            .uncached()
+            .numbers_not_kept(Memory::MetFirst)
+            .with(Faults { power_losses: 2, ..Faults::default() })
+    }
+
+    /// Identities are not kept, the sole member loses power before its peer is back, and somebody reads.
+    #[must_use]
+    pub fn numbers_forgotten_alone() -> Scope {
+        let requests = [write().in_frames(2), write(), read()].map(|request| request.at(Side::Zero));
+        let name = "numbers not kept: a write in two frames, a write, a read, the sole member loses power";
+        Scope::new(name, requests.to_vec())
+            .uncached()
+            .from(&[Start::Alone(Side::Zero, Sectors::FIRST)])
+            .numbers_not_kept(Memory::NotKept)
             .with(Faults { power_losses: 1, ..Faults::default() })
     }
 }

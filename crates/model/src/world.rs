@@ -169,7 +169,7 @@ impl Mirror {
         }
         for side in Side::BOTH {
             let node = &state.nodes[side.index()];
-            if node.phase != Phase::Down && state.faults.power_losses > 0 {
+            if state.faults.power_losses > 0 && state.may_lose_power(&self.scope, side) {
                 let kept =
                     Sectors::ALL.into_iter().filter(|kept| kept.without(node.disk.undecided()).is_empty());
                 actions.extend(kept.map(|kept| Action::LosePower(side, kept)));

@@ -25,6 +25,12 @@ fn a_node_that_goes_on_too_soon_takes_frames_it_has_forgotten() {
 }
 
 #[test]
+fn a_stock_write_in_two_frames_takes_effect_once_though_the_copy_that_counts_is_of_a_node_that_has_forgotten()
+{
+    DUPLICATES.assert_holds(duplicates::stock_returning_and_power_loss);
+}
+
+#[test]
 fn a_write_of_which_nobody_knows_whether_it_took_effect_must_not_be_executed_soon() {
     DUPLICATES.assert_needs(Rule::DoubtfulDropped);
 }
@@ -100,6 +106,22 @@ fn a_name_that_a_power_loss_takes_is_no_name() {
 }
 
 #[test]
+fn a_sequenced_write_takes_effect_once_without_names_on_disk_where_one_node_remembers() {
+    DUPLICATES.assert_holds(duplicates::numbers_remembered);
+    DUPLICATES.assert_holds(duplicates::numbers_remembered_alone);
+}
+
+#[test]
+fn a_node_that_lost_power_must_be_told_which_writes_were_executed() {
+    DUPLICATES.assert_needs(Rule::NumbersShared);
+}
+
+#[test]
+fn of_two_that_meet_the_copy_of_the_one_that_remembers_must_count() {
+    DUPLICATES.assert_needs(Rule::RememberingCopyWins);
+}
+
+#[test]
 fn a_second_frame_during_the_write_waits_its_turn_even_without_a_rule_of_its_own() {
     DUPLICATES.assert_spares(Rule::InFlightOnce);
 }
@@ -154,4 +176,10 @@ fn a_frame_queued_over_a_freeze_is_dropped_or_known_from_the_other_node() {
 #[test]
 fn no_rule_saves_a_stock_write_whose_answer_is_lost() {
     DUPLICATES.assert_limited(duplicates::stock_read);
+}
+
+#[test]
+fn nothing_saves_a_sequenced_write_that_both_nodes_have_forgotten() {
+    DUPLICATES.assert_limited(duplicates::numbers_forgotten);
+    DUPLICATES.assert_limited(duplicates::numbers_forgotten_alone);
 }
