@@ -502,6 +502,11 @@ pub const DUPLICATES: Subject<Scope> = Subject {
             property: DURABLE,
             story: "The sole member executes a write, whose answer is lost, and loses power before the other node is back. It was read and overwritten by somebody else, and is sent again.",
         },
+        Limit {
+            scope: duplicates::numbers_forgotten_by_one,
+            property: DURABLE,
+            story: "A node loses power and is granted to go on alone before it has met the other one, which may know the write. It is read, overwritten by somebody else, and sent again.",
+        },
     ],
 };
 

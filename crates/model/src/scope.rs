@@ -500,4 +500,15 @@ pub mod duplicates {
             .numbers_not_kept(Memory::NotKept)
             .with(Faults { power_losses: 1, ..Faults::default() })
     }
+
+    /// Identities are not kept, a node loses power and may go on alone though the other one remembers, and somebody reads.
+    #[must_use]
+    pub fn numbers_forgotten_by_one() -> Scope {
+        let requests = [write().in_frames(2), write(), read()].map(|request| request.at(Side::Zero));
+        let name = "numbers not kept: a write in two frames, a write, a read, power is lost";
+        Scope::new(name, requests.to_vec())
+            .uncached()
+            .numbers_not_kept(Memory::NotKept)
+            .with(Faults { power_losses: 1, ..Faults::default() })
+    }
 }

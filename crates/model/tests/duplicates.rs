@@ -179,7 +179,8 @@ fn no_rule_saves_a_stock_write_whose_answer_is_lost() {
 }
 
 #[test]
-fn nothing_saves_a_sequenced_write_that_both_nodes_have_forgotten() {
+fn nothing_saves_a_sequenced_write_that_the_node_which_serves_has_forgotten() {
     DUPLICATES.assert_limited(duplicates::numbers_forgotten);
     DUPLICATES.assert_limited(duplicates::numbers_forgotten_alone);
+    DUPLICATES.assert_limited(duplicates::numbers_forgotten_by_one);
 }
