@@ -78,30 +78,17 @@ fn stray(disk: &Disk, random: &mut Random) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use block::Duration;
-    use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
-    use replication::membership::{Membership, NodeNumber};
-    use replication::meta::layout::HOT_EXTENTS_MIN;
-    use replication::meta::{Format, format};
-
     use super::*;
+    use crate::property::metadata::tests::fresh;
+    use block::Duration;
 
     #[test]
     fn fresh_metadata_survives_the_loss_of_one_superblock() {
         let mut damaged = 0;
         for seed in 0..40 {
             let mut disk = Disk::new(Random::new(seed, "disk"), Duration::ZERO);
-            let fresh = format(Format {
-                format: FormatIdentity(7),
-                volume: VolumeIdentity(1),
-                pair: PairIdentity(1),
-                node: NodeNumber::Zero,
-                layout: Layout::new(100, HOT_EXTENTS_MIN).expect("a small volume"),
-                membership: Membership::FIRST,
-                good: true,
-            });
-            for (place, record) in fresh.superblock_records() {
-                disk.store_mut().write(place.0, &record);
+            for (offset, page) in fresh(1).pages() {
+                disk.store_mut().write(offset, page);
             }
             let result = damage(&mut disk, &mut Random::new(seed, "damage"));
             damaged += usize::from(result.expect("it is repairable"));

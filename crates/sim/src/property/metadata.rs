@@ -24,7 +24,7 @@ fn hot(opened: &Opened) -> Option<&[Option<Extent>]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
     use replication::membership::{Membership, NodeNumber};
     use replication::meta::layout::{HOT_EXTENTS_MIN, Layout, Place};
@@ -34,7 +34,8 @@ mod tests {
     use super::*;
     use crate::store::Store;
 
-    fn fresh(volume: u128) -> Store {
+    /// Metadata that was just made, of a small volume.
+    pub(crate) fn fresh(volume: u128) -> Store {
         let mut store = Store::default();
         let fresh = format(Format {
             format: FormatIdentity(7),
