@@ -43,15 +43,15 @@ properties! {
     Size = "size";
     /// See `property::small_state_equal`.
     SmallStateEqual = "small_state_equal";
-    /// After healing both nodes become members that lack nothing.
+    /// See `property::whole`.
     Whole = "whole";
-    /// A node that is left alone for good answers everything.
+    /// See `survivor`: a node that is left alone for good answers everything.
     Survivor = "survivor";
     /// See `property::metadata`.
     Metadata = "metadata";
     /// What the nodes assert, and the parts of the world that they use.
     Assertion = "assertion";
-    /// The same seed takes the same way.
+    /// See `property::repeatable`.
     Repeatable = "repeatable";
 }
 

@@ -14,7 +14,7 @@ use crate::finding::{Finding, Property};
 use crate::machine::Machine;
 use crate::mark::Marks;
 use crate::options::Options;
-use crate::property::{linearizable, liveness};
+use crate::property::{linearizable, liveness, repeatable};
 use crate::random::Random;
 use crate::survivor;
 use crate::world::World;
@@ -56,10 +56,7 @@ impl Report {
     /// The same, judged also by the way that the same seed took another time.
     #[must_use]
     pub fn compared(mut self, again: u64) -> Self {
-        if again != self.digest {
-            let other = || Finding::new(Property::Repeatable, "it went another way the second time");
-            self.failure.get_or_insert_with(other);
-        }
+        self.failure = self.failure.or(repeatable::check(self.digest, again).err());
         self
     }
 }

@@ -12,7 +12,6 @@ mod promise;
 
 use block::{Duration, Instant};
 use replication::durability::Durability;
-use replication::membership::Members;
 
 use crate::arbiter::{Arbiter, Question};
 use crate::disk::Ticket;
@@ -29,6 +28,7 @@ use crate::network::{Arrival, Network};
 use crate::options::VOLUMES_MAX;
 use crate::peer_link::{Deliveries, Delivery, PeerLink};
 use crate::process::{Asked, Effect, Happening};
+use crate::property::whole;
 use crate::random::Random;
 use crate::trace::Trace;
 use crate::watch::Watch;
@@ -301,12 +301,7 @@ impl World {
             Durability::Async { server, .. } => usize::from(server.number()) != node,
             Durability::Stable | Durability::Memory => false,
         };
-        self.machines[node].status(volume).is_some_and(|status| {
-            (status.serving || follows)
-                && status.membership.members == Members::Both
-                && status.out_of_sync == 0
-                && status.lacking == 0
-        })
+        self.machines[node].status(volume).is_some_and(|status| whole::is_whole_at(&status, follows))
     }
 
     /// Both nodes have the same size of each volume, and all that there was.

@@ -13,6 +13,8 @@
 //! - [`metadata`]: whoever opens metadata that was damaged, as far as that is repairable, finds what was there. After each damage, and at each start.
 //! - [`size`]: no node serves fewer sectors than one has served before, after every step; both have the same number. At the end.
 //! - [`small_state_equal`]: both nodes hold the same config string, MAC mask and reservation. At the end.
+//! - [`whole`]: after healing both nodes are members that lack nothing.
+//! - [`repeatable`]: the same seed takes the same way. For seeds that are run twice.
 
 pub mod answered_once;
 pub mod difference_covered;
@@ -23,9 +25,11 @@ pub mod linearizable;
 pub mod liveness;
 pub mod metadata;
 pub mod one_history;
+pub mod repeatable;
 pub mod replicas_equal;
 pub mod size;
 pub mod small_state_equal;
+pub mod whole;
 
 use block::{Lba, SECTOR_BYTES};
 
