@@ -106,7 +106,7 @@ impl DiskEngine {
     pub(crate) fn has_completed(&mut self) -> bool {
         match self {
             Self::Uring(engine) => engine.has_completed(),
-            Self::Threads(_) => false,
+            Self::Threads(engine) => engine.has_completed(),
         }
     }
 
@@ -308,6 +308,19 @@ mod tests {
             engine.submit().expect("nothing to start");
             assert!(engine.may_be_readable(reader.as_raw_fd()), "the write's result was not taken");
             assert_eq!(wait_for(&mut engine), DiskResult { token: 1, result: 512 });
+        }
+    }
+
+    #[test]
+    fn what_has_ended_a_sleep_is_at_hand_until_it_is_taken() {
+        for (memory, mut engine) in engines() {
+            let file = tempfile::tempfile().expect("a file");
+            let action = Action::Write { data: Buffers::One(memory.slice().part(0, 512)), durable: false };
+            engine.queue(DiskOperation { token: 1, file: file.as_raw_fd(), offset: 0, action });
+            engine.wait(None).expect("the write");
+            assert!(engine.has_completed());
+            assert!(engine.completed().is_some());
+            assert!(!engine.has_completed());
         }
     }
 

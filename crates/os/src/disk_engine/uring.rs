@@ -39,7 +39,7 @@ impl UringEngine {
             in_flight: 0,
             armed: Vec::with_capacity(16),
             failed: Vec::new(),
-            ended: VecDeque::with_capacity(64),
+            ended: VecDeque::with_capacity(RING_ENTRIES as usize * 4),
         })
     }
 
