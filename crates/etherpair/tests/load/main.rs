@@ -182,10 +182,11 @@ fn what_cannot_be_loaded_is_refused_with_its_exit_code() {
 fn a_target_that_dies_under_load_fails_the_requests_in_time() {
     let world = World::new();
     let mut target = world.export("7.1", &["-i", "eth1"]);
+    let started = target.cpu_time().expect("it runs");
     let output = std::thread::scope(|scope| {
         let load = scope.spawn(|| world.runs("bench 7.1 -i far1 --seconds 30 --answer-timeout 2"));
-        wait_until("frames", PATIENCE, || Ok((target.cpu_time()? > Duration::from_millis(50)).then_some(())))
-            .expect("a load");
+        let loaded = started + Duration::from_millis(50);
+        wait_until("frames", PATIENCE, || Ok((target.cpu_time()? > loaded).then_some(()))).expect("a load");
         target.kill().expect("it can be killed");
         load.join().expect("no panic")
     });
