@@ -192,3 +192,13 @@ impl Scene for Scope {
         Mirror { scope: self.clone() }
     }
 }
+
+/// A write of the sector that most scopes are about.
+fn write() -> Request {
+    Request::write(Sectors::FIRST)
+}
+
+/// A read of it.
+fn read() -> Request {
+    Request::read(Sectors::FIRST)
+}

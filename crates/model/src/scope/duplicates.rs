@@ -1,16 +1,8 @@
 //! The scopes in which frames are sent again, linger, and come by the other node.
 
-use super::{Faults, Memory, Scope, Start};
+use super::{Faults, Memory, Scope, Start, read, write};
 use crate::initiator::Network;
-use crate::words::{Request, Sectors, Side};
-
-fn write() -> Request {
-    Request::write(Sectors::FIRST)
-}
-
-fn read() -> Request {
-    Request::read(Sectors::FIRST)
-}
+use crate::words::{Sectors, Side};
 
 /// A stock initiator sends a write twice, while another one writes to the same sector.
 #[must_use]

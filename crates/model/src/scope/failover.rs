@@ -1,15 +1,7 @@
 //! The scopes in which a peer is lost and found.
 
-use super::{Faults, Scope, Start};
+use super::{Faults, Scope, Start, read, write};
 use crate::words::{Request, Sectors, Side};
-
-fn write() -> Request {
-    Request::write(Sectors::FIRST)
-}
-
-fn read() -> Request {
-    Request::read(Sectors::FIRST)
-}
 
 /// The link breaks once.
 #[must_use]

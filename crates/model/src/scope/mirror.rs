@@ -1,15 +1,7 @@
 //! The scopes without faults, in which a power loss of both nodes is considered at every point.
 
-use super::Scope;
+use super::{Scope, read, write};
 use crate::words::{Request, Sectors};
-
-fn write() -> Request {
-    Request::write(Sectors::FIRST)
-}
-
-fn read() -> Request {
-    Request::read(Sectors::FIRST)
-}
 
 /// Two writes and two reads of one sector.
 #[must_use]
