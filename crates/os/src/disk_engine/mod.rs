@@ -102,6 +102,14 @@ impl DiskEngine {
         }
     }
 
+    /// Whether [`DiskEngine::completed`] has a result at hand, as far as is known without asking the kernel.
+    pub(crate) fn has_completed(&mut self) -> bool {
+        match self {
+            Self::Uring(engine) => engine.has_completed(),
+            Self::Threads(engine) => engine.has_completed(),
+        }
+    }
+
     /// Operations queued or running.
     pub(crate) fn in_flight(&self) -> usize {
         match self {
@@ -134,7 +142,15 @@ impl DiskEngine {
         }
     }
 
-    /// Sleeps until something completes, an armed descriptor is readable, or `timeout` has passed.
+    /// Whether what has ended the last sleep may be an error that waits at `file`. Says so once.
+    pub(crate) fn take_failed(&mut self, file: RawFd) -> bool {
+        match self {
+            Self::Uring(engine) => engine.take_failed(file),
+            Self::Threads(_) => true,
+        }
+    }
+
+    /// Starts what is queued, and sleeps until something completes, an armed descriptor is readable, or `timeout` has passed.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Self::Uring(engine) => engine.wait(timeout),
@@ -259,5 +275,67 @@ mod tests {
             reader.read_exact(&mut byte).expect("the byte");
             assert_eq!(engine.completed(), None);
         }
+    }
+    #[test]
+    fn a_descriptor_that_becomes_readable_is_heard_of_without_sleep_and_without_disk_operations() {
+        for (_memory, mut engine) in engines() {
+            let (reader, mut writer) = io::pipe().expect("a pipe");
+            engine.arm(&[reader.as_raw_fd()]);
+            engine.wait(Some(Duration::from_millis(1))).expect("a sleep");
+            writer.write_all(b"x").expect("a byte");
+            // A shard that is never without work does no more than this.
+            engine.submit().expect("nothing to start");
+            assert!(engine.may_be_readable(reader.as_raw_fd()));
+            assert_eq!(engine.completed(), None);
+        }
+    }
+
+    #[test]
+    fn what_has_ended_is_known_while_results_before_it_wait() {
+        for (memory, mut engine) in engines() {
+            let file = tempfile::tempfile().expect("a file");
+            let (reader, mut writer) = io::pipe().expect("a pipe");
+            engine.arm(&[reader.as_raw_fd()]);
+            let data = Buffers::One(memory.slice().part(0, 512));
+            engine.queue(DiskOperation {
+                token: 1,
+                file: file.as_raw_fd(),
+                offset: 0,
+                action: Action::Write { data, durable: true },
+            });
+            engine.wait(None).expect("the write");
+            writer.write_all(b"x").expect("a byte");
+            engine.submit().expect("nothing to start");
+            assert!(engine.may_be_readable(reader.as_raw_fd()), "the write's result was not taken");
+            assert_eq!(wait_for(&mut engine), DiskResult { token: 1, result: 512 });
+        }
+    }
+
+    #[test]
+    fn what_has_ended_a_sleep_is_at_hand_until_it_is_taken() {
+        for (memory, mut engine) in engines() {
+            let file = tempfile::tempfile().expect("a file");
+            let action = Action::Write { data: Buffers::One(memory.slice().part(0, 512)), durable: false };
+            engine.queue(DiskOperation { token: 1, file: file.as_raw_fd(), offset: 0, action });
+            engine.wait(None).expect("the write");
+            assert!(engine.has_completed());
+            assert!(engine.completed().is_some());
+            assert!(!engine.has_completed());
+        }
+    }
+
+    #[test]
+    fn an_error_that_waits_at_a_descriptor_is_told_once() {
+        let (_memory, mut engine) = engines().remove(0);
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let file = writer.as_raw_fd();
+        engine.arm(&[file]);
+        engine.wait(Some(Duration::from_millis(1))).expect("a sleep");
+        assert!(!engine.take_failed(file), "nothing is wrong yet");
+        drop(reader);
+        engine.wait(None).expect("the pipe is of no more use");
+        assert!(engine.may_be_readable(file));
+        assert!(engine.take_failed(file));
+        assert!(!engine.take_failed(file));
     }
 }

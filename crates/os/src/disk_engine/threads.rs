@@ -67,6 +67,10 @@ impl ThreadEngine {
         Some(result)
     }
 
+    pub(super) fn has_completed(&self) -> bool {
+        self.in_flight > 0 && !self.shared.lock().finished.is_empty()
+    }
+
     pub(super) const fn in_flight(&self) -> usize {
         self.in_flight
     }

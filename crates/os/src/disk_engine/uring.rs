@@ -1,5 +1,6 @@
 //! Disk operations through io_uring, together with the descriptors that end a sleep.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 
@@ -21,6 +22,10 @@ pub(crate) struct UringEngine {
     in_flight: usize,
     /// Descriptors with a poll outstanding. A poll stays armed over several sleeps until its descriptor is readable.
     armed: Vec<RawFd>,
+    /// Descriptors whose poll has told of an error since they were armed.
+    failed: Vec<RawFd>,
+    /// Operations that have ended and were not taken.
+    ended: VecDeque<DiskResult>,
 }
 
 impl UringEngine {
@@ -29,7 +34,13 @@ impl UringEngine {
         if !ring.register(region) {
             tracing::debug!("the kernel does not pin our buffers (limit on locked memory): a little slower");
         }
-        Ok(Self { ring, in_flight: 0, armed: Vec::with_capacity(16) })
+        Ok(Self {
+            ring,
+            in_flight: 0,
+            armed: Vec::with_capacity(16),
+            failed: Vec::new(),
+            ended: VecDeque::with_capacity(RING_ENTRIES as usize * 4),
+        })
     }
 
     pub(super) fn queue(&mut self, operation: DiskOperation) {
@@ -44,23 +55,57 @@ impl UringEngine {
     }
 
     pub(super) fn submit(&mut self) -> io::Result<()> {
-        if self.in_flight > 0 && self.ring.has_work() { self.ring.submit() } else { Ok(()) }
+        let is_due = if self.in_flight > 0 {
+            self.ring.has_work()
+        } else {
+            !self.armed.is_empty() && self.ring.wants_entry()
+        };
+        if is_due {
+            self.ring.submit()?;
+        }
+        self.take_in();
+        Ok(())
     }
 
     pub(super) fn completed(&mut self) -> Option<DiskResult> {
-        loop {
-            let (token, result) = self.ring.completed()?;
-            if token == NOTHING {
-                continue;
-            }
-            if let Some(file) = token.checked_sub(ARMED) {
-                self.armed.retain(|armed| u64::try_from(*armed) != Ok(file));
-                continue;
-            }
-            self.in_flight -= 1;
-            let token = u32::try_from(token).expect("below ARMED");
-            return Some(DiskResult { token, result });
+        if self.ended.is_empty() {
+            self.take_in();
         }
+        let result = self.ended.pop_front()?;
+        self.in_flight -= 1;
+        Some(result)
+    }
+
+    pub(super) fn has_completed(&mut self) -> bool {
+        !self.ended.is_empty() || self.ring.has_completed()
+    }
+
+    /// Empties the completion queue, so that what it says of descriptors is known whoever takes the rest, and when.
+    fn take_in(&mut self) {
+        while let Some((token, result)) = self.ring.completed() {
+            if let Ok(token) = u32::try_from(token) {
+                self.ended.push_back(DiskResult { token, result });
+            } else if token != NOTHING {
+                self.disarmed(token - ARMED, result);
+            }
+        }
+    }
+
+    /// A poll has ended, with what it has seen or a negated error number.
+    fn disarmed(&mut self, file: u64, result: i32) {
+        let is_it = |armed: &RawFd| u64::try_from(*armed) == Ok(file);
+        if let Some(index) = self.armed.iter().position(is_it) {
+            let file = self.armed.swap_remove(index);
+            if result < 0 || result & i32::from(libc::POLLERR) != 0 {
+                self.failed.push(file);
+            }
+        }
+    }
+
+    /// Whether the last poll of a descriptor has told of an error.
+    pub(super) fn take_failed(&mut self, file: RawFd) -> bool {
+        let place = self.failed.iter().position(|failed| *failed == file);
+        place.map(|index| self.failed.swap_remove(index)).is_some()
     }
 
     pub(super) const fn in_flight(&self) -> usize {
@@ -83,6 +128,7 @@ impl UringEngine {
     pub(super) fn disarm(&mut self, file: RawFd) {
         if self.is_armed(file) {
             self.armed.retain(|armed| *armed != file);
+            self.failed.retain(|failed| *failed != file);
             let file_number = u64::try_from(file).expect("an open descriptor is not negative");
             self.ring.take_back(ARMED + file_number, NOTHING);
         }
@@ -93,9 +139,10 @@ impl UringEngine {
     }
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        if self.ring.has_completed() {
-            return Ok(());
+        if !self.has_completed() {
+            self.ring.wait(1, timeout)?;
         }
-        self.ring.wait(1, timeout)
+        self.take_in();
+        Ok(())
     }
 }

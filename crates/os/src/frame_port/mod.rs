@@ -354,6 +354,7 @@ impl FramePort {
             return true;
         }
         self.clear_wake();
+        self.take_error();
         if self.peek_received().is_some() {
             return true;
         }
@@ -361,10 +362,14 @@ impl FramePort {
         waited.is_ok() && self.peek_received().is_some()
     }
 
-    /// Makes the descriptor readable only for what happens from now on: takes the note that the socket keeps of a link
-    /// that went down, and what an io_uring port was woken for. Not needed for edge-triggered waiting.
-    pub fn clear_wake(&mut self) {
+    /// Takes the note that the socket keeps of a link that went down, for which its descriptor stays readable.
+    pub fn take_error(&mut self) {
         drop(self.socket.take_error());
+    }
+
+    /// Makes the descriptor readable only for what is received from now on, where an io_uring port was woken. Not needed for
+    /// edge-triggered waiting.
+    pub fn clear_wake(&mut self) {
         if let Receiver::Uring(uring) = &self.receiver {
             uring.clear_wake();
         }

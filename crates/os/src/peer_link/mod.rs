@@ -119,6 +119,11 @@ impl PeerLink {
         self.sender.has_only_commits()
     }
 
+    /// Whether something else than commits is queued.
+    pub(crate) const fn is_pressing(&self) -> bool {
+        self.sender.is_pressing()
+    }
+
     /// Whether a buffer that somebody frees is queued here. It comes back by [`PeerLink::take_done`] then.
     pub(crate) fn holds(&mut self, name: BufferName) -> bool {
         self.sender.holds(name)

@@ -104,6 +104,11 @@ impl Sender {
         self.pressing == 0 && !self.queue.is_empty()
     }
 
+    /// Whether something else than commits is queued.
+    pub(super) const fn is_pressing(&self) -> bool {
+        self.pressing > 0
+    }
+
     /// Whether a message with data is queued.
     pub(super) const fn has_data_queued(&self) -> bool {
         !self.held.is_empty()

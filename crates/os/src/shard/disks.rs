@@ -118,6 +118,11 @@ impl Disks {
         self.operations.aside_ended()
     }
 
+    /// As [`Operations::begin_waiting`].
+    pub(super) fn begin_waiting(&mut self) {
+        self.operations.begin_waiting();
+    }
+
     /// Starts what waits.
     pub(super) fn submit(&mut self) -> io::Result<()> {
         self.operations.submit()
@@ -139,6 +144,11 @@ impl Disks {
     /// Whether [`Disks::completed`] has something to do, without anything else that would have to happen before.
     pub(super) fn is_ready(&self, pool: &BufferPool) -> bool {
         self.operations.has_ended() || self.fed(pool).is_some()
+    }
+
+    /// Whether [`Disks::completed`] has something to do now, as far as is known without asking the kernel.
+    pub(super) fn has_completed(&mut self, pool: &BufferPool) -> bool {
+        self.is_ready(pool) || self.operations.has_completed()
     }
 
     /// The first of the requests that wait for a buffer and can have one.
@@ -179,6 +189,10 @@ impl Disks {
 
     pub(super) fn may_be_readable(&self, file: RawFd) -> bool {
         self.operations.may_be_readable(file)
+    }
+
+    pub(super) fn take_failed(&mut self, file: RawFd) -> bool {
+        self.operations.take_failed(file)
     }
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

@@ -8,17 +8,19 @@ mod commands;
 mod disks;
 mod group_commit;
 mod handle;
+mod held_commits;
 mod merge;
 mod metadata;
 mod operations;
 mod peer;
 mod place;
 mod ports;
+mod sleep;
 mod statistics;
 mod transmit;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -32,7 +34,7 @@ use self::disks::Disks;
 pub use self::handle::{
     Command, Event, MirroredExport, MirroredExportError, ShardError, ShardHandle, ShardOptions,
 };
-use self::peer::Peer;
+use self::peer::{Peer, Taken};
 use self::place::Place;
 pub use self::ports::MTU_GROWTH_MAX;
 use self::ports::Ports;
@@ -93,7 +95,7 @@ impl Shard {
         notify: Box<dyn Fn(Event) + Send>,
     ) -> Result<Self, ShardError> {
         let has_cores_to_spare =
-            thread::available_parallelism().is_ok_and(|cores| cores.get() >= CORES_TO_SPARE);
+            thread::available_parallelism().is_ok_and(|cores| cores.get() >= sleep::CORES_TO_SPARE);
         if let Some(cpu) = options.cpu {
             crate::cpu::pin_to_core(cpu)?;
         }
@@ -170,13 +172,24 @@ impl Shard {
             now = clock::now();
         }
         self.part_if_stopping(now);
-        let mut messages = 0;
+        let mut messages = Taken { now, count: 0, is_all: true };
         if self.peer.is_some() {
-            (now, messages) = self.take_messages(now);
+            messages = self.take_messages(now);
+            now = messages.now;
         }
         let frames = self.take_frames(now);
         // Reads served from memory leave before the disk is asked for the others.
         self.transmit(now);
+        self.disks.begin_waiting();
+        let taken = commands + messages.count + frames;
+        let is_done = commands == 0 && messages.is_all && !self.is_something_at_hand(now);
+        if is_done && !self.is_worth_a_look() {
+            // The disk is asked with the call that sleeps.
+            if taken > 0 {
+                self.active_at = now;
+            }
+            return self.sleep(now);
+        }
         self.disks.submit()?;
         // To hand a busy disk its work may take long, and what it has done meanwhile is answered now. But what the peer has sent
         // meanwhile is looked at before anybody is given up for lost.
@@ -186,11 +199,11 @@ impl Shard {
             completions += self.take_written_metadata(now);
         }
         self.transmit(now);
-        if self.node.poll_timeout().is_some_and(|at| at <= due) {
+        if self.is_timeout_due(due) {
             self.feed(now, Input::Timeout);
             self.transmit(now);
         }
-        if commands + messages + frames + completions > 0 {
+        if taken + completions > 0 {
             self.active_at = now;
             return Ok(());
         }
@@ -413,69 +426,7 @@ impl Shard {
             }
         }
     }
-
-    /// Nothing happened: look a little longer if a frame is likely, else sleep.
-    fn idle(&mut self, now: Instant) -> io::Result<()> {
-        if self.disks.ends_soon() && self.is_worth_a_look() && now.since(self.active_at) < self.busy_poll {
-            std::hint::spin_loop();
-            return Ok(());
-        }
-        // Sending has given back the buffers that a request waited for.
-        if self.disks.is_ready(&self.pool) || self.was_woken(now) {
-            return Ok(());
-        }
-        let stalled = self.peer.as_ref().is_some_and(|peer| peer.is_stalled());
-        self.disks.arm(&self.sleepers[..self.sleepers.len() - usize::from(stalled)]);
-        let commits = self.peer.as_ref().and_then(|peer| peer.commits_due());
-        let due = [self.node.poll_timeout(), commits, self.parting_due()];
-        let timeout = due.into_iter().flatten().min().map(|at| at.since(now));
-        let blocked = self.peer.as_ref().is_some_and(|peer| peer.is_blocked());
-        let timeout = if blocked || self.transmitter.has_queued() {
-            Some(timeout.unwrap_or(BLOCKED_RETRY).min(BLOCKED_RETRY))
-        } else {
-            timeout
-        };
-        self.disks.wait(timeout)
-    }
-
-    /// Whether to look for what comes next instead of sleeping. A node of a pair shares a machine's cores with whatever makes
-    /// the writes of its peer durable, and perhaps with its initiators: without cores to spare it looks only while an
-    /// initiator waits for an answer.
-    fn is_worth_a_look(&self) -> bool {
-        self.peer.is_none() || self.has_cores_to_spare || self.node.outstanding() > 0
-    }
-
-    /// What may end a sleep, the connection to the peer last.
-    fn look_up_sleepers(&mut self) {
-        let peer = self.peer.as_ref().and_then(|peer| peer.descriptor());
-        self.sleepers.clear();
-        self.sleepers.extend(self.ports.descriptors().chain([self.wake.as_raw_fd()]).chain(peer));
-    }
-
-    /// Quiets the descriptors that have ended a sleep, then looks once more for what they may have told of: whatever
-    /// comes after that look makes them readable again.
-    fn was_woken(&mut self, now: Instant) -> bool {
-        if self.disks.may_be_readable(self.wake.as_raw_fd()) {
-            self.wake.clear();
-            if self.take_commands(now) > 0 {
-                return true;
-            }
-        }
-        for port in self.ports.iter_mut() {
-            if self.disks.may_be_readable(port.as_fd().as_raw_fd()) {
-                port.clear_wake();
-            }
-        }
-        self.ports.oldest().is_some()
-    }
 }
-
-/// With so many cores a thread that looks for work without finding any is in nobody's way. With two of them it took a core from
-/// the peer's disk or the initiator, 50 µs a write ("A mirrored pair beside its parts" in docs/measurements.md).
-const CORES_TO_SPARE: usize = 4;
-
-/// How soon to try again to send what the interface's queue had no room for.
-const BLOCKED_RETRY: Duration = Duration::from_millis(1);
 
 fn port_id(index: usize) -> PortId {
     PortId(u8::try_from(index).expect("a shard has few ports"))

@@ -174,7 +174,7 @@ impl Operations {
         Some((token - ASIDE, result))
     }
 
-    /// Starts what waits.
+    /// Starts what was begun.
     pub(super) fn submit(&mut self) -> io::Result<()> {
         self.begin_waiting();
         self.engine.submit()
@@ -197,6 +197,11 @@ impl Operations {
     /// Whether [`Operations::ended`] has one without the engine.
     pub(super) fn has_ended(&self) -> bool {
         self.ending.is_some() || !self.ended.is_empty()
+    }
+
+    /// Whether the engine has something for [`Operations::ended`].
+    pub(super) fn has_completed(&mut self) -> bool {
+        self.engine.has_completed()
     }
 
     /// An export of which nothing becomes durable any more, once.
@@ -240,12 +245,17 @@ impl Operations {
         self.engine.may_be_readable(file)
     }
 
+    pub(super) fn take_failed(&mut self, file: RawFd) -> bool {
+        self.engine.take_failed(file)
+    }
+
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.begin_waiting();
         self.engine.wait(timeout)
     }
 
-    fn begin_waiting(&mut self) {
+    /// Hands what waits to the engine, neighbours together. It starts with [`Self::submit`] or [`Self::wait`].
+    pub(super) fn begin_waiting(&mut self) {
         while let Some(run) = self.merger.next_run() {
             let slot = self.merger.member(run.first).slot;
             match run.row {

@@ -17,6 +17,7 @@ use replication::version::VersionRange;
 
 use super::Shard;
 use super::handle::Event;
+use super::held_commits::HeldCommits;
 use super::metadata::MetadataWrites;
 use super::place::Place;
 use crate::buffer_pool::{BufferPool, Room};
@@ -27,9 +28,6 @@ use crate::peer_link::{PeerFailure, PeerLink, PeerStatistics, PeerStream, Receiv
 const MESSAGES_A_TURN: usize = 64;
 /// Bytes of their data, after which the turn's other work comes first.
 const DATA_BYTES_A_TURN: usize = 512 << 10;
-/// How long commits wait for something else to be sent while initiators wait for this node: with many requests at a time it
-/// comes sooner, and commits alone would cost a call here and wake the peer for nothing that anybody waits for.
-const COMMITS_HELD_MAX: Duration = Duration::from_micros(100);
 /// How long a shard that stops waits for the peer, without which it cannot answer what initiators have asked.
 pub(super) const PARTING_MAX: Duration = Duration::from_secs(1);
 
@@ -41,10 +39,18 @@ pub(super) struct Peer {
     versions: VersionRange,
     /// When the lease ends that the answers depend on which are queued.
     pub(super) lease_end: Option<Instant>,
-    /// Since when commits have waited, if they do.
-    commits_held: Option<Instant>,
+    commits: HeldCommits,
     /// Of connections that are over.
     past: PeerStatistics,
+}
+
+/// What a turn has taken from the peer.
+pub(super) struct Taken {
+    /// The time that it is then.
+    pub(super) now: Instant,
+    pub(super) count: usize,
+    /// There was no more.
+    pub(super) is_all: bool,
 }
 
 impl Peer {
@@ -55,7 +61,7 @@ impl Peer {
             digest_seed: digest_seed(pair.pair),
             versions: pair.versions,
             lease_end: None,
-            commits_held: None,
+            commits: HeldCommits::default(),
             past: PeerStatistics::default(),
         })
     }
@@ -77,17 +83,16 @@ impl Peer {
 
     /// When commits that wait are to be sent alone.
     pub(super) fn commits_due(&self) -> Option<Instant> {
-        Some(self.commits_held?.after(COMMITS_HELD_MAX))
+        self.commits.due()
     }
 
     /// Sends what is queued, unless it may wait: `is_busy` says that initiators wait for this node.
     fn transmit(&mut self, now: Instant, is_busy: bool) {
         let Some(link) = &mut self.link else { return };
-        let may_wait = is_busy && link.has_only_commits() && !link.is_blocked();
-        if may_wait && now.since(*self.commits_held.get_or_insert(now)) < COMMITS_HELD_MAX {
+        if link.has_only_commits() && !link.is_blocked() && self.commits.may_wait(now, is_busy) {
             return;
         }
-        self.commits_held = None;
+        self.commits.sent(now, link.is_pressing());
         link.flush();
     }
 
@@ -155,9 +160,12 @@ impl Shard {
         Some(self.stopping_since.filter(|_| self.is_linked())?.after(PARTING_MAX))
     }
 
-    /// Takes messages, up to a turn's worth. The time that it is then, and how many they were.
-    pub(super) fn take_messages(&mut self, now: Instant) -> (Instant, usize) {
+    /// Takes messages, up to a turn's worth.
+    pub(super) fn take_messages(&mut self, now: Instant) -> Taken {
         let (mut now, mut count, mut bytes) = (now, 0, 0);
+        if !self.may_have_messages() && !self.is_timeout_due(now) {
+            return Taken { now, count, is_all: true };
+        }
         if let Some(link) = self.peer.as_mut().and_then(|peer| peer.link.as_mut()) {
             link.begin_turn();
         }
@@ -172,7 +180,8 @@ impl Shard {
                     self.feed(now, Input::PeerMessage { message, data });
                     count += 1;
                 }
-                Ok(Received::Nothing | Received::NoBuffer) => break,
+                Ok(Received::Nothing) => return Taken { now, count, is_all: true },
+                Ok(Received::NoBuffer) => break,
                 Err(failure) => {
                     now = clock::now();
                     self.lose_peer(now, failure);
@@ -180,7 +189,13 @@ impl Shard {
                 }
             }
         }
-        (now, count)
+        Taken { now, count, is_all: false }
+    }
+
+    /// Whether a look at the connection may bring something: not while the kernel is to tell when something has come, and has not.
+    fn may_have_messages(&self) -> bool {
+        let Some(peer) = &self.peer else { return false };
+        peer.is_blocked() || peer.descriptor().is_some_and(|file| self.disks.may_be_readable(file))
     }
 
     /// Tells the node of metadata that was written.
@@ -305,7 +320,7 @@ impl Shard {
             self.release(name);
         }
         if let Some(peer) = &mut self.peer {
-            peer.commits_held = None;
+            peer.commits = HeldCommits::default();
             link.add_to(&mut peer.past);
             peer.past.bytes_unsent = 0;
         }

@@ -149,8 +149,13 @@ impl Ring {
 
     /// Whether entering the kernel would do anything: operations are queued, or completions wait inside.
     pub(crate) fn has_work(&mut self) -> bool {
+        self.wants_entry() || !self.defers
+    }
+
+    /// Whether operations are queued, or the kernel has said that completions wait inside.
+    pub(crate) fn wants_entry(&mut self) -> bool {
         let queue = self.ring.submission();
-        !queue.is_empty() || queue.taskrun() || !self.defers
+        !queue.is_empty() || queue.taskrun()
     }
 
     fn enter(&mut self, want: usize, timeout: Option<Duration>) -> io::Result<()> {
