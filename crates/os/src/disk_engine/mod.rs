@@ -337,5 +337,21 @@ mod tests {
         assert!(engine.may_be_readable(file));
         assert!(engine.take_failed(file));
         assert!(!engine.take_failed(file));
+        // Nor is it kept for whoever has the number next.
+        engine.arm(&[file]);
+        engine.wait(None).expect("again");
+        engine.disarm(file);
+        assert!(!engine.take_failed(file));
+    }
+
+    #[test]
+    fn what_is_only_readable_has_not_failed() {
+        let (_memory, mut engine) = engines().remove(0);
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        engine.arm(&[reader.as_raw_fd()]);
+        writer.write_all(b"x").expect("a byte");
+        engine.wait(None).expect("ends");
+        assert!(engine.may_be_readable(reader.as_raw_fd()));
+        assert!(!engine.take_failed(reader.as_raw_fd()));
     }
 }

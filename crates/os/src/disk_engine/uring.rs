@@ -38,7 +38,7 @@ impl UringEngine {
             ring,
             in_flight: 0,
             armed: Vec::with_capacity(16),
-            failed: Vec::new(),
+            failed: Vec::with_capacity(16),
             ended: VecDeque::with_capacity(RING_ENTRIES as usize * 4),
         })
     }
@@ -96,7 +96,8 @@ impl UringEngine {
         let is_it = |armed: &RawFd| u64::try_from(*armed) == Ok(file);
         if let Some(index) = self.armed.iter().position(is_it) {
             let file = self.armed.swap_remove(index);
-            if result < 0 || result & i32::from(libc::POLLERR) != 0 {
+            let has_failed = result < 0 || result & i32::from(libc::POLLERR) != 0;
+            if has_failed && !self.failed.contains(&file) {
                 self.failed.push(file);
             }
         }
@@ -126,9 +127,9 @@ impl UringEngine {
 
     /// Until the kernel has taken the poll back the file stays open, whoever closes it.
     pub(super) fn disarm(&mut self, file: RawFd) {
+        self.failed.retain(|failed| *failed != file);
         if self.is_armed(file) {
             self.armed.retain(|armed| *armed != file);
-            self.failed.retain(|failed| *failed != file);
             let file_number = u64::try_from(file).expect("an open descriptor is not negative");
             self.ring.take_back(ARMED + file_number, NOTHING);
         }

@@ -10,16 +10,21 @@ use block::{Duration, Instant};
 const BUSY_MAX: Duration = Duration::from_micros(100);
 /// How long they wait while nobody does, and how soon something has to follow that this is worth while.
 const GAP_MAX: Duration = Duration::from_millis(1);
+/// So many times one after the other it has to have followed so soon. Where somebody reads at the peer what was just written here, a wait
+/// is what delays the next write, and the waits end.
+const SHORT_GAPS_MIN: u8 = 4;
 
 /// What is known of them.
 #[derive(Debug, Default)]
 pub(super) struct HeldCommits {
     /// Since when those that are queued have waited, if they do.
     since: Option<Instant>,
+    /// Whether initiators waited when that was looked at last.
+    is_busy: bool,
     /// When the first came of those after which nothing else was sent.
     last: Option<Instant>,
-    /// What was sent after the last ones came soon.
-    are_followed_soon: bool,
+    /// How many times without interruption something else was sent soon after them.
+    short_gaps: u8,
 }
 
 impl HeldCommits {
@@ -27,7 +32,8 @@ impl HeldCommits {
     pub(super) fn may_wait(&mut self, now: Instant, is_busy: bool) -> bool {
         let since = *self.since.get_or_insert(now);
         self.last.get_or_insert(now);
-        (is_busy || self.are_followed_soon) && now < since.after(self.patience())
+        self.is_busy = is_busy;
+        (is_busy || self.short_gaps >= SHORT_GAPS_MIN) && now < since.after(self.patience())
     }
 
     /// When they leave alone at the latest.
@@ -39,12 +45,13 @@ impl HeldCommits {
     pub(super) fn sent(&mut self, now: Instant, with_others: bool) {
         self.since = None;
         if with_others && let Some(last) = self.last.take() {
-            self.are_followed_soon = now.since(last) <= GAP_MAX;
+            let is_short = now.since(last) <= GAP_MAX;
+            self.short_gaps = if is_short { self.short_gaps.saturating_add(1) } else { 0 };
         }
     }
 
     const fn patience(&self) -> Duration {
-        if self.are_followed_soon { GAP_MAX } else { BUSY_MAX }
+        if self.is_busy { BUSY_MAX } else { GAP_MAX }
     }
 }
 
@@ -69,18 +76,35 @@ mod tests {
         assert_eq!(held.due(), None);
     }
 
+    /// Commits that leave alone, and something else 400 µs later, as many times as it takes.
+    fn after_short_gaps() -> HeldCommits {
+        let mut held = HeldCommits::default();
+        for round in 0..u64::from(SHORT_GAPS_MIN) {
+            let start = round * 1000;
+            assert!(!held.may_wait(at(start), false), "not known well enough after {round}");
+            held.sent(at(start), false);
+            held.sent(at(start + 400), true);
+        }
+        held
+    }
+
     #[test]
     fn in_the_gap_between_two_writes_they_wait_as_long_as_the_gaps_are_short() {
-        let mut held = HeldCommits::default();
-        assert!(!held.may_wait(at(0), false), "nothing is known yet");
-        held.sent(at(0), false);
-        held.sent(at(400), true);
-        assert!(held.may_wait(at(500), false));
-        assert!(held.may_wait(at(1499), false));
-        assert_eq!(held.due(), Some(at(1500)));
-        assert!(!held.may_wait(at(1500), false));
-        held.sent(at(1500), false);
-        held.sent(at(2000), true);
-        assert!(!held.may_wait(at(3000), false), "what followed came 1.5 ms later");
+        let mut held = after_short_gaps();
+        assert!(held.may_wait(at(10_000), false));
+        assert!(held.may_wait(at(10_999), false));
+        assert_eq!(held.due(), Some(at(11_000)));
+        assert!(!held.may_wait(at(11_000), false));
+        held.sent(at(11_000), false);
+        held.sent(at(11_500), true);
+        assert!(!held.may_wait(at(13_000), false), "what followed came 1.5 ms later");
+    }
+
+    #[test]
+    fn while_initiators_wait_they_never_wait_for_long() {
+        let mut held = after_short_gaps();
+        assert!(held.may_wait(at(10_000), true));
+        assert_eq!(held.due(), Some(at(10_100)));
+        assert!(!held.may_wait(at(10_100), true));
     }
 }

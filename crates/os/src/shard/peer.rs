@@ -40,6 +40,8 @@ pub(super) struct Peer {
     /// When the lease ends that the answers depend on which are queued.
     pub(super) lease_end: Option<Instant>,
     commits: HeldCommits,
+    /// The last look at the connection has left something there, or in what was read ahead.
+    has_left: bool,
     /// Of connections that are over.
     past: PeerStatistics,
 }
@@ -62,6 +64,7 @@ impl Peer {
             versions: pair.versions,
             lease_end: None,
             commits: HeldCommits::default(),
+            has_left: false,
             past: PeerStatistics::default(),
         })
     }
@@ -162,10 +165,18 @@ impl Shard {
 
     /// Takes messages, up to a turn's worth.
     pub(super) fn take_messages(&mut self, now: Instant) -> Taken {
-        let (mut now, mut count, mut bytes) = (now, 0, 0);
         if !self.may_have_messages() && !self.is_timeout_due(now) {
-            return Taken { now, count, is_all: true };
+            return Taken { now, count: 0, is_all: true };
         }
+        let taken = self.take_messages_there_are(now);
+        if let Some(peer) = &mut self.peer {
+            peer.has_left = peer.link.is_some() && !taken.is_all;
+        }
+        taken
+    }
+
+    fn take_messages_there_are(&mut self, now: Instant) -> Taken {
+        let (mut now, mut count, mut bytes) = (now, 0, 0);
         if let Some(link) = self.peer.as_mut().and_then(|peer| peer.link.as_mut()) {
             link.begin_turn();
         }
@@ -195,7 +206,9 @@ impl Shard {
     /// Whether a look at the connection may bring something: not while the kernel is to tell when something has come, and has not.
     fn may_have_messages(&self) -> bool {
         let Some(peer) = &self.peer else { return false };
-        peer.is_blocked() || peer.descriptor().is_some_and(|file| self.disks.may_be_readable(file))
+        peer.has_left
+            || peer.is_blocked()
+            || peer.descriptor().is_some_and(|file| self.disks.may_be_readable(file))
     }
 
     /// Tells the node of metadata that was written.
@@ -321,6 +334,7 @@ impl Shard {
         }
         if let Some(peer) = &mut self.peer {
             peer.commits = HeldCommits::default();
+            peer.has_left = false;
             link.add_to(&mut peer.past);
             peer.past.bytes_unsent = 0;
         }

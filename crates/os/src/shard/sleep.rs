@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use block::{Duration, Instant};
 
 use super::Shard;
+use crate::clock;
 
 /// With so many cores a thread that looks for work without finding any is in nobody's way. With two of them it took a core from
 /// the peer's disk or the initiator, 50 µs a write ("A mirrored pair beside its parts" in docs/measurements.md).
@@ -40,13 +41,15 @@ impl Shard {
     /// Starts what was begun, and sleeps until something comes or is due.
     pub(super) fn sleep(&mut self, now: Instant) -> io::Result<()> {
         // Sending has given back the buffers that a request waited for.
-        if self.disks.is_ready(&self.pool) || self.was_woken(now) {
+        if self.has_stopped() || self.disks.is_ready(&self.pool) || self.was_woken(now) {
             return Ok(());
         }
         let stalled = self.peer.as_ref().is_some_and(|peer| peer.is_stalled());
         self.disks.arm(&self.sleepers[..self.sleepers.len() - usize::from(stalled)]);
         let commits = self.peer.as_ref().and_then(|peer| peer.commits_due());
         let due = [self.node.poll_timeout(), commits, self.parting_due()];
+        // The turn may have taken long.
+        let now = clock::now();
         let timeout = due.into_iter().flatten().min().map(|at| at.since(now));
         let blocked = self.peer.as_ref().is_some_and(|peer| peer.is_blocked());
         let timeout = if blocked || self.transmitter.has_queued() {
