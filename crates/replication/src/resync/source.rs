@@ -6,7 +6,6 @@ use super::pace::{Admission, Foreground};
 use super::{CopyOut, CopyStage, ONE_BLOCK};
 use crate::bitmap::Tickets;
 use crate::engine::{DiskWork, Engine};
-use crate::limits::COPY_SECTORS;
 use crate::message::{Token, VolumeMessage};
 use crate::mutation::Mutation;
 use crate::output::{Digested, Event, Output};
@@ -19,6 +18,7 @@ impl Engine {
         if volume.phase != Phase::Paired || !volume.meeting.may_copy() {
             return self.advance_verify(export);
         }
+        self.look_at_foreground(export);
         while let Some(range) = self.next_to_copy(export) {
             if self.copies_out.is_full() {
                 self.await_place(export);
@@ -26,12 +26,8 @@ impl Engine {
             }
             let (now, bytes) = (self.now, range.bytes());
             let volume = self.volume_mut(export);
-            let foreground = Foreground {
-                under_way: volume.requests > 0,
-                so_far: volume.counters.reads + volume.counters.writes + volume.counters.followed,
-            };
             let copies = volume.resync.copies;
-            match volume.resync.pace.admit(now, bytes, copies, foreground) {
+            match volume.resync.pace.admit(now, bytes, copies) {
                 Admission::Now => {
                     volume.resync.cursor = range.end();
                     volume.resync.singly = volume.resync.singly.saturating_sub(1);
@@ -52,6 +48,16 @@ impl Engine {
         }
         self.offer_places();
         self.advance_verify(export);
+    }
+
+    fn look_at_foreground(&mut self, export: ExportId) {
+        let now = self.now;
+        let volume = self.volume_mut(export);
+        let foreground = Foreground {
+            under_way: volume.requests > 0,
+            so_far: volume.counters.reads + volume.counters.writes + volume.counters.followed,
+        };
+        volume.resync.pace.look_at(now, foreground);
     }
 
     /// All places are taken by copies of other volumes: this one comes when one of them is over, after those that have waited
@@ -76,7 +82,8 @@ impl Engine {
         let volume = self.volume(export);
         let bitmap = &volume.disk.bitmap;
         let is_single = volume.resync.singly > 0;
-        let at_most = SectorCount(if is_single { ONE_BLOCK } else { COPY_SECTORS });
+        let at_most =
+            SectorCount(if is_single { ONE_BLOCK } else { volume.resync.pace.copy_sectors(self.now) });
         let find = |from: Lba| bitmap.next_out_of_sync(from, at_most);
         let next = find(volume.resync.cursor).or_else(|| find(Lba(0)))?;
         let is_copied =
