@@ -150,6 +150,24 @@ impl DiskEngine {
         }
     }
 
+    /// Has pieces sent, in order and as far as there is room, by the call that starts the next operations; says whether this engine can.
+    /// One at a time: the pieces, and the row of them, stay as they are until [`DiskEngine::take_sent`].
+    pub(crate) fn send(&mut self, socket: RawFd, pieces: &[IoSlice]) -> bool {
+        match self {
+            Self::Uring(engine) => engine.send(socket, pieces),
+            Self::Threads(_) => false,
+        }
+    }
+
+    /// Sees to it that what [`DiskEngine::send`] was given has been sent. None if it has as a whole; otherwise how many bytes have, or
+    /// what was wrong.
+    pub(crate) fn take_sent(&mut self) -> io::Result<Option<io::Result<usize>>> {
+        match self {
+            Self::Uring(engine) => engine.take_sent(),
+            Self::Threads(_) => unreachable!("it sends nothing"),
+        }
+    }
+
     /// Starts what is queued, and sleeps until something completes, an armed descriptor is readable, or `timeout` has passed.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
@@ -165,6 +183,7 @@ mod tests {
     use crate::sys::memory::Memory;
     use std::io::{Read, Write};
     use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
 
     fn engines() -> Vec<(Memory, DiskEngine)> {
         [EngineKind::Uring, EngineKind::Threads]
@@ -322,6 +341,29 @@ mod tests {
             assert!(engine.completed().is_some());
             assert!(!engine.has_completed());
         }
+    }
+
+    #[test]
+    fn what_is_sent_goes_with_the_work_of_the_disk_and_with_what_has_ended_before() {
+        let (memory, mut engine) = engines().remove(0);
+        let (near, mut far) = UnixStream::pair().expect("a connection");
+        let file = tempfile::tempfile().expect("a file");
+        let pieces = [memory.slice().part(0, 512), memory.slice().part(512, 512)];
+        pieces[0].copy_from(&[1; 512]);
+        pieces[1].copy_from(&[2; 512]);
+        for token in 1..=2 {
+            // The first write's result is still there when the second round begins.
+            assert!(engine.send(near.as_raw_fd(), &pieces));
+            let action = Action::Write { data: Buffers::One(pieces[0]), durable: true };
+            engine.queue(DiskOperation { token, file: file.as_raw_fd(), offset: 0, action });
+            engine.wait(None).expect("the first write");
+            assert!(engine.take_sent().expect("the kernel takes it").is_none(), "as a whole");
+            let mut received = [0; 1024];
+            far.read_exact(&mut received).expect("it is there");
+            assert!(received[..512] == [1; 512] && received[512..] == [2; 512]);
+        }
+        assert_eq!(wait_for(&mut engine), DiskResult { token: 1, result: 512 });
+        assert_eq!(wait_for(&mut engine), DiskResult { token: 2, result: 512 });
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::sys::uring::Ring;
 const RING_ENTRIES: u32 = 1024;
 /// Tokens from here on name an armed descriptor, not an operation.
 const ARMED: u64 = 1 << 32;
+/// Of what is sent.
+const SENT: u64 = u64::MAX - 1;
 /// Of what nobody waits for.
 const NOTHING: u64 = u64::MAX;
 
@@ -26,6 +28,8 @@ pub(crate) struct UringEngine {
     failed: Vec<RawFd>,
     /// Operations that have ended and were not taken.
     ended: VecDeque<DiskResult>,
+    /// What the kernel has said of what was sent: it says nothing of what went as a whole.
+    sent: Option<i32>,
 }
 
 impl UringEngine {
@@ -40,6 +44,7 @@ impl UringEngine {
             armed: Vec::with_capacity(16),
             failed: Vec::with_capacity(16),
             ended: VecDeque::with_capacity(RING_ENTRIES as usize * 4),
+            sent: None,
         })
     }
 
@@ -85,6 +90,8 @@ impl UringEngine {
         while let Some((token, result)) = self.ring.completed() {
             if let Ok(token) = u32::try_from(token) {
                 self.ended.push_back(DiskResult { token, result });
+            } else if token == SENT {
+                self.sent = Some(result);
             } else if token != NOTHING {
                 self.disarmed(token - ARMED, result);
             }
@@ -101,6 +108,22 @@ impl UringEngine {
                 self.failed.push(file);
             }
         }
+    }
+
+    pub(super) fn send(&mut self, socket: RawFd, pieces: &[IoSlice]) -> bool {
+        if self.ring.sends() {
+            self.ring.send(SENT, socket, pieces);
+        }
+        self.ring.sends()
+    }
+
+    pub(super) fn take_sent(&mut self) -> io::Result<Option<io::Result<usize>>> {
+        while self.ring.has_queued() {
+            self.ring.submit()?;
+        }
+        self.take_in();
+        let result = self.sent.take();
+        Ok(result.map(|count| usize::try_from(count).map_err(|_| io::Error::from_raw_os_error(-count))))
     }
 
     /// Whether the last poll of a descriptor has told of an error.

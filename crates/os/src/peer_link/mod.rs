@@ -109,6 +109,21 @@ impl PeerLink {
         }
     }
 
+    /// What is queued, and by which socket to send it, for somebody else to do what [`PeerLink::flush`] would; then
+    /// [`PeerLink::was_sent`] is to be told, before anything else. Not always possible.
+    pub(crate) fn hand_over(&mut self) -> Option<(RawFd, &[IoSlice])> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let socket = self.stream.as_raw_fd();
+        self.sender.hand_over(&self.stream).map(|pieces| (socket, pieces))
+    }
+
+    /// What was handed over has gone as a whole, if nothing else is said, or as far as there was room.
+    pub(crate) fn was_sent(&mut self, sent: Option<io::Result<usize>>) {
+        self.failure = self.sender.was_sent(sent).err();
+    }
+
     /// Whether a message with data is queued.
     pub(crate) const fn has_data_queued(&self) -> bool {
         self.sender.has_data_queued()

@@ -4,6 +4,7 @@
 //! for is copied when the turn's messages are handed to it, so that no buffer is held for longer.
 
 use std::collections::VecDeque;
+use std::io;
 
 use block::BufferName;
 use replication::message::{Message, VolumeMessage};
@@ -142,6 +143,34 @@ impl Sender {
         result
     }
 
+    /// The queue, for somebody else to send as [`PeerStream::send`] would; then [`Self::was_sent`] is to be told. None if something
+    /// else has to go before, or something between the messages and the wire.
+    pub(super) fn hand_over(&mut self, stream: &PeerStream) -> Option<&[IoSlice]> {
+        if self.queue.is_empty() || !self.unsent.is_empty() || !stream.is_plain() {
+            return None;
+        }
+        self.pieces = self.take_pieces();
+        Some(&self.pieces)
+    }
+
+    /// What was handed over has gone as a whole, if nothing else is said, or as far as there was room.
+    pub(super) fn was_sent(&mut self, sent: Option<io::Result<usize>>) -> Result<(), PeerFailure> {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let count = match sent {
+            None => Ok(pieces.iter().map(|piece| piece.length()).sum()),
+            Some(Err(error)) if is_for_later(&error) => Ok(0),
+            Some(sent) => sent.map_err(PeerFailure::Lost),
+        };
+        let result = count.and_then(|count| {
+            self.bytes += count as u64;
+            self.keep(after(&mut pieces, count))
+        });
+        pieces.clear();
+        self.pieces = pieces;
+        self.forget_queue();
+        result
+    }
+
     /// The queue is of no more use.
     pub(super) fn forget_queue(&mut self) {
         self.queue.clear();
@@ -165,8 +194,7 @@ impl Sender {
     }
 
     fn send_queue(&mut self, stream: &mut PeerStream) -> Result<(), PeerFailure> {
-        let mut pieces = std::mem::take(&mut self.pieces);
-        pieces.extend(self.queue.iter().map(|piece| self.memory(*piece)));
+        let mut pieces = self.take_pieces();
         let result = self.send_pieces(stream, &mut pieces);
         pieces.clear();
         self.pieces = pieces;
@@ -180,13 +208,26 @@ impl Sender {
             self.bytes += count as u64;
             left = after(left, count);
         }
-        for slice in left {
+        self.keep(left)
+    }
+
+    /// Copies what the kernel has no room for.
+    fn keep(&mut self, pieces: &[IoSlice]) -> Result<(), PeerFailure> {
+        for slice in pieces {
             self.unsent.extend(slice.look());
         }
         match self.unsent.len() {
             unsent if unsent > UNSENT_MAX => Err(PeerFailure::NotTaken { unsent }),
             _ => Ok(()),
         }
+    }
+
+    /// The queue as the kernel is told of it.
+    fn take_pieces(&mut self) -> Vec<IoSlice> {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        pieces.clear();
+        pieces.extend(self.queue.iter().map(|piece| self.memory(*piece)));
+        pieces
     }
 
     fn memory(&self, piece: Piece) -> IoSlice {

@@ -51,6 +51,11 @@ impl PeerStream {
         }
     }
 
+    /// Whether bytes go to the kernel as they are.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.layer.is_none()
+    }
+
     /// Sends as much of these pieces as there is room for; how many bytes that was.
     pub(crate) fn send(&mut self, from: &[IoSlice]) -> io::Result<usize> {
         let socket = self.descriptor.as_fd();

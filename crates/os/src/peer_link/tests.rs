@@ -13,6 +13,7 @@ use replication::wire::{self, Data, MESSAGE_BYTES_MAX, WireError};
 
 use super::*;
 use crate::buffer_pool::Room;
+use crate::disk_engine::{DiskEngine, EngineKind};
 use crate::sys::memory::Memory;
 
 const DATA_BYTES_MAX: usize = 16 << 10;
@@ -248,8 +249,36 @@ fn without_a_buffer_the_stream_waits() {
     assert!(matches!(received, Received::Message(_, Some(_))) && !link.is_stalled());
 }
 
+fn engine() -> (Memory, DiskEngine) {
+    let memory = Memory::anonymous(4096).expect("memory");
+    let engine = DiskEngine::new(EngineKind::Uring, memory.slice()).expect("io_uring");
+    (memory, engine)
+}
+
+/// As a shard that goes to sleep does.
+fn flush_by(engine: &mut DiskEngine, link: &mut PeerLink) {
+    match link.hand_over() {
+        Some((socket, pieces)) => {
+            assert!(engine.send(socket, pieces), "this kernel can");
+            let sent = engine.take_sent().expect("the kernel takes it");
+            link.was_sent(sent);
+        }
+        None => link.flush(),
+    }
+}
+
 #[test]
 fn what_the_kernel_has_no_room_for_is_kept_and_no_buffer_is_held_for_it() {
+    keeps_what_there_is_no_room_for(PeerLink::flush);
+}
+
+#[test]
+fn what_the_kernel_has_no_room_for_is_kept_as_well_if_somebody_else_sends() {
+    let (_memory, mut engine) = engine();
+    keeps_what_there_is_no_room_for(|link| flush_by(&mut engine, link));
+}
+
+fn keeps_what_there_is_no_room_for(mut flush: impl FnMut(&mut PeerLink)) {
     let (mut link, mut far) = link();
     let memory = Memory::anonymous(1 << 16).expect("memory");
     // From then on both speak the newest version.
@@ -265,7 +294,7 @@ fn what_the_kernel_has_no_room_for_is_kept_and_no_buffer_is_held_for_it() {
         link.send(&write(16), Some((name, data)));
         sent.extend(bytes_of(&write(16), &[fill; 8192]));
         assert!(link.holds(name) && link.take_done().is_none(), "its bytes are to be sent");
-        link.flush();
+        flush(&mut link);
         assert_eq!(link.take_done(), Some(name));
         assert!(!link.holds(name));
     }
@@ -276,10 +305,17 @@ fn what_the_kernel_has_no_room_for_is_kept_and_no_buffer_is_held_for_it() {
         received
     });
     while link.is_blocked() {
-        link.flush();
+        flush(&mut link);
         std::thread::yield_now();
     }
+    // Nothing is in its way now.
+    link.send(&ack(1), None);
+    sent.extend(bytes_of(&ack(1), &[]));
+    flush(&mut link);
     link.close();
+    let mut statistics = PeerStatistics::default();
+    link.add_to(&mut statistics);
+    assert_eq!((statistics.bytes_sent, statistics.bytes_unsent), (sent.len() as u64, 0));
     let received = reader.join().expect("a reader");
     assert!(received == sent, "{} bytes of {}", received.len(), sent.len());
 }
@@ -353,10 +389,24 @@ fn commits_may_wait_until_something_else_is_queued() {
 
 #[test]
 fn a_peer_that_is_gone_is_noticed_when_something_is_sent() {
-    let (mut link, far) = link();
-    drop(far);
+    let (_memory, mut engine) = engine();
+    for mut flush in [
+        Box::new(PeerLink::flush) as Box<dyn FnMut(&mut PeerLink)>,
+        Box::new(|link| flush_by(&mut engine, link)),
+    ] {
+        let (mut link, far) = link();
+        drop(far);
+        link.send(&hello(), None);
+        flush(&mut link);
+        assert!(link.is_blocked(), "it is looked at soon");
+        assert!(link.hand_over().is_none(), "nothing is sent any more");
+        assert!(matches!(link.receive(&mut pool()), Err(PeerFailure::Lost(_))));
+    }
+}
+
+#[test]
+fn what_a_layer_is_to_seal_is_not_handed_over() {
+    let (mut link, _far) = layered_link();
     link.send(&hello(), None);
-    link.flush();
-    assert!(link.is_blocked(), "it is looked at soon");
-    assert!(matches!(link.receive(&mut pool()), Err(PeerFailure::Lost(_))));
+    assert!(link.hand_over().is_none());
 }

@@ -118,11 +118,6 @@ impl Disks {
         self.operations.aside_ended()
     }
 
-    /// As [`Operations::begin_waiting`].
-    pub(super) fn begin_waiting(&mut self) {
-        self.operations.begin_waiting();
-    }
-
     /// Starts what waits.
     pub(super) fn submit(&mut self) -> io::Result<()> {
         self.operations.submit()
@@ -175,7 +170,7 @@ impl Disks {
     }
 
     /// Whether the end of what is under way is worth looking for.
-    pub(super) const fn ends_soon(&self) -> bool {
+    pub(super) fn ends_soon(&self) -> bool {
         self.operations.ends_soon()
     }
 
@@ -193,6 +188,16 @@ impl Disks {
 
     pub(super) fn take_failed(&mut self, file: RawFd) -> bool {
         self.operations.take_failed(file)
+    }
+
+    /// As [`DiskEngine::send`]; not while requests wait for a buffer that may be free once the pieces were sent.
+    pub(super) fn send(&mut self, socket: RawFd, pieces: &[IoSlice]) -> bool {
+        self.starved.is_empty() && self.operations.send(socket, pieces)
+    }
+
+    /// As [`DiskEngine::take_sent`].
+    pub(super) fn take_sent(&mut self) -> io::Result<Option<io::Result<usize>>> {
+        self.operations.take_sent()
     }
 
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

@@ -82,6 +82,11 @@ impl Merger {
         self.waiting.len() - self.next
     }
 
+    /// Whether one of them is to write.
+    pub(super) fn has_writes(&self) -> bool {
+        self.waiting[self.next..].iter().any(|waiting| waiting.lane.work != Work::Read)
+    }
+
     pub(super) fn push(&mut self, waiting: Waiting) {
         assert!(self.next == 0, "nobody comes while the runs are given out");
         self.waiting.push(waiting);

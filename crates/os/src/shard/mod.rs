@@ -178,18 +178,17 @@ impl Shard {
             now = messages.now;
         }
         let frames = self.take_frames(now);
-        // Reads served from memory leave before the disk is asked for the others.
-        self.transmit(now);
-        self.disks.begin_waiting();
         let taken = commands + messages.count + frames;
-        let is_done = commands == 0 && messages.is_all && !self.is_something_at_hand(now);
-        if is_done && !self.is_worth_a_look() {
+        let is_all = commands == 0 && messages.is_all;
+        if is_all && self.may_sleep(now) {
             // The disk is asked with the call that sleeps.
             if taken > 0 {
                 self.active_at = now;
             }
             return self.sleep(now);
         }
+        // Reads served from memory leave before the disk is asked for the others.
+        self.transmit(now);
         self.disks.submit()?;
         // To hand a busy disk its work may take long, and what it has done meanwhile is answered now. But what the peer has sent
         // meanwhile is looked at before anybody is given up for lost.
@@ -198,16 +197,20 @@ impl Shard {
         if self.peer.is_some() {
             completions += self.take_written_metadata(now);
         }
-        self.transmit(now);
         if self.is_timeout_due(due) {
-            self.feed(now, Input::Timeout);
             self.transmit(now);
+            self.feed(now, Input::Timeout);
         }
-        if taken + completions > 0 {
-            self.active_at = now;
-            return Ok(());
+        if taken + completions == 0 {
+            self.transmit(now);
+            return self.idle(now);
         }
-        self.idle(now)
+        self.active_at = now;
+        if is_all && self.may_sleep(now) {
+            return self.sleep(now);
+        }
+        self.transmit(now);
+        Ok(())
     }
 
     /// Takes frames, the oldest of all ports first, up to a turn's worth.
@@ -356,6 +359,17 @@ impl Shard {
         if !is_urgent {
             self.transmit_to_peer(now);
         }
+    }
+
+    /// The same, what goes to the peer by the call that starts what waits for the disk: says whether it is to be told of that call.
+    fn transmit_with_disk(&mut self, now: Instant) -> bool {
+        let is_urgent = self.peer.as_ref().is_some_and(|peer| peer.has_data_queued());
+        if is_urgent && self.transmitter.has_queued() {
+            self.transmit(now);
+            return false;
+        }
+        self.transmit_frames();
+        self.hand_over_to_peer(now)
     }
 
     fn transmit_frames(&mut self) {

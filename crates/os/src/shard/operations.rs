@@ -174,7 +174,7 @@ impl Operations {
         Some((token - ASIDE, result))
     }
 
-    /// Starts what was begun.
+    /// Starts what waits.
     pub(super) fn submit(&mut self) -> io::Result<()> {
         self.begin_waiting();
         self.engine.submit()
@@ -227,10 +227,20 @@ impl Operations {
         self.merged
     }
 
-    /// Whether the end of what is under way comes soon and without a thread of the kernel's that would have to run on
+    /// Whether the end of what is under way, or about to be, comes soon and without a thread of the kernel's that would have to run on
     /// our core: a few reads. A durable write ends in such a thread.
-    pub(super) const fn ends_soon(&self) -> bool {
-        self.writing == 0 && self.reading <= AWAITED_MAX
+    pub(super) fn ends_soon(&self) -> bool {
+        self.writing == 0 && self.reading + self.merger.waiting() <= AWAITED_MAX && !self.merger.has_writes()
+    }
+
+    /// As [`DiskEngine::send`].
+    pub(super) fn send(&mut self, socket: RawFd, pieces: &[IoSlice]) -> bool {
+        self.engine.send(socket, pieces)
+    }
+
+    /// As [`DiskEngine::take_sent`].
+    pub(super) fn take_sent(&mut self) -> io::Result<Option<io::Result<usize>>> {
+        self.engine.take_sent()
     }
 
     pub(super) fn arm(&mut self, files: &[RawFd]) {
@@ -254,8 +264,8 @@ impl Operations {
         self.engine.wait(timeout)
     }
 
-    /// Hands what waits to the engine, neighbours together. It starts with [`Self::submit`] or [`Self::wait`].
-    pub(super) fn begin_waiting(&mut self) {
+    /// Hands what waits to the engine, neighbours together.
+    fn begin_waiting(&mut self) {
         while let Some(run) = self.merger.next_run() {
             let slot = self.merger.member(run.first).slot;
             match run.row {

@@ -89,14 +89,14 @@ impl Peer {
         self.commits.due()
     }
 
-    /// Sends what is queued, unless it may wait: `is_busy` says that initiators wait for this node.
-    fn transmit(&mut self, now: Instant, is_busy: bool) {
-        let Some(link) = &mut self.link else { return };
+    /// The connection, if what is queued is to be sent now: `is_busy` says that initiators wait for this node.
+    fn due(&mut self, now: Instant, is_busy: bool) -> Option<&mut PeerLink> {
+        let link = self.link.as_mut()?;
         if link.has_only_commits() && !link.is_blocked() && self.commits.may_wait(now, is_busy) {
-            return;
+            return None;
         }
         self.commits.sent(now, link.is_pressing());
-        link.flush();
+        Some(link)
     }
 
     /// Whether what has come waits for a buffer.
@@ -289,7 +289,33 @@ impl Shard {
         let is_busy = self.node.outstanding() > 0;
         let Some(peer) = &mut self.peer else { return };
         peer.metadata.start(&self.node, &mut self.disks);
-        peer.transmit(now, is_busy);
+        if let Some(link) = peer.due(now, is_busy) {
+            link.flush();
+        }
+        self.release_sent();
+    }
+
+    /// The same by the call that starts what waits for the disk, if that is possible: then [`Self::was_sent_with_disk`] is to be told.
+    pub(super) fn hand_over_to_peer(&mut self, now: Instant) -> bool {
+        let is_busy = self.node.outstanding() > 0;
+        let Some(peer) = &mut self.peer else { return false };
+        peer.metadata.start(&self.node, &mut self.disks);
+        let Some(link) = peer.due(now, is_busy) else { return false };
+        if let Some((socket, pieces)) = link.hand_over()
+            && self.disks.send(socket, pieces)
+        {
+            return true;
+        }
+        link.flush();
+        self.release_sent();
+        false
+    }
+
+    /// As [`PeerLink::was_sent`].
+    pub(super) fn was_sent_with_disk(&mut self, sent: Option<io::Result<usize>>) {
+        if let Some(link) = self.peer.as_mut().and_then(|peer| peer.link.as_mut()) {
+            link.was_sent(sent);
+        }
         self.release_sent();
     }
 

@@ -17,7 +17,7 @@ const BLOCKED_RETRY: Duration = Duration::from_millis(1);
 
 impl Shard {
     /// Whether there is work already, or perhaps no more to come.
-    pub(super) fn is_something_at_hand(&mut self, now: Instant) -> bool {
+    fn is_something_at_hand(&mut self, now: Instant) -> bool {
         self.disks.has_completed(&self.pool)
             || self.ports.oldest().is_some()
             || self.is_timeout_due(now)
@@ -29,6 +29,11 @@ impl Shard {
         self.node.poll_timeout().is_some_and(|at| at <= now)
     }
 
+    /// Whether what was taken is all that there is to do, and it is not worth while to look for more.
+    pub(super) fn may_sleep(&mut self, now: Instant) -> bool {
+        !self.is_something_at_hand(now) && !self.is_worth_a_look()
+    }
+
     /// Nothing happened: look a little longer if a frame is likely, else sleep.
     pub(super) fn idle(&mut self, now: Instant) -> io::Result<()> {
         if self.is_worth_a_look() && now.since(self.active_at) < self.busy_poll {
@@ -38,10 +43,16 @@ impl Shard {
         self.sleep(now)
     }
 
-    /// Starts what was begun, and sleeps until something comes or is due.
+    /// Sends what is queued, starts what waits for the disk, and sleeps until something comes or is due: with one call, as far as that
+    /// is possible. The peer is told first; if it runs on this core, it does so only once the disk has its work.
     pub(super) fn sleep(&mut self, now: Instant) -> io::Result<()> {
+        if self.has_stopped() || self.was_woken(now) {
+            self.transmit(now);
+            return Ok(());
+        }
+        let is_handed_over = self.transmit_with_disk(now);
         // Sending has given back the buffers that a request waited for.
-        if self.has_stopped() || self.disks.is_ready(&self.pool) || self.was_woken(now) {
+        if !is_handed_over && self.disks.is_ready(&self.pool) {
             return Ok(());
         }
         let stalled = self.peer.as_ref().is_some_and(|peer| peer.is_stalled());
@@ -57,13 +68,18 @@ impl Shard {
         } else {
             timeout
         };
-        self.disks.wait(timeout)
+        self.disks.wait(timeout)?;
+        if is_handed_over {
+            let sent = self.disks.take_sent()?;
+            self.was_sent_with_disk(sent);
+        }
+        Ok(())
     }
 
     /// Whether to look for what comes next instead of sleeping, if what is under way ends soon. A node of a pair shares a machine's
     /// cores with whatever makes the writes of its peer durable, and perhaps with its initiators: without cores to spare it looks
     /// only while an initiator waits for an answer.
-    pub(super) fn is_worth_a_look(&self) -> bool {
+    fn is_worth_a_look(&self) -> bool {
         let is_welcome = self.peer.is_none() || self.has_cores_to_spare || self.node.outstanding() > 0;
         is_welcome && self.disks.ends_soon() && self.busy_poll > Duration::ZERO
     }

@@ -10,6 +10,9 @@ use super::socket;
 /// Most pieces in one call; what is beyond is left for the next one.
 pub(crate) const PIECES_MAX: usize = 1024;
 
+/// How everything is sent: without waiting, and a peer that is gone is an error, not a signal.
+pub(super) const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
 /// Fills the pieces in order, without waiting; how many bytes came.
 pub(crate) fn receive(socket: BorrowedFd<'_>, into: &[IoSlice]) -> io::Result<usize> {
     let mut message = message(into);
@@ -18,12 +21,11 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, into: &[IoSlice]) -> io::Result<us
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
-/// Sends the pieces in order, as far as there is room; how many bytes went. A peer that is gone is an error, not a signal.
+/// Sends the pieces in order, as far as there is room; how many bytes went.
 pub(crate) fn send(socket: BorrowedFd<'_>, from: &[IoSlice]) -> io::Result<usize> {
     let message = message(from);
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the pieces are mapped by `IoSlice`'s contract; the kernel reads them during the call only.
-    let count = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+    let count = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, SEND_FLAGS) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
@@ -49,7 +51,8 @@ pub(crate) fn end_sending(socket: BorrowedFd<'_>) {
     unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
 }
 
-fn message(pieces: &[IoSlice]) -> libc::msghdr {
+/// The pieces as the kernel is told of them.
+pub(super) fn message(pieces: &[IoSlice]) -> libc::msghdr {
     // SAFETY: all-zero is a message without address, pieces and control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     // An `IoSlice` is laid out as the kernel's vector, which is `*mut` for both directions.

@@ -1,4 +1,4 @@
-//! One io_uring, wrapped so that disk operations can be queued, handed over in batches and waited for.
+//! One io_uring, wrapped so that disk operations, and what is sent beside them, can be queued, handed over in batches and waited for.
 //!
 //! Unsafe because the kernel reads and writes memory named only by address. The contract is [`IoSlice`]'s: whoever
 //! queues an operation keeps its memory mapped until the operation's completion was taken.
@@ -11,6 +11,7 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::memory::{Buffers, IoSlice};
+use super::stream;
 
 /// Flags of `pwritev2` that make one write durable.
 const RWF_DSYNC: i32 = libc::RWF_DSYNC;
@@ -22,6 +23,8 @@ pub(crate) struct Ring {
     fixed: Option<IoSlice>,
     /// Whether the kernel says when completions wait inside, so that looking for them costs nothing.
     defers: bool,
+    /// What is sent, as the kernel is told of it; there is none if the kernel cannot leave out the completion of what went well.
+    message: Option<Box<libc::msghdr>>,
 }
 
 impl Ring {
@@ -49,7 +52,8 @@ impl Ring {
         if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
-        Ok(Self { ring, fixed: None, defers })
+        let sends = ring.params().is_feature_skip_cqe_on_success();
+        Ok(Self { ring, fixed: None, defers, message: sends.then(|| Box::new(stream::message(&[]))) })
     }
 
     /// Pins `region`, so that operations inside it skip looking up their pages each time.
@@ -107,6 +111,29 @@ impl Ring {
     pub(crate) fn sync(&mut self, token: u64, file: RawFd) {
         let entry = opcode::Fsync::new(Fd(file)).flags(types::FsyncFlags::DATASYNC).build();
         self.push(entry.user_data(token));
+    }
+
+    /// Whether [`Ring::send`] is possible.
+    pub(crate) const fn sends(&self) -> bool {
+        self.message.is_some()
+    }
+
+    /// Queues sending the pieces in order by a stream socket, without waiting for room. Once it was handed over there is a completion
+    /// if not everything went: bytes that did, or the negated error number. Only one is queued at a time, and the pieces and the row
+    /// of them stay as they are until it was handed over.
+    pub(crate) fn send(&mut self, token: u64, socket: RawFd, pieces: &[IoSlice]) {
+        let message = self.message.as_mut().expect("asked before");
+        **message = stream::message(pieces);
+        // Without waiting it ends within the call; to want all of it makes a part of it worth a completion.
+        let flags = stream::SEND_FLAGS | libc::MSG_WAITALL;
+        let flags = u32::try_from(flags).expect("flags are positive");
+        let entry = opcode::SendMsg::new(Fd(socket), &raw const **message).flags(flags).build();
+        self.push(entry.user_data(token).flags(squeue::Flags::SKIP_SUCCESS));
+    }
+
+    /// Whether operations are queued.
+    pub(crate) fn has_queued(&mut self) -> bool {
+        !self.ring.submission().is_empty()
     }
 
     /// Queues one wait for `file` to become readable.
