@@ -187,12 +187,21 @@ impl Shard {
     /// Sends what is queued at a port that is about to be closed, as far as it may still leave and there is room.
     pub(super) fn empty_port(&mut self, index: usize) {
         self.drop_answers_too_late();
-        let flushed = self.transmitter.empty(index, &mut self.ports[index]);
-        self.account(flushed);
+        self.empty_queue(index);
         self.disks.disarm(self.ports[index].as_fd().as_raw_fd());
     }
 
+    fn empty_queue(&mut self, index: usize) {
+        let flushed = self.transmitter.empty(index, &mut self.ports[index]);
+        self.account(flushed);
+    }
+
     fn refresh_disks(&mut self, now: Instant) {
+        self.drop_answers_too_late();
+        for index in 0..self.ports.len() {
+            // What a full port has left may lie in a mapping that is about to end.
+            self.empty_queue(index);
+        }
         let mut resized = Vec::new();
         for (export, disk) in self.disks.iter_mut() {
             match disk.refresh() {

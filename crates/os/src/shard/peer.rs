@@ -300,13 +300,14 @@ impl Shard {
         let is_busy = self.node.outstanding() > 0;
         let Some(peer) = &mut self.peer else { return false };
         peer.metadata.start(&self.node, &mut self.disks);
-        let Some(link) = peer.due(now, is_busy) else { return false };
-        if let Some((socket, pieces)) = link.hand_over()
-            && self.disks.send(socket, pieces)
-        {
-            return true;
+        if let Some(link) = peer.due(now, is_busy) {
+            if let Some((socket, pieces)) = link.hand_over()
+                && self.disks.send(socket, pieces)
+            {
+                return true;
+            }
+            link.flush();
         }
-        link.flush();
         self.release_sent();
         false
     }

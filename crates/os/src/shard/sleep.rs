@@ -46,7 +46,7 @@ impl Shard {
     /// Sends what is queued, starts what waits for the disk, and sleeps until something comes or is due: with one call, as far as that
     /// is possible. The peer is told first; if it runs on this core, it does so only once the disk has its work.
     pub(super) fn sleep(&mut self, now: Instant) -> io::Result<()> {
-        if self.has_stopped() || self.was_woken(now) {
+        if self.has_stopped() || self.was_woken() {
             self.transmit(now);
             return Ok(());
         }
@@ -92,13 +92,11 @@ impl Shard {
     }
 
     /// Quiets the descriptors that have ended a sleep, then looks once more for what they may have told of: whatever
-    /// comes after that look makes them readable again.
-    fn was_woken(&mut self, now: Instant) -> bool {
-        if self.disks.may_be_readable(self.wake.as_raw_fd()) {
-            self.wake.clear();
-            if self.take_commands(now) > 0 {
-                return true;
-            }
+    /// comes after that look makes them readable again. Commands are left to the next turn, which obeys them with nothing queued: what
+    /// is queued may lie in memory that one of them takes away.
+    fn was_woken(&mut self) -> bool {
+        if self.disks.may_be_readable(self.wake.as_raw_fd()) && self.wake.clear() {
+            return true;
         }
         for port in self.ports.iter_mut() {
             let file = port.as_fd().as_raw_fd();

@@ -204,6 +204,31 @@ fn answers_of_a_lease_that_lasts_are_not_dropped_with_those_of_one_that_has_ende
 }
 
 #[test]
+fn a_command_that_comes_while_answers_are_queued_is_obeyed_once_they_have_left() {
+    Bench::run(|bench| {
+        bench.send(AtaCommand::IdentifyDevice);
+        bench.take(1);
+        bench.commands.send(Command::Stop).expect("the shard is there");
+        bench.shard.wake.signal();
+        bench.shard.sleep(clock::now()).expect("no sleep");
+        assert_eq!(bench.answered(), 1);
+        assert!(bench.shard.stopping_since.is_none(), "the next turn's");
+        bench.shard.run();
+    });
+}
+
+#[test]
+fn what_is_queued_leaves_before_the_disks_are_looked_at_anew() {
+    Bench::run(|bench| {
+        bench.send(AtaCommand::IdentifyDevice);
+        bench.take(1);
+        bench.obey(Command::RefreshDisks);
+        assert!(!bench.shard.transmitter.has_queued());
+        assert_eq!(bench.answered(), 1);
+    });
+}
+
+#[test]
 fn what_a_shard_without_a_peer_has_answered_before_it_stood_still_is_not_sent() {
     Bench::run(|bench| {
         bench.shard.transmit_frames();

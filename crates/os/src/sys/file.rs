@@ -170,11 +170,11 @@ impl EventFd {
         unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
     }
 
-    /// Makes it unreadable.
-    pub(crate) fn clear(&self) {
+    /// Makes it unreadable; whether it was readable.
+    pub(crate) fn clear(&self) -> bool {
         let mut count = 0u64;
         // SAFETY: eight bytes of a live variable. It fails only when there is nothing to clear.
-        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) };
+        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) > 0 }
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Ring {
     fixed: Option<IoSlice>,
     /// Whether the kernel says when completions wait inside, so that looking for them costs nothing.
     defers: bool,
-    /// What is sent, as the kernel is told of it; there is none if the kernel cannot leave out the completion of what went well.
+    /// What is sent, as the kernel is told of it; there is none if the kernel does not send as it should.
     message: Option<Box<libc::msghdr>>,
 }
 
@@ -52,7 +52,8 @@ impl Ring {
         if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
             return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
-        let sends = ring.params().is_feature_skip_cqe_on_success();
+        // Kernels before 6.1, the first to defer, may lose how much of what is sent has gone.
+        let sends = defers && ring.params().is_feature_skip_cqe_on_success();
         Ok(Self { ring, fixed: None, defers, message: sends.then(|| Box::new(stream::message(&[]))) })
     }
 
