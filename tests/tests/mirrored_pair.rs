@@ -275,6 +275,16 @@ impl Service {
         self.pair.wait_for_pair(&what, LIMIT, knows).expect("a node that looks");
     }
 
+    /// Waits until a node's peer answers at its address on one of the storage networks.
+    fn wait_until_answered_for(&self, node: usize, network: usize) {
+        let answers = || {
+            let status = self.pair.status(1 - node)?;
+            Ok((status["interfaces"][network]["answers_for_peer"] == true).then_some(()))
+        };
+        let what = format!("somebody to answer for node {node}");
+        self.pair.wait_for_pair(&what, LIMIT, answers).expect("a node that stands in");
+    }
+
     /// How many frames both nodes have sent to initiators.
     fn answers(&self) -> u64 {
         [0, 1].map(|node| self.pair.frames_sent(node).expect("count")).iter().sum()
@@ -355,7 +365,7 @@ fn the_kernel_s_initiator_does_not_notice_what_fails() {
     witness_away(&mut service);
     witness_away_and_then_the_peer_link(&mut service);
     both_nodes_killed(&mut service);
-    storage_interface_down(&mut service);
+    storage_interfaces_down(&mut service);
     volume_grown(&mut service);
     let answered = service.wait_for_the_targets();
     assert!(answered.values().all(|count| *count > 0), "all of them were used: {answered:?}");
@@ -516,7 +526,7 @@ fn both_nodes_killed(service: &mut Service) {
     experience.assert_at_most(away + STALL_MAX);
 }
 
-/// What an operator can do about it: once the node has left, the other one answers at the address that has gone.
+/// Both nodes serve, and one answers at the other's address where that has no link; when the node leaves, it does so for the whole of it.
 fn storage_interface_down_and_node_left(service: &mut Service) {
     let load = service.begin_load();
     let port = Pair::storage_port(1, 0);
@@ -529,15 +539,30 @@ fn storage_interface_down_and_node_left(service: &mut Service) {
     service.end_load("a storage interface of node 1 down, and node 1 left", load).assert_short();
 }
 
-/// Both nodes serve, so that nobody answers for the address that has gone: the initiator has to turn to the others by itself.
-fn storage_interface_down(service: &mut Service) {
+/// The other node answers at the address whose link has gone, for as long as it has: one of each node at once, then both of one.
+fn storage_interfaces_down(service: &mut Service) {
     let load = service.begin_load();
-    let port = Pair::storage_port(1, 0);
-    service.pair.switch.set_down(&port).expect("down");
-    service.let_it_send(&load, 3000);
-    service.pair.switch.set_up(&port).expect("up");
-    service.let_it_work(&load);
-    service.end_load("a storage interface of node 1 down", load);
+    for lost in [[(1, 0), (0, 1)], [(0, 0), (0, 1)]] {
+        for (node, network) in lost {
+            service.pair.set_storage_link_up(node, network, false).expect("down");
+        }
+        for (node, network) in lost {
+            service.wait_until_answered_for(node, network);
+        }
+        let before = service.wait_for_the_targets();
+        service.let_it_work(&load);
+        let since = service.wait_for_the_targets();
+        for (node, network) in lost {
+            let at = service.responder(node, network);
+            assert!(since[&at] > before[&at], "somebody answers at {at:?}: {before:?}, then {since:?}");
+        }
+        for (node, network) in lost {
+            service.pair.set_storage_link_up(node, network, true).expect("up");
+        }
+        service.let_it_work(&load);
+    }
+    let what = "a storage interface of each node down, then both of node 0";
+    service.end_load(what, load).assert_short();
 }
 
 /// The disk gets larger while it is in use, and Linux sees that when it is told to look.

@@ -4,6 +4,7 @@ use aoe::MacAddress;
 use aoe::target::{PortId, PortLink, Slow, SmallState, StateError, Transmit};
 use block::{BlockError, BlockRequest, BufferName, BufferSlice, Completion, Duration, ExportId, Instant};
 use replication::input::{ArbiterAnswer, Control, MetadataId};
+use replication::links::Interfaces;
 use replication::membership::Membership;
 use replication::message::{Message, Refusal};
 use replication::meta::layout::Place;
@@ -220,6 +221,8 @@ pub enum Output {
     },
     /// A request took long.
     Slow(Box<SlowRequest>),
+    /// The peer has no link on these interfaces, and on no others: this node answers there at its address, too. For operators.
+    PeerLinksDown(Interfaces),
     /// Something an operator wants to know.
     Event {
         /// About which volume.

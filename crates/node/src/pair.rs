@@ -22,6 +22,7 @@ use replication::input;
 use replication::input::MetadataId;
 use replication::lease::LeaseStatus;
 use replication::limits::Limits;
+use replication::links::Interfaces;
 use replication::membership::NodeNumber;
 use replication::meta::Opened;
 use replication::spent::Spent;
@@ -88,6 +89,8 @@ pub(crate) struct Pair {
     pub(crate) engine: Engine,
     config: PairConfig,
     first_disk_slot: u16,
+    /// Interfaces of this node that have no link.
+    pub(crate) links_down: Interfaces,
     /// By export.
     volumes: Vec<Option<Mirrored>>,
     pub(crate) hand_over: HandOver,
@@ -162,6 +165,7 @@ impl Node {
                 engine,
                 config,
                 first_disk_slot,
+                links_down: Interfaces::NONE,
                 volumes: Vec::new(),
                 hand_over: HandOver::default(),
                 spent: None,
@@ -257,6 +261,12 @@ impl Node {
                 if self.pair().hand_over.is_on() && self.hand_over(now, port, received, frame, buffer) =>
             {
                 Ok(())
+            }
+            Input::PortChanged { port, link } => {
+                // Nothing is taken there any more when the peer hears of it.
+                let told = self.tell_target(now, target::Input::PortChanged { port, link });
+                self.tell_of_link(now, port, link.is_none());
+                told
             }
             Input::PeerMessage { message, data } => {
                 self.tell_engine(now, input::Input::Message { message, data })

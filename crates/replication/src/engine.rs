@@ -20,6 +20,7 @@ use crate::identity::PairIdentity;
 use crate::input::{Input, MetadataId};
 use crate::lease::Lease;
 use crate::limits::{DOUBTFUL_KEPT_MAX, DOUBTFUL_MAX, Limits};
+use crate::links::Links;
 use crate::membership::NodeNumber;
 use crate::message::{Announce, Message, Refusal, Token, VolumeMessage};
 use crate::meta::layout::SMALL_STATE_BYTES;
@@ -83,6 +84,7 @@ pub struct Engine {
     pub(crate) started: Instant,
     pub(crate) session: Session,
     pub(crate) lease: Lease,
+    pub(crate) links: Links,
     pub(crate) volumes: Vec<Option<Volume>>,
     /// What the peer has announced in this session and this node does not have, or not yet.
     pub(crate) unplaced: Vec<Announce>,
@@ -143,6 +145,7 @@ impl Engine {
             started: now,
             session: Session::default(),
             lease,
+            links: Links::default(),
             volumes: Vec::with_capacity(volumes),
             unplaced: Vec::new(),
             removed: Vec::new(),
@@ -211,6 +214,7 @@ impl Engine {
             Input::Capacity { volume, capacity } => self.handle_capacity(volume, capacity),
             Input::Control { volume, control } => self.handle_control(volume, control),
             Input::SlowAfter(after) => self.slow_after = after,
+            Input::LinksDown(down) => self.handle_links_down(down),
             Input::HandOver { volume, port, to_receiver, received, frame } => {
                 self.hand_over(volume, port, to_receiver, received, frame);
             }
@@ -291,6 +295,7 @@ impl Engine {
             Message::Renew { number } => self.handle_renew(number),
             Message::Granted { number } => self.handle_granted(number),
             Message::Announce(announce) => self.handle_announce(announce),
+            Message::LinksDown(down) => self.handle_peer_links_down(down),
             Message::Volume(export, message) => return self.handle_volume_message(export, message, data),
         };
         if let Some(data) = data {

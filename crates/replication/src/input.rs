@@ -2,6 +2,7 @@
 
 use block::{BlockError, BlockRequest, BufferSlice, Completion, Duration, ExportId, Instant};
 
+use crate::links::Interfaces;
 use crate::membership::{Epoch, Membership};
 use crate::message::{Message, Origin};
 use crate::meta::small_state::SmallState;
@@ -130,6 +131,8 @@ pub enum Input {
     },
     /// From now on [`crate::output::Output::Spent`] is given for requests that take so long, and for some that take less; without, for none.
     SlowAfter(Option<Duration>),
+    /// These storage interfaces of this node have no link from now on, and no others.
+    LinksDown(Interfaces),
     /// A frame has come for a volume whose frames are handed over ([`crate::output::Output::Serving`]).
     HandOver {
         /// For which volume.

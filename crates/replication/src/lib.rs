@@ -39,6 +39,7 @@ pub mod input;
 mod lacking;
 pub mod lease;
 pub mod limits;
+pub mod links;
 mod meeting;
 pub mod membership;
 pub mod message;

@@ -8,6 +8,7 @@ use block::{BlockError, ExportId, LbaRange};
 use crate::durability::Mode;
 use crate::identity::{PairIdentity, VolumeIdentity};
 use crate::limits::NUMBER_WORDS;
+use crate::links::Interfaces;
 use crate::membership::{Membership, NodeNumber};
 use crate::meta::layout::SECTORS_PER_BIT;
 use crate::meta::small_state::SmallState;
@@ -385,6 +386,8 @@ pub enum Message {
     },
     /// A volume of the sender's.
     Announce(Announce),
+    /// Which of the sender's storage interfaces have no link: these, and no others.
+    LinksDown(Interfaces),
     /// About one volume, named as the receiver calls it.
     Volume(ExportId, VolumeMessage),
 }

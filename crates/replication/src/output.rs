@@ -4,6 +4,7 @@ use block::{BlockError, BlockRequest, BufferName, BufferSlice, ExportId, Instant
 
 use crate::durability::Mode;
 use crate::input::MetadataId;
+use crate::links::Interfaces;
 use crate::membership::Membership;
 use crate::message::{Message, NumberWindow, Offer, Origin, Refusal, Token};
 use crate::meta::layout::Place;
@@ -151,6 +152,9 @@ pub enum Output {
         /// All of it.
         frame: BufferSlice,
     },
+    /// These storage interfaces of the peer's have no link, and no others: what initiators send to its address there may be taken for
+    /// whatever this node serves.
+    PeerLinksDown(Interfaces),
     /// The peer's write has come here: remember it (rules D1, D2, D6).
     Followed {
         /// Which volume.

@@ -49,6 +49,11 @@ impl Session {
         self.state == State::Up
     }
 
+    /// Whether it stands, and both nodes know [`crate::message::Message::LinksDown`].
+    pub(crate) fn tells_of_links(&self) -> bool {
+        self.is_up() && self.version >= Some(Version::V5)
+    }
+
     /// Whether both nodes know [`crate::message::VolumeMessage::GivenBack`].
     pub(crate) fn tells_of_giving_back(&self) -> bool {
         self.version >= Some(Version::V3)
@@ -99,6 +104,7 @@ impl Engine {
         (self.session.state, self.session.version) = (State::Up, version);
         self.lease.begin_session(self.now);
         self.renew();
+        self.introduce_links();
         for export in self.exports() {
             let volume = self.volume(export);
             if !volume.is_growing() && !volume.removing {
@@ -271,12 +277,13 @@ impl Engine {
         number
     }
 
-    fn must_be_up(&self) -> Result<(), Refusal> {
+    pub(crate) fn must_be_up(&self) -> Result<(), Refusal> {
         if self.session.is_up() { Ok(()) } else { Err(Refusal::Protocol("a message before hello")) }
     }
 
     fn end_session(&mut self) {
         self.session.state = State::Down;
+        self.forget_peer_links();
         self.unplaced.clear();
         self.removed.clear();
         for export in self.exports() {

@@ -18,10 +18,12 @@ pub enum Version {
     V3,
     /// A connection begins with a number that is said back.
     V4,
+    /// A node tells which of its storage interfaces have no link.
+    V5,
 }
 
 /// Every version this program speaks with what came with it, oldest first.
-pub const HISTORY: [(Version, &str); 4] = [
+pub const HISTORY: [(Version, &str); 5] = [
     (
         Version::V1,
         "writes, reads, resync, verify, leases, membership, growth and small state of many volumes in one stream",
@@ -32,6 +34,7 @@ pub const HISTORY: [(Version, &str); 4] = [
         Version::V4,
         "whoever connects says back a number that it was told, so that no recorded connection is taken for a new one",
     ),
+    (Version::V5, "`LinksDown` tells where the other node answers in this one's stead"),
 ];
 
 impl Version {
@@ -48,6 +51,7 @@ impl Version {
             Self::V2 => 2,
             Self::V3 => 3,
             Self::V4 => 4,
+            Self::V5 => 5,
         }
     }
 }
@@ -127,8 +131,8 @@ mod tests {
         assert_eq!(all.in_common(range(2, 9)), Some(Version::NEWEST), "of a later program");
         assert_eq!(range(1, 1).in_common(all), Some(Version::V1));
         assert_eq!(range(1, 1).in_common(range(2, 2)), None);
-        assert_eq!(all.in_common(range(5, 9)), None);
-        assert_eq!(range(1, 9).in_common(range(5, 9)), None, "nobody speaks what he does not know");
+        assert_eq!(all.in_common(range(6, 9)), None);
+        assert_eq!(range(1, 9).in_common(range(6, 9)), None, "nobody speaks what he does not know");
     }
 
     #[test]

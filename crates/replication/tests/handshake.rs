@@ -8,13 +8,14 @@ use replication::engine::{Engine, EngineConfig};
 use replication::identity::{FormatIdentity, PairIdentity, VolumeIdentity};
 use replication::input::Input;
 use replication::limits::{LEASE, Limits};
+use replication::links::Interfaces;
 use replication::membership::{Membership, NodeNumber};
 use replication::message::{Hello, Message, Refusal};
 use replication::meta::Format;
 use replication::meta::layout::{EXTENT_SECTORS, HOT_EXTENTS_MIN, Layout};
 use replication::output::Output;
 use replication::start::VolumeConfig;
-use replication::version::VersionRange;
+use replication::version::{Version, VersionRange};
 
 const NOW: Instant = Instant::from_nanos(10_000_000_000);
 const EXPORT: ExportId = ExportId(0);
@@ -37,6 +38,7 @@ struct Node {
     engine: Engine,
     said: Vec<Message>,
     ended: Vec<Refusal>,
+    peer_links_down: Vec<Interfaces>,
 }
 
 impl Node {
@@ -57,7 +59,7 @@ impl Node {
             good: true,
         });
         engine.add_volume(NOW, EXPORT, metadata, VolumeConfig::default());
-        let mut node = Self { engine, said: Vec::new(), ended: Vec::new() };
+        let mut node = Self { engine, said: Vec::new(), ended: Vec::new(), peer_links_down: Vec::new() };
         node.input(Input::Connected);
         node
     }
@@ -68,6 +70,7 @@ impl Node {
             match output {
                 Output::Send { message, .. } => self.said.push(message),
                 Output::Disconnect { reason } => self.ended.push(reason),
+                Output::PeerLinksDown(down) => self.peer_links_down.push(down),
                 Output::Metadata { id, .. } => {
                     self.engine.handle_input(NOW, Input::Metadata { id, result: Ok(()) });
                 }
@@ -154,6 +157,43 @@ fn a_peer_that_was_refused_is_granted_nothing_and_a_new_connection_begins_anew()
         assert_eq!(node.ended.len(), 1, "{:?}", node.ended);
         assert!(node.has_granted());
     }
+}
+
+#[test]
+fn links_that_are_down_are_told_from_the_first_hello_on_to_who_understands_that() {
+    let some = Interfaces::NONE.with(1);
+    let said_by = |versions: VersionRange| {
+        let mut node = Node::connected(ZERO);
+        node.input(Input::LinksDown(some));
+        let Config { pair, node: number, .. } = ONE;
+        let (pair, lease_milliseconds) = (PairIdentity(pair), 1000);
+        let hello = Hello { versions, pair, node: number, incarnation: 2, lease_milliseconds };
+        node.hears(&[Message::Hello(hello)]);
+        node.input(Input::LinksDown(some));
+        node.input(Input::LinksDown(Interfaces::NONE));
+        node.said.retain(|message| matches!(message, Message::LinksDown(_)));
+        node.said
+    };
+    let told = [Message::LinksDown(some), Message::LinksDown(Interfaces::NONE)];
+    assert_eq!(said_by(VersionRange::ALL), told, "once each");
+    assert_eq!(said_by(VersionRange::of(Version::OLDEST, Version::V4)), []);
+}
+
+#[test]
+fn the_peer_s_links_that_are_down_are_forgotten_with_the_session() {
+    let (mut zero, mut one) = (Node::connected(ZERO), Node::connected(ONE));
+    one.hears(&zero.said);
+    zero.hears(&one.said);
+    let down = Interfaces::NONE.with(0).with(5);
+    zero.hears(&[Message::LinksDown(down), Message::LinksDown(down)]);
+    assert_eq!(zero.peer_links_down, [down]);
+    zero.input(Input::Disconnected);
+    assert_eq!(zero.peer_links_down, [down, Interfaces::NONE]);
+    zero.input(Input::Connected);
+    zero.said.clear();
+    zero.hears(&[Message::LinksDown(down)]);
+    assert_eq!(zero.peer_links_down.len(), 2, "before a hello nothing is believed");
+    assert!(matches!(zero.ended.as_slice(), [Refusal::Protocol(_)]), "{:?}", zero.ended);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use replication::durability::Mode;
 use replication::identity::{PairIdentity, VolumeIdentity};
 use replication::limits::{COUNTED_MAX, DOUBTFUL_PER_MESSAGE, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
+use replication::links::Interfaces;
 use replication::membership::{Epoch, Members, Membership, NodeNumber};
 use replication::message::{
     Announce, BlockRun, CopyState, DoubtfulWrite, Effect, Handed, Hello, Message, NumberWindow, Offer,
@@ -69,6 +70,7 @@ fn samples() -> Vec<Message> {
         Message::Renew { number: 17 },
         Message::Granted { number: 17 },
         Message::Announce(announce),
+        Message::LinksDown(Interfaces::of_bits(6)),
     ];
     let token = Token(0x0102_0304_0506_0708);
     let of_volumes = [
@@ -105,6 +107,11 @@ fn samples() -> Vec<Message> {
         V::Numbers(vec![window(4)]),
     ];
     of_session.into_iter().chain(of_volumes.map(of_volume)).collect()
+}
+
+fn sample(kind: Kind) -> Message {
+    let found = samples().into_iter().find(|message| bytes_of(message)[6] == kind.number());
+    found.expect("there is one of each")
 }
 
 fn data_of(message: &Message) -> Vec<u8> {
@@ -293,7 +300,7 @@ fn a_session_is_in_the_newest_version_that_both_speak() {
     assert_eq!(agreed(VersionRange::ALL, 1, 2), Some(Version::V2));
     assert_eq!(agreed(VersionRange::ALL, 1, 1), Some(Version::V1));
     assert_eq!(agreed(VersionRange::ALL, 2, 9), Some(Version::NEWEST));
-    assert_eq!(agreed(VersionRange::ALL, 5, 9), None);
+    assert_eq!(agreed(VersionRange::ALL, 6, 9), None);
     assert_eq!(agreed(old, 1, 9), Some(Version::V1));
     assert_eq!(agreed(old, 2, 2), None);
 }
@@ -394,9 +401,8 @@ fn each_field_of_a_head_that_cannot_be_is_named() {
 
 #[test]
 fn a_bit_that_flips_anywhere_is_noticed() {
-    let message = &samples()[10];
-    let good = bytes_of(message);
-    assert_eq!(good[6], Kind::Replicate.number());
+    let message = sample(Kind::Replicate);
+    let good = bytes_of(&message);
     for bit in 0..good.len() * 8 {
         let mut bytes = good.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
@@ -409,10 +415,10 @@ fn a_bit_that_flips_anywhere_is_noticed() {
 
 #[test]
 fn damaged_data_is_noticed_if_it_was_checked() {
-    let message = &samples()[10];
+    let message = sample(Kind::Replicate);
     let stream = |data: Data, byte: u8| {
         let mut bytes = vec![0; MESSAGE_BYTES_MAX];
-        let length = emit(Version::NEWEST, message, data, &mut bytes);
+        let length = emit(Version::NEWEST, &message, data, &mut bytes);
         [&bytes[..length], &[byte; 512]].concat()
     };
     let checked = Data::checked(&[1; 512]);
@@ -425,12 +431,11 @@ fn damaged_data_is_noticed_if_it_was_checked() {
 
 #[test]
 fn data_must_be_what_the_message_says_and_no_more_than_there_is_room_for() {
-    let mut replicate = bytes_of(&samples()[10]);
+    let mut replicate = bytes_of(&sample(Kind::Replicate));
     replicate[17] = 4;
     reseal(&mut replicate);
     assert_eq!(read(&replicate), Err(WireError::DataLength { kind: Kind::Replicate, found: 1024 }));
-    let mut fetched = bytes_of(&samples()[14]);
-    assert_eq!(fetched[6], Kind::Fetched.number());
+    let mut fetched = bytes_of(&sample(Kind::Fetched));
     for found in [0u32, 100, 65_536 * 512, u32::MAX - 511] {
         fetched[16..20].copy_from_slice(&found.to_le_bytes());
         reseal(&mut fetched);
@@ -439,46 +444,49 @@ fn data_must_be_what_the_message_says_and_no_more_than_there_is_room_for() {
     }
     let mut small = Decoder::new(512, VersionRange::ALL);
     decode(&mut small, &bytes_of(&Message::Hello(HELLO))).expect("a Hello");
-    let refused = decode(&mut small, &bytes_of(&samples()[14]));
+    let refused = decode(&mut small, &bytes_of(&sample(Kind::Fetched)));
     assert_eq!(refused, Err(WireError::DataTooLong { kind: Kind::Fetched, found: 1024, max: 512 }));
 }
 
 #[test]
 fn values_that_mean_nothing_are_named() {
-    let with = |sample: usize, at: usize, byte: u8| {
-        let mut bytes = bytes_of(&samples()[sample]);
+    let with = |kind: Kind, at: usize, byte: u8| {
+        let mut bytes = bytes_of(&sample(kind));
         bytes[HEADER_BYTES + at] = byte;
         reseal(&mut bytes);
         match read(&bytes).expect_err("refused") {
-            WireError::Value { kind, what } => (kind, what),
+            WireError::Value { kind: named, what } => {
+                assert_eq!(named, kind);
+                what
+            }
             other => panic!("{other}"),
         }
     };
-    assert_eq!(with(17, 1, 2), (Kind::Handed, "whose address it was sent to"));
-    assert_eq!(with(17, 4, 0), (Kind::Handed, "length of a frame"));
-    assert_eq!(with(17, 6, 1), (Kind::Handed, "length of a frame"));
-    assert_eq!(with(0, 0, 0), (Kind::Hello, "range of versions"));
-    assert_eq!(with(0, 32, 2), (Kind::Hello, "node number"));
-    assert_eq!(with(1, 0, 10), (Kind::Goodbye, "reason"));
-    assert_eq!(with(6, 11, 0), (Kind::Doubtful, "origin"), "it must be somebody's");
-    assert_eq!(with(6, 10, 4), (Kind::Doubtful, "effect of a write"));
-    assert_eq!(with(7, 8, 3), (Kind::Offer, "membership"));
-    assert_eq!(with(7, 16, 3), (Kind::Offer, "state of the copy"));
-    assert_eq!(with(7, 19, 2), (Kind::Offer, "flag of a node that has lost its memory"));
-    assert_eq!(with(7, 20, 5), (Kind::Offer, "mode"));
-    assert_eq!(with(10, 16, 0), (Kind::Replicate, "range of sectors"), "of none");
-    assert_eq!(with(10, 18, 2), (Kind::Replicate, "flag of a durable write"));
-    assert_eq!(with(10, 19, 3), (Kind::Replicate, "origin"));
-    assert_eq!(with(14, 8, 6), (Kind::Fetched, "result"));
-    assert_eq!(with(25, 8, 3), (Kind::Verified, "outcome of a verify"));
-    assert_eq!(with(31, 8, 2), (Kind::ResizeAnswered, "answer to a resize"));
+    assert_eq!(with(Kind::Handed, 1, 2), "whose address it was sent to");
+    assert_eq!(with(Kind::Handed, 4, 0), "length of a frame");
+    assert_eq!(with(Kind::Handed, 6, 1), "length of a frame");
+    assert_eq!(with(Kind::Hello, 0, 0), "range of versions");
+    assert_eq!(with(Kind::Hello, 32, 2), "node number");
+    assert_eq!(with(Kind::Goodbye, 0, 10), "reason");
+    assert_eq!(with(Kind::Doubtful, 11, 0), "origin", "it must be somebody's");
+    assert_eq!(with(Kind::Doubtful, 10, 4), "effect of a write");
+    assert_eq!(with(Kind::Offer, 8, 3), "membership");
+    assert_eq!(with(Kind::Offer, 16, 3), "state of the copy");
+    assert_eq!(with(Kind::Offer, 19, 2), "flag of a node that has lost its memory");
+    assert_eq!(with(Kind::Offer, 20, 5), "mode");
+    assert_eq!(with(Kind::Replicate, 16, 0), "range of sectors", "of none");
+    assert_eq!(with(Kind::Replicate, 18, 2), "flag of a durable write");
+    assert_eq!(with(Kind::Replicate, 19, 3), "origin");
+    assert_eq!(with(Kind::Fetched, 8, 6), "result");
+    assert_eq!(with(Kind::Verified, 8, 3), "outcome of a verify");
+    assert_eq!(with(Kind::ResizeAnswered, 8, 2), "answer to a resize");
     // The eighth byte of a number nobody has counted up to.
-    assert_eq!(with(7, 7, 0x81), (Kind::Offer, "epoch"));
-    assert_eq!(with(8, 7, 0x81), (Kind::Proceed, "epoch"));
-    assert_eq!(with(7, 31, 0x81), (Kind::Offer, "revision of the small state"));
-    assert_eq!(with(33, 23, 0x81), (Kind::SmallState, "revision"));
-    assert_eq!(with(5, 8, 0), (Kind::OutOfSync, "run of blocks"), "of none");
-    let mut wraps = bytes_of(&samples()[5]);
+    assert_eq!(with(Kind::Offer, 7, 0x81), "epoch");
+    assert_eq!(with(Kind::Proceed, 7, 0x81), "epoch");
+    assert_eq!(with(Kind::Offer, 31, 0x81), "revision of the small state");
+    assert_eq!(with(Kind::SmallState, 23, 0x81), "revision");
+    assert_eq!(with(Kind::OutOfSync, 8, 0), "run of blocks", "of none");
+    let mut wraps = bytes_of(&sample(Kind::OutOfSync));
     wraps[HEADER_BYTES..HEADER_BYTES + 8].fill(0xff);
     reseal(&mut wraps);
     assert_eq!(read(&wraps), Err(WireError::Value { kind: Kind::OutOfSync, what: "run of blocks" }));
@@ -497,7 +505,7 @@ fn an_error_says_what_to_do() {
 #[test]
 #[should_panic(expected = "the data of this message")]
 fn data_of_another_length_is_our_own_fault() {
-    emit(Version::NEWEST, &samples()[10], Data::unchecked(1024), &mut [0; MESSAGE_BYTES_MAX]);
+    emit(Version::NEWEST, &sample(Kind::Replicate), Data::unchecked(1024), &mut [0; MESSAGE_BYTES_MAX]);
 }
 
 fn any_range() -> impl Strategy<Value = LbaRange> {
@@ -558,6 +566,7 @@ fn any_of_session() -> impl Strategy<Value = Message> {
         any_node().prop_map(|node| Message::Goodbye(Refusal::Node(node))),
         any::<u64>().prop_map(|number| Message::Renew { number }),
         any::<u64>().prop_map(|number| Message::Granted { number }),
+        any::<u64>().prop_map(|bits| Message::LinksDown(Interfaces::of_bits(bits))),
         any::<(u128, u32, u64)>().prop_map(|(volume, export, sectors)| Message::Announce(Announce {
             volume: VolumeIdentity(volume),
             export: ExportId(export),

@@ -343,6 +343,7 @@ impl Pair {
             | Output::Numbers { .. }
             | Output::SmallState { .. }
             | Output::Spent { .. }
+            | Output::PeerLinksDown(_)
             | Output::Event { .. } => {}
         }
         Ok(())

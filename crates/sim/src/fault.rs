@@ -52,6 +52,8 @@ faults! {
     OneWay = "one-way", (50, 6000);
     /// A port is cut off both ways.
     PortCut = "port-cut", (50, 6000);
+    /// A port of a node loses its link: it is cut off both ways, and the node sees it.
+    LinkDown = "link-down", (50, 6000);
     /// Switches forget where everybody is, and learn it anew.
     SwitchForgets = "switch-forgets", (0, 0);
     /// The link between the nodes carries nothing; what was sent waits.
@@ -148,7 +150,7 @@ impl Fault {
     /// Whether it is drawn apart from the others, so that these stay as they were without it.
     #[must_use]
     pub fn is_drawn_apart(self) -> bool {
-        matches!(self, Self::Restart | Self::Grow)
+        matches!(self, Self::Restart | Self::Grow | Self::LinkDown)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::disk::{Ask, Disk, Loss, Ticket};
 use crate::fault::{Fault, FaultCounts};
+use crate::host::SEGMENTS_MAX;
 use crate::mark::{Mark, Marks};
 use crate::mistake::Mistake;
 use crate::peer_link::{Connection, Delivery};
@@ -100,6 +101,8 @@ pub struct Machine {
     /// By volume.
     pub disks: Vec<Disks>,
     process: Option<Process>,
+    /// By port.
+    links_down: [bool; SEGMENTS_MAX],
     boot: u32,
     paused_until: Option<Instant>,
     /// What happened while it stood still.
@@ -115,6 +118,7 @@ impl Machine {
             config,
             disks,
             process: None,
+            links_down: [false; SEGMENTS_MAX],
             boot: 0,
             paused_until: None,
             inbox: VecDeque::new(),
@@ -170,8 +174,8 @@ impl Machine {
             self.input(now, Input::Capacity { volume, capacity }, counts, effects);
         }
         self.input(now, Input::SlowAfter(Some(SLOW)), counts, effects);
-        for (port, link) in (0..).map(PortId).zip(self.config.links.clone()) {
-            self.input(now, Input::PortChanged { port, link: Some(link) }, counts, effects);
+        for port in 0..self.ports() {
+            self.tell_of_port(now, port, self.links_down[usize::from(port)], counts, effects);
         }
         for (port, mac) in (0..).map(PortId).zip(self.config.peer_addresses.clone()) {
             self.input(now, Input::PeerAddress { port, mac }, counts, effects);
@@ -199,9 +203,31 @@ impl Machine {
         for link in &mut self.config.links {
             link.mtu = mtu;
         }
-        for (port, link) in (0..).map(PortId).zip(self.config.links.clone()) {
-            self.input(now, Input::PortChanged { port, link: Some(link) }, counts, effects);
+        for port in 0..self.ports() {
+            self.tell_of_port(now, port, self.links_down[usize::from(port)], counts, effects);
         }
+    }
+
+    /// These ports have no link from now on. Tells for which of them that is news.
+    pub fn set_links_down(&mut self, down: [bool; SEGMENTS_MAX]) -> Vec<u8> {
+        let before = std::mem::replace(&mut self.links_down, down);
+        (0..self.ports()).filter(|port| before[usize::from(*port)] != down[usize::from(*port)]).collect()
+    }
+
+    fn ports(&self) -> u8 {
+        u8::try_from(self.config.links.len()).expect("one or two")
+    }
+
+    fn tell_of_port(
+        &mut self,
+        now: Instant,
+        port: u8,
+        down: bool,
+        counts: &mut FaultCounts,
+        effects: &mut Vec<Effect>,
+    ) {
+        let link = (!down).then_some(self.config.links[usize::from(port)]);
+        self.input(now, Input::PortChanged { port: PortId(port), link }, counts, effects);
     }
 
     /// Its disks are empty ones now, with fresh metadata that says so, and else what the other node says.
@@ -370,6 +396,7 @@ impl Machine {
                 process.take_frame(shown, received, PortId(port), bytes);
                 return self.drain(now, counts, effects);
             }
+            Happening::Link { port, down } => return self.tell_of_port(now, port, down, counts, effects),
             Happening::Disk { id, answer } => {
                 let result = answer.map(|bytes| bytes.map(|bytes| process.store(bytes)));
                 Input::Completed(Completion { id, result })

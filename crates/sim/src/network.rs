@@ -48,6 +48,7 @@ struct Direction {
 struct Port {
     out: Direction,
     into: Direction,
+    link_down: bool,
 }
 
 /// All segments.
@@ -103,6 +104,12 @@ impl Network {
         }
         self.active.push(injection);
         self.apply();
+    }
+
+    /// Which ports of a station have no link.
+    #[must_use]
+    pub fn links_down(&self, station: Station) -> [bool; SEGMENTS_MAX] {
+        self.ports[usize::from(station.0)].map(|port| port.link_down)
     }
 
     /// A station's ports carry frames of that MTU from now on.
@@ -254,10 +261,11 @@ impl Network {
         let stations = self.ports.len() as u64;
         // Half of the faults hit a node: there are fewer of them than hosts.
         let place = injection.place;
-        let station = if place & 1 == 0 { injection.node as u64 } else { (place >> 8) % stations };
+        let is_of_node = place & 1 == 0 || injection.fault == Fault::LinkDown;
+        let station = if is_of_node { injection.node as u64 } else { (place >> 8) % stations };
         let segment = (place >> 1 & 1) % self.segments as u64;
         let (out, into) = match (injection.fault, place >> 2 & 3) {
-            (Fault::PortCut, _) => (true, true),
+            (Fault::PortCut | Fault::LinkDown, _) => (true, true),
             (Fault::OneWay, 0 | 2) | (_, 2) => (true, false),
             (Fault::OneWay, _) | (_, 3) => (false, true),
             _ => (true, true),
@@ -271,6 +279,7 @@ impl Network {
         let (station, segment) =
             (usize::try_from(station).expect("few"), usize::try_from(segment).expect("few"));
         let port = &mut self.ports[station][segment];
+        port.link_down |= injection.fault == Fault::LinkDown;
         if out {
             worsen(&mut port.out, &injection);
         }
@@ -292,7 +301,7 @@ fn worsen(direction: &mut Direction, injection: &Injection) {
         Fault::FrameHeld => direction.held = direction.held.max(strength / 8),
         Fault::FrameCorrupt => direction.corrupt = direction.corrupt.max(strength / 4),
         Fault::FrameTruncate => direction.truncate = direction.truncate.max(strength / 4),
-        Fault::OneWay | Fault::PortCut => direction.cut = true,
+        Fault::OneWay | Fault::PortCut | Fault::LinkDown => direction.cut = true,
         other => unreachable!("{other} is no fault of the network"),
     }
 }

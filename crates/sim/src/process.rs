@@ -51,6 +51,13 @@ pub enum Happening {
         /// What.
         answer: ArbiterAnswer,
     },
+    /// A port has a link or not.
+    Link {
+        /// Which.
+        port: u8,
+        /// Whether.
+        down: bool,
+    },
     /// The operator wants something of every volume.
     Control(Control),
     /// The operator wants something of one.
@@ -161,6 +168,7 @@ impl Process {
                 Effect::Ask { volume, number: question, expected, next }
             }
             Output::Slow(slow) => return assert_parts_fit(&slow),
+            Output::PeerLinksDown(_) => return,
             Output::Event { volume, event } => Effect::Event { volume: self.volume(volume), event },
             Output::StoreState { .. } => {
                 unreachable!("the state of a mirrored export stands in its metadata")

@@ -106,6 +106,27 @@ pub const ALL: &[Scenario] = &[
         "arbiter-down-at-the-failover",
         &[Step(Fault::ArbiterDown, 0, 1000, 6000), Step(Fault::Kill, 1, 2000, 8000)],
     ),
+    story("storage-link-down", &[Step(Fault::LinkDown, 1, 2000, 6000)]),
+    story(
+        "storage-link-down-for-a-moment",
+        &[
+            Step(Fault::LinkDown, 1, 2000, 60),
+            Step(Fault::LinkDown, 1, 2200, 60),
+            Step(Fault::LinkDown, 1, 2300, 500),
+        ],
+    ),
+    story(
+        "storage-link-down-and-the-other-node-killed",
+        &[Step(Fault::LinkDown, 1, 2000, 9000), Step(Fault::Kill, 0, 4000, 2000)],
+    ),
+    story(
+        "storage-link-down-and-its-node-killed",
+        &[Step(Fault::LinkDown, 1, 2000, 9000), Step(Fault::Kill, 1, 4000, 2000)],
+    ),
+    story(
+        "storage-link-down-while-the-nodes-do-not-talk",
+        &[Step(Fault::LinkDown, 1, 2000, 3000), Step(Fault::PeerCut, 0, 2500, 4000)],
+    ),
     story("node-isolated", &[Step(Fault::NodeIsolated, 1, 2000, 5000)]),
     story(
         "crash-of-the-target-of-a-resync",

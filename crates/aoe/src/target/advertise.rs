@@ -101,7 +101,7 @@ impl Target {
             .ports
             .linked()
             .flat_map(|(port, link)| {
-                let peer = self.ports.peer(port).filter(|_| export.stands_in);
+                let peer = self.ports.peer(port).filter(|_| self.answers_for_peer(export, port));
                 let sources = std::iter::once(link.mac).chain(peer);
                 sources.flat_map(move |source| receivers.iter().map(move |to| (port, link, source, *to)))
             })

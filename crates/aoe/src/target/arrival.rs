@@ -6,6 +6,7 @@ use block::{BufferName, BufferSlice, ExportId, Instant};
 
 use super::Target;
 use super::duplicate::is_stale;
+use super::export::Export;
 use super::outstanding::{Answer, Sequenced};
 use super::port::{PortId, PortLink};
 use super::refusal::Refusal;
@@ -171,7 +172,7 @@ impl Target {
         if export.serving_since.is_none_or(|since| arrival.received < since && !arrival.handed) {
             return Err(Refusal::NotServing);
         }
-        if arrival.for_peer.is_some() && !export.stands_in {
+        if arrival.for_peer.is_some() && !self.answers_for_peer(export, arrival.port) {
             return Err(Refusal::OtherDestination);
         }
         if !export.state().admits(arrival.initiator()) {
@@ -190,6 +191,11 @@ impl Target {
                 self.refuse_arrival(id, arrival, AoeError::UnrecognizedCommand)
             }
         }
+    }
+
+    /// Whether this node answers at the other one's address there for an export that it serves.
+    pub(super) fn answers_for_peer(&self, export: &Export, port: PortId) -> bool {
+        export.stands_in || export.config.mirror.is_some() && self.ports.is_peer_down(port)
     }
 
     /// Answers a request with an error of the AoE header.

@@ -108,7 +108,7 @@ impl Target {
         let mut head = answer.head;
         let is_peers = self.ports.peer(answer.port) == Some(head.ethernet.source);
         if is_peers
-            && !self.exports.find(export).is_some_and(|export| export.stands_in)
+            && !self.exports.find(export).is_some_and(|export| self.answers_for_peer(export, answer.port))
             && let Some(link) = self.ports.link(answer.port)
         {
             head.ethernet.source = link.mac;

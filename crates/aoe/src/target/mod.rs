@@ -266,6 +266,12 @@ impl Target {
                 self.ports.set_peer(port, mac);
                 Ok(())
             }
+            Input::PeerLinkDown { port, down } => {
+                if self.ports.set_peer_down(port, down) {
+                    self.schedule_all_advertisements(now);
+                }
+                Ok(())
+            }
             Input::Resized { export, sectors } => {
                 self.resized(now, export, sectors);
                 Ok(())

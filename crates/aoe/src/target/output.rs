@@ -63,6 +63,14 @@ pub enum Input<'a> {
         /// What the other node is there.
         mac: MacAddress,
     },
+    /// Whether the other node of a pair has no link on an interface: then this one answers at its address there, too, whatever it
+    /// serves.
+    PeerLinkDown {
+        /// Which interface.
+        port: PortId,
+        /// Whether.
+        down: bool,
+    },
     /// An export has another size.
     Resized {
         /// Which.

@@ -35,12 +35,20 @@ impl PortLink {
     }
 }
 
+/// The other node of a pair on the same wire.
+#[derive(Clone, Copy, Debug, Default)]
+struct PeerPort {
+    mac: Option<MacAddress>,
+    /// It has no link, and says so.
+    is_down: bool,
+}
+
 /// All interfaces.
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
     links: Vec<Option<PortLink>>,
-    /// Addresses of the other node of a pair.
-    peers: Vec<Option<MacAddress>>,
+    /// The other node of a pair.
+    peers: Vec<PeerPort>,
 }
 
 impl Ports {
@@ -62,16 +70,33 @@ impl Ports {
 
     /// The other node's address on this interface, if it is known.
     pub(crate) fn peer(&self, port: PortId) -> Option<MacAddress> {
-        self.peers.get(usize::from(port.0)).copied().flatten()
+        self.peers.get(usize::from(port.0))?.mac
+    }
+
+    /// Whether the other node has no link on this interface.
+    pub(crate) fn is_peer_down(&self, port: PortId) -> bool {
+        self.peers.get(usize::from(port.0)).is_some_and(|peer| peer.is_down)
     }
 
     /// Notes the other node's address on an interface.
     pub(crate) fn set_peer(&mut self, port: PortId, mac: MacAddress) {
+        self.peer_mut(port).mac = Some(mac);
+    }
+
+    /// Notes whether the other node has a link on an interface; whether that is worth telling: its address is answered at here now.
+    pub(crate) fn set_peer_down(&mut self, port: PortId, down: bool) -> bool {
+        let peer = self.peer_mut(port);
+        let begins = down && !peer.is_down;
+        peer.is_down = down;
+        begins && self.link(port).is_some()
+    }
+
+    fn peer_mut(&mut self, port: PortId) -> &mut PeerPort {
         let index = usize::from(port.0);
         if self.peers.len() <= index {
-            self.peers.resize(index + 1, None);
+            self.peers.resize(index + 1, PeerPort::default());
         }
-        self.peers[index] = Some(mac);
+        &mut self.peers[index]
     }
 
     /// Those that are up.

@@ -26,7 +26,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("peer.addresses", "[\"10.7.0.2\"]", "write for example 192.168.7.1:8802"),
     ("peer.addresses", "[\"10.7.0.1:8802\"]", "name the peer's address"),
     ("peer.lease", "\"20s\"", "must be from 200ms to 10000ms"),
-    ("peer.versions", "\"9\"", "write \"1-4\" or fewer of them"),
+    ("peer.versions", "\"9\"", "write \"1-5\" or fewer of them"),
     ("peer.insecure", "false", "write insecure = true"),
     ("arbiter.witness.addresses", "\"10.7.0.3:8803\"", "must be a list of texts"),
     ("arbiter.witness.insecure", "1", "must be true or false"),

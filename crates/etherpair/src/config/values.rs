@@ -141,7 +141,7 @@ mod tests {
         assert!(socket_address("[::1]:5").is_ok() && absolute_path("/x").is_ok());
         assert_eq!(host("02:00:00:00:00:01"), Ok(MacAddress([2, 0, 0, 0, 0, 1])));
         assert_eq!(
-            (versions("1-4"), versions("1")),
+            (versions("1-5"), versions("1")),
             (Ok(VersionRange::ALL), Ok(VersionRange { oldest: 1, newest: 1 }))
         );
     }
@@ -155,7 +155,7 @@ mod tests {
         assert!(host("02-00").expect_err("no address").contains("six hexadecimal bytes"));
         assert!(host("ff:ff:ff:ff:ff:ff").expect_err("everybody").contains("of a group"));
         for wrong in ["0", "2-1", "1-99", "new", "-1"] {
-            assert!(versions(wrong).expect_err("no versions").contains("\"1-4\""), "{wrong}");
+            assert!(versions(wrong).expect_err("no versions").contains("\"1-5\""), "{wrong}");
         }
         assert!(socket_address("host:5").is_err() && absolute_path("x/y").is_err());
     }

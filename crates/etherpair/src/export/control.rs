@@ -145,7 +145,11 @@ impl Control {
                 let address = self.export(shard, export).address;
                 tracing::error!("{address} is served with its old size: {error}");
             }
-            Event::PeerFailed(_) | Event::Ask { .. } | Event::Slow(_) | Event::Volume { .. } => {
+            Event::PeerFailed(_)
+            | Event::PeerLinksDown(_)
+            | Event::Ask { .. }
+            | Event::Slow(_)
+            | Event::Volume { .. } => {
                 unreachable!("a disk that is exported by one node has no peer")
             }
             Event::Failed(error) => return Err(ExportError::ShardFailed(error.to_string())),

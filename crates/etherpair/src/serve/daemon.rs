@@ -291,6 +291,15 @@ impl Daemon {
                     self.report(slow::report(&volume.entry.address.to_string(), &slow));
                 }
             }
+            // All shards hear the same.
+            Event::PeerLinksDown(down) if shard == 0 => {
+                let answers = self.config.virtual_macs;
+                self.storage
+                    .peer_links_down(down, answers)
+                    .into_iter()
+                    .for_each(|report| self.report(report));
+            }
+            Event::PeerLinksDown(_) => {}
             Event::RefreshFailed { error, .. } => tracing::error!("{error}"),
             Event::Failed(error) => return Err(error.to_string()),
             // The engine keeps what clients set in the metadata, and the size as well.

@@ -96,6 +96,7 @@ mod tests {
     use node::SlowRequest;
     use os::peer_link::PeerFailure;
     use replication::durability::Mode;
+    use replication::links::Interfaces as Numbers;
     use replication::message::{CopyState, Offer};
     use replication::resize::ResizeError;
     use replication::version::{Version, VersionRange};
@@ -170,7 +171,11 @@ mod tests {
         let asks =
             |witness: &str| AskedArbiter { kind: "witness".to_owned(), identity: Some(witness.to_owned()) };
         let (links, interfaces) = (Links::new(1), Interfaces::default());
-        vec![
+        let of_interfaces =
+            [interfaces.changed(&change(Some(link)), None), interfaces.changed(&change(None), None)];
+        let peer_links =
+            [Numbers::NONE.with(0), Numbers::NONE].map(|down| interfaces.peer_links_down(down, true));
+        let others = vec![
             Report::not_served("e7.1", "no such file"),
             Report::two_histories("e7.1", first, second),
             slow::report("e7.1", &SlowRequest { request, spent: None }),
@@ -182,9 +187,8 @@ mod tests {
             arbiter_watch::back(&state),
             same_arbiter::differ(&asks("a1"), &asks("b2")),
             same_addresses::differ(&same_addresses::one()),
-            interfaces.changed(&change(Some(link)), None),
-            interfaces.changed(&change(None), None),
-        ]
+        ];
+        others.into_iter().chain(of_interfaces).chain(peer_links.into_iter().flatten()).collect()
     }
 
     fn words_in(cell: &str) -> BTreeSet<&str> {

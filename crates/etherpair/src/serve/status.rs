@@ -134,6 +134,9 @@ pub(crate) struct InterfaceStatus {
     pub(crate) virtual_mac: Option<String>,
     /// The longest frames that go there.
     pub(crate) mtu: Option<u32>,
+    /// Whether this node answers there at the other one's address, too, because that one has no link there.
+    #[serde(default)]
+    pub(crate) answers_for_peer: bool,
 }
 
 /// The arbiter.
@@ -430,6 +433,7 @@ mod tests {
         links.peer_versions links.peer_versions.oldest links.peer_versions.newest
         links.lease links.lease.held_milliseconds links.lease.granted_milliseconds
         interfaces interfaces.name interfaces.up interfaces.mac interfaces.virtual_mac interfaces.mtu
+        interfaces.answers_for_peer
         arbiter arbiter.kind arbiter.identity arbiter.peer_asks arbiter.reachable arbiter.address arbiter.error
         volumes volumes.address volumes.identity volumes.bytes volumes.data volumes.phase volumes.serving
         volumes.epoch volumes.members volumes.needs_lease volumes.disk volumes.peer_disk volumes.replication

@@ -10,7 +10,7 @@ use crate::{assert_equal_copies, pair, under_load};
 
 /// What a node speaks that was not told otherwise.
 const USUAL: &str = "[peer]\n";
-const ANY: &str = "[peer]\nversions = \"1-4\"\n";
+const ANY: &str = "[peer]\nversions = \"1-5\"\n";
 const OLDER: &str = "[peer]\nversions = \"1\"\n";
 
 fn link(world: &World, node: usize) -> Value {
@@ -30,7 +30,7 @@ fn a_pair_is_upgraded_one_node_after_the_other_under_load() {
     };
     speak(1);
     // As long as one of them knows no other.
-    for (node, spoken) in [(0, 1), (1, 4)] {
+    for (node, spoken) in [(0, 1), (1, 5)] {
         under_load(&world, 8, || {
             assert!(nodes[node].terminate(PATIENCE).expect("it ends").success());
             edit(&world, node, OLDER, ANY);
@@ -38,10 +38,10 @@ fn a_pair_is_upgraded_one_node_after_the_other_under_load() {
         });
         world.wait_for_in_sync();
         speak(spoken);
-        assert_eq!(world.status(node)["versions"], json!({ "oldest": 1, "newest": 4 }));
+        assert_eq!(world.status(node)["versions"], json!({ "oldest": 1, "newest": 5 }));
         assert_eq!(link(&world, 0)["peer_versions"], json!({ "oldest": 1, "newest": spoken }));
     }
-    assert!(world.does(0, "status").contains(", protocol 4 with etherpair "), "{}", world.does(0, "status"));
+    assert!(world.does(0, "status").contains(", protocol 5 with etherpair "), "{}", world.does(0, "status"));
     assert_equal_copies(&world);
 }
 
@@ -55,8 +55,8 @@ fn nodes_without_a_common_version_say_so_and_one_of_them_serves_on() {
     edit(&world, 1, ANY, USUAL);
     nodes[1] = world.start_node(1);
     let cures = [
-        "version 1 of the peer protocol, the peer (etherpair 0.1.0) version 4",
-        "version 4 of the peer protocol, the peer (etherpair 0.1.0) version 1",
+        "version 1 of the peer protocol, the peer (etherpair 0.1.0) versions 4 to 5",
+        "versions 4 to 5 of the peer protocol, the peer (etherpair 0.1.0) version 1",
     ];
     let culprits = ["upgrade etherpair on this node", "upgrade etherpair on the peer"];
     for node in 0..2 {
@@ -76,7 +76,7 @@ fn nodes_without_a_common_version_say_so_and_one_of_them_serves_on() {
     edit(&world, 0, OLDER, USUAL);
     nodes[0] = world.start_node(0);
     world.wait_for_in_sync();
-    assert_eq!(link(&world, 0)["version"], 4);
+    assert_eq!(link(&world, 0)["version"], 5);
     assert_eq!(link(&world, 1)["error"], Value::Null);
     assert_equal_copies(&world);
 }

@@ -71,6 +71,7 @@ impl Node {
                 self.tell_mirror(now, MirrorInput::StandsIn { export, stands_in });
                 return self.set_manner(export, Manner { serving, stands_in, hands_over });
             }
+            Of::PeerLinksDown(down) => return self.take_peer_links(now, down),
             Of::Handed { volume, port, to_receiver, received, frame } => {
                 return self.keep_handed(volume, port, to_receiver, received, frame);
             }

@@ -11,6 +11,7 @@ use aoe::target::{ExportConfig, PortId, PortLink, SmallState, StateError, Target
 use block::{Duration, ExportId};
 use node::{MirrorError, PairConfig, SlowRequest};
 use replication::input::{ArbiterAnswer, Control};
+use replication::links::Interfaces;
 use replication::membership::Membership;
 use replication::meta::Opened;
 use replication::output::{Event as VolumeEvent, Wish};
@@ -250,6 +251,8 @@ pub enum Event {
     },
     /// A request took long.
     Slow(Box<SlowRequest>),
+    /// The peer has no link on these interfaces, and on no others: this node answers there at its address, too.
+    PeerLinksDown(Interfaces),
     /// The shard cannot go on.
     Failed(io::Error),
 }

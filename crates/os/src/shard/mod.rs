@@ -319,6 +319,7 @@ impl Shard {
                 | Output::Digest { .. }
                 | Output::Ask { .. }
                 | Output::Slow(_)
+                | Output::PeerLinksDown(_)
                 | Output::Event { .. }) => self.carry_out_for_peer(now, output),
             }
         }

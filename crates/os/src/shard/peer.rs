@@ -254,6 +254,7 @@ impl Shard {
                 (self.notify)(Event::Ask { volume, question, expected, next, wish });
             }
             Output::Slow(slow) => (self.notify)(Event::Slow(slow)),
+            Output::PeerLinksDown(down) => (self.notify)(Event::PeerLinksDown(down)),
             Output::Event { volume, event } => {
                 if event == Removed {
                     self.forget_disk(volume);

@@ -70,7 +70,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Hello = 1, Goodbye = 2, Renew = 3, Granted = 4, Announce = 5,
+    Hello = 1, Goodbye = 2, Renew = 3, Granted = 4, Announce = 5, LinksDown = 6,
     OutOfSync = 16, Doubtful = 17, Offer = 18, Proceed = 19, Ready = 20,
     Replicate = 32, Ack = 33, Commit = 34,
     Fetch = 48, Fetched = 49, Flush = 52, Flushed = 53, Handed = 54,
@@ -93,6 +93,7 @@ impl Kind {
     pub const fn since(self) -> Version {
         match self {
             Self::GivenBack => Version::V3,
+            Self::LinksDown => Version::V5,
             _ => Version::V1,
         }
     }

@@ -28,6 +28,7 @@ pub use header::{Data, HEADER_BYTES, Kind};
 pub use session::TOLD_BY_PEER;
 
 use crate::limits::{DOUBTFUL_PER_MESSAGE, NUMBERS_PER_MESSAGE, RUNS_PER_MESSAGE};
+use crate::links::Interfaces;
 use crate::message::{Message, Token, VolumeMessage};
 use crate::version::Version;
 use compare::{Digest, Verified};
@@ -83,6 +84,7 @@ pub fn emit(version: Version, message: &Message, data: Data, message_bytes: &mut
         Message::Renew { number } => (0, (Kind::Renew, number.emit(body))),
         Message::Granted { number } => (0, (Kind::Granted, number.emit(body))),
         Message::Announce(announce) => (0, (Kind::Announce, announce.emit(body))),
+        Message::LinksDown(down) => (0, (Kind::LinksDown, down.bits().emit(body))),
         Message::Volume(export, message) => (export.0, emit_body(version, message, body)),
     };
     Header::emit(version, kind, volume, length, data, message_bytes)
@@ -144,6 +146,7 @@ fn parse(version: Version, kind: Kind, volume: u32, body: &[u8]) -> Result<Messa
         Kind::Renew => Ok(Message::Renew { number: Body::parse(view)? }),
         Kind::Granted => Ok(Message::Granted { number: Body::parse(view)? }),
         Kind::Announce => Body::parse(view).map(Message::Announce),
+        Kind::LinksDown => Ok(Message::LinksDown(Interfaces::of_bits(Body::parse(view)?))),
         _ => Ok(Message::Volume(ExportId(volume), parse_body(version, kind, view)?)),
     }
 }
@@ -209,7 +212,7 @@ fn parse_body(version: Version, kind: Kind, view: View<'_>) -> Result<VolumeMess
         Kind::Flushed => V::Flushed { flush: Body::parse(view)? },
         Kind::SmallState => V::SmallState(Body::parse(view)?),
         Kind::SmallStateKnown => V::SmallStateKnown { revision: Body::parse(view)? },
-        Kind::Hello | Kind::Goodbye | Kind::Renew | Kind::Granted | Kind::Announce => {
+        Kind::Hello | Kind::Goodbye | Kind::Renew | Kind::Granted | Kind::Announce | Kind::LinksDown => {
             unreachable!("no volume's: {kind}")
         }
     })

@@ -335,7 +335,9 @@ fn a_pair_is_upgraded_one_node_at_a_time() {
     world.run();
     world.tell();
     restart(&mut world, 1, VersionRange::ALL);
-    world.why("Node 1 was upgraded: it speaks 1 to 3 now, as node 0 does, and so does the session speak 3.");
+    world.why(
+        "Node 1 was upgraded: it speaks 1 to 5 now, as node 0 does, and so the session is in version 5.",
+    );
     world.connect();
     world.run_until(|world| world.status(1).serving);
     world.run();

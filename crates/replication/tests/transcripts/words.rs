@@ -224,6 +224,7 @@ impl Words {
             Message::Granted { .. } if leases => "Granted".to_owned(),
             Message::Renew { .. } | Message::Granted { .. } => return None,
             Message::Announce(announce) => format!("Announce the volume, {} sectors", announce.sectors),
+            Message::LinksDown(down) => format!("LinksDown {:b}", down.bits()),
             Message::Volume(_, message) => {
                 let text = self.volume_message(sender, message);
                 match content {

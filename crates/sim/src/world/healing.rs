@@ -16,6 +16,7 @@ impl World {
         self.network.heal();
         for node in 0..NODES {
             self.set_mtu(node, self.rules.mtu);
+            self.look_at_links(node);
         }
         self.arbiter.heal();
         self.peer.heal(self.now, &mut self.deliveries);

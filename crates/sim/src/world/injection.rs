@@ -78,6 +78,9 @@ impl World {
         if is_of_network(fault) {
             self.network.begin(injection);
         }
+        if fault == Fault::LinkDown {
+            self.look_at_links(injection.node);
+        }
         if is_of_peer(fault) {
             self.peer.begin(self.now, injection, &mut self.deliveries);
             self.deliver();
@@ -105,6 +108,7 @@ impl World {
                 self.stop_for(injection.node, Loss::ProcessOnly, Duration::ZERO);
             }
             Fault::MtuChange => self.set_mtu(injection.node, self.rules.mtu),
+            Fault::LinkDown => self.look_at_links(injection.node),
             fault if is_of_disk(fault) => {
                 for disks in &mut self.machines[injection.node].disks {
                     disks.data.condition = Default::default();
@@ -253,6 +257,15 @@ impl World {
         self.carry_out(node);
     }
 
+    /// A node sees which of its ports have a link.
+    pub(super) fn look_at_links(&mut self, node: usize) {
+        let down = self.network.links_down(Station(u8::try_from(node).expect("two nodes")));
+        for port in self.machines[node].set_links_down(down) {
+            let boot = self.machines[node].boot();
+            self.tell(node, boot, Happening::Link { port, down: down[usize::from(port)] });
+        }
+    }
+
     /// Operators ask by frames: all nodes together, or each for itself.
     fn operate(&mut self, injection: &Injection) {
         self.counts.add(injection.fault);
@@ -348,6 +361,7 @@ const fn is_of_network(fault: Fault) -> bool {
             | Fault::FrameTruncate
             | Fault::OneWay
             | Fault::PortCut
+            | Fault::LinkDown
             | Fault::SwitchForgets
             | Fault::NodeIsolated
     )

@@ -495,6 +495,44 @@ fn sources(outputs: &[Output]) -> Vec<MacAddress> {
 }
 
 #[test]
+fn the_other_node_s_address_is_answered_at_where_it_has_no_link_and_nowhere_else() {
+    const OTHER_PORT: PortId = PortId(1);
+    let mut bench = mirrored();
+    let link = PortLink { mac: MacAddress([2, 0, 0, 0, 0, 0xab]), mtu: 9000 };
+    let other_peer = MacAddress([2, 0, 0, 0, 0, 0xbc]);
+    for input in [
+        Input::PortChanged { port: OTHER_PORT, link: Some(link) },
+        Input::PeerAddress { port: PORT, mac: PEER },
+        Input::PeerAddress { port: OTHER_PORT, mac: other_peer },
+        Input::Timeout,
+    ] {
+        bench.target.handle_input(bench.now, input).expect("no frame");
+    }
+    bench.drain();
+    let mut to_peer = bench.frame(CLIENT, registers(AtaCommand::ReadSectorsExt, 0, 1), 0);
+    let set_down = |bench: &mut Bench, port, down| {
+        bench.target.handle_input(bench.now, Input::PeerLinkDown { port, down }).expect("no frame");
+        bench.target.handle_input(bench.now, Input::Timeout).expect("no frame");
+        sources(&bench.drain())
+    };
+    to_peer[..6].copy_from_slice(&PEER.0);
+    assert_eq!(set_down(&mut bench, OTHER_PORT, true), [OURS, link.mac, other_peer], "switches are told");
+    assert_eq!(bench.send(&to_peer), Err(Refusal::OtherDestination), "another wire");
+    assert_eq!(set_down(&mut bench, PORT, true), [OURS, PEER, link.mac, other_peer]);
+    let (request, _) = mirror_request(&bench.send(&to_peer).expect("taken"));
+    let payload = BufferSlice { buffer: BufferName(900), offset: 0, length: 512 };
+    let answered = bench.complete(request.id, Ok(Some(payload)));
+    let [Output::Send(transmit)] = answered.as_slice() else { panic!("no answer: {answered:?}") };
+    assert_eq!(transmit.head.bytes()[6..12], PEER.0, "from the address that was asked");
+    assert_eq!(set_down(&mut bench, PORT, true), [], "that is no news");
+    assert_eq!(set_down(&mut bench, PORT, false), [], "the other node tells of itself");
+    assert_eq!(bench.send(&to_peer), Err(Refusal::OtherDestination));
+    bench.mirror(MirrorInput::Serving { export: ExportId(0), serving: false });
+    assert_eq!(set_down(&mut bench, PORT, true), [], "who may not serve does so nowhere");
+    assert_eq!(bench.send(&to_peer), Err(Refusal::NotServing));
+}
+
+#[test]
 fn who_serves_alone_answers_at_both_addresses_and_says_so_unasked() {
     let mut bench = mirrored();
     let peer_address = Input::PeerAddress { port: PORT, mac: PEER };

@@ -87,13 +87,15 @@ impl LeaseReport {
 
 impl InterfaceStatus {
     fn display(&self) -> String {
-        let Self { name, up, mac, virtual_mac, mtu } = self;
+        let Self { name, up, mac, virtual_mac, mtu, answers_for_peer } = self;
         let mtu = mtu.map_or_else(String::new, |mtu| format!(", MTU {mtu}"));
         let mac = mac.as_deref().map_or_else(String::new, |mac| format!(", MAC {mac}"));
         let seen = virtual_mac.as_deref().map_or_else(String::new, |seen| format!(", initiators see {seen}"));
+        let peer =
+            if *answers_for_peer { "; DOWN at the other node, this one answers for it there" } else { "" };
         match up {
-            true => format!("interface {name}: up{mtu}{mac}{seen}"),
-            false => format!("interface {name}: DOWN, nobody is served there{mtu}{mac}"),
+            true => format!("interface {name}: up{mtu}{mac}{seen}{peer}"),
+            false => format!("interface {name}: DOWN, this node serves nobody there{mtu}{mac}"),
         }
     }
 }
@@ -208,6 +210,7 @@ pub(super) mod tests {
             mac: Some("02:00:00:00:00:01".to_owned()),
             virtual_mac: Some("02:00:00:00:00:02".to_owned()),
             mtu: Some(9000),
+            answers_for_peer: true,
         };
         Status {
             format: 1,
@@ -272,8 +275,8 @@ pub(super) mod tests {
             "peer link 1: Connecting; no lease from the peer",
             "arbiter: witness, reachable at 10.0.0.3:8803",
             "    a1, but THE PEER ASKS ANOTHER ONE, witness b2; see `arbiters-differ` in the log",
-            "interface eth1: up, MTU 9000, MAC 02:00:00:00:00:01, initiators see 02:00:00:00:00:02",
-            "interface eth2: DOWN, nobody is served there, MTU 9000, MAC 02:00:00:00:00:01",
+            "interface eth1: up, MTU 9000, MAC 02:00:00:00:00:01, initiators see 02:00:00:00:00:02; DOWN at the other node, this one answers for it there",
+            "interface eth2: DOWN, this node serves nobody there, MTU 9000, MAC 02:00:00:00:00:01",
             "e7.1 64.0 MiB serving; VerifyS, disk UpToDate, peer's disk UpToDate; epoch 3, members 0 and 1",
             "    compared 25 % at 1.0 MiB/s, 48 s left",
             "e7.1 64.0 MiB serving alone, without a lease; Off, disk UpToDate, peer's disk UpToDate; epoch 3, members 0 and 1",

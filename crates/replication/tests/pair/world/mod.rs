@@ -489,6 +489,7 @@ impl World {
             }
             Output::SmallState { .. }
             | Output::Spent { .. }
+            | Output::PeerLinksDown(_)
             | Output::TellNumbers { .. }
             | Output::Numbers { .. } => {}
             Output::Handed { .. } => unreachable!("nobody here hands over a frame"),
