@@ -23,15 +23,15 @@ const SEEDS_MAX: u64 = 2000;
 const SOON: [(Mutation, Property, u64, u64); 12] = [
     (Mutation::LogNotReplayed, Property::Durable, 5000, 40),
     (Mutation::LogNotReplayed, Property::ReplicasEqual, 5000, 60),
-    (Mutation::LogNotReplayed, Property::DifferenceCovered, 5100, 60),
+    (Mutation::LogNotReplayed, Property::DifferenceCovered, 5800, 60),
     (Mutation::DroppedWritesAnswered, Property::Linearizable, 5000, 60),
     (Mutation::FrozenReadsAnswered, Property::Lease, 5430, 30),
     (Mutation::ArbiterNotAsked, Property::OneHistory, 5000, 20),
     (Mutation::SmallStateNotShared, Property::SmallStateEqual, 5000, 70),
     (Mutation::AckBeforeDisk, Property::Liveness, 5000, 40),
     (Mutation::AckNotAwaited, Property::Whole, 5000, 60),
-    (Mutation::AckNotAwaited, Property::AnsweredOnce, 6935, 30),
-    (Mutation::AckNotAwaited, Property::Lag, 5170, 30),
+    (Mutation::AckNotAwaited, Property::AnsweredOnce, 9660, 30),
+    (Mutation::AckNotAwaited, Property::Lag, 5390, 30),
     (Mutation::LateNotTold, Property::Assertion, 0, 40),
 ];
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/mutations.md");
