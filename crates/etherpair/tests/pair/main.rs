@@ -5,6 +5,7 @@
 mod addresses;
 mod counted;
 mod creation;
+mod cut;
 mod forcing;
 mod foreign;
 mod garbage;
