@@ -84,6 +84,8 @@ marks! {
     LateCopy = "late copy allowed";
     /// A copy was in the way of a write at its target.
     CopyYielded = "copy yielded to a write";
+    /// A node answered at the address of the other one, which served and had no link there.
+    AnsweredForPeer = "answered for a node without a link";
     /// A write that came twice was executed once, and answered twice.
     DuplicateAnswered = "duplicate answered";
 }

@@ -104,6 +104,17 @@ impl Network {
         }
         self.active.push(injection);
         self.apply();
+        if injection.fault == Fault::LinkDown {
+            self.forget_behind_links_down();
+        }
+    }
+
+    /// A switch floods what it sent to a port that has no link.
+    fn forget_behind_links_down(&mut self) {
+        let ports = &self.ports;
+        for learned in &mut self.learned {
+            learned.retain(|_, (station, port)| !ports[usize::from(station.0)][usize::from(*port)].link_down);
+        }
     }
 
     /// Which ports of a station have no link.

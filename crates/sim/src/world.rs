@@ -62,6 +62,10 @@ enum Event {
     Question(Box<Question>),
     Connect,
     Flap,
+    /// A node sees which of its ports have a link.
+    Links {
+        node: usize,
+    },
     Later {
         node: usize,
         boot: u32,
@@ -388,6 +392,7 @@ impl World {
                 }
                 self.deliver();
             }
+            Event::Links { node } => self.look_at_links(node),
             Event::Later { node, boot, happening } => self.tell(node, boot, *happening),
             Event::Timer { node } => {
                 if self.timers[node].is_some_and(|due| due <= self.now) {

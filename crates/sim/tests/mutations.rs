@@ -25,7 +25,7 @@ const SOON: [(Mutation, Property, u64, u64); 12] = [
     (Mutation::LogNotReplayed, Property::ReplicasEqual, 5000, 60),
     (Mutation::LogNotReplayed, Property::DifferenceCovered, 5800, 60),
     (Mutation::DroppedWritesAnswered, Property::Linearizable, 5000, 60),
-    (Mutation::FrozenReadsAnswered, Property::Lease, 5430, 30),
+    (Mutation::FrozenReadsAnswered, Property::Lease, 5640, 30),
     (Mutation::ArbiterNotAsked, Property::OneHistory, 5000, 20),
     (Mutation::SmallStateNotShared, Property::SmallStateEqual, 5000, 70),
     (Mutation::AckBeforeDisk, Property::Liveness, 5000, 40),

@@ -88,6 +88,7 @@ impl Target {
         }
         self.set_operator_mask(id);
         let Some(Asker { port, head, command }) = asked_by else { return Ok(()) };
+        let head = self.head_of(id, port, head);
         if result.is_err() {
             return self.refuse(id, port, &head, AoeError::DeviceUnavailable);
         }
@@ -102,7 +103,10 @@ impl Target {
         let change = export.change.take().filter(|change| change.state == *state);
         self.set_operator_mask(id);
         match change.and_then(|change| change.asked_by) {
-            Some(Asker { port, head, command }) => self.answer_change(id, port, &head, command),
+            Some(Asker { port, head, command }) => {
+                let head = self.head_of(id, port, head);
+                self.answer_change(id, port, &head, command)
+            }
             None => Ok(()),
         }
     }

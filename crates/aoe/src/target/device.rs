@@ -28,7 +28,12 @@ impl Target {
         answer: Answer,
     ) -> Result<Buffer, Refusal> {
         let export = self.export_mut(id);
+        // The other node would not know of it when it answers at its address again.
+        let is_ours = arrival.for_peer.is_none() || export.stands_in;
         match answer.request.feature {
+            ENABLE_WRITE_CACHE | DISABLE_WRITE_CACHE if !is_ours => {
+                return self.abort(id, &answer, ErrorRegister::ABRT);
+            }
             // Without leave to cache, writes stay durable: a cache that is never used is on as well as off.
             ENABLE_WRITE_CACHE => export.write_cache_enabled = export.config.write_cache,
             DISABLE_WRITE_CACHE if export.write_cache_enabled => {

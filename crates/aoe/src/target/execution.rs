@@ -11,6 +11,7 @@ use super::duplicate::{Ending, is_stale};
 use super::numbers::Known;
 use super::output::{Output, ReplyHead, Transmit};
 use super::outstanding::{Answer, Finished, Request, Sequenced, Work};
+use super::port::PortId;
 use super::sector_sequence::Sequence;
 use crate::wire::Head;
 use crate::wire::ata::Reply;
@@ -98,18 +99,17 @@ impl Target {
             None => Reply::success(&answer.request),
             Some(error) => failed(&answer.request, error),
         };
-        self.send(&Answer { head: self.head_of(export, answer), ..*answer }, reply);
+        self.send(&Answer { head: self.head_of(export, answer.port, answer.head), ..*answer }, reply);
     }
 
     /// Its head: it leaves from the other node's address only as long as this node stands in for that. A switch takes the source of a
     /// frame for the place where its address is, and would send the other node's frames here.
     #[inline]
-    fn head_of(&self, export: ExportId, answer: &Answer) -> Head {
-        let mut head = answer.head;
-        let is_peers = self.ports.peer(answer.port) == Some(head.ethernet.source);
+    pub(super) fn head_of(&self, export: ExportId, port: PortId, mut head: Head) -> Head {
+        let is_peers = self.ports.peer(port) == Some(head.ethernet.source);
         if is_peers
-            && !self.exports.find(export).is_some_and(|export| self.answers_for_peer(export, answer.port))
-            && let Some(link) = self.ports.link(answer.port)
+            && !self.exports.find(export).is_some_and(|export| self.answers_for_peer(export, port))
+            && let Some(link) = self.ports.link(port)
         {
             head.ethernet.source = link.mac;
         }
@@ -132,7 +132,7 @@ impl Target {
         if !self.may_answer(request.export) || self.ports.link(*port).is_none() {
             return self.push(Output::Release(payload.buffer));
         }
-        let head = self.head_of(request.export, &request.answer);
+        let head = self.head_of(request.export, *port, request.answer.head);
         let head = ReplyHead::new(&head, &Reply::success(registers), range.count());
         self.push(Output::Send(Transmit { port: *port, head, payload: Some(payload) }));
     }

@@ -291,13 +291,9 @@ impl Daemon {
                     self.report(slow::report(&volume.entry.address.to_string(), &slow));
                 }
             }
-            // All shards hear the same.
-            Event::PeerLinksDown(down) if shard == 0 => {
-                let answers = self.config.virtual_macs;
-                self.storage
-                    .peer_links_down(down, answers)
-                    .into_iter()
-                    .for_each(|report| self.report(report));
+            // All shards hear the same. Without addresses of the pair's own there is none to answer at.
+            Event::PeerLinksDown(down) if shard == 0 && self.config.virtual_macs => {
+                self.storage.peer_links_down(down).into_iter().for_each(|report| self.report(report));
             }
             Event::PeerLinksDown(_) => {}
             Event::RefreshFailed { error, .. } => tracing::error!("{error}"),

@@ -171,10 +171,8 @@ mod tests {
         let asks =
             |witness: &str| AskedArbiter { kind: "witness".to_owned(), identity: Some(witness.to_owned()) };
         let (links, interfaces) = (Links::new(1), Interfaces::default());
-        let of_interfaces =
-            [interfaces.changed(&change(Some(link)), None), interfaces.changed(&change(None), None)];
-        let peer_links =
-            [Numbers::NONE.with(0), Numbers::NONE].map(|down| interfaces.peer_links_down(down, true));
+        let of_interfaces = [None, Some(link)].map(|link| interfaces.changed(&change(link), None));
+        let peer_links = [Numbers::NONE.with(0), Numbers::NONE].map(|down| interfaces.peer_links_down(down));
         let others = vec![
             Report::not_served("e7.1", "no such file"),
             Report::two_histories("e7.1", first, second),
@@ -188,7 +186,7 @@ mod tests {
             same_arbiter::differ(&asks("a1"), &asks("b2")),
             same_addresses::differ(&same_addresses::one()),
         ];
-        others.into_iter().chain(of_interfaces).chain(peer_links.into_iter().flatten()).collect()
+        others.into_iter().chain(of_interfaces.into_iter().chain(peer_links).flatten()).collect()
     }
 
     fn words_in(cell: &str) -> BTreeSet<&str> {

@@ -14,24 +14,64 @@ use crate::export::LinkChange;
 
 /// The interfaces in the order of their ports.
 #[derive(Debug, Default)]
-pub(crate) struct Interfaces(Mutex<Vec<InterfaceStatus>>);
+pub(crate) struct Interfaces(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    status: Vec<InterfaceStatus>,
+    /// Where this node answers for the other one if it can.
+    peer_down: Numbers,
+}
+
+impl Known {
+    /// Finds out anew where this node answers for the other one. What to tell.
+    fn look_again(&mut self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for (number, status) in (0..).zip(&mut self.status) {
+            let answers_for_peer = status.up && self.peer_down.contains(number);
+            if answers_for_peer != status.answers_for_peer {
+                status.answers_for_peer = answers_for_peer;
+                reports.push(of_peer(&status.name, answers_for_peer));
+            }
+        }
+        reports
+    }
+}
+
+fn of_peer(interface: &str, is_down: bool) -> Report {
+    let (severity, event, text) = if is_down {
+        (
+            Severity::Warning,
+            "peer-interface-down",
+            "down at the other node; this one answers for it there what both serve: look at the other node's interface, its cable and its \
+             switch",
+        )
+    } else {
+        (
+            Severity::Info,
+            "peer-interface-up",
+            "this node does not answer for the other one there any more: it is up there again, or down here as well, or the nodes do not talk",
+        )
+    };
+    Report::new(interface, severity, event, text.to_owned(), json!(null))
+}
 
 impl Interfaces {
     /// What has become of an interface, where initiators see this node as `virtual_mac` if there is one. What to tell.
-    pub(crate) fn changed(&self, change: &LinkChange, virtual_mac: Option<MacAddress>) -> Report {
+    pub(crate) fn changed(&self, change: &LinkChange, virtual_mac: Option<MacAddress>) -> Vec<Report> {
         let LinkChange { port, interface: name, link } = change;
         // One that is down has an address and an MTU all the same, if it is there.
         let found = Interface::named(name).ok();
         let mac = link.map(|link| link.mac).or(found.as_ref().map(|found| MacAddress(found.mac)));
+        let mut known = self.known();
         let index = usize::from(port.0);
-        let mut interfaces = self.interfaces();
         let status = InterfaceStatus {
             name: name.clone(),
             up: link.is_some(),
             mac: mac.map(|mac| mac.to_string()),
             virtual_mac: virtual_mac.map(|mac| mac.to_string()),
             mtu: link.map(|link| link.mtu).or(found.map(|found| found.mtu)),
-            answers_for_peer: interfaces.get(index).is_some_and(|before| before.answers_for_peer),
+            answers_for_peer: known.status.get(index).is_some_and(|before| before.answers_for_peer),
         };
         let report = match link {
             Some(link) => {
@@ -44,49 +84,32 @@ impl Interfaces {
                 Report::new(name, Severity::Warning, "interface-down", text.to_owned(), json!(null))
             }
         };
-        if index < interfaces.len() {
-            interfaces[index] = status;
+        if index < known.status.len() {
+            known.status[index] = status;
         } else {
-            interfaces.push(status);
+            known.status.push(status);
         }
-        report
+        std::iter::once(report).chain(known.look_again()).collect()
     }
 
-    /// The other node has no link on these, and on no others; this one answers at its address there, if nodes have addresses of their own.
-    /// What to tell.
-    pub(crate) fn peer_links_down(&self, down: Numbers, answers: bool) -> Vec<Report> {
-        let mut reports = Vec::new();
-        for (number, status) in (0..).zip(self.interfaces().iter_mut()) {
-            let answers_for_peer = answers && down.contains(number);
-            if answers_for_peer == status.answers_for_peer {
-                continue;
-            }
-            status.answers_for_peer = answers_for_peer;
-            let (severity, event, text) = if answers_for_peer {
-                (
-                    Severity::Warning,
-                    "peer-interface-down",
-                    "down at the other node; this one answers for it there: look at the other node's interface, its cable and its switch",
-                )
-            } else {
-                (Severity::Info, "peer-interface-up", "this node answers for the other one there no more")
-            };
-            reports.push(Report::new(&status.name, severity, event, text.to_owned(), json!(null)));
-        }
-        reports
+    /// The other node has no link on these, and on no others; this one answers at its address there. What to tell.
+    pub(crate) fn peer_links_down(&self, down: Numbers) -> Vec<Report> {
+        let mut known = self.known();
+        known.peer_down = down;
+        known.look_again()
     }
 
     /// Only so many are served on any more.
     pub(crate) fn truncate(&self, count: usize) {
-        self.interfaces().truncate(count);
+        self.known().status.truncate(count);
     }
 
     /// For operators.
     pub(crate) fn status(&self) -> Vec<InterfaceStatus> {
-        self.interfaces().clone()
+        self.known().status.clone()
     }
 
-    fn interfaces(&self) -> MutexGuard<'_, Vec<InterfaceStatus>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,8 +132,9 @@ mod tests {
             (0, None, "interface-down"),
             (0, up, "interface-up"),
         ] {
-            let report = interfaces.changed(&change(port, link), Some(seen));
-            assert_eq!((report.event, report.about), (event, format!("no-such{port}")));
+            let reports = interfaces.changed(&change(port, link), Some(seen));
+            let told: Vec<_> = reports.iter().map(|report| (report.event, report.about.as_str())).collect();
+            assert_eq!(told, [(event, format!("no-such{port}").as_str())]);
             assert_eq!(interfaces.status()[usize::from(port)].up, link.is_some());
         }
         let status = interfaces.status();
@@ -123,28 +147,36 @@ mod tests {
     }
 
     #[test]
-    fn where_the_other_node_has_no_link_is_told_once_and_shown_until_it_has_one() {
+    fn where_this_node_answers_for_the_other_one_is_told_once_and_shown() {
         let interfaces = Interfaces::default();
-        for port in 0..2 {
-            let link = Some(PortLink { mac: MacAddress([2, 0, 0, 0, 0, port]), mtu: 9000 });
-            let change = LinkChange { port: PortId(port), interface: format!("no-such{port}"), link };
-            interfaces.changed(&change, None);
-        }
-        let told = |down, answers| {
-            let reports = interfaces.peer_links_down(down, answers);
-            reports.into_iter().map(|report| (report.about, report.event)).collect::<Vec<_>>()
+        let changed = |port: u8, up: bool| {
+            let link = up.then_some(PortLink { mac: MacAddress([2, 0, 0, 0, 0, port]), mtu: 9000 });
+            interfaces
+                .changed(&LinkChange { port: PortId(port), interface: format!("no-such{port}"), link }, None)
         };
+        let words = |reports: Vec<Report>| {
+            reports.into_iter().map(|report| format!("{} {}", report.about, report.event)).collect::<Vec<_>>()
+        };
+        (0..2).for_each(|port| drop(changed(port, true)));
         let second = Numbers::NONE.with(1);
-        let name = || "no-such1".to_owned();
-        assert_eq!(told(second, true), [(name(), "peer-interface-down")]);
-        assert_eq!(told(second.with(9), true), [], "known, and one that is not served on here");
-        let change = LinkChange { port: PortId(1), interface: name(), link: None };
-        interfaces.changed(&change, None);
+        assert_eq!(words(interfaces.peer_links_down(second)), ["no-such1 peer-interface-down"]);
         assert_eq!(
-            interfaces.status().iter().map(|status| status.answers_for_peer).collect::<Vec<_>>(),
-            [false, true]
+            words(interfaces.peer_links_down(second.with(2))),
+            [""; 0],
+            "known, and one that is not served on here"
         );
-        assert_eq!(told(Numbers::NONE, true), [(name(), "peer-interface-up")]);
-        assert_eq!(told(second, false), [], "nodes have no addresses of their own");
+        assert_eq!(
+            words(changed(2, true)),
+            ["no-such2 interface-up", "no-such2 peer-interface-down"],
+            "and now it is"
+        );
+        assert_eq!(
+            words(changed(1, false)),
+            ["no-such1 interface-down", "no-such1 peer-interface-up"],
+            "by nobody"
+        );
+        let shown: Vec<bool> = interfaces.status().iter().map(|status| status.answers_for_peer).collect();
+        assert_eq!(shown, [false, false, true]);
+        assert_eq!(words(interfaces.peer_links_down(Numbers::NONE)), ["no-such2 peer-interface-up"]);
     }
 }

@@ -250,7 +250,7 @@ fn open_port(
 fn tell(daemon: &Daemon, change: &LinkChange) {
     let NodeConfig { pair, node, virtual_macs, .. } = daemon.config;
     let seen = virtual_macs.then(|| virtual_mac(pair, node, change.port));
-    daemon.report(daemon.storage.changed(change, seen));
+    daemon.storage.changed(change, seen).into_iter().for_each(|report| daemon.report(report));
     for shard in &daemon.shards {
         shard.send(Command::PortChanged { port: change.port, link: change.link });
     }

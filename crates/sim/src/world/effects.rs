@@ -8,6 +8,9 @@ use replication::output::Event as Told;
 use super::hosts::volume_of;
 use super::{Event, World, glimpse};
 use crate::arbiter::Question;
+use crate::build::node_address;
+use crate::machine::Machine;
+use crate::mark::Mark;
 use crate::network::Station;
 use crate::process::{Effect, Happening};
 
@@ -28,6 +31,9 @@ impl World {
                         self.trace.say(self.now, format_args!("  node {node} -> {}", glimpse::of(&bytes)));
                     }
                     if let Some(volume) = volume_of(&bytes).filter(|volume| *volume < self.histories.len()) {
+                        if self.stands_in_beside(node, port, volume, &bytes) {
+                            self.watch.mark(Mark::AnsweredForPeer);
+                        }
                         let history = &self.histories[volume];
                         self.watch.sent(self.now, node, volume, &bytes, history);
                     }
@@ -90,6 +96,14 @@ impl World {
                 self.queue.schedule(due, Event::Timer { node });
             }
         }
+    }
+
+    /// Whether a frame is an answer from the other node's address while both serve.
+    fn stands_in_beside(&self, node: usize, port: u8, volume: usize, frame: &[u8]) -> bool {
+        let other = u8::try_from(1 - node).expect("two nodes");
+        let serves = |machine: &Machine| machine.status(volume).is_some_and(|status| status.serving);
+        let is_to_one = frame[0] & 1 == 0;
+        is_to_one && frame[6..12] == node_address(other, port).0 && self.machines.iter().all(serves)
     }
 
     pub(super) fn deliver(&mut self) {

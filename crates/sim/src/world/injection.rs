@@ -79,7 +79,7 @@ impl World {
             self.network.begin(injection);
         }
         if fault == Fault::LinkDown {
-            self.look_at_links(injection.node);
+            self.notice_links(injection.node);
         }
         if is_of_peer(fault) {
             self.peer.begin(self.now, injection, &mut self.deliveries);
@@ -108,7 +108,7 @@ impl World {
                 self.stop_for(injection.node, Loss::ProcessOnly, Duration::ZERO);
             }
             Fault::MtuChange => self.set_mtu(injection.node, self.rules.mtu),
-            Fault::LinkDown => self.look_at_links(injection.node),
+            Fault::LinkDown => self.notice_links(injection.node),
             fault if is_of_disk(fault) => {
                 for disks in &mut self.machines[injection.node].disks {
                     disks.data.condition = Default::default();
@@ -255,6 +255,12 @@ impl World {
         self.network.set_mtu(station, mtu);
         self.machines[node].set_mtu(self.now, mtu, &mut self.counts, &mut self.effects);
         self.carry_out(node);
+    }
+
+    /// A node will see which of its ports have a link: at once, or some time after switches have.
+    fn notice_links(&mut self, node: usize) {
+        let later = self.random.tailed(Duration::from_millis(20));
+        self.queue.schedule(self.now.after(later), Event::Links { node });
     }
 
     /// A node sees which of its ports have a link.

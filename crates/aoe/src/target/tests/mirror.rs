@@ -532,6 +532,36 @@ fn the_other_node_s_address_is_answered_at_where_it_has_no_link_and_nowhere_else
     assert_eq!(bench.send(&to_peer), Err(Refusal::NotServing));
 }
 
+/// Whether writes may be cached is known by the node whose address it was said to.
+#[test]
+fn beside_the_other_node_nothing_is_cached_at_its_address_and_its_cache_is_left_alone() {
+    let mirror = Some(Mirror { digest_seed: SEED });
+    let mut bench = Bench::new(ExportConfig { mirror, write_cache: true, ..config() });
+    bench.serve(true);
+    for input in
+        [Input::PeerAddress { port: PORT, mac: PEER }, Input::PeerLinkDown { port: PORT, down: true }]
+    {
+        bench.target.handle_input(bench.now, input).expect("no frame");
+    }
+    let durable = |bench: &mut Bench, lba: u64, destination: MacAddress| {
+        let mut frame = bench.frame(CLIENT, registers(AtaCommand::WriteSectorsExt, lba, 1), 0x5a);
+        frame[..6].copy_from_slice(&destination.0);
+        match mirror_request(&bench.send(&frame).expect("taken")).0.operation {
+            Operation::Write { durable, .. } => durable,
+            other => panic!("a write, not {other:?}"),
+        }
+    };
+    assert!(!durable(&mut bench, 0, OURS) && durable(&mut bench, 8, PEER));
+    let disable = ata::Request { feature: 0x82, ..registers(AtaCommand::SetFeatures, 0, 0) };
+    let mut frame = bench.frame(CLIENT, disable, 0);
+    frame[..6].copy_from_slice(&PEER.0);
+    let refused = answers(&bench.send(&frame).expect("answered"));
+    assert!(matches!(refused.as_slice(), [(_, 0x41, 0x04)]), "aborted: {refused:?}");
+    assert!(!durable(&mut bench, 16, OURS), "as before");
+    bench.mirror(MirrorInput::StandsIn { export: ExportId(0), stands_in: true });
+    assert!(!durable(&mut bench, 24, PEER), "the only one that serves decides");
+}
+
 #[test]
 fn who_serves_alone_answers_at_both_addresses_and_says_so_unasked() {
     let mut bench = mirrored();
