@@ -66,6 +66,11 @@ impl Arrival<'_> {
         self.head.ethernet.source
     }
 
+    /// Whether it was sent to the address of the other node, which serves as well.
+    pub(crate) const fn is_beside_peer(&self, export: &Export) -> bool {
+        self.for_peer.is_some() && !export.stands_in
+    }
+
     /// Whether more than one target may have got it.
     pub(crate) const fn is_to_many(&self) -> bool {
         self.head.ethernet.destination.is_multicast() || !self.head.header.address.is_exact()

@@ -152,10 +152,9 @@ impl Target {
         export.statistics.writes += 1;
         export.statistics.sectors_written += u64::from(range.count().0);
         // Each node knows of its own address whether caching was forbidden there.
-        let is_ours = arrival.for_peer.is_none() || export.stands_in;
         let asynchronous = answer.request.flags.contains(AtaFlags::ASYNCHRONOUS);
         let is_allowed = export.write_cache_enabled || asynchronous;
-        let cached = export.config.write_cache && is_ours && is_allowed;
+        let cached = export.config.write_cache && is_allowed && !arrival.is_beside_peer(export);
         let ordered = range.widened_to(export.config.logical_sector_size.sectors());
         let work = Work::Write { identity, data, durable: !cached, sequence };
         self.admit(Request::new(id, arrival, answer, work), Some(ordered));

@@ -28,10 +28,9 @@ impl Target {
         answer: Answer,
     ) -> Result<Buffer, Refusal> {
         let export = self.export_mut(id);
-        // The other node would not know of it when it answers at its address again.
-        let is_ours = arrival.for_peer.is_none() || export.stands_in;
         match answer.request.feature {
-            ENABLE_WRITE_CACHE | DISABLE_WRITE_CACHE if !is_ours => {
+            // The other node would not know of it when it answers at its address again.
+            ENABLE_WRITE_CACHE | DISABLE_WRITE_CACHE if arrival.is_beside_peer(export) => {
                 return self.abort(id, &answer, ErrorRegister::ABRT);
             }
             // Without leave to cache, writes stay durable: a cache that is never used is on as well as off.
